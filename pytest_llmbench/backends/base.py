@@ -1,0 +1,141 @@
+"""What must an engine offer so that it can be measured?
+
+A :class:`Backend` describes an engine without importing it; it is what the plugin, the command
+line and the registry see. Its :meth:`Backend.load` runs in the worker process and returns an
+:class:`Engine`, which generates tokens and hands each to a :class:`Sink` the moment it exists.
+No engine computes a metric or takes a time: the sink does.
+
+Modules of backends are imported by the worker, in an environment that may hold nothing but the
+engine: keep to the standard library at the top, and import the engine inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
+
+if TYPE_CHECKING:
+    from pytest_llmbench.models.spec import Form, ResolvedModel
+
+
+class Message(TypedDict):
+    """One chat message, as every chat API writes it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationParams:
+    """How the engine is to generate."""
+
+    max_new_tokens: int = 64
+    """Tokens; exactly that many are generated while ``ignore_eos`` holds."""
+    ignore_eos: bool = True
+    """Go on past the end-of-sequence token, so that two runs do the same work."""
+    temperature: float = 0.0
+    """0 is greedy decoding."""
+    top_k: int = 0
+    """0 is off; used only where ``temperature`` is above 0."""
+    top_p: float = 1.0
+    """1 is off; used only where ``temperature`` is above 0."""
+    seed: int = 0
+
+
+class Sink(Protocol):
+    """Where an engine reports what happened; implemented by the measuring loop."""
+
+    def prefilled(self) -> None:
+        """The prompt is evaluated, on the device too; nothing was sampled yet."""
+
+    def token(self, token: int) -> None:
+        """One more token is known to the host."""
+
+
+class Engine(Protocol):
+    """A loaded model, in the worker process."""
+
+    context_length: int
+    """Tokens that prompt and output may have together."""
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """JSON-able facts of this load: threads, device, dtype, context, build flags, ..."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a prompt, with the special tokens that the model puts before it."""
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Text of *tokens*; special tokens are left out."""
+
+    def render_chat(self, messages: Sequence[Message]) -> str:
+        """The prompt text that the model's own chat template makes of *messages*.
+
+        :raises EngineError: if the model has no chat template.
+        """
+
+    def tokenize_rendered(self, text: str) -> list[int]:
+        """Token ids of a text that :meth:`render_chat` made: special tokens in it are parsed,
+        and none is added before it that it already has."""
+
+    def reset(self) -> None:
+        """Empty the prompt and KV caches: the next prompt is evaluated whole."""
+
+    def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
+        """Evaluate *prompt*, call ``sink.prefilled()``, then ``sink.token(id)`` for each token.
+
+        What an earlier call left in the KV cache may be used for a common prefix; :meth:`reset`
+        prevents it. Returns the finish reason: ``"length"`` or ``"stop"``.
+
+        :raises PromptTooLongError: if prompt and output do not fit into the context.
+        """
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSpec:
+    """One engine option, as ``--llm-option BACKEND.NAME=VALUE`` takes it."""
+
+    name: str
+    type: type[int] | type[float] | type[str] | type[bool]
+    default: int | float | str | bool | None
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether an engine can run here, and if not, why and what to do."""
+
+    available: bool
+    reason: str | None = None
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An engine's description; cheap to import and to ask."""
+
+    name: str
+    """As in ``--llm-backend NAME``."""
+    extra: str
+    """The extra that installs the engine: ``pip install 'pytest-llmbench[EXTRA]'``."""
+    form: Form
+    """The model files that :meth:`load` takes."""
+    quantizations: tuple[str, ...]
+    """Every name that ``quantizations=[...]`` may have for this backend."""
+    options: tuple[OptionSpec, ...]
+
+    def availability(self) -> Availability:
+        """Whether the engine is installed; must not import it (``importlib.util.find_spec``)."""
+
+    def versions(self) -> Mapping[str, str]:
+        """Distribution name to version, from the installed metadata; the engine's own first."""
+
+    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
+        """Load *model* in this process. *options* holds every option, defaults filled in.
+
+        :raises ModelError: for files the engine cannot read; :raises EngineError: for the rest.
+        """

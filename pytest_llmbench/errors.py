@@ -1,0 +1,51 @@
+"""What can go wrong that a user can do something about?
+
+Every message says what was wrong, where, and what to do; the plugin shows the message alone,
+without a traceback of ours.
+"""
+
+from __future__ import annotations
+
+
+class LLMBenchError(Exception):
+    """Base of every error that a user is meant to read."""
+
+
+class UsageError(LLMBenchError):
+    """An option, marker, alias or model spec that cannot be meant as it stands."""
+
+
+class ModelError(LLMBenchError):
+    """A model that cannot be found, built, downloaded or read."""
+
+
+class BackendUnavailableError(LLMBenchError):
+    """A backend whose engine is not installed, or does not work on this machine."""
+
+
+class EngineError(LLMBenchError):
+    """The engine raised while it loaded a model or generated."""
+
+
+class PromptTooLongError(EngineError):
+    """The prompt and the tokens to be generated do not fit into the context."""
+
+
+class EngineCrashedError(EngineError):
+    """The engine's process ended by itself: a signal, a kill for memory, an exit."""
+
+
+class EngineTimeoutError(EngineError):
+    """The engine did not answer within the case's ``timeout`` and was ended."""
+
+
+class ResultsError(LLMBenchError):
+    """A results document, journal or store folder that cannot be read or written."""
+
+
+def suggest(unknown: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of *known*, or an empty string."""
+    import difflib
+
+    near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
