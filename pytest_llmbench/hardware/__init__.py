@@ -1,1 +1,4 @@
-"""What did the machine do meanwhile?"""
+"""What did the machine do meanwhile?
+
+:class:`~pytest_llmbench.hardware.monitor.HardwareMonitor` is what the rest of the package uses.
+"""

@@ -1,0 +1,163 @@
+"""Which NVIDIA GPUs may this process use?
+
+NVML knows nothing of ``CUDA_VISIBLE_DEVICES``, so the variable is applied here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmbench.hardware.probes import why
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleGpu:
+    """A GPU (or MIG instance) that is visible to CUDA here."""
+
+    index: int
+    """As CUDA counts it in this process, from 0: the N of the fields ``gpuN_...``."""
+    handle: Any
+    """NVML's device handle."""
+
+
+def load_nvml() -> tuple[Any, str | None]:
+    """The module ``pynvml``, NVML started; or None and the reason. Cheap where there is no driver.
+
+    Each success has to be answered by ``nvmlShutdown()``.
+    """
+    if (reason := _no_library()) is not None:
+        return None, reason
+    try:
+        import pynvml
+    except ImportError:
+        return None, "nvidia-ml-py is not installed: pip install nvidia-ml-py"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return None, f"NVML does not start: {error}"
+    return pynvml, None
+
+
+def _no_library() -> str | None:
+    if sys.platform == "darwin":
+        return "no NVIDIA driver for this system"
+    try:
+        ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+    except OSError:
+        return "no NVIDIA driver (the library NVML cannot be loaded)"
+    return None
+
+
+def visible_gpus(nvml: Any) -> list[VisibleGpu]:
+    """The GPUs in CUDA's order. *nvml* is the module that :func:`load_nvml` gave.
+
+    As in CUDA, the list ends at the first entry of ``CUDA_VISIBLE_DEVICES`` that names nothing.
+    """
+    count = nvml.nvmlDeviceGetCount()
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return [VisibleGpu(i, nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count)]
+    gpus: list[VisibleGpu] = []
+    for index, name in enumerate(part.strip() for part in wanted.split(",")):
+        handle = None
+        with suppress(nvml.NVMLError):
+            if name.isdecimal() and int(name) < count:
+                handle = nvml.nvmlDeviceGetHandleByIndex(int(name))
+            elif name.startswith("GPU-"):
+                handle = _by_uuid(nvml, name, count)
+            elif name.startswith("MIG-"):
+                handle = nvml.nvmlDeviceGetHandleByUUID(name)
+        if handle is None:
+            break
+        gpus.append(VisibleGpu(index, handle))
+    return gpus
+
+
+def _by_uuid(nvml: Any, start: str, count: int) -> Any:
+    """CUDA takes the first characters of a UUID for the whole."""
+    for index in range(count):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        if _text(nvml.nvmlDeviceGetUUID(handle)).startswith(start):
+            return handle
+    return None
+
+
+def device_count() -> int:
+    """Number of NVIDIA GPUs that CUDA sees here; 0 without a driver."""
+    nvml, _ = load_nvml()
+    if nvml is None:
+        return 0
+    try:
+        return len(visible_gpus(nvml))
+    except nvml.NVMLError:
+        return 0
+    finally:
+        _shutdown(nvml)
+
+
+def why_no_gpus() -> str | None:
+    """Why :func:`list_gpus` is empty; None where it is not."""
+    nvml, reason = load_nvml()
+    if nvml is None:
+        return reason
+    try:
+        if visible_gpus(nvml):
+            return None
+    except nvml.NVMLError as error:
+        return why(error)
+    finally:
+        _shutdown(nvml)
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r} hides every NVIDIA GPU"
+    return "the NVIDIA driver sees no GPU"
+
+
+def list_gpus() -> list[dict[str, Any]]:
+    """Facts of each visible GPU, in CUDA's order; empty for the reason of :func:`why_no_gpus`.
+
+    Keys: ``name``, ``uuid``, ``memory`` (bytes), ``driver``, ``cuda`` (the newest CUDA version
+    that the driver serves), ``compute_capability``. What a GPU does not tell is None.
+    """
+    nvml, _ = load_nvml()
+    if nvml is None:
+        return []
+    try:
+        return [_facts(nvml, gpu.handle) for gpu in visible_gpus(nvml)]
+    except nvml.NVMLError:
+        return []
+    finally:
+        _shutdown(nvml)
+
+
+def _facts(nvml: Any, handle: Any) -> dict[str, Any]:
+    def ask(name: str, *arguments: Any) -> Any:
+        try:
+            return getattr(nvml, name)(*arguments)
+        except nvml.NVMLError:
+            return None
+
+    cuda = ask("nvmlSystemGetCudaDriverVersion")
+    memory = ask("nvmlDeviceGetMemoryInfo", handle)
+    capability = ask("nvmlDeviceGetCudaComputeCapability", handle)
+    return {
+        "name": _text(ask("nvmlDeviceGetName", handle)),
+        "uuid": _text(ask("nvmlDeviceGetUUID", handle)),
+        "memory": None if memory is None else int(memory.total),
+        "driver": _text(ask("nvmlSystemGetDriverVersion")),
+        "cuda": None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
+        "compute_capability": None if capability is None else "{}.{}".format(*capability),
+    }
+
+
+def _text(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _shutdown(nvml: Any) -> None:
+    with suppress(nvml.NVMLError):
+        nvml.nvmlShutdown()
