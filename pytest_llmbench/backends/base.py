@@ -127,6 +127,8 @@ class Backend(Protocol):
     quantizations: tuple[str, ...]
     """Every name that ``quantizations=[...]`` may have for this backend."""
     options: tuple[OptionSpec, ...]
+    modules: tuple[str, ...]
+    """What :meth:`load` imports; imported before the clock of ``load_time`` starts."""
 
     def availability(self) -> Availability:
         """Whether the engine is installed; must not import it (``importlib.util.find_spec``)."""

@@ -1,0 +1,181 @@
+"""What does llama.cpp's own library say and need, apart from generating?
+
+Loading, contexts, its log and its facts, over the ctypes bindings of llama-cpp-python. They are
+passed in as *native*, typed as Any: what they hold differs from release to release.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections import deque
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.backends.threads import default_threads
+from pytest_llmbench.errors import BackendUnavailableError, EngineError, ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ALL_LAYERS = 0x7FFFFFFF
+FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+# enum ggml_type, in ggml.h: the types that a KV cache may have.
+KV_TYPES = {
+    "f32": 0,
+    "f16": 1,
+    "bf16": 30,
+    "q8_0": 8,
+    "q5_1": 7,
+    "q5_0": 6,
+    "q4_1": 3,
+    "q4_0": 2,
+    "iq4_nl": 20,
+}
+
+# llama.cpp reports what went wrong only in its log. The callback has to outlive every call.
+_log: deque[tuple[int, str]] = deque(maxlen=200)
+_log_callback: Any = None
+_LOG_INFO, _LOG_WARNING, _LOG_CONTINUED = 2, 3, 5
+
+
+def _keep_log(level: int, text: bytes, _user_data: Any) -> None:
+    if level == _LOG_CONTINUED and _log:
+        last_level, last = _log.pop()
+        _log.append((last_level, last + text.decode(errors="replace")))
+    elif level >= _LOG_INFO:
+        _log.append((level, text.decode(errors="replace")))
+
+
+def log_tail(lines: int = 5) -> str:
+    """``": LINES"`` of llama.cpp's last warnings and errors, or an empty string."""
+    told = [text.strip() for level, text in _log if level >= _LOG_WARNING and text.strip()]
+    return "; llama.cpp says: " + " | ".join(told[-lines:]) if told else ""
+
+
+def import_native() -> Any:
+    """``llama_cpp.llama_cpp``, its log caught instead of printed."""
+    global _log_callback
+    try:
+        native = import_module("llama_cpp.llama_cpp")
+    except Exception as error:
+        # The package raises what it likes when its shared library does not load.
+        msg = (
+            f"llama-cpp-python cannot be imported: {type(error).__name__}: {error}; "
+            "reinstall pytest-llmbench[llamacpp]"
+        )
+        raise BackendUnavailableError(msg) from error
+    if _log_callback is None:
+        _log_callback = native.llama_log_callback(_keep_log)
+        native.llama_backend_init()
+    native.llama_log_set(_log_callback, ctypes.c_void_p(0))
+    return native
+
+
+def gpu_layers(native: Any, options: Mapping[str, Any]) -> int:
+    """Layers on the GPU; -1 is all."""
+    asked = options["n_gpu_layers"]
+    if asked is None:
+        return -1 if native.llama_supports_gpu_offload() else 0
+    return -1 if asked < 0 else int(asked)
+
+
+def load_model(native: Any, path: Path, options: Mapping[str, Any]) -> Any:
+    """The model in *path*.
+
+    :raises ModelError: with llama.cpp's own words, if it cannot be read.
+    """
+    params = native.llama_model_default_params()
+    layers = gpu_layers(native, options)
+    params.n_gpu_layers = _ALL_LAYERS if layers < 0 else layers
+    if hasattr(native, "LLAMA_LOAD_MODE_NONE"):
+        modes = ("NONE", "MMAP", "MLOCK", "MMAP_MLOCK")
+        mode = modes[bool(options["use_mmap"]) + 2 * bool(options["use_mlock"])]
+        params.load_mode = getattr(native, f"LLAMA_LOAD_MODE_{mode}")
+    else:
+        # Older releases, with which a session may be compared, have two flags instead.
+        params.use_mmap, params.use_mlock = options["use_mmap"], options["use_mlock"]
+    _log.clear()
+    model = native.llama_model_load_from_file(str(path).encode(), params)
+    if not model:
+        msg = (
+            f"llama.cpp cannot load {path}: it is damaged, no GGUF file, or of an unknown architecture; "
+            f"fetch or build it again{log_tail()}"
+        )
+        raise ModelError(msg)
+    return model
+
+
+def make_context(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> tuple[Any, str]:
+    """The context, and whether flash attention is on (``auto`` is resolved where llama.cpp tells)."""
+    params = native.llama_context_default_params()
+    threads = options["n_threads"] or default_threads()
+    params.n_ctx = n_ctx
+    params.n_batch, params.n_ubatch = options["n_batch"], options["n_ubatch"]
+    params.n_threads, params.n_threads_batch = threads, options["n_threads_batch"] or threads
+    params.type_k, params.type_v = KV_TYPES[options["type_k"]], KV_TYPES[options["type_v"]]
+    flash = options["flash_attn"]
+    if hasattr(params, "flash_attn_type"):
+        params.flash_attn_type = FLASH_ATTENTION[flash]
+    else:
+        params.flash_attn = flash == "on"
+    if hasattr(params, "n_outputs_max"):
+        # Only the last token's logits are ever asked for: no room for n_ubatch rows of them.
+        params.n_outputs_max = 1
+    _log.clear()
+    context = native.llama_init_from_model(model, params)
+    if not context:
+        msg = (
+            f"llama.cpp cannot make a context of {n_ctx} tokens (K {options['type_k']}, "
+            f"V {options['type_v']}, flash attention {flash}): set a smaller llamacpp.n_ctx, "
+            f"or other cache types{log_tail()}"
+        )
+        raise EngineError(msg)
+    resolved = re.compile(r"Flash Attention (?:was auto, set to )?(enabled|disabled)")
+    said = [match[1] for _, text in _log if (match := resolved.search(text))]
+    return context, f"auto ({said[-1]})" if said and flash == "auto" else flash
+
+
+_DECODE_CODES = {
+    1: "the KV cache has no free slot: set a larger llamacpp.n_ctx",
+    2: "the computation was aborted",
+    -1: "the batch was invalid: a token id outside the vocabulary?",
+    -2: "memory could not be allocated: set a smaller llamacpp.n_ctx or llamacpp.n_ubatch",
+    -3: "the computation failed",
+}
+
+
+def decode_error(code: int) -> EngineError:
+    """What a non-zero result of ``llama_decode`` means; see its comment in llama.h."""
+    meaning = _DECODE_CODES.get(code, "a fatal error")
+    return EngineError(f"llama_decode returned {code}: {meaning}{log_tail()}")
+
+
+def description(native: Any, model: Any) -> str:
+    """The model in llama.cpp's words: architecture, size class, file type."""
+    buffer = ctypes.create_string_buffer(256)
+    native.llama_model_desc(model, buffer, len(buffer))
+    return buffer.value.decode(errors="replace")
+
+
+def file_type(native: Any, model: Any) -> str | None:
+    """What most of the file's weights are stored as; None where the release does not tell."""
+    if not hasattr(native, "llama_ftype_name"):
+        return None
+    name = native.llama_ftype_name(native.llama_model_ftype(model))
+    return name.decode() if name else None
+
+
+def devices(native: Any) -> list[str]:
+    """What ggml can compute on, as it describes it; empty where it does not tell."""
+    try:
+        count, get, describe = (
+            native._lib[f"ggml_backend_dev_{name}"] for name in ("count", "get", "description")
+        )
+    except AttributeError:
+        return []
+    count.argtypes, count.restype = [], ctypes.c_size_t
+    get.argtypes, get.restype = [ctypes.c_size_t], ctypes.c_void_p
+    describe.argtypes, describe.restype = [ctypes.c_void_p], ctypes.c_char_p
+    return [describe(get(i)).decode(errors="replace") for i in range(count())]

@@ -1,0 +1,88 @@
+"""What do ``--llm-option BACKEND.NAME=VALUE`` and ``backend_options=`` set, and to what?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmbench.backends.base import Backend, OptionSpec
+from pytest_llmbench.errors import UsageError, suggest
+
+_TRUE = ("true", "1", "yes", "on")
+_FALSE = ("false", "0", "no", "off")
+
+
+def parse_option(text: str) -> tuple[str, str, str]:
+    """Split ``"llamacpp.n_threads=2"`` into ``("llamacpp", "n_threads", "2")``.
+
+    :raises UsageError: if a part is missing. Whether there is such a backend is the registry's to say,
+        whether it has such an option is :func:`option_values`'.
+    """
+    key, equals, value = text.partition("=")
+    backend, dot, name = key.partition(".")
+    backend, name = backend.strip(), name.strip()
+    if not (equals and dot and backend and name):
+        msg = f"--llm-option {text!r}: write BACKEND.NAME=VALUE, for example llamacpp.n_threads=2"
+        raise UsageError(msg)
+    return backend, name, value.strip()
+
+
+def option_values(backend: Backend, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of *backend*: what was *given* (text, or already typed), the default for the rest.
+
+    None stands for the default. A backend that has a method ``check_options(values)`` is asked to
+    judge what types and choices cannot say; it raises :class:`UsageError` itself.
+
+    :raises UsageError: for an unknown option, a value of another type, or one outside the choices.
+    """
+    specs = {spec.name: spec for spec in backend.options}
+    for name in given:
+        if name not in specs:
+            known = ", ".join(f"{s.name} ({s.type.__name__})" for s in backend.options) or "none"
+            hint = suggest(name, list(specs))
+            msg = f"backend {backend.name!r} has no option {name!r}{hint}; its options are: {known}"
+            raise UsageError(msg)
+    values = {
+        name: spec.default if given.get(name) is None else _converted(backend.name, spec, given[name])
+        for name, spec in specs.items()
+    }
+    check = getattr(backend, "check_options", None)
+    if check is not None:
+        check(values)
+    return values
+
+
+def _converted(backend: str, spec: OptionSpec, value: Any) -> int | float | str | bool:
+    result = _from_text(spec, value.strip()) if isinstance(value, str) else _from_typed(spec, value)
+    if result is None:
+        wanted = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[spec.type]
+        msg = f"option {backend}.{spec.name}={value!r}: {wanted} is needed ({spec.help})"
+        raise UsageError(msg)
+    if spec.choices and result not in spec.choices:
+        hint = suggest(str(result), spec.choices)
+        msg = f"option {backend}.{spec.name}={value!r}: not one of {', '.join(spec.choices)}{hint}"
+        raise UsageError(msg)
+    return result
+
+
+def _from_text(spec: OptionSpec, text: str) -> int | float | str | bool | None:
+    if spec.type is str:
+        return text
+    if spec.type is bool:
+        word = text.lower()
+        return True if word in _TRUE else False if word in _FALSE else None
+    try:
+        return spec.type(text)
+    except ValueError:
+        return None
+
+
+def _from_typed(spec: OptionSpec, value: Any) -> int | float | str | bool | None:
+    # bool is an int to Python: n_threads=True must not become 1.
+    if spec.type is bool or isinstance(value, bool):
+        return value if spec.type is bool and isinstance(value, bool) else None
+    if spec.type is float and isinstance(value, (int, float)):
+        return float(value)
+    if spec.type is int and isinstance(value, int):
+        return value
+    return None

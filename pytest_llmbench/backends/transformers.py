@@ -1,0 +1,476 @@
+"""How is a Hugging Face model run by Transformers, in this process, as its users run it?
+
+The engine calls ``model.generate`` with a streamer, which gets each token when it is on the host,
+and a logits processor, whose first call marks the end of the prompt's evaluation. Every call makes
+a KV cache of its own: no prefix is ever reused, with or without a reset.
+
+Quantisation names: ``f32``, ``f16`` and ``bf16`` load the weights in that type.
+``int8_torchao`` keeps 8-bit weights and computes in the model's type, ``int8_dynamic_torchao``
+also quantises activations on the fly, ``int4_torchao`` keeps 4-bit weights in groups of 32; these
+three come with torchao. ``bnb_int8`` (LLM.int8) and ``bnb_nf4`` come with bitsandbytes. The output
+layer stays unquantised in all of them, which is what Transformers does by default.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.backends.base import Availability, Engine, GenerationParams, Message, OptionSpec, Sink
+from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.threads import default_threads
+from pytest_llmbench.errors import BackendUnavailableError, EngineError, LLMBenchError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llmbench.models.spec import Form, ResolvedModel
+
+_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+_TORCHAO = ("int8_torchao", "int8_dynamic_torchao", "int4_torchao")
+_BITSANDBYTES = ("bnb_int8", "bnb_nf4")
+_NO_BOUND = 2**31 - 1
+
+
+class TransformersBackend:
+    """Transformers on PyTorch, in process, on Hugging Face folders."""
+
+    name: str = "transformers"
+    extra: str = "transformers"
+    form: Form = "hf"
+    quantizations: tuple[str, ...] = (*_DTYPES, *_TORCHAO, *_BITSANDBYTES)
+    modules: tuple[str, ...] = (
+        "torch",
+        "transformers",
+        "transformers.modeling_utils",
+        "transformers.generation.utils",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.auto.tokenization_auto",
+    )
+    options: tuple[OptionSpec, ...] = (
+        OptionSpec("dtype", str, "auto", "type of the weights; auto: as stored", ("auto", *_DTYPES)),
+        OptionSpec("device", str, "auto", "cpu, cuda, cuda:1, mps, ...; auto: a GPU where there is one"),
+        OptionSpec(
+            "attn_implementation", str, "auto", "sdpa, eager, flash_attention_2, ...; auto: the model's"
+        ),
+        OptionSpec("compile", bool, False, "torch.compile the decoding step, with a static KV cache"),
+        OptionSpec("n_threads", int, None, "threads; default: physical cores minus one, at least one"),
+        OptionSpec("n_ctx", int, None, "bound on prompt and output together; default: what the model knows"),
+        OptionSpec("trust_remote_code", str, None, "name of the model whose own Python code may run"),
+    )
+
+    def availability(self) -> Availability:
+        """Whether torch and transformers are installed."""
+        missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+        if missing:
+            what = " and ".join(missing)
+            verb = "are" if len(missing) > 1 else "is"
+            reason = f"{what} {verb} not installed: pip install 'pytest-llmbench[transformers]'"
+            return Availability(False, reason)
+        return Availability(True)
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of what computes, as far as it is installed."""
+        found = {}
+        for name in ("transformers", "torch", "tokenizers", "torchao", "bitsandbytes"):
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+        return found
+
+    def check_options(self, values: Mapping[str, Any]) -> None:
+        """Refuse ``trust_remote_code=true``: it takes the name of the one model that is trusted."""
+        trusted = values["trust_remote_code"]
+        if trusted is not None and trusted.lower() in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+            msg = (
+                f"option transformers.trust_remote_code={trusted}: it takes the name of the model whose code "
+                "may run, such as transformers.trust_remote_code=org/name; leave it out to run none"
+            )
+            raise UsageError(msg)
+
+    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
+        """Load the folder at ``model.path``; only safetensors weights are read.
+
+        :raises ModelError: for files that Transformers cannot read, or that lack weights.
+        :raises BackendUnavailableError: if a quantisation's library is missing.
+        :raises EngineError: for the rest, such as a full GPU.
+        """
+        torch = _import("torch")
+        _quiet()
+        torch.set_num_threads(options["n_threads"] or default_threads())
+        device = _device(torch, options["device"])
+        trusted = options["trust_remote_code"] == model.spec.name
+        with _told(f"load {model.path}", out_of_memory="use a smaller model or quantization"):
+            tokenizer = _load_tokenizer(model.path, trusted)
+            network = _load_model(torch, model, options, device, trusted)
+        return TransformersEngine(torch, network, tokenizer, model, options)
+
+
+class TransformersEngine:
+    """A causal language model and its tokenizer."""
+
+    def __init__(
+        self, torch: Any, model: Any, tokenizer: Any, resolved: ResolvedModel, options: Mapping[str, Any]
+    ) -> None:
+        """Take over a loaded *model*; its generation defaults are replaced."""
+        self._torch = torch
+        self._model = model
+        self._tokenizer = tokenizer
+        self._options = dict(options)
+        self._quantization = resolved.spec.quantization
+        self._device = model.device
+        self._trained_context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.context_length: int = options["n_ctx"] or self._trained_context or _NO_BOUND
+        self._eos = _end_tokens(model, tokenizer)
+        self._eos_tensor = torch.tensor(self._eos, device=self._device) if self._eos else None
+        self._configs: dict[GenerationParams, Any] = {}
+        # The checkpoint's own sampling defaults (temperature, penalties) must not leak into a round.
+        self._config_class = type(model.generation_config)
+        model.generation_config = self._config_class(pad_token_id=0)
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What was loaded, where to, and what PyTorch says of itself."""
+        torch, model = self._torch, self._model
+        on_gpu = self._device.type == "cuda"
+        return {
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "device": str(self._device),
+            "device_name": torch.cuda.get_device_name(self._device) if on_gpu else None,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "quantization": self._quantization,
+            "attn_implementation": model.config._attn_implementation,
+            "compile": self._options["compile"],
+            "n_threads": torch.get_num_threads(),
+            "n_ctx": self.context_length,
+            "n_ctx_train": self._trained_context,
+            "n_vocab": model.config.get_text_config().vocab_size,
+            "parameters": model.num_parameters(),
+            "size": sum(_bytes(t) for t in (*model.parameters(), *model.buffers())),
+            "architecture": type(model).__name__,
+        }
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids; special tokens are put before the text but not looked for in it."""
+        return list(self._tokenizer(text, split_special_tokens=True)["input_ids"])
+
+    def tokenize_rendered(self, text: str) -> list[int]:
+        """Token ids of a rendered chat; the text's own begin-of-sequence token is not doubled."""
+        bos = self._tokenizer.bos_token
+        has_bos = bool(bos) and text.startswith(bos)
+        return list(self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"])
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Text of *tokens*; special tokens are left out."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def render_chat(self, messages: Sequence[Message]) -> str:
+        """The prompt text by the tokenizer's chat template.
+
+        :raises EngineError: if there is none, or it refuses the messages.
+        """
+        if not self._tokenizer.chat_template:
+            msg = (
+                "the model has no chat template (no chat_template.jinja, none in tokenizer_config.json); "
+                "give it a plain text prompt instead of messages"
+            )
+            raise EngineError(msg)
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:
+            msg = f"the model's chat template refused the messages: {type(error).__name__}: {error}"
+            raise EngineError(msg) from error
+        return str(rendered)
+
+    def reset(self) -> None:
+        """Nothing is kept between calls that could be emptied."""
+
+    def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
+        """``model.generate`` on one prompt.
+
+        With ``ignore_eos`` the end-of-sequence tokens get a score of minus infinity and stop nothing.
+        On the GPU a token counts as known when it has arrived on the host. ``generate`` turns gradients
+        off by itself; ``torch.inference_mode`` around it would be 2 to 6 % faster than what a user of
+        ``generate`` gets, so it is left out.
+        """
+        check_length(
+            prompt=len(prompt),
+            output=params.max_new_tokens,
+            context=self.context_length,
+            trained=self._trained_context,
+            option="transformers.n_ctx",
+        )
+        torch = self._torch
+        if params.temperature > 0:
+            torch.manual_seed(params.seed)
+        banned = self._eos_tensor if params.ignore_eos else None
+        observer = _Observer(sink, banned, _synchronizer(torch, self._device))
+        streamer = _Streamer(sink)
+        with _told("generate", out_of_memory="shorten the prompt"):
+            ids = torch.tensor([list(prompt)], device=self._device)
+            self._model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=self._generation_config(params),
+                logits_processor=[observer],
+                streamer=streamer,
+            )
+        stopped = not params.ignore_eos and streamer.last in self._eos
+        return "stop" if stopped else "length"
+
+    def _generation_config(self, params: GenerationParams) -> Any:
+        config = self._configs.get(params)
+        if config is None:
+            choices: dict[str, Any] = {"do_sample": False}
+            if params.temperature > 0:
+                choices = {
+                    "do_sample": True,
+                    "temperature": params.temperature,
+                    "top_k": params.top_k,
+                    "top_p": params.top_p,
+                }
+            if self._options["compile"]:
+                choices |= self._compile_choices()
+            config = self._configs[params] = self._config_class(
+                max_new_tokens=params.max_new_tokens,
+                eos_token_id=None if params.ignore_eos or not self._eos else self._eos,
+                pad_token_id=self._eos[0] if self._eos else 0,
+                use_cache=True,
+                **choices,
+            )
+        return config
+
+    def _compile_choices(self) -> dict[str, Any]:
+        compile_config = _import("transformers").CompileConfig()
+        # Without this, generate compiles on accelerators only.
+        compile_config._compile_all_devices = True
+        if self._device.type != "cuda":
+            compile_config.mode = "default"
+        return {"cache_implementation": "static", "compile_config": compile_config}
+
+    def close(self) -> None:
+        """Free the model, and what PyTorch keeps of the GPU for itself."""
+        if self._model is None:
+            return
+        self._model = self._tokenizer = self._eos_tensor = None
+        if self._device.type == "cuda":
+            self._torch.cuda.empty_cache()
+
+
+class _Observer:
+    """A logits processor: tells when the prompt is evaluated, and forbids the *banned* tokens."""
+
+    def __init__(self, sink: Sink, banned: Any, synchronize: Any) -> None:
+        self._sink = sink
+        self._banned = banned
+        self._synchronize = synchronize
+        self._prefilled = False
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        if not self._prefilled:
+            self._prefilled = True
+            if self._synchronize is not None:
+                self._synchronize()
+            self._sink.prefilled()
+        if self._banned is not None:
+            # In place is safe: generate hands over its own copy of the logits.
+            scores.index_fill_(1, self._banned, float("-inf"))
+        return scores
+
+
+class _Streamer:
+    """What ``generate`` hands every token to; the prompt comes first and is left out."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._token = sink.token
+        self._prompt_seen = False
+        self.last: int | None = None
+
+    def put(self, value: Any) -> None:
+        """Take the prompt's ids, shape (1, n), or one token, shape (1,), on the host."""
+        if self._prompt_seen:
+            self.last = token = value.item()
+            self._token(token)
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except Exception as error:
+        msg = (
+            f"{name} cannot be imported: {type(error).__name__}: {error}; "
+            "reinstall pytest-llmbench[transformers]"
+        )
+        raise BackendUnavailableError(msg) from error
+
+
+def _quiet() -> None:
+    logging = _import("transformers.utils.logging")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _device(torch: Any, asked: str) -> Any:
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        msg = f"option transformers.device={asked}: PyTorch knows no such device; use cpu, cuda, cuda:1, mps"
+        raise UsageError(msg) from error
+    usable = {
+        "cuda": lambda: torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available,
+    }.get(device.type, lambda: True)
+    if not usable():
+        msg = f"option transformers.device={asked}: PyTorch {torch.__version__} finds no such device here"
+        raise EngineError(msg)
+    return device
+
+
+def _synchronizer(torch: Any, device: Any) -> Any:
+    """What waits until *device* has done its work; None on the CPU, where nothing is queued."""
+    if device.type == "cpu":
+        return None
+    return lambda: torch.accelerator.synchronize(device)
+
+
+def _load_tokenizer(path: Path, trusted: bool) -> Any:
+    auto = _import("transformers").AutoTokenizer
+    return auto.from_pretrained(path, local_files_only=True, trust_remote_code=trusted)
+
+
+def _load_model(
+    torch: Any, model: ResolvedModel, options: Mapping[str, Any], device: Any, trusted: bool
+) -> Any:
+    arguments: dict[str, Any] = {"dtype": _dtype(torch, model.spec.quantization, options["dtype"])}
+    config = _quantization_config(torch, model.spec.quantization, device)
+    if config is not None:
+        arguments["quantization_config"] = config
+    if options["attn_implementation"] != "auto":
+        arguments["attn_implementation"] = options["attn_implementation"]
+    # Loading straight to a GPU needs accelerate; without it the weights go through the host's memory.
+    direct = device.type != "cpu" and find_spec("accelerate") is not None
+    if direct:
+        arguments["device_map"] = {"": device}
+    network, report = _import("transformers").AutoModelForCausalLM.from_pretrained(
+        model.path,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=trusted,
+        output_loading_info=True,
+        **arguments,
+    )
+    # Transformers would fill these with random numbers and go on.
+    absent = sorted(report["missing_keys"])
+    if absent:
+        msg = (
+            f"{model.path} lacks {len(absent)} of the model's weights, {absent[0]} among them; "
+            "fetch or build it again"
+        )
+        raise ModelError(msg)
+    if not direct and device.type != "cpu":
+        network = network.to(device)
+    return network.eval()
+
+
+def _dtype(torch: Any, quantization: str | None, option: str) -> Any:
+    """The type of the (unquantised) weights: what is asked for, or ``auto``, which is as stored."""
+    if quantization in _DTYPES:
+        if option not in ("auto", quantization):
+            msg = (
+                f"quantization {quantization} and option transformers.dtype={option} contradict each other; "
+                "leave the option out"
+            )
+            raise UsageError(msg)
+        option = quantization
+    if quantization == "int4_torchao" and option == "auto":
+        # Its kernel takes no other type.
+        option = "bf16"
+    return "auto" if option == "auto" else getattr(torch, _DTYPES[option])
+
+
+def _quantization_config(torch: Any, quantization: str | None, device: Any) -> Any:
+    """What makes Transformers quantise while it loads; None for plain weights."""
+    if quantization in _TORCHAO:
+        _need("torchao", quantization)
+        quant = _import("torchao.quantization")
+        if quantization == "int4_torchao" and device.type != "cuda":
+            msg = (
+                f"quantization int4_torchao needs a CUDA GPU, torchao has no kernel of it for {device.type}; "
+                "use int8_torchao"
+            )
+            raise EngineError(msg)
+        if quantization == "int8_torchao":
+            kind = quant.Int8WeightOnlyConfig()
+        elif quantization == "int8_dynamic_torchao":
+            kind = quant.Int8DynamicActivationInt8WeightConfig()
+        else:
+            kind = quant.Int4WeightOnlyConfig(group_size=32, int4_packing_format="tile_packed_to_4d")
+        return _import("transformers").TorchAoConfig(kind)
+    if quantization in _BITSANDBYTES:
+        _need("bitsandbytes", quantization)
+        _need("accelerate", quantization)
+        config = _import("transformers").BitsAndBytesConfig
+        if quantization == "bnb_int8":
+            return config(load_in_8bit=True)
+        return config(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    return None
+
+
+def _bytes(tensor: Any) -> int:
+    """Bytes of a tensor; one that wraps others (torchao's) claims the unquantised size for itself."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        return sum(_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    return int(tensor.numel() * tensor.element_size())
+
+
+def _need(package: str, quantization: str) -> None:
+    if find_spec(package) is None:
+        msg = f"quantization {quantization} needs {package}, which is not installed: pip install {package}"
+        raise BackendUnavailableError(msg)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a text: the model's, and the tokenizer's."""
+    ends: set[int] = set()
+    for token in (model.generation_config.eos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            ends.update(token if isinstance(token, list) else [token])
+    return sorted(ends)
+
+
+@contextmanager
+def _told(doing: str, *, out_of_memory: str) -> Iterator[None]:
+    """Turn what Transformers raises while *doing* something into an error that says what to do."""
+    torch = sys.modules["torch"]
+    try:
+        yield
+    except LLMBenchError:
+        raise
+    except torch.OutOfMemoryError as error:
+        msg = f"the GPU's memory is full, cannot {doing}: {out_of_memory}, or end what else uses it ({error})"
+        raise EngineError(msg) from error
+    except ImportError as error:
+        msg = f"Transformers lacks a package, cannot {doing}: {error}"
+        raise BackendUnavailableError(msg) from error
+    except Exception as error:
+        kind = ModelError if doing.startswith("load") else EngineError
+        msg = f"Transformers cannot {doing}: {type(error).__name__}: {error}"
+        raise kind(msg) from error
