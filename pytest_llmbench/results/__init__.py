@@ -1,1 +1,1 @@
-"""What is kept?"""
+"""What is kept of what was measured?"""

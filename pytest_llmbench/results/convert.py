@@ -1,0 +1,145 @@
+"""How does what was measured become a case of the document?"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pytest_llmbench.measure.metrics import Summary
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.timeline import NANO
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.results.document import (
+    DEFAULT_MEASUREMENT,
+    Case,
+    MetricRecord,
+    ModelRecord,
+    Outcome,
+    ProcessRecord,
+    RoundRecord,
+)
+
+
+def case_from_run(
+    run: Run | None,
+    *,
+    nodeid: str,
+    backend: str,
+    model: ResolvedModel | ModelSpec,
+    outcome: Outcome,
+    measurement: str = DEFAULT_MEASUREMENT,
+    error: str | None = None,
+    params: Mapping[str, object] | None = None,
+    protocol: Mapping[str, Any] | None = None,
+    hardware: Mapping[str, Any] | None = None,
+) -> Case:
+    """The case of one measurement.
+
+    *run* is what was measured, as far as it got; None where nothing was (the model could not be
+    loaded, the test was skipped), with *protocol* as it was meant to be. *model* is a
+    :class:`ModelSpec` where it could not be resolved. *params* are the user's own parametrize
+    values. *hardware* is the summary of the samples over the whole case.
+    """
+    file, _, rest = nodeid.partition("::")
+    return Case(
+        nodeid=nodeid,
+        measurement=measurement,
+        name=_last_name(rest),
+        file=file,
+        params={name: str(value) for name, value in (params or {}).items()},
+        model=_model_record(model, backend),
+        protocol=dict(run.protocol if run is not None else protocol or {}),
+        processes=[_process_record(p) for p in run.processes] if run is not None else [],
+        metrics=_metric_records(run) if run is not None else {},
+        hardware=None if hardware is None else dict(hardware),
+        disturbance=list(run.disturbance) if run is not None else [],
+        outcome=outcome,
+        error=error,
+    )
+
+
+def _last_name(rest: str) -> str:
+    """``Class::test[a::b]`` to ``test[a::b]``: a parameter may hold the separator."""
+    head, bracket, parameters = rest.partition("[")
+    return head.rpartition("::")[2] + bracket + parameters
+
+
+def _model_record(model: ResolvedModel | ModelSpec, backend: str) -> ModelRecord:
+    spec = model if isinstance(model, ModelSpec) else model.spec
+    record = ModelRecord(
+        name=spec.name,
+        alias=spec.alias,
+        backend=backend,
+        quantization=spec.quantization,
+        revision=spec.revision,
+    )
+    if isinstance(model, ResolvedModel):
+        record.quantization = spec.quantization or model.quantization
+        record.digest = model.digest
+        record.parameters = model.parameters
+        record.size = model.size
+    return record
+
+
+def _process_record(process: ProcessRun) -> ProcessRecord:
+    return ProcessRecord(
+        pid=process.pid,
+        load_time=process.load_time,
+        engine=dict(process.engine),
+        versions=dict(process.versions),
+        peak_rss=process.peak_rss,
+        peak_vram=process.peak_vram,
+        hardware=None if process.hardware is None else dict(process.hardware),
+        rounds=[round_record(r) for r in process.rounds],
+    )
+
+
+def round_record(measured: Round) -> RoundRecord:
+    """One round, its times in seconds since the call, exact to the nanosecond."""
+    timeline = measured.timeline
+    sent = timeline.sent
+    metrics = measured.metrics
+    times = [round((t - sent) * NANO, 9) for t in timeline.token_times]
+    return RoundRecord(
+        started=_wall_time(sent),
+        ttft=times[0] if times else None,
+        tpot=metrics["tpot"],
+        e2e_latency=times[-1] if times else None,
+        prefill_throughput=metrics["prefill_throughput"],
+        decode_throughput=metrics["decode_throughput"],
+        output_throughput=metrics["output_throughput"],
+        energy=measured.energy,
+        prompt_tokens=timeline.prompt_tokens,
+        output_tokens=timeline.output_tokens,
+        prompt_hash=timeline.prompt_hash,
+        output_hash=timeline.output_hash,
+        finish_reason=timeline.finish_reason,
+        tokenized=round((timeline.tokenized - sent) * NANO, 9),
+        prefilled=None if timeline.prefilled is None else round((timeline.prefilled - sent) * NANO, 9),
+        token_times=times,
+        done=round((timeline.done - sent) * NANO, 9),
+        disturbance=list(measured.disturbance),
+    )
+
+
+def _metric_records(run: Run) -> dict[str, MetricRecord]:
+    # JSON has no infinity and no NaN: such a summary would come back as a damaged document.
+    return {
+        name: metric_record(summary)
+        for name, summary in run.metrics.items()
+        if all(math.isfinite(value) for value in summary.values)
+    }
+
+
+def metric_record(summary: Summary) -> MetricRecord:
+    """A summary as the document keeps it; it must have values."""
+    return MetricRecord(**summary.to_json())
+
+
+def _wall_time(monotonic: int) -> str:
+    """The wall-clock time of a reading of the monotonic clock on this machine."""
+    epoch = time.time_ns() - time.perf_counter_ns() + monotonic
+    return datetime.fromtimestamp(epoch / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,149 @@
+"""In which other forms can a document be had?
+
+CSV has one row a case, JSON Lines one line a round, and pytest-benchmark's JSON one benchmark a
+case, for the tools that read it (github-action-benchmark's ``pytest``, Bencher's
+``python_pytest``, ``pytest-benchmark compare``).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pydantic_core
+
+from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.results.document import (
+    DEFAULT_MEASUREMENT,
+    Case,
+    Commit,
+    Machine,
+    ResultsDocument,
+    Session,
+)
+from pytest_llmbench.results.rows import case_row, round_row
+
+DEFAULT_METRIC = "e2e_latency"
+"""What pytest-benchmark itself measures: how long a call takes."""
+
+SECONDS_METRICS = tuple(m.name for m in METRICS.values() if m.unit == "s" and m.scope != "load")
+"""What pytest-benchmark's JSON can hold: its readers take every number for seconds, less for better."""
+
+
+def to_csv(document: ResultsDocument) -> str:
+    """One row a case, after a line of column names; an unknown value is empty."""
+    rows = [case_row(document, case) for case in document.cases]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    if columns:
+        writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def to_jsonl(document: ResultsDocument) -> Iterator[str]:
+    """One JSON object a round, each with its line end."""
+    for case in document.cases:
+        for index, process in enumerate(case.processes):
+            for number in range(len(process.rounds)):
+                yield pydantic_core.to_json(round_row(case, process, index, number)).decode() + "\n"
+
+
+def to_pytest_benchmark(document: ResultsDocument, metric: str = DEFAULT_METRIC) -> dict[str, Any]:
+    """The document as ``--benchmark-json`` writes it, with the values of *metric* as the timings.
+
+    The medians of all metrics are in each benchmark's ``extra_info``. Cases without a value of
+    *metric* are left out.
+
+    :raises UsageError: if *metric* is no duration. For tokens per second take ``tpot``: its
+        ``ops`` are tokens per second.
+    """
+    from pytest_benchmark import __version__ as version
+
+    if metric not in SECONDS_METRICS:
+        known = "unknown" if metric not in METRICS else f"in {METRICS[metric].unit}"
+        msg = (
+            f"pytest-benchmark's JSON holds seconds, and {metric!r} is {known}"
+            f"{suggest(metric, SECONDS_METRICS)}; choose one of {', '.join(SECONDS_METRICS)} "
+            "(the 'ops' of tpot are tokens/s)"
+        )
+        raise UsageError(msg)
+    session = document.session
+    return {
+        "machine_info": _machine_info(document.machine, session),
+        "commit_info": _commit_info(document.commit, session),
+        "benchmarks": [_benchmark(case, metric) for case in document.cases if case.values(metric)],
+        "datetime": session.started,
+        "version": version,
+    }
+
+
+def _benchmark(case: Case, metric: str) -> dict[str, Any]:
+    from pytest_benchmark.stats import Stats
+
+    stats = Stats()
+    stats.data = case.values(metric)
+    # The readers chart by name: another measurement or metric must not fall into the same series.
+    marks = [] if case.measurement == DEFAULT_MEASUREMENT else [case.measurement]
+    marks += [] if metric == DEFAULT_METRIC else [metric]
+    suffix = f" ({', '.join(marks)})" if marks else ""
+    return {
+        "group": None,
+        "name": case.name + suffix,
+        "fullname": case.nodeid + suffix,
+        "params": case.params or None,
+        "param": None,
+        "extra_info": {
+            "metric": metric,
+            "model": case.model.model_dump(),
+            "disturbance": case.disturbance,
+            **{name: record.median for name, record in case.metrics.items()},
+        },
+        "options": {
+            "disable_gc": False,
+            "timer": "perf_counter",
+            "min_rounds": len(stats.data),
+            "max_time": 0.0,
+            "min_time": 0.0,
+            "warmup": False,
+        },
+        "stats": {**stats.as_dict(), "data": stats.data, "iterations": 1},
+    }
+
+
+def _machine_info(machine: Machine | None, session: Session) -> dict[str, Any]:
+    if machine is None:
+        return {"node": session.host}
+    return {
+        "node": session.host,
+        "machine": machine.os.get("architecture"),
+        "system": machine.os.get("system"),
+        "release": machine.os.get("release"),
+        "python_compiler": machine.python.get("compiler"),
+        "python_implementation": machine.python.get("implementation"),
+        "python_version": machine.python.get("version"),
+        "cpu": {
+            "brand_raw": machine.cpu.get("model"),
+            "count": machine.cpu.get("logical_cores"),
+            "flags": machine.cpu.get("flags"),
+        },
+        "gpus": [gpu.get("name") for gpu in machine.gpus],
+        "id": machine.id,
+    }
+
+
+def _commit_info(commit: Commit, session: Session) -> dict[str, Any]:
+    root = (session.rootdir or "").replace("\\", "/").rstrip("/")
+    info = {
+        "id": commit.id or "unversioned",
+        "time": commit.time,
+        "author_time": commit.author_time,
+        "dirty": bool(commit.dirty),
+        "project": root.rpartition("/")[2] or None,
+        "branch": commit.branch or "(unknown)",
+    }
+    return info if commit.reason is None else {**info, "error": commit.reason}

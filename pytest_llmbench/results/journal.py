@@ -1,0 +1,317 @@
+"""How does what was measured survive a session that is killed?
+
+Each finished case is one line of a JSON Lines file, on the disk before the next test starts. The
+first line is the session's header. A case may be appended again when more is known of it (its
+outcome, say): the last line of a key holds. At the end of a session the document takes the place
+of the journals; of a session that was killed, :func:`recover` makes one.
+
+Under xdist the controller starts the session's journal, each worker appends to one of its own,
+``SESSION.WORKER.jsonl``, and the controller calls :func:`collect` at the end, then :func:`finish`.
+The controller's journal holds no case; it tells others that the session is still running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import pydantic_core
+from pydantic import ValidationError
+
+from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.results.document import (
+    Case,
+    Header,
+    ResultsDocument,
+    Session,
+    check_version,
+    merge_cases,
+    read_document,
+    to_json,
+)
+from pytest_llmbench.results.files import results_error, write_all
+from pytest_llmbench.results.store import Store
+
+SUFFIX = ".jsonl"
+_DAMAGED = ".damaged"
+
+
+class Journal:
+    """One process's journal of one session. Use :meth:`create`."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._end = 0
+
+    @classmethod
+    def create(cls, store: Store, header: Header, worker: str | None = None) -> Journal:
+        """Start a journal in *store*; *worker* is the xdist worker's id, such as ``gw0``.
+
+        :raises ResultsError: if the store cannot be written. Nothing is lost by going on without
+            a journal but what a kill would lose.
+        """
+        store.create()
+        name = header.session.id if worker is None else f"{header.session.id}.{worker}"
+        path = store.journals / f"{name}{SUFFIX}"
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            journal = cls(path, os.open(path, flags, 0o666))
+        except OSError as error:
+            raise results_error("start the journal", path, error) from error
+        try:
+            journal._write(_header_of_this_process(header))
+        except ResultsError:
+            journal.discard()
+            raise
+        return journal
+
+    def append(self, case: Case) -> None:
+        """Put *case* on the disk before this returns.
+
+        :raises ResultsError: if it cannot be written. The journal holds what it held before, and
+            a later append may succeed; keep the case, and put it into the document.
+        """
+        self._write(case)
+
+    def _write(self, part: Case | Header) -> None:
+        line = to_json(part) + b"\n"
+        try:
+            write_all(self._fd, line)
+            os.fsync(self._fd)
+        except OSError as error:
+            # Half a line would spoil the next one; a full disk still allows to shorten a file.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._end)
+            raise results_error("write the journal", self.path, error) from error
+        self._end += len(line)
+
+    def close(self) -> None:
+        """Close the file; it stays, for :func:`collect` or :func:`recover`."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Close and remove the file: its cases are safe elsewhere."""
+        self.close()
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+def read_journal(path: Path | str) -> tuple[ResultsDocument, list[str]]:
+    """The document that a journal holds, and one line for each part of it that is damaged.
+
+    A last line that was cut off by a kill is named and left out; so is a damaged line anywhere.
+
+    :raises ResultsError: if the file cannot be read, or is of another major version.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise results_error("read the journal", path, error) from error
+    torn = lines.pop()
+    problems = []
+    header = _read_header_line(path, lines[0]) if lines else None
+    if header is None:
+        problems.append(f"{path}: the header, line 1, is damaged: machine and versions are lost")
+        header = Header(session=Session(id=_session_id(path), started=_start_of(path)))
+    cases: list[Case] = []
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            cases.append(Case.model_validate_json(line))
+        except ValidationError:
+            problems.append(f"{path}: line {number} is damaged and left out")
+    if torn:
+        problems.append(f"{path}: the last line was cut off amid writing and is left out")
+    document = ResultsDocument.model_validate(header.model_dump())
+    document.cases = merge_cases(cases)
+    return document, problems
+
+
+def journals(store: Store, session_id: str | None = None) -> list[Path]:
+    """The journals in *store*, or those of one session, by name."""
+    try:
+        paths = sorted(p for p in store.journals.iterdir() if p.suffix == SUFFIX)
+    except OSError:
+        return []
+    return [p for p in paths if session_id is None or _session_id(p) == session_id]
+
+
+def collect(store: Store, session_id: str) -> tuple[ResultsDocument | None, list[str]]:
+    """One document of all journals of a session, and what is damaged in them.
+
+    A document that the session has in the store is part of it. None if there is neither.
+    """
+    merged = _document(store, session_id)
+    problems: list[str] = []
+    for path in journals(store, session_id):
+        try:
+            document, found = read_journal(path)
+        except ResultsError as error:
+            problems.append(str(error))
+            continue
+        problems += found
+        if merged is None:
+            merged = document
+            continue
+        merged.cases = merge_cases(merged.cases, document.cases)
+        merged.machine = merged.machine or document.machine
+        merged.versions = {**document.versions, **merged.versions}
+    return merged, problems
+
+
+def finish(store: Store, document: ResultsDocument) -> Path:
+    """Write the session's document to the store, then remove its journals. Returns its path.
+
+    The document must hold every case of the journals.
+
+    :raises ResultsError: if it cannot be written; the journals stay, for :func:`recover`.
+    """
+    path = store.write(document)
+    for journal in journals(store, document.session.id):
+        with contextlib.suppress(OSError):
+            journal.unlink(missing_ok=True)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What became of one session's journals."""
+
+    session_id: str
+    status: Literal["recovered", "running", "elsewhere", "complete", "empty", "failed"]
+    cases: int = 0
+    path: Path | None = None
+    """The document that was written."""
+    problems: tuple[str, ...] = ()
+
+
+def recover(store: Store, *, force: bool = False) -> list[Recovery]:
+    """Make a document of each session that left journals and no document.
+
+    A session that is still running is left alone, and so is one of another machine, of which
+    nobody here can tell: *force* takes the latter. Journals with damage are kept as
+    ``*.jsonl.damaged``.
+    """
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in journals(store):
+        groups[_session_id(path)].append(path)
+    return [_recover_session(store, session_id, paths, force) for session_id, paths in groups.items()]
+
+
+def _recover_session(store: Store, session_id: str, paths: list[Path], force: bool) -> Recovery:
+    states = [_state(path) for path in paths]
+    if "running" in states:
+        return Recovery(session_id, "running")
+    if "elsewhere" in states and not force:
+        return Recovery(session_id, "elsewhere")
+    document, problems = collect(store, session_id)
+    if document is None:
+        return Recovery(session_id, "failed", problems=tuple(problems))
+    before = _document(store, session_id)
+    known = {case.key for case in before.cases} if before is not None else set()
+    if all(case.key in known for case in document.cases):
+        _put_away(paths, problems)
+        status: Literal["complete", "empty"] = "empty" if before is None else "complete"
+        return Recovery(session_id, status, problems=tuple(problems))
+    document.session.state = "recovered"
+    document.session.ended = document.session.ended or _iso(max(p.stat().st_mtime for p in paths))
+    document.session.outcomes = count_outcomes(document.cases)
+    try:
+        written = store.write(document)
+    except ResultsError as error:
+        return Recovery(session_id, "failed", len(document.cases), problems=(*problems, str(error)))
+    _put_away(paths, problems)
+    return Recovery(session_id, "recovered", len(document.cases), written, tuple(problems))
+
+
+def count_outcomes(cases: list[Case]) -> dict[str, int]:
+    """How many cases ended how."""
+    counts: dict[str, int] = defaultdict(int)
+    for case in cases:
+        counts[case.outcome] += 1
+    return dict(counts)
+
+
+def _document(store: Store, session_id: str) -> ResultsDocument | None:
+    with contextlib.suppress(ResultsError):
+        return read_document(store.document_path(session_id))
+    return None
+
+
+def _put_away(paths: list[Path], problems: list[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if any(problem.startswith(f"{path}:") for problem in problems):
+                path.rename(path.with_name(path.name + _DAMAGED))
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _state(path: Path) -> Literal["running", "ended", "elsewhere"]:
+    """Whether the process that wrote a journal is still there."""
+    import platform
+
+    import psutil
+
+    with contextlib.suppress(OSError, ResultsError), path.open("rb") as file:
+        header = _read_header_line(path, file.readline())
+        if header is None or header.session.pid is None:
+            return "ended"
+        if header.session.host != platform.node():
+            return "elsewhere"
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(header.session.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return "ended"
+            started = process.create_time()
+            # The clock may have been set meanwhile; a reused pid is off by more.
+            if header.session.process_started is None or abs(started - header.session.process_started) < 2:
+                return "running"
+    return "ended"
+
+
+def _header_of_this_process(header: Header) -> Header:
+    import platform
+
+    import psutil
+
+    bare = Header.model_validate(header.model_dump(exclude={"cases"}))
+    bare.session.host = platform.node()
+    bare.session.pid = os.getpid()
+    bare.session.process_started = psutil.Process().create_time()
+    return bare
+
+
+def _read_header_line(path: Path, line: bytes) -> Header | None:
+    try:
+        data = pydantic_core.from_json(line)
+        if not isinstance(data, dict) or "session" not in data:
+            return None
+        check_version(path, data.get("schema_version"), data.get("versions"))
+        return Header.model_validate(data)
+    except ValueError:
+        return None
+
+
+def _session_id(path: Path) -> str:
+    return path.name.removesuffix(SUFFIX).partition(".")[0]
+
+
+def _start_of(path: Path) -> str:
+    """The session's start, as its id tells it."""
+    with contextlib.suppress(ValueError):
+        start = datetime.strptime(_session_id(path)[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return _iso(start.timestamp())
+    return _iso(path.stat().st_mtime)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

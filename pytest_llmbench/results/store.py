@@ -1,0 +1,135 @@
+"""Where do the documents of all sessions lie, and how is one of them found?
+
+``STORE/results/SESSION.json`` are the documents, ``STORE/journal/SESSION[.WORKER].jsonl`` the
+journals of sessions that have not ended. A session's id begins with its start, so names sort by
+time, and ends in random digits, so two sessions never share one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_llmbench.errors import ResultsError, suggest
+from pytest_llmbench.results.document import Header, ResultsDocument, read_header, write_document
+from pytest_llmbench.results.files import atomic_write, make_folder, results_error
+
+DEFAULT_STORE = ".llmbench"
+LATEST = "latest"
+_GITIGNORE = b"# Written by pytest-llmbench. Delete the next line to keep results in git.\n*\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One document of the store, its cases unread."""
+
+    path: Path
+    header: Header
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.path.stem
+
+
+class Store:
+    """A folder of results documents and journals; it may be shared by sessions at the same time."""
+
+    def __init__(self, path: Path | str = DEFAULT_STORE) -> None:
+        self.path = Path(path).expanduser()
+
+    @property
+    def results(self) -> Path:
+        """The folder of the documents."""
+        return self.path / "results"
+
+    @property
+    def journals(self) -> Path:
+        """The folder of the journals."""
+        return self.path / "journal"
+
+    def create(self) -> None:
+        """Create the folders; results are kept out of git, unless the user changes ``.gitignore``.
+
+        :raises ResultsError: if a folder cannot be created.
+        """
+        make_folder(self.results)
+        make_folder(self.journals)
+        ignore = self.path / ".gitignore"
+        if not ignore.exists():
+            atomic_write(ignore, _GITIGNORE)
+
+    def document_path(self, session_id: str) -> Path:
+        """Where the document of a session lies, or will lie."""
+        return self.results / f"{session_id}.json"
+
+    def write(self, document: ResultsDocument) -> Path:
+        """Put *document* under its session's id. Returns its path.
+
+        :raises ResultsError: if it cannot be written.
+        """
+        self.create()
+        return write_document(self.document_path(document.session.id), document)
+
+    def documents(self) -> tuple[list[Entry], list[str]]:
+        """Every document, the newest first, and one line for each that is damaged.
+
+        Only the beginning of each file is read.
+        """
+        entries, problems = [], []
+        for path in self._paths():
+            try:
+                entries.append(Entry(path, read_header(path)))
+            except ResultsError as error:
+                problems.append(str(error))
+        return entries, problems
+
+    def find(self, ref: str | Path, problems: list[str] | None = None) -> Path:
+        """The document that *ref* means: a path, ``latest``, a session's id, or a part of one.
+
+        A part is the beginning of an id or of its random digits, and must fit one session only.
+        ``latest`` passes over damaged documents and appends one line for each to *problems*.
+
+        :raises ResultsError: if there is none, or more than one.
+        """
+        text = str(ref)
+        if text == LATEST:
+            return self._latest([] if problems is None else problems)
+        path = Path(ref).expanduser()
+        if path.is_file():
+            return path
+        if self.document_path(text).is_file() and "/" not in text:
+            return self.document_path(text)
+        ids = [p.stem for p in self._paths()]
+        matches = [i for i in ids if text and (i.startswith(text) or i.rpartition("-")[2].startswith(text))]
+        if len(matches) == 1:
+            return self.document_path(matches[0])
+        if matches:
+            shown = ", ".join(matches[:3]) + (", ..." if len(matches) > 3 else "")
+            msg = f"{text!r} means {len(matches)} sessions of {self.path}: {shown}; write more of the id"
+            raise ResultsError(msg)
+        msg = (
+            f"there is no results document {text!r}: it is neither a file nor a session of {self.path}"
+            f"{suggest(text, [*ids, LATEST])}; 'llmbench list' shows the sessions"
+        )
+        raise ResultsError(msg)
+
+    def _latest(self, problems: list[str]) -> Path:
+        for path in self._paths():
+            try:
+                read_header(path)
+            except ResultsError as error:
+                problems.append(str(error))
+            else:
+                return path
+        msg = f"there is no results document in {self.results}: run pytest with benchmarks first"
+        raise ResultsError(msg)
+
+    def _paths(self) -> list[Path]:
+        try:
+            names = [p for p in self.results.iterdir() if p.suffix == ".json" and not p.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise results_error("list", self.results, error) from error
+        return sorted(names, key=lambda p: p.name, reverse=True)

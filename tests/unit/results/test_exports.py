@@ -1,0 +1,166 @@
+"""Can other tools read what is exported?"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.errors import ResultsError, UsageError
+from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.results.convert import case_from_run
+from pytest_llmbench.results.document import Header, ResultsDocument, write_document
+from pytest_llmbench.results.export import SECONDS_METRICS, to_csv, to_jsonl, to_pytest_benchmark
+from pytest_llmbench.results.frames import load
+from pytest_llmbench.results.journal import Journal
+from pytest_llmbench.results.store import Store
+
+Maker = Callable[..., Any]
+
+
+@pytest.fixture
+def document(document_maker: Maker) -> ResultsDocument:
+    made: ResultsDocument = document_maker()
+    return made
+
+
+def test_csv_has_one_row_a_case(document: ResultsDocument) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(document))))
+    assert [row["nodeid"] for row in rows] == [case.nodeid for case in document.cases]
+    assert float(rows[0]["ttft_median"]) == pytest.approx(0.051)
+    assert rows[0]["rounds"] == "6"
+    assert rows[0]["param_tokens"] == "4"
+
+
+def test_csv_leaves_unknown_values_empty(document: ResultsDocument) -> None:
+    document.cases.append(
+        case_from_run(
+            None,
+            nodeid='a.py::test["quoted, name"]',
+            backend="llamacpp",
+            model=ModelSpec("tiny"),
+            outcome="error",
+            error="two\nlines",
+        )
+    )
+    row = list(csv.DictReader(io.StringIO(to_csv(document))))[-1]
+    assert (row["nodeid"], row["ttft_median"], row["error"]) == (
+        'a.py::test["quoted, name"]',
+        "",
+        "two\nlines",
+    )
+
+
+def test_json_lines_have_one_line_a_round(document: ResultsDocument) -> None:
+    rows = [json.loads(line) for line in to_jsonl(document)]
+    assert len(rows) == 12
+    assert rows[0]["token_times"] == pytest.approx([0.05, 0.06, 0.072, 0.083])
+    assert [row["process"] for row in rows[:6]] == [0, 0, 0, 1, 1, 1]
+    assert rows[1]["disturbance"] == ["steal_time"]
+
+
+def test_an_empty_document_exports_to_nothing(document_maker: Maker) -> None:
+    empty = document_maker(cases=0)
+    assert to_csv(empty) == ""
+    assert list(to_jsonl(empty)) == []
+    assert to_pytest_benchmark(empty)["benchmarks"] == []
+
+
+def test_pytest_benchmark_itself_compares_the_export(tmp_path: Path, document: ResultsDocument) -> None:
+    path = tmp_path / "0001_export.json"
+    path.write_text(json.dumps(to_pytest_benchmark(document)))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(path), f"--csv={tmp_path / 'out'}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+        env={**os.environ, "COLUMNS": "200", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )
+    assert "test_short[0]" in done.stdout
+    (row, _) = csv.DictReader((tmp_path / "out.csv").open())
+    assert float(row["median"]) == pytest.approx(document.cases[0].metrics["e2e_latency"].median)
+    assert "Failed to load" not in done.stderr
+
+
+def test_the_export_has_what_the_dashboards_read(document: ResultsDocument) -> None:
+    exported = json.loads(json.dumps(to_pytest_benchmark(document)))
+    assert isinstance(exported["machine_info"], dict)
+    assert isinstance(exported["commit_info"], dict)
+    one = exported["benchmarks"][0]
+    values = document.cases[0].values("e2e_latency")
+    assert one["fullname"] == document.cases[0].nodeid
+    assert one["stats"]["mean"] == pytest.approx(statistics.mean(values))
+    assert one["stats"]["stddev"] == pytest.approx(statistics.stdev(values))
+    assert one["stats"]["ops"] == pytest.approx(1 / statistics.mean(values))
+    assert one["stats"]["rounds"] == 6
+    assert one["extra_info"]["decode_throughput"] == pytest.approx(
+        document.cases[0].metrics["decode_throughput"].median
+    )
+
+
+@pytest.mark.parametrize("metric", SECONDS_METRICS)
+def test_every_duration_can_be_the_timing(document: ResultsDocument, metric: str) -> None:
+    one = to_pytest_benchmark(document, metric)["benchmarks"][0]
+    assert one["stats"]["data"] == document.cases[0].values(metric)
+    assert one["fullname"].endswith(f"({metric})") == (metric != "e2e_latency")
+
+
+@pytest.mark.parametrize("metric", ["decode_throughput", "peak_rss", "ttfs"])
+def test_what_is_no_duration_is_refused(document: ResultsDocument, metric: str) -> None:
+    with pytest.raises(UsageError, match="choose one of ttft, tpot"):
+        to_pytest_benchmark(document, metric)
+
+
+def test_measurements_of_one_test_have_names_of_their_own(
+    case_maker: Maker, document: ResultsDocument
+) -> None:
+    document.cases = [case_maker(), case_maker(measurement="long")]
+    names = [one["fullname"] for one in to_pytest_benchmark(document)["benchmarks"]]
+    assert len(set(names)) == 2
+
+
+# -- frames -------------------------------------------------------------------------------------
+
+
+def test_frames_have_a_row_a_case_and_a_row_a_round(tmp_path: Path, document: ResultsDocument) -> None:
+    results = load(write_document(tmp_path / "out.json", document))
+    assert len(results.cases) == 2
+    assert len(results.rounds) == 12
+    medians = results.rounds.groupby("nodeid")["ttft"].median()
+    assert medians.tolist() == pytest.approx(results.cases.set_index("nodeid")["ttft_median"].tolist())
+    assert str(results.rounds["started"].dt.tz) == "UTC"
+    assert set(METRICS) & set(results.rounds) >= {"ttft", "tpot", "e2e_latency", "energy_per_token"}
+
+
+def test_a_journal_and_a_session_of_the_store_load_too(
+    store: Store, case_maker: Maker, document: ResultsDocument
+) -> None:
+    journal = Journal.create(store, Header(session=document.session))
+    journal.append(case_maker())
+    journal.close()
+    assert len(load(journal.path).cases) == 1
+    store.write(document)
+    assert len(load("latest", store.path).cases) == 2
+    assert load(document).document is document
+
+
+def test_an_empty_document_loads_as_empty_frames(document_maker: Maker) -> None:
+    results = load(document_maker(cases=0))
+    assert results.cases.empty
+    assert results.rounds.empty
+
+
+def test_loading_what_is_not_there_is_a_clean_error(store: Store) -> None:
+    with pytest.raises(ResultsError, match="there is no results document"):
+        load("gone.json", store.path)
