@@ -1,0 +1,8 @@
+"""What does ``python -m pytest_llmbench`` do? The same as ``llmbench``."""
+
+from __future__ import annotations
+
+from pytest_llmbench.cli import app
+
+if __name__ == "__main__":
+    app()

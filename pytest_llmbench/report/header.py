@@ -1,0 +1,113 @@
+"""Which backends, on which machine, in one line above the tests?
+
+It is read at every start of pytest: no engine is imported, and no driver is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_llmbench.backends.base import Backend
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the header says of the machine; None for what cannot be told cheaply."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    """Logical cores that this process may use."""
+    memory: int | None = None
+    """Bytes."""
+    gpus: tuple[str, ...] | None = None
+    """Names of NVIDIA GPUs."""
+
+    @classmethod
+    def here(cls, root: Path = Path("/")) -> Machine:
+        """This machine, from what the kernel keeps as text; *root* is where its files lie."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return cls(_cpu(root), cores, _memory(), _gpus(root))
+
+    def __str__(self) -> str:
+        parts = []
+        if self.cores is not None:
+            cpu = f" ({self.cpu})" if self.cpu else ""
+            parts.append(f"{self.cores} core{'s' if self.cores != 1 else ''}{cpu}")
+        if self.memory is not None:
+            parts.append(f"{self.memory / _GIB:.0f} GiB")
+        if self.gpus is not None:
+            counted = Counter(self.gpus)
+            parts += [name if count == 1 else f"{count} x {name}" for name, count in counted.items()]
+            if not counted:
+                parts.append("no NVIDIA GPU")
+        return ", ".join(parts)
+
+
+def header_line(backends: Iterable[Backend], machine: Machine | None = None) -> str:
+    """Backends that can run here with their engine's version, the machine, and what is missing.
+
+    For example ``llmbench: llamacpp 0.3.36 | 2 cores, 24 GiB, no NVIDIA GPU | missing: vllm
+    (pip install 'pytest-llmbench[vllm]')``. An engine that is installed but does not work shows
+    its reason instead.
+    """
+    present, absent = [], []
+    for backend in backends:
+        availability = backend.availability()
+        versions = backend.versions()
+        # The engine's own distribution comes first.
+        version = next(iter(versions.values()), "")
+        if availability.available:
+            present.append(f"{backend.name} {version}".rstrip())
+        elif version and availability.reason:
+            absent.append(f"{backend.name} ({availability.reason})")
+        else:
+            absent.append(f"{backend.name} (pip install 'pytest-llmbench[{backend.extra}]')")
+    parts = [", ".join(present) or "no backend", str(machine or Machine.here())]
+    if absent:
+        parts.append(f"missing: {', '.join(absent)}")
+    return "llmbench: " + " | ".join(part for part in parts if part)
+
+
+def _cpu(root: Path) -> str | None:
+    name = ""
+    try:
+        with (root / "proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+            name = next((line.partition(":")[2] for line in lines if line.startswith("model name")), "")
+    except OSError:
+        # Starts a process on some systems, hence only where the kernel's file is not there.
+        name = platform.processor()
+    # The marks and the base clock of Intel's names tell nothing here.
+    name = re.sub(r"\((R|TM)\)|\bCPU\b|@.*", " ", name, flags=re.IGNORECASE)
+    return " ".join(name.split()) or None
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _gpus(root: Path) -> tuple[str, ...] | None:
+    proc = root / "proc"
+    if not proc.is_dir():
+        return None
+    names = []
+    for card in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
+        try:
+            text = card.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        found = re.search(r"^Model:\s*(.+)$", text, re.MULTILINE)
+        names.append(found[1].strip() if found else "NVIDIA GPU")
+    return tuple(names)

@@ -1,0 +1,42 @@
+"""What do the measured cases look like in a pull request or a README?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.report import rows
+
+if TYPE_CHECKING:
+    from pytest_llmbench.results.document import Case
+
+
+def markdown_table(cases: Iterable[Case]) -> str:
+    """A GitHub-flavoured Markdown table of *cases*, numbers to the right, with a line for each mark.
+
+    It has the columns of a wide terminal's table. Ends with a newline.
+    """
+    known = list(cases)
+    columns = rows.columns(known, wide=True)
+    lines = [
+        _line(["case", *(column.head for column in columns)]),
+        _line([":---", *("---:" for _ in columns)]),
+    ]
+    for group in rows.grouped(known):
+        lines.append(_line([f"**{_escape(f'{group.file}::{group.function}')}**", *("" for _ in columns)]))
+        for case, label in zip(group.cases, group.labels, strict=True):
+            lines.append(_line([_escape(label), *(_escape(column.cell(case)) for column in columns)]))
+    marks = rows.legend(known, wide=True)
+    # A list, since GitHub joins plain lines, and its items' own marks must not start a list in turn.
+    notes = ["", *(f"- {_escape(line)}" for line in marks)] if marks else []
+    return "\n".join([*lines, *notes]) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    for sign in "\\`*_|<~":
+        text = text.replace(sign, f"\\{sign}")
+    return text

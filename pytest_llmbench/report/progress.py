@@ -1,0 +1,116 @@
+"""What is being measured at this moment?
+
+One line below pytest's own, on a terminal only, which goes when the measurement ends. It changes
+between rounds, never during one: drawing would disturb what is measured.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+from pytest_llmbench.report import units
+
+if TYPE_CHECKING:
+    import pytest
+
+_CLEAR_LINE = "\r\x1b[K"
+_UP = "\x1b[A"
+
+
+class Progress:
+    """A transient line. Without a *stream* every call does nothing.
+
+    :param stream: a terminal that pytest's capture does not redirect, or None.
+    :param column: where pytest's own writing stands in its line, in characters; the cursor goes
+        back there.
+    """
+
+    def __init__(self, stream: TextIO | None = None, column: Callable[[], int] = lambda: 0) -> None:
+        self._stream = stream
+        self._column = column
+        self._shown = False
+
+    def loading(self, label: str) -> None:
+        """The model *label* is being built, downloaded or loaded."""
+        self._show(f"{label}: loading")
+
+    def round(
+        self,
+        label: str,
+        process: int,
+        processes: int,
+        round: int,  # noqa: A002 - the vocabulary's word
+        rounds: int,
+        warmup: bool = False,
+        tokens_per_second: float | None = None,
+    ) -> None:
+        """A round of *label* begins; *process* and *round* count from 1.
+
+        *tokens_per_second* is the decode speed so far; None before the first round.
+        """
+        kind = "warm-up round" if warmup else "round"
+        where = f"process {process}/{processes}, " if processes > 1 else ""
+        speed = "" if tokens_per_second is None else f", {units.rate(tokens_per_second)} tokens/s"
+        self._show(f"{label}: {where}{kind} {round}/{rounds}{speed}")
+
+    def done(self) -> None:
+        """The measurement has ended: the line goes, and pytest writes on where it was."""
+        if self._stream is None or not self._shown:
+            return
+        column = self._column() % self._width()
+        self._write(f"{_CLEAR_LINE}{_UP}\r" + (f"\x1b[{column}C" if column else ""))
+        self._shown = False
+
+    def close(self) -> None:
+        """Remove the line and close the stream; later calls do nothing."""
+        self.done()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _show(self, text: str) -> None:
+        if self._stream is None:
+            return
+        # A line that wraps could not be removed: keep it shorter than the terminal.
+        text = text[: self._width() - 1]
+        self._write((_CLEAR_LINE if self._shown else "\n" + _CLEAR_LINE) + text)
+        self._shown = True
+
+    def _width(self) -> int:
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns if self._stream else 0
+        except (OSError, ValueError):
+            columns = 0
+        return columns or 80
+
+    def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            # The terminal went away; what is measured stays.
+            self._stream = None
+
+
+def terminal_progress(config: pytest.Config) -> Progress:
+    """The progress line for a session: a silent one in a pipe, an xdist worker or a dumb terminal.
+
+    Call it while pytest captures nothing, as in ``pytest_sessionstart``: the terminal's file
+    descriptor is duplicated then, since during a test capture sends the original elsewhere.
+    """
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput") or os.environ.get("TERM") == "dumb":
+        return Progress()
+    writer = config.get_terminal_writer()
+    file = writer._file  # pytest offers no public way to its stream
+    try:
+        if not file.isatty():
+            return Progress()
+        stream = os.fdopen(os.dup(file.fileno()), "w", encoding="utf-8", errors="replace")
+    except (AttributeError, OSError, ValueError):
+        return Progress()
+    return Progress(stream, lambda: writer.width_of_current_line)

@@ -1,0 +1,169 @@
+"""Which cells does each case have, whatever draws the table?
+
+The terminal and Markdown read the same columns, so that they can never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.report import units
+
+if TYPE_CHECKING:
+    from pytest_llmbench.results.document import Case
+
+WIDE_SPREAD = 0.1
+"""Standard deviation over median above which a median is marked."""
+
+SPREAD_MARK = "~"
+UNSUPPORTED_MARK = "*"
+DISTURBED_MARK = "!"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its head, and the text of its cell for a case."""
+
+    head: str
+    cell: Callable[[Case], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The cases of one test function, in the order they ran."""
+
+    file: str
+    function: str
+    """``test_x`` or ``TestY::test_x``."""
+    cases: tuple[Case, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What tells the cases of the group apart, one text a case; may be empty."""
+        measurements = {case.measurement for case in self.cases}
+        return tuple(_label(case, measured=len(measurements) > 1) for case in self.cases)
+
+    def by_backend(self) -> list[Group]:
+        """The group's cases split by backend, in the order in which each backend first ran."""
+        names = dict.fromkeys(case.model.backend for case in self.cases)
+        return [
+            replace(self, cases=tuple(c for c in self.cases if c.model.backend == name)) for name in names
+        ]
+
+
+def grouped(cases: Iterable[Case]) -> list[Group]:
+    """*cases* sorted by file, in it by test function; both else in the order they ran."""
+    found: dict[tuple[str, str], list[Case]] = {}
+    for case in cases:
+        found.setdefault((case.file, _function(case)), []).append(case)
+    order = sorted(found, key=lambda key: key[0])
+    return [Group(file, function, tuple(found[file, function])) for file, function in order]
+
+
+def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
+    """The columns that *cases* need.
+
+    *wide* adds the spread of the latencies and their 95th percentiles. GPU memory, energy and
+    disturbance have a column only where at least one case has something to show there.
+    """
+    chosen = [_median_column("TTFT", "ttft", units.seconds, spread=wide)]
+    if wide:
+        chosen.append(Column("TTFT p95", lambda case: percentile(case, "ttft", "p95", units.seconds)))
+    chosen.append(_median_column("TPOT", "tpot", units.seconds, spread=wide))
+    if wide:
+        chosen.append(Column("TPOT p95", lambda case: percentile(case, "tpot", "p95", units.seconds)))
+    chosen += [
+        _median_column("decode tok/s", "decode_throughput", units.rate),
+        _median_column("prefill tok/s", "prefill_throughput", units.rate),
+        _median_column("memory", "peak_rss", units.size),
+    ]
+    if any(case.metrics["peak_vram"].median for case in cases if "peak_vram" in case.metrics):
+        chosen.append(_median_column("VRAM", "peak_vram", units.size))
+    if any("energy" in case.metrics for case in cases):
+        chosen.append(_median_column("energy", "energy", units.joules))
+    chosen.append(Column("rounds", rounds))
+    if any(disturbed_rounds(case) for case in cases):
+        chosen.append(Column("dist.", disturbance))
+    return chosen
+
+
+def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
+    """One line for each mark that the cells of *cases* have; none where no mark is used."""
+    cells = [column.cell(case) for column in columns(cases, wide=wide) for case in cases]
+    lines = []
+    if any(cell.endswith(SPREAD_MARK) for cell in cells):
+        lines.append(
+            f"{SPREAD_MARK} median of values whose standard deviation is over {WIDE_SPREAD:.0%} of it"
+        )
+    if any("±" in cell for cell in cells):
+        lines.append("± standard deviation over the median")
+    if any(cell.endswith(UNSUPPORTED_MARK) for cell in cells):
+        lines.append(f"{UNSUPPORTED_MARK} too few values for this percentile: none lies beyond it")
+    codes = sorted({code for case in cases for code in case.disturbance})
+    if codes:
+        lines.append(f"{DISTURBED_MARK} rounds that other load on the machine disturbed: {', '.join(codes)}")
+    return lines
+
+
+def median(case: Case, metric: str, show: Callable[[float | None], str], *, spread: bool = False) -> str:
+    """The median of *metric*, with ``± n%`` if *spread*, else marked if its values lie far apart."""
+    summary = case.metrics.get(metric)
+    if summary is None:
+        return units.UNKNOWN
+    text = show(summary.median)
+    ratio = summary.stddev / abs(summary.median) if summary.stddev is not None and summary.median else None
+    if ratio is None:
+        return text
+    if spread:
+        return f"{text} ±{units.percent(ratio)}"
+    return text + SPREAD_MARK if ratio > WIDE_SPREAD else text
+
+
+def percentile(case: Case, metric: str, name: str, show: Callable[[float | None], str]) -> str:
+    """The percentile *name* of *metric*, marked where too few values were taken for it."""
+    summary = case.metrics.get(metric)
+    if summary is None:
+        return units.UNKNOWN
+    text = show(getattr(summary, name))
+    return text + UNSUPPORTED_MARK if name in summary.unsupported else text
+
+
+def rounds(case: Case) -> str:
+    """Processes x rounds: ``3×5``, or ``3×4-5`` where they differ."""
+    counts = sorted({len(process.rounds) for process in case.processes})
+    if not counts:
+        return units.UNKNOWN
+    shown = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+    return f"{len(case.processes)}×{shown}"
+
+
+def disturbed_rounds(case: Case) -> int:
+    """How many rounds of *case* were disturbed."""
+    return sum(bool(one.disturbance) for one in case.rounds)
+
+
+def disturbance(case: Case) -> str:
+    """``!2`` for two disturbed rounds, or nothing."""
+    count = disturbed_rounds(case)
+    return f"{DISTURBED_MARK}{count}" if count else ""
+
+
+def _median_column(
+    head: str, metric: str, show: Callable[[float | None], str], *, spread: bool = False
+) -> Column:
+    return Column(head, lambda case: median(case, metric, show, spread=spread))
+
+
+def _function(case: Case) -> str:
+    return case.nodeid.partition("::")[2].partition("[")[0]
+
+
+def _label(case: Case, *, measured: bool) -> str:
+    parts = [case.nodeid.partition("::")[2].partition("[")[2].removesuffix("]")]
+    if measured:
+        parts.append(case.measurement)
+    if case.outcome != "passed":
+        parts.append(f"({case.outcome})")
+    return " ".join(part for part in parts if part)

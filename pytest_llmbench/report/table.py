@@ -1,0 +1,153 @@
+"""What do the measured cases look like on a terminal?
+
+One table for all cases, in groups: a row for each file, under it one for each test function, under
+that one for each case. Numbers are never shortened. Where the cases' ids do not fit beside them,
+what all ids of a group begin with moves into the group's own row; if that is not enough, each
+backend gets such a row; and if an id is still too long, it has a line of its own above its numbers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from pytest_llmbench.report import rows
+
+if TYPE_CHECKING:
+    from pytest_llmbench.results.document import Case
+
+WIDE = 120
+"""Terminal columns from which spread and percentiles are shown too."""
+
+_INDENT = "  "
+_ASCII = str.maketrans("µ±×…", "u+x.")
+
+
+def cases_table(cases: Iterable[Case], *, width: int | None = None) -> CasesTable:
+    """One table of all *cases*, *width* columns wide; by default as wide as what prints it."""
+    return CasesTable(tuple(cases), width)
+
+
+def render(table: RenderableType, *, width: int, color: bool, encoding: str = "utf-8") -> str:
+    """*table* as text, without escape codes unless *color*.
+
+    What *encoding* cannot write is replaced by ASCII of the same width.
+    """
+    stream = io.StringIO()
+    Console(
+        file=stream,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        highlight=False,
+        legacy_windows=False,
+    ).print(table, crop=False)
+    text = stream.getvalue()
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_ASCII)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class CasesTable:
+    """A rich renderable that lays itself out for the width at which it is printed."""
+
+    cases: tuple[Case, ...]
+    width: int | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self._lines(self.width or options.max_width):
+            line.no_wrap = True
+            line.overflow = "ignore"
+            yield line
+
+    def _lines(self, width: int) -> Iterator[Text]:
+        wide = width >= WIDE
+        columns = rows.columns(self.cases, wide=wide)
+        cells = {id(case): [column.cell(case) for column in columns] for case in self.cases}
+        # A unit goes below its name, where it costs no width.
+        names, units = zip(*(column.head.partition(" ")[::2] for column in columns), strict=True)
+        widths = [max(map(len, column)) for column in zip(names, units, *cells.values(), strict=True)]
+        gap = "  " if wide else " "
+
+        def numbers(texts: Sequence[str]) -> str:
+            return "".join(gap + text.rjust(size) for text, size in zip(texts, widths, strict=True))
+
+        room = max(width - len(numbers(names)), len("case"))
+        blocks = [block for group in rows.grouped(self.cases) for block in _blocks(group, room)]
+        first = max([len("case"), *(cell_len(label) for block in blocks for label in block.beside)])
+
+        yield Text(" " * first + numbers(names), style="bold")
+        yield Text("case".ljust(first) + numbers(units).rstrip(), style="bold")
+        file = None
+        for block in blocks:
+            if block.group.file != file:
+                file = block.group.file
+                yield Text(file, style="bold")
+            if block.title:
+                yield Text(block.title, style="cyan")
+            for index, case in enumerate(block.group.cases):
+                style = "red" if case.outcome != "passed" else "yellow" if rows.disturbed_rounds(case) else ""
+                if not block.beside:
+                    yield Text(block.above[index], style=style)
+                label = block.beside[index] if block.beside else ""
+                yield Text(set_cell_size(label, first) + numbers(cells[id(case)]).rstrip(), style=style)
+        for line in rows.legend(self.cases, wide=wide):
+            yield Text(line, style="dim")
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One test function's rows: either all labels stand beside their numbers, or all above."""
+
+    group: rows.Group
+    title: str
+    beside: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+
+
+def _blocks(group: rows.Group, room: int) -> list[_Block]:
+    labels = group.labels
+    if labels == ("",):
+        beside = cell_len(group.function) <= room
+        return [_Block(group, "", *(((group.function,), ()) if beside else ((), (group.function,))))]
+    if _fits(labels, room):
+        return [_Block(group, group.function, _indented(labels))]
+    shared = _shared(labels)
+    rest = tuple(label.removeprefix(shared) for label in labels)
+    if shared and _fits(rest, room):
+        # A space ends the test's own id: what follows it is the measurement's label.
+        shared = shared[:-1] if shared.endswith(" ") else f"{shared}…"
+        return [_Block(group, f"{group.function}[{shared}]", _indented(rest))]
+    parts = group.by_backend()
+    if len(parts) > 1:
+        return [block for part in parts for block in _blocks(part, room)]
+    return [_Block(group, group.function, (), _indented(labels))]
+
+
+def _fits(labels: Iterable[str], room: int) -> bool:
+    return max(map(cell_len, _indented(labels))) <= room
+
+
+def _shared(labels: Sequence[str]) -> str:
+    """What all *labels* begin with, up to and with a space or else a ``-``, so that no word is cut."""
+    length = 0
+    for letters in zip(*labels, strict=False):
+        if len(set(letters)) > 1:
+            break
+        length += 1
+    common = labels[0][:length]
+    return common[: (common.rfind(" ") if " " in common else common.rfind("-")) + 1]
+
+
+def _indented(labels: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_INDENT + label for label in labels)

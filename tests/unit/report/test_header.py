@@ -1,0 +1,109 @@
+"""Does one line tell which backends and which machine?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.backends.base import Availability, Backend, Engine, OptionSpec
+from pytest_llmbench.models.spec import Form, ResolvedModel
+from pytest_llmbench.report.header import Machine, header_line
+
+MACHINE = Machine(cpu="Some CPU", cores=2, memory=24 * 2**30, gpus=())
+
+
+@dataclass
+class _Described:
+    """A backend that is only described."""
+
+    name: str
+    installed: Mapping[str, str] = field(default_factory=dict)
+    reason: str | None = None
+    extra: str = ""
+    form: Form = "hf"
+    quantizations: tuple[str, ...] = ()
+    options: tuple[OptionSpec, ...] = ()
+    modules: tuple[str, ...] = ()
+
+    def availability(self) -> Availability:
+        return Availability(bool(self.installed) and self.reason is None, self.reason)
+
+    def versions(self) -> Mapping[str, str]:
+        return self.installed
+
+    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
+        raise AssertionError
+
+
+def test_the_description_in_these_tests_is_a_backend() -> None:
+    assert isinstance(_Described("x"), Backend)
+
+
+def test_a_backend_shows_the_version_of_its_engine() -> None:
+    backends = [
+        _Described("llamacpp", {"llama-cpp-python": "0.3.36"}),
+        _Described("transformers", {"transformers": "5.23.0", "torch": "2.13.0"}),
+    ]
+    assert header_line(backends, MACHINE) == (
+        "llmbench: llamacpp 0.3.36, transformers 5.23.0 | 2 cores (Some CPU), 24 GiB, no NVIDIA GPU"
+    )
+
+
+def test_a_missing_backend_shows_the_extra_that_installs_it() -> None:
+    line = header_line([_Described("vllm", reason="not installed", extra="vllm")], MACHINE)
+    assert line.startswith("llmbench: no backend | ")
+    assert line.endswith(" | missing: vllm (pip install 'pytest-llmbench[vllm]')")
+
+
+def test_an_installed_backend_that_does_not_work_shows_why() -> None:
+    line = header_line([_Described("x", {"x": "1"}, reason="needs a GPU", extra="x")], MACHINE)
+    assert line.endswith(" | missing: x (needs a GPU)")
+
+
+def test_the_line_is_one_line() -> None:
+    assert "\n" not in header_line([_Described("x", {"x": "1"})])
+
+
+@pytest.mark.parametrize(
+    ("machine", "text"),
+    [
+        (Machine(cores=1, memory=2**30, gpus=("NVIDIA H200",)), "1 core, 1 GiB, NVIDIA H200"),
+        (Machine(cores=8, gpus=("A", "A", "B")), "8 cores, 2 x A, B"),
+        (Machine(), ""),
+    ],
+)
+def test_what_is_not_known_of_the_machine_is_left_out(machine: Machine, text: str) -> None:
+    assert str(machine) == text
+
+
+def test_cpu_and_gpus_are_read_from_the_kernels_files(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(
+        "processor\t: 0\nmodel name\t: Intel(R) Xeon(R) CPU E5-2690 v4 @ 2.60GHz\nmodel name\t: other\n"
+    )
+    card = tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0"
+    card.mkdir(parents=True)
+    (card / "information").write_text("Model: \t\t NVIDIA H200\nIRQ: 16\n")
+    machine = Machine.here(tmp_path)
+    assert machine.cpu == "Intel Xeon E5-2690 v4"
+    assert machine.gpus == ("NVIDIA H200",)
+
+
+def test_a_machine_without_these_files_has_unknown_gpus(tmp_path: Path) -> None:
+    assert Machine.here(tmp_path).gpus is None
+
+
+def test_the_header_imports_no_engine() -> None:
+    code = (
+        "import sys; from pytest_llmbench.report.header import header_line; header_line([]); "
+        "heavy = {'torch', 'llama_cpp', 'transformers', 'pandas', 'pynvml', 'rich'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,196 @@
+"""Is the progress line there on a terminal, gone afterwards, and nowhere else?"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_llmbench.report.progress import Progress, terminal_progress
+
+
+def _screen(text: str) -> list[str]:
+    """The lines that a terminal shows after *text*; knows only the codes that progress uses."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[\d*[A-Za-z]|\r|\n|[^\x1b\r\n]", text):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\r":
+            column = 0
+        elif part == "\x1b[K":
+            lines[row] = lines[row][:column]
+        elif part == "\x1b[A":
+            row -= 1
+        elif part.endswith("C"):
+            column += int(part[2:-1])
+        else:
+            lines[row] = lines[row].ljust(column)[:column] + part + lines[row][column + 1 :]
+            column += 1
+    return lines
+
+
+class _Terminal(io.StringIO):
+    """Two writers on one screen: pytest and progress."""
+
+    def pytest_writes(self, text: str) -> None:
+        self.write(text)
+
+    @property
+    def screen(self) -> list[str]:
+        return _screen(self.getvalue())
+
+    @property
+    def column(self) -> int:
+        return len(self.getvalue().rpartition("\n")[2])
+
+
+@pytest.fixture
+def terminal() -> _Terminal:
+    return _Terminal()
+
+
+def test_loading_names_the_model_below_pytests_line(terminal: _Terminal) -> None:
+    terminal.pytest_writes("test_x.py ..")
+    Progress(terminal, lambda: 12).loading("llamacpp-tiny")
+    assert terminal.screen == ["test_x.py ..", "llamacpp-tiny: loading"]
+
+
+def test_a_round_replaces_what_was_shown(terminal: _Terminal) -> None:
+    progress = Progress(terminal)
+    progress.loading("a model with a very long name")
+    progress.round("tiny", 2, 3, 4, 5, tokens_per_second=1376.2)
+    assert terminal.screen == ["", "tiny: process 2/3, round 4/5, 1380 tokens/s"]
+
+
+def test_a_single_process_is_not_counted_and_a_warm_up_is_named(terminal: _Terminal) -> None:
+    Progress(terminal).round("tiny", 1, 1, 1, 2, warmup=True)
+    assert terminal.screen[-1] == "tiny: warm-up round 1/2"
+
+
+def test_pytest_writes_on_where_it_was(terminal: _Terminal) -> None:
+    terminal.pytest_writes("test_x.py ..")
+    progress = Progress(terminal, lambda: 12)
+    progress.loading("tiny")
+    progress.done()
+    terminal.pytest_writes(". [100%]")
+    assert terminal.screen == ["test_x.py ... [100%]", ""]
+
+
+def test_done_twice_removes_one_line_only(terminal: _Terminal) -> None:
+    terminal.pytest_writes("one\ntwo")
+    progress = Progress(terminal, lambda: 3)
+    progress.loading("tiny")
+    progress.done()
+    progress.done()
+    assert terminal.screen == ["one", "two", ""]
+
+
+def test_a_long_label_stays_on_one_line(terminal: _Terminal) -> None:
+    Progress(terminal).loading("x" * 500)
+    assert len(terminal.screen[-1]) == 79
+
+
+def test_without_a_stream_nothing_happens() -> None:
+    progress = Progress()
+    progress.loading("tiny")
+    progress.round("tiny", 1, 1, 1, 1)
+    progress.done()
+    progress.close()
+
+
+def test_a_terminal_that_went_away_does_not_fail_the_measurement() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stream:
+        progress = Progress(stream)
+        progress.loading("tiny")
+        progress.loading("tiny")
+        progress.close()
+        # What could not be written must not be written again on close.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def test_under_capture_into_a_file_there_is_no_progress(
+    pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    progress = terminal_progress(pytestconfig)
+    if not pytestconfig.get_terminal_writer()._file.isatty():
+        progress.loading("tiny")
+        assert capfd.readouterr() == ("", "")
+    progress.close()
+
+
+CONFTEST = """
+import pytest
+from pytest_llmbench.report.progress import terminal_progress
+
+def pytest_sessionstart(session):
+    session.config.llm_progress = terminal_progress(session.config)
+
+@pytest.fixture
+def progress(pytestconfig):
+    return pytestconfig.llm_progress
+"""
+
+TEST = """
+def test_first(progress, capfd):
+    print("captured")
+    progress.loading("some-model")
+    progress.round("some-model", 1, 1, 1, 1)
+    progress.done()
+    assert capfd.readouterr().out == "captured\\n"
+
+def test_second(progress):
+    progress.loading("some-model")
+    progress.done()
+"""
+
+
+def _project(folder: Path) -> list[str]:
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_it.py").write_text(TEST)
+    return [sys.executable, "-m", "pytest", "-p", "no:llmbench", "-p", "no:cacheprovider", "--color=no"]
+
+
+def _on_a_terminal(command: list[str], folder: Path) -> str:
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    with subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=folder
+    ) as process:
+        os.close(slave)
+        output = b""
+        while select.select([master], [], [], 60)[0]:
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:  # Linux says so when the last writer is gone
+                break
+            if not chunk:
+                break
+            output += chunk
+    os.close(master)
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+def test_on_a_terminal_the_line_shows_in_spite_of_capture_and_leaves_no_trace(tmp_path: Path) -> None:
+    output = _on_a_terminal(_project(tmp_path), tmp_path)
+    assert "some-model: loading" in output
+    assert "some-model: round 1/1" in output
+    screen = _screen(output)
+    assert not [line for line in screen if "some-model" in line]
+    assert any(re.search(r"test_it\.py \.\. +\[100%\]$", line) for line in screen), repr(output)
+
+
+def test_in_a_pipe_nothing_is_shown(tmp_path: Path) -> None:
+    out = subprocess.run(_project(tmp_path), capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert out.returncode == 0, out.stdout
+    assert "some-model" not in out.stdout + out.stderr

@@ -1,0 +1,188 @@
+"""Can the table be read: at 80 columns, in a pipe, with long names and with gaps?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from pytest_llmbench.report.table import cases_table, render
+from pytest_llmbench.results.document import Case
+
+MakeCase = Callable[..., Case]
+
+
+def _lines(cases: list[Case], width: int = 80, *, color: bool = False) -> list[str]:
+    return render(cases_table(cases), width=width, color=color).splitlines()
+
+
+def test_a_case_has_a_row_with_human_units(make_case: MakeCase) -> None:
+    lines = _lines([make_case()])
+    assert lines[2:4] == ["benchmarks/test_a.py", "test_x"]
+    assert lines[4].split() == [
+        *("llamacpp-tiny-q8_0", "12.3", "ms", "724", "µs", "1380", "23.5k", "89.3", "MiB", "3×5")
+    ]
+    assert len(lines) == 5
+
+
+def test_every_row_fits_80_columns(make_case: MakeCase) -> None:
+    ids = ["llamacpp-synthetic/llama-3.2-1b-q4_k_m", "transformers-tiny-int8", "transformers-" + "x" * 60]
+    cases = [
+        make_case(
+            f"benchmarks/test_a.py::test_x[{one}]",
+            values={"energy": [1.0, 2.0], "peak_vram": [2.0**30], "ttft": [0.1, 0.9]},
+            disturbed=["steal"],
+        )
+        for one in ids
+    ]
+    for lines in (_lines(cases), _lines(cases[:1]), _lines(cases[:2])):
+        assert max(map(len, lines)) <= 80
+
+
+def test_numbers_are_aligned_and_never_shortened(make_case: MakeCase) -> None:
+    cases = [
+        make_case("test_a.py::test_x[a]", values={"ttft": [1.0]}),
+        make_case("test_a.py::test_x[b]", values={"ttft": [0.412]}),
+    ]
+    for width in (20, 80, 200):
+        rows = [line for line in _lines(cases, width) if " MiB" in line]
+        assert len(rows) == 2
+        assert "1.00 s" in rows[0]
+        assert "412 ms" in rows[1]
+        assert rows[0].index("1.00 s") + len("1.00 s") == rows[1].index("412 ms") + len("412 ms")
+
+
+def test_cases_are_grouped_by_file_and_function(make_case: MakeCase) -> None:
+    names = ["b.py::test_1[x]", "a.py::test_2[x]", "a.py::TestY::test_1[x]", "b.py::test_1[y]"]
+    lines = [line.partition("  ")[0] or line.split()[0] for line in _lines([make_case(n) for n in names])[2:]]
+    assert lines == ["a.py", "test_2", "x", "TestY::test_1", "x", "b.py", "test_1", "x", "y"]
+
+
+def test_long_ids_lose_what_they_share_first(make_case: MakeCase) -> None:
+    shared = "llamacpp-synthetic/a-model-with-a-long-name-"
+    lines = _lines([make_case(f"a.py::test_x[{shared}{q}]") for q in ("f16", "q8_0")])
+    assert lines[3] == f"test_x[{shared}…]"
+    assert [line.split()[0] for line in lines[4:]] == ["f16", "q8_0"]
+
+
+def test_if_that_is_not_enough_each_backend_has_its_own_row(make_case: MakeCase) -> None:
+    cases = [
+        make_case(f"a.py::test_x[{backend}-synthetic/a-model-with-a-name-{q}]", backend=backend)
+        for backend in ("llamacpp", "transformers")
+        for q in ("f16", "int8")
+    ]
+    lines = _lines(cases)
+    assert lines[3] == "test_x[llamacpp-synthetic/a-model-with-a-name-…]"
+    assert lines[6] == "test_x[transformers-synthetic/a-model-with-a-name-…]"
+    assert [lines[n].split()[0] for n in (4, 5, 7, 8)] == ["f16", "int8"] * 2
+
+
+def test_ids_that_share_nothing_get_a_line_of_their_own(make_case: MakeCase) -> None:
+    ids = ["a" * 50, "b" * 50]
+    lines = _lines([make_case(f"a.py::test_x[{one}]") for one in ids])
+    assert lines[3:5] == ["test_x", f"  {ids[0]}"]
+    assert lines[5].split()[0] == "12.3"
+    assert lines[6] == f"  {ids[1]}"
+
+
+def test_a_test_without_parameters_stands_in_one_row(make_case: MakeCase) -> None:
+    lines = _lines([make_case("a.py::test_x")])
+    assert lines[2] == "a.py"
+    assert lines[3].startswith("test_x ")
+    assert "12.3 ms" in lines[3]
+
+
+def test_several_measurements_of_one_test_are_told_apart(make_case: MakeCase) -> None:
+    cases = [make_case("a.py::test_x[tiny]", measurement=m) for m in ("short", "long")]
+    lines = _lines(cases)
+    assert lines[4].startswith("  tiny short ")
+    assert lines[5].startswith("  tiny long ")
+
+
+def test_measurements_of_one_long_case_stand_below_its_id(make_case: MakeCase) -> None:
+    name = "llamacpp-synthetic/a-model-with-a-long-name"
+    lines = _lines([make_case(f"a.py::test_x[{name}]", measurement=m) for m in ("two-a", "two-b")])
+    assert lines[3] == f"test_x[{name}]"
+    assert [line.split()[0] for line in lines[4:6]] == ["two-a", "two-b"]
+
+
+def test_what_was_not_measured_is_a_dash(make_case: MakeCase) -> None:
+    lines = _lines(
+        [make_case(values=dict.fromkeys(("ttft", "prefill_throughput", "peak_rss")), outcome="failed")]
+    )
+    assert "q8_0 (failed)" in lines[4]
+    assert lines[4].split()[-7:] == ["-", "724", "µs", "1380", "-", "-", "3×5"]
+
+
+def test_a_case_that_measured_nothing_still_has_a_row(make_case: MakeCase) -> None:
+    lines = _lines(
+        [make_case(values=dict.fromkeys(("ttft", "tpot", "peak_rss")), rounds=(), outcome="error")]
+    )
+    assert lines[4].endswith(" -")
+
+
+def test_energy_and_gpu_memory_have_a_column_only_where_known(make_case: MakeCase) -> None:
+    plain = _lines([make_case()])
+    assert not re.search("energy|VRAM", plain[0])
+    lines = _lines([make_case(), make_case("a.py::t[x]", values={"energy": [12.3], "peak_vram": [2.0**34]})])
+    assert "energy" in lines[0]
+    assert "VRAM" in lines[0]
+    assert "16.0 GiB" in lines[4]
+    assert "12.3 J" in lines[4]
+
+
+def test_gpu_memory_that_nothing_used_has_no_column(make_case: MakeCase) -> None:
+    assert "VRAM" not in _lines([make_case(values={"peak_vram": [0.0]})])[0]
+
+
+def test_a_mark_has_a_legend_and_without_a_mark_there_is_none(make_case: MakeCase) -> None:
+    assert not [line for line in _lines([make_case()]) if line.startswith(("~", "±", "*", "!"))]
+    wide_spread = _lines([make_case(values={"ttft": [0.1, 0.2, 0.3]})])
+    assert "200 ms~" in wide_spread[4]
+    assert wide_spread[5].startswith("~ ")
+    disturbed = _lines([make_case(disturbed=["steal", "cpu_pressure"])])
+    assert disturbed[4].endswith(" !3")
+    assert disturbed[5] == "! rounds that other load on the machine disturbed: cpu_pressure, steal"
+
+
+def test_a_wide_terminal_shows_spread_and_marks_unsupported_percentiles(make_case: MakeCase) -> None:
+    lines = _lines([make_case(values={"tpot": [0.01] * 20, "ttft": [0.1, 0.11]})], 140)
+    assert "105 ms ±7%" in lines[4]
+    assert "110 ms*" in lines[4]
+    assert "10.0 ms*" not in lines[4]
+    assert [line[0] for line in lines[5:]] == ["±", "*"]
+
+
+def test_rounds_that_differ_between_processes_are_a_range(make_case: MakeCase) -> None:
+    assert _lines([make_case(rounds=(5, 3))])[4].endswith(" 2×3-5")
+
+
+def test_colour_is_for_terminals(make_case: MakeCase) -> None:
+    cases = [
+        make_case(),
+        make_case("a.py::t[x]", outcome="failed"),
+        make_case("a.py::t[y]", disturbed=["steal"]),
+    ]
+    assert "\x1b[" not in "".join(_lines(cases))
+    coloured = _lines(cases, color=True)
+    assert "\x1b[31m" in "".join(coloured)
+    assert [re.sub(r"\x1b\[[\d;]*m", "", line) for line in coloured] == _lines(cases)
+
+
+def test_what_the_terminal_cannot_write_becomes_ascii_of_the_same_width(make_case: MakeCase) -> None:
+    table = cases_table([make_case()])
+    text = render(table, width=80, color=False, encoding="ascii")
+    assert text.isascii()
+    assert "724 us" in text
+    assert [len(x) for x in text.splitlines()] == [len(x) for x in _lines([make_case()])]
+
+
+def test_square_brackets_in_ids_are_no_markup(make_case: MakeCase) -> None:
+    lines = _lines([make_case("a.py::test_x[[bold]-b]")])
+    assert lines[4].startswith("  [bold]-b ")
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_no_cases_make_an_empty_table(width: int) -> None:
+    assert len(_lines([], width)) == 2
