@@ -1,5 +1,82 @@
-"""pytest-llmbench: LLM inference benchmarks as test cases."""
+"""pytest-llmbench: LLM inference benchmarks as test cases.
+
+What is named here is public; everything else may change. Names are imported when they are first
+used, because pytest imports this package at every start.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_llmbench.backends.base import (
+        Availability,
+        Backend,
+        Engine,
+        GenerationParams,
+        Message,
+        OptionSpec,
+        Sink,
+    )
+    from pytest_llmbench.errors import LLMBenchError
+    from pytest_llmbench.fixtures import Generated, LLMModel, TwoPass
+    from pytest_llmbench.hardware.monitor import HardwareMonitor
+    from pytest_llmbench.measure.metrics import METRICS, Metric, Summary
+    from pytest_llmbench.measure.run import ProcessRun, Round, Run
+    from pytest_llmbench.measure.timeline import Timeline
+    from pytest_llmbench.results.frames import Results, load
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "pytest_llmbench.backends.base": (
+        "Availability",
+        "Backend",
+        "Engine",
+        "GenerationParams",
+        "Message",
+        "OptionSpec",
+        "Sink",
+    ),
+    "pytest_llmbench.errors": ("LLMBenchError",),
+    "pytest_llmbench.fixtures": ("Generated", "LLMModel", "TwoPass"),
+    "pytest_llmbench.hardware.monitor": ("HardwareMonitor",),
+    "pytest_llmbench.measure.metrics": ("METRICS", "Metric", "Summary"),
+    "pytest_llmbench.measure.run": ("ProcessRun", "Round", "Run"),
+    "pytest_llmbench.measure.timeline": ("Timeline",),
+    "pytest_llmbench.results.frames": ("Results", "load"),
+}
+
+__all__ = [
+    "METRICS",
+    "Availability",
+    "Backend",
+    "Engine",
+    "Generated",
+    "GenerationParams",
+    "HardwareMonitor",
+    "LLMBenchError",
+    "LLMModel",
+    "Message",
+    "Metric",
+    "OptionSpec",
+    "ProcessRun",
+    "Results",
+    "Round",
+    "Run",
+    "Sink",
+    "Summary",
+    "Timeline",
+    "TwoPass",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(home), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

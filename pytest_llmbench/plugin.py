@@ -1,1 +1,161 @@
+"""How does pytest see it? Hooks in the order of their life, and nothing else.
+
+https://docs.pytest.org/en/stable/reference/reference.html#hooks
+"""
+
 from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmbench.distributed import Controller, check_workers, is_controller
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.fixtures import hw_monitor, llm_model
+from pytest_llmbench.options import add_options
+from pytest_llmbench.session import MODEL, SESSION, BenchSession
+
+if TYPE_CHECKING:
+    from pytest_llmbench.recording import Recording
+
+__all__ = ["hw_monitor", "llm_model"]
+
+RECORDING: pytest.StashKey[Recording] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addoption"""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addhooks"""
+    from pytest_llmbench import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure"""
+    config.addinivalue_line(
+        "markers",
+        "llm(models=, backends=, quantizations=, max_new_tokens=, rounds=, warmup_rounds=, processes=, "
+        "timeout=, isolation=, backend_options=, ...): an LLM inference benchmark; every key is also a "
+        "command line option --llm-... and an ini option llm_...",
+    )
+    try:
+        session = BenchSession(config)
+        session.selector.check_command_line()
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[SESSION] = session
+    if is_controller(config):
+        config.pluginmanager.register(Controller(), "llmbench-controller")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header"""
+    from pytest_llmbench.report.header import header_line
+
+    registry = config.stash[SESSION].registry
+    return header_line([registry.get(name) for name in registry.names()])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_generate_tests"""
+    if "llm_model" not in metafunc.fixturenames:
+        return
+    session = metafunc.config.stash[SESSION]
+    problem = None
+    try:
+        if not session.disabled:
+            check_workers(metafunc.config)
+        marker = session.marker(metafunc.definition, metafunc.function)
+        metafunc.parametrize("llm_model", session.selector.params(marker), indirect=True)
+    except UsageError as error:
+        problem = str(error)
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_modifyitems"""
+    if not (config.getoption("llm_only") or config.getoption("llm_skip")):
+        return
+    if config.getoption("llm_only") and config.getoption("llm_skip"):
+        msg = "--llm-only and --llm-skip leave no test; give one of them"
+        raise pytest.UsageError(msg)
+    if config.getoption("llm_only"):
+        others = [item for item in items if not is_benchmark(item)]
+        if others:
+            config.hook.pytest_deselected(items=others)
+            items[:] = [item for item in items if is_benchmark(item)]
+        return
+    skip = pytest.mark.skip(reason="LLM benchmarks are skipped (--llm-skip)")
+    for item in items:
+        if is_benchmark(item):
+            item.add_marker(skip)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_finish"""
+    config = session.config
+    if config.option.collectonly or not any(is_benchmark(item) for item in session.items):
+        return
+    if config.stash[SESSION].disabled:
+        return
+    from pytest_llmbench.recording import Recording
+
+    try:
+        config.stash[RECORDING] = Recording.open(config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport"""
+    report = yield
+    recording = item.config.stash.get(RECORDING, None)
+    if recording is not None and (model := item.stash.get(MODEL, None)) is not None:
+        recording.see(item, model, report)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish"""
+    config = session.config
+    if is_controller(config):
+        from pytest_llmbench.recording import Recording
+
+        if (merged := Recording.of_workers(config)) is not None:
+            config.stash[RECORDING] = merged
+    recording = config.stash.get(RECORDING, None)
+    try:
+        if recording is not None:
+            recording.finish(session)
+    finally:
+        config.stash[SESSION].close()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary"""
+    recording = config.stash.get(RECORDING, None)
+    if recording is not None:
+        recording.summarize(terminalreporter)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure"""
+    if (session := config.stash.get(SESSION, None)) is not None:
+        session.close()
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Whether a test is an LLM benchmark: by its fixture, or by its marker."""
+    return "llm_model" in getattr(item, "fixturenames", ()) or item.get_closest_marker("llm") is not None

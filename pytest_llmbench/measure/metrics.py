@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from pytest_llmbench.measure.timeline import NANO, Timeline
@@ -164,7 +165,7 @@ def timeline_metrics(timeline: Timeline) -> dict[str, float | None]:
 def gaps(timeline: Timeline) -> list[float]:
     """Seconds between successive tokens; shape (output_tokens - 1,)."""
     times = timeline.token_times
-    return [(b - a) * NANO for a, b in zip(times, times[1:], strict=False)]
+    return [(after - before) * NANO for before, after in pairwise(times)]
 
 
 # A percentile q of n values stands on values beyond it: with none there, it is the maximum.

@@ -14,24 +14,32 @@ Form = Literal["gguf", "hf"]
 class ModelSpec:
     """What a user names: before anything was looked up, downloaded or built.
 
-    ``name`` is ``tiny``, ``synthetic/NAME``, a path, a hub id ``org/name`` or an alias from a
-    YAML file. ``quantization`` is None where the user left it to the model's own files.
+    ``name`` is ``tiny``, ``synthetic/NAME``, a path or a hub id ``org/name``. ``quantization`` is
+    None where the user left it to the model's own files.
     """
 
     name: str
     quantization: str | None = None
     revision: str | None = None
+    alias: str | None = None
+    """What the aliases file calls it; ``name`` is then what the alias stands for."""
 
     @property
     def label(self) -> str:
-        """A short name for test ids and tables: a path shows its last part only."""
-        name = Path(self.name).stem if self.is_path else self.name
+        """A short name for test ids and tables: an alias, or else a path's last part without ``.gguf``."""
+        name = self.alias or self.name
+        if self.alias is None and self.is_path:
+            # Path.stem would take what follows the dot of "model-1.7B" for a suffix.
+            last = Path(self.name).name
+            name = last[: -len(".gguf")] if last.lower().endswith(".gguf") else last
         return name if self.quantization is None else f"{name}-{self.quantization}"
 
     @property
     def is_path(self) -> bool:
         """True for what is written as a path: absolute, ``./x``, ``../x``, ``~/x`` or ``*.gguf``."""
-        return self.name.startswith(("/", "./", "../", "~", ".\\", "..\\")) or self.name.lower().endswith(".gguf")
+        return self.name.startswith(("/", "./", "../", "~", ".\\", "..\\")) or self.name.lower().endswith(
+            ".gguf"
+        )
 
 
 @dataclass(frozen=True, slots=True)

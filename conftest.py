@@ -1,0 +1,5 @@
+"""What do all tests of this repository need?"""
+
+from __future__ import annotations
+
+pytest_plugins = ["pytester"]

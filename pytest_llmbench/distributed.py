@@ -1,0 +1,77 @@
+"""How do xdist's controller and its workers make one session?
+
+The controller names the session; the workers write their journals under that name. Two workers
+on one device would measure each other, so that is refused, by the controller, in words.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.errors import UsageError
+
+_REFUSAL = "llmbench: more xdist workers than devices"
+_SESSION_ID = pytest.StashKey[str]()
+
+
+def session_id(config: pytest.Config) -> str:
+    """The session's id: its start, then random digits; the same in all workers of xdist."""
+    given: dict[str, Any] = getattr(config, "workerinput", {})
+    if "llmbench_session" in given:
+        return str(given["llmbench_session"])
+    if _SESSION_ID not in config.stash:
+        start = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        config.stash[_SESSION_ID] = f"{start}-{secrets.token_hex(4)}"
+    return config.stash[_SESSION_ID]
+
+
+def worker_id(config: pytest.Config) -> str | None:
+    """``gw0`` and so on in a worker of xdist; None elsewhere."""
+    given: dict[str, Any] = getattr(config, "workerinput", {})
+    return given.get("workerid")
+
+
+def check_workers(config: pytest.Config) -> None:
+    """Refuse more workers than there are devices to measure on.
+
+    :raises UsageError: saying why, and what to do.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers < 2:
+        return
+    from pytest_llmbench.hardware.gpus import device_count
+
+    gpus = device_count()
+    devices = max(1, gpus)
+    if workers > devices:
+        what = (
+            f"{gpus} GPUs" if gpus else "one device (no NVIDIA GPU is visible, and all workers share the CPU)"
+        )
+        msg = (
+            f"{_REFUSAL}: {workers} workers on {what} would slow each other down, and every number would "
+            f"be wrong; use -n {devices}, or --llm-skip to run only the other tests in parallel"
+        )
+        raise UsageError(msg)
+
+
+class Controller:
+    """The hooks of xdist's controller; registered only where xdist distributes tests."""
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give the session's id to a worker."""
+        node.workerinput["llmbench_session"] = session_id(node.config)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A worker could only report the refusal as a failure to collect: here it ends the run."""
+        text = str(report.longrepr) if report.failed else ""
+        if _REFUSAL in text:
+            raise pytest.UsageError(text.strip())
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Whether xdist distributes this session's tests to workers."""
+    return getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput")

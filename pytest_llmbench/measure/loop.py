@@ -1,0 +1,265 @@
+"""In which order is everything done when a case is measured?
+
+For each process: load, warm-up rounds, measured rounds. Each round: empty the caches, read the
+energy counters, generate, read them again. Whatever was measured is in the run the moment it is
+known, so that a failure later loses none of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from pytest_llmbench import errors
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.measure.engine import (
+    EngineHandle,
+    EngineProcess,
+    EngineSpec,
+    Generation,
+    LocalEngine,
+    Prompt,
+)
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+
+ISOLATIONS = ("test", "model", "none")
+
+
+class Monitor(Protocol):
+    """What the loop needs of the hardware monitor."""
+
+    def follow(self, pid: int) -> None: ...
+
+    def unfollow(self, pid: int) -> None: ...
+
+    def edge(self) -> Any: ...
+
+    def energy(self, start: Any, end: Any) -> Any: ...
+
+    def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...]: ...
+
+    def summary(self, start_ns: int, end_ns: int) -> dict[str, Any]: ...
+
+    def peak_rss_of(self, pid: int) -> int | None: ...
+
+
+class Progress(Protocol):
+    """Where a person sees what is going on; told between rounds only."""
+
+    def loading(self, label: str) -> None: ...
+
+    def round(
+        self,
+        label: str,
+        process: int,
+        processes: int,
+        round: int,  # noqa: A002  # the vocabulary's word
+        rounds: int,
+        warmup: bool = False,
+        tokens_per_second: float | None = None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one case is to be measured."""
+
+    engine: EngineSpec
+    params: GenerationParams
+    rounds: int = 5
+    warmup_rounds: int = 1
+    processes: int = 1
+    timeout: float | None = None
+    """Seconds for one load or one generation."""
+    isolation: str = "test"
+    prefix_cache: bool = False
+    """Leave the KV cache of the round before, as a chat application would."""
+    prompt: Prompt | None = None
+    prompt_tokens: int | None = None
+    """Instead of ``prompt``: a text of exactly so many tokens."""
+
+    def protocol(self) -> dict[str, Any]:
+        """How it was measured, for the results document: cases compare only if these are equal."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "chat": self.prompt is not None and self.prompt.messages is not None,
+            "max_new_tokens": self.params.max_new_tokens,
+            "ignore_eos": self.params.ignore_eos,
+            "temperature": self.params.temperature,
+            "top_k": self.params.top_k,
+            "top_p": self.params.top_p,
+            "seed": self.params.seed,
+            "rounds": self.rounds,
+            "warmup_rounds": self.warmup_rounds,
+            "processes": self.processes,
+            "isolation": self.isolation,
+            "prefix_cache": self.prefix_cache,
+            "timeout": self.timeout,
+            "options": dict(self.engine.options),
+        }
+
+
+class EnginePool:
+    """Gives each measurement the engine that its isolation asks for.
+
+    With ``test`` an engine is fresh and ends with its use; with ``model`` and ``none`` the last
+    one is kept for as long as consecutive cases ask for the same.
+    """
+
+    def __init__(self) -> None:
+        self._kept: EngineHandle | None = None
+        self._kept_for: tuple[str, EngineSpec] | None = None
+
+    def acquire(self, plan: Plan, progress: Progress) -> tuple[EngineHandle, bool]:
+        """An engine, and whether it was loaded for this call."""
+        wanted = (plan.isolation, plan.engine)
+        if plan.isolation != "test" and self._kept is not None and self._kept_for == wanted:
+            self._kept.reset_peak()
+            return self._kept, False
+        self.close()
+        progress.loading(plan.engine.label)
+        start = LocalEngine if plan.isolation == "none" else EngineProcess
+        engine: EngineHandle = start(plan.engine, plan.timeout)
+        if plan.isolation != "test":
+            self._kept, self._kept_for = engine, wanted
+        return engine, True
+
+    def release(self, engine: EngineHandle, *, failed: bool = False) -> None:
+        """Give an engine back; one that failed is never used again."""
+        if engine is self._kept and not failed:
+            return
+        if engine is self._kept:
+            self._kept = self._kept_for = None
+        engine.close()
+
+    def close(self) -> None:
+        """End the engine that is kept, if there is one."""
+        kept, self._kept, self._kept_for = self._kept, None, None
+        if kept is not None:
+            kept.close()
+
+
+@dataclass(slots=True)
+class Bench:
+    """One engine in use: it does rounds and puts them into a process's record."""
+
+    plan: Plan
+    pool: EnginePool
+    monitor: Monitor | None
+    progress: Progress
+    record: ProcessRun = field(init=False)
+    _engine: EngineHandle = field(init=False)
+    _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
+    _failed: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self._engine, fresh = self.pool.acquire(self.plan, self.progress)
+        loaded = self._engine.loaded
+        self.record = ProcessRun(
+            pid=loaded.pid,
+            load_time=loaded.load_time if fresh else None,
+            engine=loaded.engine,
+            versions=loaded.versions,
+        )
+        if self.monitor is not None:
+            self.monitor.follow(loaded.pid)
+
+    def warm_up(self) -> None:
+        """One generation that is nobody's round."""
+        try:
+            prompt = self._prompt(self.plan)
+            self._engine.prepare(cold=not self.plan.prefix_cache)
+            self._engine.generate(prompt, self.plan.params)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def round(self, plan: Plan | None = None) -> tuple[Round, Generation]:
+        """One measured round; it is in the record when this returns.
+
+        :param plan: what to ask, if not what the bench was made for; the engine stays.
+        """
+        plan = plan or self.plan
+        try:
+            prompt = self._prompt(plan)
+            self._engine.prepare(cold=not plan.prefix_cache)
+            start = self.monitor.edge() if self.monitor is not None else None
+            generation = self._engine.generate(prompt, plan.params)
+            end = self.monitor.edge() if self.monitor is not None else None
+        except BaseException:
+            self._failed = True
+            raise
+        measured = Round(generation.timeline)
+        if self.monitor is not None:
+            measured.energy = self.monitor.energy(start, end).joules
+        self.record.rounds.append(measured)
+        self.record.peak_rss = _largest(self.record.peak_rss, generation.peak_rss)
+        return measured, generation
+
+    def close(self) -> None:
+        """Give the engine back, and take what the monitor saw of its rounds."""
+        try:
+            if self.monitor is not None and self.record.rounds:
+                self._take_hardware(self.monitor)
+        finally:
+            self.pool.release(self._engine, failed=self._failed)
+            if self.monitor is not None:
+                # After the end of the process: its last moments are not the load of others.
+                self.monitor.unfollow(self.record.pid)
+
+    def _take_hardware(self, monitor: Monitor) -> None:
+        record = self.record
+        # Only now: a round is judged by the samples on both its sides.
+        for measured in record.rounds:
+            measured.disturbance = monitor.disturbance(measured.timeline.sent, measured.timeline.done)
+        record.hardware = monitor.summary(record.rounds[0].timeline.sent, record.rounds[-1].timeline.done)
+        if self.plan.isolation == "test":
+            # With other isolations the peak may be that of another test, or of pytest itself.
+            record.peak_rss = _largest(record.peak_rss, monitor.peak_rss_of(record.pid))
+        record.peak_vram = record.hardware.get("peak_vram")
+
+    def _prompt(self, plan: Plan) -> Prompt:
+        if plan.prompt is not None:
+            return plan.prompt
+        if plan.prompt_tokens is None:
+            msg = "a measurement needs a prompt, messages, or prompt_tokens=N"
+            raise errors.UsageError(msg)
+        key = (plan.prompt_tokens, plan.params.seed)
+        if key not in self._made:
+            self._made[key] = self._engine.prompt_of_tokens(*key)
+        return self._made[key]
+
+
+def measure(plan: Plan, run: Run, pool: EnginePool, monitor: Monitor | None, progress: Progress) -> None:
+    """Measure *plan* into *run*.
+
+    :raises errors.EngineError: when the engine fails; *run* keeps every round until then.
+    """
+    for process in range(1, plan.processes + 1):
+        bench = Bench(plan, pool, monitor, progress)
+        run.processes.append(bench.record)
+        tell = partial(progress.round, plan.engine.label, process, plan.processes)
+        speed: float | None = None
+        try:
+            for number in range(1, plan.warmup_rounds + 1):
+                tell(number, plan.warmup_rounds, warmup=True)
+                bench.warm_up()
+            for number in range(1, plan.rounds + 1):
+                tell(number, plan.rounds, tokens_per_second=speed)
+                measured, generation = bench.round()
+                speed = measured.metrics["decode_throughput"]
+                run.text = generation.text if run.text is None else run.text
+        except errors.LLMBenchError as error:
+            kept = len(run.rounds)
+            error.add_note(
+                f"{kept} measured rounds of this case are kept." if kept else "Nothing was measured."
+            )
+            raise
+        finally:
+            bench.close()
+
+
+def _largest(*values: int | None) -> int | None:
+    known = [value for value in values if value is not None]
+    return max(known, default=None)

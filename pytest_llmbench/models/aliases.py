@@ -1,0 +1,136 @@
+"""Which short names has the user given to models?
+
+A YAML file of names, each with a model or with a model and what belongs to it::
+
+    small: synthetic/llama-82m
+    chat:
+      model: org/name-GGUF
+      quantization: q4_k_m
+      revision: main
+
+Everything is text as it is written (a revision ``0123`` keeps its zero). A relative path is meant
+from the file's own folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.models.shapes import is_synthetic
+from pytest_llmbench.models.spec import ModelSpec
+
+
+class Alias(BaseModel):
+    """What one name stands for, as it is written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(min_length=1)
+    quantization: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """The names of one file."""
+
+    path: Path
+    entries: Mapping[str, Alias]
+    lines: Mapping[str, int]
+    """Where in the file each name stands, counted from 1."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.entries)
+
+    def spec(self, name: str) -> ModelSpec:
+        """The model that *name* stands for.
+
+        :raises UsageError: saying in which line, if there is no such model.
+        """
+        from pytest_llmbench.models.resolve import parse_spec
+
+        alias = self.entries[name]
+        where = f"{self.path}:{self.lines[name]}: alias {name!r}"
+        model = alias.model
+        if ModelSpec(model).is_path and not model.startswith("~"):
+            model = str(self.path.parent / model)
+        try:
+            spec = parse_spec(model)
+        except UsageError as error:
+            msg = f"{where}: {error}"
+            raise UsageError(msg) from None
+        if alias.revision is not None:
+            if spec.is_path or is_synthetic(spec.name):
+                msg = f"{where}: {alias.model} has no revisions; only models of a hub have"
+                raise UsageError(msg)
+            spec = replace(spec, revision=alias.revision)
+        return replace(spec, quantization=alias.quantization, alias=name)
+
+
+def read_aliases(path: Path) -> Aliases:
+    """The aliases in a YAML file.
+
+    :raises UsageError: naming the file, the line and the key, if something in it cannot be meant.
+    """
+    import yaml
+
+    path = path.expanduser().absolute()
+    try:
+        text = path.read_text("utf-8")
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+        # The base loader makes text of everything: no number, date or truth value is guessed.
+        content = yaml.load(text, Loader=yaml.BaseLoader)
+    except OSError as error:
+        msg = f"the models file {path} cannot be read: {error.strerror or error}"
+        raise UsageError(msg) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        msg = f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}"
+        raise UsageError(msg) from error
+    if root is None:
+        return Aliases(path, {}, {})
+    if not isinstance(content, dict):
+        msg = f"{path}:1: expected names with a model each, such as 'small: synthetic/llama-82m'"
+        raise UsageError(msg)
+    lines: dict[str, int] = {}
+    entries: dict[str, Alias] = {}
+    for key, value in root.value:
+        name, line = key.value, key.start_mark.line + 1
+        if name in lines:
+            msg = f"{path}:{line}: the name {name!r} was given in line {lines[name]} already"
+            raise UsageError(msg)
+        lines[name] = line
+        key_lines = {}
+        if isinstance(content[name], dict):
+            key_lines = {inner.value: inner.start_mark.line + 1 for inner, _ in value.value}
+        entries[name] = _entry(path, name, content[name], line, key_lines)
+    return Aliases(path, entries, lines)
+
+
+def _entry(path: Path, name: str, value: Any, line: int, key_lines: Mapping[str, int]) -> Alias:
+    if is_synthetic(name) or "@" in name or not name or ModelSpec(name).is_path:
+        msg = f"{path}:{line}: {name!r} cannot be a name: a model is written like that; choose another"
+        raise UsageError(msg)
+    fields = {"model": value} if isinstance(value, str) else value
+    if not isinstance(fields, dict) or not fields.get("model"):
+        msg = f"{path}:{line}: {name!r} needs a model: '{name}: org/name', or a mapping with the key 'model'"
+        raise UsageError(msg)
+    try:
+        return Alias.model_validate({k: None if v in ("", "~", "null") else v for k, v in fields.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        known = list(Alias.model_fields)
+        what = first["msg"]
+        if first["type"] == "extra_forbidden":
+            what = f"there is no such key{suggest(key, known).rstrip('?')}. There are {', '.join(known)}"
+        msg = f"{path}:{key_lines.get(key, line)}: {name!r}, key {key!r}: {what}"
+        raise UsageError(msg) from None

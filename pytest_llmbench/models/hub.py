@@ -1,0 +1,159 @@
+"""How do the files of a hub's model get here?
+
+Through huggingface_hub, with its cache, its offline mode, its login and its endpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.errors import ModelError
+from pytest_llmbench.models.files import (
+    INDEX,
+    SINGLE,
+    choose_gguf,
+    gguf_model,
+    huggingface_model,
+    no_safetensors,
+)
+from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
+
+# The weights that Transformers would load, and what belongs to them; not the same weights in other
+# formats. Python files are only run where trust_remote_code is asked for by name.
+_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+_BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
+
+
+def hub_model(spec: ModelSpec, form: Form, *, quiet: bool) -> ResolvedModel:
+    """The model of a hub repository, downloaded if it is not in the hub's cache.
+
+    :raises ModelError: if there is no such model, it may not be had, or the hub cannot be reached.
+    """
+    names, silence = _list_files(spec)
+    try:
+        chosen = _choose(spec, form, names)
+    except ModelError as error:
+        # What the cache lacks, the repository may have.
+        raise error if silence is None else _explained(spec, silence) from silence
+    folder = _download(spec, chosen, quiet=quiet)
+    if form == "gguf":
+        return gguf_model(spec, folder / chosen[0], chosen_by_name=True)
+    return huggingface_model(spec, folder)
+
+
+def _choose(spec: ModelSpec, form: Form, names: Sequence[str]) -> list[str]:
+    """Which of a repository's files to fetch."""
+    where = spec.name if spec.revision is None else f"{spec.name}@{spec.revision}"
+    if form == "gguf":
+        return choose_gguf(names, spec.quantization, where)
+    weights = [name for name in names if _WEIGHTS.fullmatch(name)]
+    if SINGLE not in weights and INDEX not in weights:
+        raise no_safetensors(where, names)
+    if INDEX in weights:
+        # Where there are both, the index is what counts.
+        weights = [name for name in weights if name != SINGLE]
+    beside = [name for name in names if "/" not in name and name.endswith(_BESIDE)]
+    return sorted({*weights, *beside})
+
+
+def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:
+    """What the repository holds; where the hub does not answer, what the cache holds of it, and why."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        info = HfApi().model_info(spec.name, revision=spec.revision)
+    except RevisionNotFoundError as error:
+        raise _explained(spec, error) from error
+    # huggingface_hub's client library, and with it the class of a lost connection, changes by version.
+    except Exception as error:  # noqa: BLE001
+        try:
+            cached = Path(
+                snapshot_download(spec.name, revision=spec.revision, allow_patterns=[], local_files_only=True)
+            )
+        except Exception:  # noqa: BLE001  # whatever is wrong with the cache, the hub's answer is the reason
+            raise _explained(spec, error) from error
+        files = [path.relative_to(cached).as_posix() for path in sorted(cached.rglob("*")) if path.is_file()]
+        return files, error
+    return [sibling.rfilename for sibling in info.siblings or ()], None
+
+
+def _download(spec: ModelSpec, names: Sequence[str], *, quiet: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        with _progress_bars(quiet=quiet):
+            patterns = [glob.escape(name) for name in names]
+            return Path(snapshot_download(spec.name, revision=spec.revision, allow_patterns=patterns))
+    except Exception as error:
+        raise _explained(spec, error) from error
+
+
+@contextlib.contextmanager
+def _progress_bars(*, quiet: bool) -> Iterator[None]:
+    """Keep huggingface_hub's bars off where *quiet*, and off what is no terminal."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if (sys.stderr.isatty() and not quiet) or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _explained(spec: ModelSpec, error: Exception) -> ModelError:
+    """What went wrong, and what to do about it."""
+    from huggingface_hub import constants, errors
+
+    name, hub = spec.name, constants.ENDPOINT
+    login = "log in with 'hf auth login' or set HF_TOKEN"
+    offline = bool(constants.HF_HUB_OFFLINE)
+    if isinstance(error, errors.GatedRepoError):
+        return ModelError(f"{name} is gated: accept its terms at {hub}/{name}, then {login}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ModelError(
+            f"there is no model {name} on {hub}, or it is private: check the name (a folder is written "
+            f"./{name}), or {login}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ModelError(
+            f"{name} has no revision {spec.revision}: name a branch, a tag or a commit that {hub}/{name} has"
+        )
+    if isinstance(error, errors.HFValidationError):
+        return ModelError(f"{name} cannot be the name of a hub's model: {error}")
+    if offline:
+        return ModelError(
+            f"{name} is not whole in the hub's cache ({constants.HF_HUB_CACHE}), and HF_HUB_OFFLINE is set: "
+            f"unset it, or run 'hf download {name}' where there is a network"
+        )
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        advice = f"{login}, with a token that may read it" if status in (401, 403) else "try again later"
+        return ModelError(f"{hub} answered {status} when asked for {name}: {advice} ({_first_line(error)})")
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return ModelError(
+            f"cannot keep {name} in {constants.HF_HUB_CACHE}: {error.strerror}; make room, or set HF_HOME to "
+            "a folder that can be written"
+        )
+    return ModelError(
+        f"{name} cannot be fetched from {hub}: {_first_line(error.__cause__ or error)}; check the network "
+        f"and HF_ENDPOINT, or download it elsewhere and name it by its path"
+    )
+
+
+def _first_line(error: Any) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

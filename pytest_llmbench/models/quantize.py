@@ -1,0 +1,80 @@
+"""How is a GGUF file quantised by llama.cpp itself?
+
+In a process of its own, ``python -m pytest_llmbench.models.quantize SOURCE TARGET NAME``: nothing
+is loaded into the caller, and what llama.cpp prints is kept for the message of an error.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from pytest_llmbench.errors import ModelError
+
+# enum llama_ftype, in llama.h. With the bits a weight of a large model takes, for estimates of sizes.
+FILE_TYPES = {"bf16": 32, "q8_0": 7, "q6_k": 18, "q5_k_m": 17, "q4_k_m": 15, "q4_0": 2}
+BITS_PER_WEIGHT = {
+    "f32": 32.0,
+    "f16": 16.0,
+    "bf16": 16.0,
+    "q8_0": 8.5,
+    "q6_k": 6.57,
+    "q5_k_m": 5.70,
+    "q4_k_m": 4.89,
+    "q4_0": 4.64,
+}
+QUANTIZATIONS = tuple(BITS_PER_WEIGHT)
+"""What a synthetic model can be had in as GGUF; f32 and f16 are written, the others quantised."""
+_LOG_TAIL = 2000
+
+
+def quantize(source: Path, target: Path, quantization: str) -> None:
+    """Write *source*, an f16 or f32 GGUF file, to *target* in one of :data:`FILE_TYPES`.
+
+    :raises ModelError: with the end of llama.cpp's log, if it is not installed or fails.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "pytest_llmbench.models.quantize",
+        str(source),
+        str(target),
+        quantization,
+    ]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode == 0 and target.exists():
+        return
+    log = done.stdout.decode(errors="replace").strip()[-_LOG_TAIL:]
+    if done.returncode == _NOT_INSTALLED:
+        msg = f"making a {quantization} file needs llama.cpp: pip install 'pytest-llmbench[llamacpp]'"
+        raise ModelError(msg)
+    how = f"exit status {done.returncode}"
+    if done.returncode < 0:
+        how = f"ended by {signal.Signals(-done.returncode).name}"
+    msg = f"llama.cpp could not quantise {source.name} to {quantization} ({how}); the end of its log:\n{log}"
+    raise ModelError(msg)
+
+
+_NOT_INSTALLED = 69
+
+
+def main(arguments: list[str]) -> int:
+    """Quantise in this process; returns the exit status."""
+    source, target, quantization = arguments
+    try:
+        import llama_cpp
+    except ImportError:
+        return _NOT_INSTALLED
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = FILE_TYPES[quantization]
+    params.nthread = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    return int(llama_cpp.llama_model_quantize(source.encode(), target.encode(), params))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""Which model does a name mean, and where are its files?
+
+:func:`parse_spec` reads a name without touching the network; :func:`resolve` builds, finds or
+downloads the files.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.errors import ModelError, UsageError, suggest
+from pytest_llmbench.models.shapes import PREFIX, SHAPES, is_synthetic, shape_of
+from pytest_llmbench.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pytest_llmbench.models.aliases import Aliases
+    from pytest_llmbench.models.spec import Form, ResolvedModel
+
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+def parse_spec(text: str, *, aliases: Aliases | None = None) -> ModelSpec:
+    """The model that ``NAME`` or ``NAME@REVISION`` means.
+
+    Aliases come first, then paths, synthetic models and hub ids. Paths have to exist; whether a
+    hub has a model is found out by :func:`resolve`.
+
+    :raises UsageError: for a name that cannot be meant; it lists what there is.
+    """
+    if aliases is not None and text in aliases.entries:
+        return aliases.spec(text)
+    spec = ModelSpec(text)
+    if spec.is_path:
+        if not Path(text).expanduser().exists():
+            msg = f"there is no model at {text}: no such file or folder in {Path.cwd()}"
+            if Path(text).expanduser().is_absolute():
+                msg = f"there is no model at {text}: no such file or folder"
+            raise UsageError(msg)
+        return spec
+    name, at, revision = text.partition("@")
+    if aliases is not None and name in aliases.entries:
+        spec = aliases.spec(name)
+    elif is_synthetic(name):
+        spec = ModelSpec(shape_of(name).model_name)
+    elif _HUB_ID.fullmatch(name):
+        spec = ModelSpec(name)
+    else:
+        raise _unknown(text, name, aliases)
+    if not at:
+        return spec
+    if spec.is_path or is_synthetic(spec.name):
+        msg = f"{text}: {spec.name} has no revisions; only models of a hub have"
+        raise UsageError(msg)
+    if not revision:
+        msg = f"{text}: a branch, a tag or a commit is missing after the '@'"
+        raise UsageError(msg)
+    return replace(spec, revision=revision)
+
+
+def _unknown(text: str, name: str, aliases: Aliases | None) -> UsageError:
+    known = [shape.model_name for shape in SHAPES.values()]
+    if aliases is not None:
+        known += aliases.names
+    hint = f"; did you mean {PREFIX + name!r}" if name in SHAPES else suggest(name, known).rstrip("?")
+    if name and Path(text).exists():
+        hint = f"; the file or folder of that name is written './{text}'"
+    return UsageError(
+        f"there is no model {text!r}{hint}. There are {', '.join(known)}; a path to a GGUF file or a Hugging "
+        "Face folder (./NAME, /NAME); a hub's ORG/NAME or ORG/NAME@REVISION; and aliases of --llm-models-file"
+    )
+
+
+def resolve(spec: ModelSpec, form: Form, *, quiet: bool = False) -> ResolvedModel:
+    """The model's files in the *form* that an engine loads, built or downloaded if need be.
+
+    :param quiet: show no progress bar; without it there is one on a terminal only.
+    :raises ModelError: if the model cannot be built, found, fetched or read.
+    """
+    if is_synthetic(spec.name):
+        from pytest_llmbench.models.builder import synthetic_model
+
+        return synthetic_model(spec, shape_of(spec.name), form, quiet=quiet)
+    if spec.is_path:
+        return _local_model(spec, Path(spec.name).expanduser().absolute(), form)
+    from pytest_llmbench.models.hub import hub_model
+
+    return hub_model(spec, form, quiet=quiet)
+
+
+def _local_model(spec: ModelSpec, path: Path, form: Form) -> ResolvedModel:
+    from pytest_llmbench.models.files import choose_gguf, gguf_model, huggingface_model
+
+    if not path.exists():
+        msg = f"there is no model at {path}: it is gone"
+        raise ModelError(msg)
+    if form == "hf":
+        if path.is_dir():
+            return huggingface_model(spec, path)
+        msg = (
+            f"{path} is a file, and this backend needs a Hugging Face folder with config.json and "
+            "safetensors weights; run a GGUF file on the backend llamacpp"
+        )
+        raise ModelError(msg)
+    if path.is_file():
+        return gguf_model(spec, path)
+    names = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*.gguf"))]
+    if not names:
+        msg = (
+            f"{path} holds no GGUF file, and llama.cpp needs one: convert the folder with llama.cpp's "
+            "convert_hf_to_gguf.py, or run it on the backend transformers"
+        )
+        raise ModelError(msg)
+    return gguf_model(spec, path / choose_gguf(names, spec.quantization, str(path))[0], chosen_by_name=True)

@@ -1,0 +1,344 @@
+"""What can a user set, where, and what holds when several places say something?
+
+One table, :data:`SETTINGS`: each row is a marker key, a command line option and an ini option of
+the same name. The command line beats the marker, the marker beats the ini file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_llmbench.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    import pytest
+
+AUTO = "auto"
+IniType = Literal["string", "int", "float", "bool", "args", "linelist"]
+
+
+def _whole(minimum: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError
+        number = int(value)
+        if number < minimum:
+            raise ValueError
+        return number
+
+    parse.__doc__ = f"a whole number of at least {minimum}"
+    return parse
+
+
+def _real(minimum: float) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        number = float(value)
+        if not minimum <= number < float("inf"):
+            raise ValueError
+        return number
+
+    parse.__doc__ = f"a number of at least {minimum:g}"
+    return parse
+
+
+def _fraction(value: Any) -> float:
+    """a number above 0, at most 1"""
+    number = _real(0)(value)
+    if not 0 < number <= 1:
+        raise ValueError
+    return number
+
+
+def _flag(value: Any) -> bool:
+    """True or False"""
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+        raise ValueError
+    return word in ("true", "yes", "on", "1")
+
+
+def _isolation(value: Any) -> str:
+    """one of test, model, none"""
+    if value not in ("test", "model", "none"):
+        raise ValueError
+    return str(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """a name or a list of names"""
+    values = [value] if isinstance(value, str) else list(value)
+    if not all(isinstance(v, str) for v in values):
+        raise ValueError
+    return tuple(name for v in values for part in v.split(",") if (name := part.strip()))
+
+
+def _backend_options(value: Any) -> dict[str, dict[str, Any]]:
+    """{"BACKEND": {"NAME": VALUE}}, or BACKEND.NAME=VALUE once or several times"""
+    if isinstance(value, Mapping):
+        if not all(isinstance(options, Mapping) for options in value.values()):
+            raise ValueError
+        return {str(backend): dict(options) for backend, options in value.items()}
+    from pytest_llmbench.backends.options import parse_option
+
+    merged: dict[str, dict[str, Any]] = {}
+    for line in [value] if isinstance(value, str) else value:
+        backend, name, text = parse_option(line)
+        merged.setdefault(backend, {})[name] = text
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: ``key`` is the marker key, ``llm_KEY`` the ini option, ``flag`` the command line's."""
+
+    key: str
+    flag: str
+    parse: Callable[[Any], Any]
+    default: Any
+    help: str
+    metavar: str = "N"
+    many: bool = False
+    ini_type: IniType = "string"
+
+    @property
+    def ini(self) -> str:
+        return f"llm_{self.key}"
+
+    def read(self, value: Any, where: str) -> Any:
+        """The parsed value.
+
+        :raises UsageError: saying where it stands and what it must be.
+        """
+        try:
+            return self.parse(value)
+        except (ValueError, TypeError):
+            msg = f"{where}: {value!r} is not {self.parse.__doc__}"
+            raise UsageError(msg) from None
+
+
+SETTINGS: dict[str, Setting] = {
+    setting.key: setting
+    for setting in (
+        Setting(
+            "models",
+            "--llm-model",
+            _names,
+            ("tiny",),
+            "Model to run: tiny, synthetic/NAME, a path, a hub id ORG/NAME[@REVISION] or an alias",
+            "NAME",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "backends",
+            "--llm-backend",
+            _names,
+            (AUTO,),
+            "Backend to run on; auto runs every in-process engine that is installed",
+            "NAME",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "quantizations",
+            "--llm-quantization",
+            _names,
+            (),
+            "Quantisation to run, such as f16 or q4_k_m",
+            "NAME",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "backend_options",
+            "--llm-option",
+            _backend_options,
+            {},
+            "Option of a backend, such as llamacpp.n_threads=2",
+            "BACKEND.NAME=VALUE",
+            many=True,
+            ini_type="linelist",
+        ),
+        Setting("max_new_tokens", "--llm-max-new-tokens", _whole(1), 64, "Tokens to generate in a round"),
+        Setting("rounds", "--llm-rounds", _whole(1), 5, "Measured rounds in each process"),
+        Setting(
+            "warmup_rounds", "--llm-warmup-rounds", _whole(0), 1, "Rounds before them that are not measured"
+        ),
+        Setting("processes", "--llm-processes", _whole(1), 1, "Fresh engine processes for each case"),
+        Setting(
+            "timeout",
+            "--llm-timeout",
+            _real(0.001),
+            600.0,
+            "Seconds that one load or one round may take",
+            "SECONDS",
+        ),
+        Setting(
+            "isolation",
+            "--llm-isolation",
+            _isolation,
+            "test",
+            "test: a fresh process for each test; model: one shared by consecutive tests of a model; "
+            "none: pytest's own process, for a debugger",
+            "KIND",
+        ),
+        Setting("seed", "--llm-seed", _whole(0), 0, "Seed of sampling and of made prompts"),
+        Setting("temperature", "--llm-temperature", _real(0), 0.0, "0 is greedy decoding", "X"),
+        Setting("top_k", "--llm-top-k", _whole(0), 0, "Sample among so many tokens; 0 is all"),
+        Setting("top_p", "--llm-top-p", _fraction, 1.0, "Sample within this probability mass; 1 is all", "X"),
+        Setting(
+            "ignore_eos",
+            "--llm-ignore-eos",
+            _flag,
+            True,
+            "Generate exactly max_new_tokens, past an end of sequence",
+            "BOOL",
+        ),
+        Setting(
+            "prefix_cache",
+            "--llm-prefix-cache",
+            _flag,
+            False,
+            "Leave the KV cache of the round before",
+            "BOOL",
+        ),
+    )
+}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the table and the session's own options."""
+    group = parser.getgroup("llmbench", "LLM inference benchmarks")
+    for setting in SETTINGS.values():
+        repeatable = " (repeatable)" if setting.many else ""
+        group.addoption(
+            setting.flag,
+            action="append" if setting.many else "store",
+            default=None,
+            metavar=setting.metavar,
+            dest=setting.ini,
+            help=f"{setting.help}{repeatable}. Default: {_shown(setting.default)}",
+        )
+        parser.addini(setting.ini, f"{setting.help}.", type=setting.ini_type, default=None)
+    group.addoption(
+        "--llm-models-file", metavar="FILE", default=None, help="YAML file with aliases of models"
+    )
+    parser.addini("llm_models_file", "YAML file with aliases of models.", default=None)
+    group.addoption(
+        "--llm-python",
+        metavar="PATH",
+        default=None,
+        help="Interpreter of the engine's process, so of another environment. Default: pytest's own",
+    )
+    group.addoption(
+        "--llm-monitor-rate",
+        metavar="HZ",
+        default=None,
+        help="Hardware samples a second; 0 turns the monitor off. Default: 10",
+    )
+    parser.addini("llm_monitor_rate", "Hardware samples a second; 0 turns the monitor off.", default=None)
+    group.addoption(
+        "--llm-json", metavar="PATH", default=None, help="Write the results document here as well"
+    )
+    group.addoption(
+        "--llm-store", metavar="DIR", default=None, help="Folder of all results documents. Default: .llmbench"
+    )
+    parser.addini("llm_store", "Folder of all results documents.", default=None)
+    group.addoption(
+        "--llm-disable", action="store_true", help="Run each benchmark once, without measuring or keeping it"
+    )
+    group.addoption("--llm-only", action="store_true", help="Run LLM benchmarks and no other test")
+    group.addoption("--llm-skip", action="store_true", help="Skip LLM benchmarks")
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple | dict):
+        return ", ".join(default) or "none"
+    return str(default)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the command line and the ini file say, parsed once."""
+
+    command_line: Mapping[str, Any]
+    ini: Mapping[str, Any]
+
+    def setting(self, key: str, marker: Mapping[str, Any]) -> Any:
+        """The value that holds: command line, then marker, then ini, then the default."""
+        for source in (self.command_line, marker, self.ini):
+            if key in source:
+                return source[key]
+        return SETTINGS[key].default
+
+    def all(self, marker: Mapping[str, Any]) -> dict[str, Any]:
+        """Every setting; the options of backends are merged key by key."""
+        values = {key: self.setting(key, marker) for key in SETTINGS}
+        merged: dict[str, dict[str, Any]] = {}
+        for source in (self.ini, marker, self.command_line):
+            for backend, options in source.get("backend_options", {}).items():
+                merged.setdefault(backend, {}).update(options)
+        values["backend_options"] = merged
+        return values
+
+
+def read_session(config: pytest.Config) -> Session:
+    """Parse what the command line and the ini file say.
+
+    :raises UsageError: naming the option and what it must be.
+    """
+    command_line: dict[str, Any] = {}
+    ini: dict[str, Any] = {}
+    for key, setting in SETTINGS.items():
+        if (value := config.getoption(setting.ini)) is not None:
+            command_line[key] = setting.read(value, setting.flag)
+        if (value := config.getini(setting.ini)) not in (None, "", []):
+            ini[key] = setting.read(value, f"ini option {setting.ini}")
+    return Session(command_line, ini)
+
+
+def monitor_rate(config: pytest.Config) -> float:
+    """Hardware samples a second, 0 for none.
+
+    :raises UsageError: for anything but a number from 0 to 1000.
+    """
+    for value, where in (
+        (config.getoption("llm_monitor_rate"), "--llm-monitor-rate"),
+        (config.getini("llm_monitor_rate"), "ini option llm_monitor_rate"),
+    ):
+        if value in (None, ""):
+            continue
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = -1.0
+        if not 0 <= rate <= 1000:
+            msg = f"{where}: {value!r} is not a number of samples a second from 0 to 1000"
+            raise UsageError(msg)
+        return rate
+    return 10.0
+
+
+def read_marker(marks: Iterable[pytest.Mark], where: str) -> dict[str, Any]:
+    """The settings of ``@pytest.mark.llm(...)``; of several, the first (the closest) holds.
+
+    :raises UsageError: for a positional argument, an unknown key or a value that cannot be.
+    """
+    values: dict[str, Any] = {}
+    for mark in reversed(list(marks)):
+        if mark.args:
+            msg = f"{where}: @pytest.mark.llm takes keywords only, as in llm(models=[{mark.args[0]!r}])"
+            raise UsageError(msg)
+        for key, value in mark.kwargs.items():
+            if key not in SETTINGS:
+                hint = suggest(key, list(SETTINGS)) or "."
+                msg = f"{where}: @pytest.mark.llm has no key {key!r}{hint} It has {', '.join(SETTINGS)}"
+                raise UsageError(msg)
+            values[key] = SETTINGS[key].read(value, f"{where}: @pytest.mark.llm({key}=...)")
+    return values

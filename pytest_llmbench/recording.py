@@ -1,0 +1,219 @@
+"""How does what a test measured get from its fixture into the store?
+
+At the end of each test its cases go to the journal; at the end of the session the journal becomes
+a document. Under xdist every worker has a journal, and the controller makes the document.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmbench.distributed import session_id, worker_id
+from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
+from pytest_llmbench.results.convert import case_from_run
+from pytest_llmbench.results.document import Header, Outcome, ResultsDocument, write_document
+from pytest_llmbench.results.environment import snapshot
+from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
+from pytest_llmbench.results.store import DEFAULT_STORE, Store
+
+if TYPE_CHECKING:
+    from pytest_llmbench.fixtures import LLMModel
+
+_NO_TEXT = "(no message)"
+
+
+class Recording:
+    """The cases of this session. Use :meth:`open`."""
+
+    def __init__(self, config: pytest.Config, store: Store, header: Header, journal: Journal | None) -> None:
+        self._config = config
+        self._store = store
+        self._journal = journal
+        self._document = ResultsDocument.model_validate(header.model_dump())
+        self._cases = {case.key: case for case in self._document.cases}
+        self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
+        self._open: dict[str, tuple[pytest.Item, LLMModel]] = {}
+        self._problems: list[str] = []
+        self._written: list[Path] = []
+        self._json = _json_path(config)
+
+    @classmethod
+    def open(cls, config: pytest.Config) -> Recording:
+        """Start the journal, before anything is measured that could not be kept.
+
+        :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written.
+        """
+        store = Store(_store_path(config))
+        command = [str(argument) for argument in config.invocation_params.args]
+        header = snapshot(config.rootpath, session_id=session_id(config), command=command)
+        try:
+            journal = Journal.create(store, header, worker_id(config))
+        except ResultsError as error:
+            msg = f"{error}\nChoose a folder that can be written with --llm-store."
+            raise UsageError(msg) from None
+        path = _json_path(config)
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            journal.discard()
+            what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
+            msg = f"--llm-json={config.getoption('llm_json')}: {path} {what}"
+            raise UsageError(msg)
+        return cls(config, store, header, journal)
+
+    @classmethod
+    def of_workers(cls, config: pytest.Config) -> Recording | None:
+        """The recording of a controller whose xdist workers have written journals, or None."""
+        store = Store(_store_path(config))
+        document, problems = collect(store, session_id(config))
+        if document is None:
+            return None
+        recording = cls(config, store, document, None)
+        recording._problems += problems
+        return recording
+
+    def see(self, item: pytest.Item, model: LLMModel, report: pytest.TestReport) -> None:
+        """Note how one phase of a test ended; after the last one, keep its cases."""
+        known = self._outcomes.get(item.nodeid)
+        outcome = _outcome(report)
+        if known is None or outcome != "passed":
+            self._outcomes[item.nodeid] = (outcome, None if outcome == "passed" else _message(report))
+        self._open[item.nodeid] = (item, model)
+        if report.when != "teardown":
+            return
+        try:
+            self._keep(item, model)
+        except ResultsError as error:
+            report.outcome = "failed"
+            report.longrepr = f"{error}\nThe measurements are kept in memory and go into the document."
+
+    def finish(self, session: pytest.Session) -> None:
+        """Write the session's document, with the cases of a test that was interrupted."""
+        for item, model in list(self._open.values()):
+            self._outcomes[item.nodeid] = ("interrupted", "the session was interrupted in this test")
+            try:
+                model.finish()
+            except LLMBenchError as error:
+                self._problems.append(f"{item.nodeid}: {error}")
+            try:
+                self._keep(item, model)
+            except ResultsError as error:
+                self._problems.append(str(error))
+        if self._journal is not None:
+            self._journal.close()
+        if worker_id(self._config) is not None:
+            return
+        self._document.cases = list(self._cases.values())
+        record = self._document.session
+        record.state = "interrupted" if session.exitstatus == pytest.ExitCode.INTERRUPTED else "finished"
+        record.exit_status = int(session.exitstatus)
+        record.outcomes = count_outcomes(self._document.cases)
+        record.ended = _now()
+        try:
+            if self._json is not None:
+                self._written.append(write_document(self._json, self._document))
+        except ResultsError as error:
+            self._problems.append(str(error))
+        try:
+            self._written.append(finish(self._store, self._document))
+        except ResultsError as error:
+            journal = self._journal.path if self._journal is not None else self._store.journals
+            self._problems.append(
+                f"{error}\nEvery finished case is in {journal}; 'llmbench recover --store "
+                f"{self._store.path}' makes a document of it."
+            )
+        if self._problems and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def summarize(self, terminal: Any) -> None:
+        """The table of all cases, where the document lies, and what went wrong with it."""
+        from pytest_llmbench.report.table import cases_table, render
+
+        if worker_id(self._config) is not None or not (self._document.cases or self._problems):
+            return
+        writer = terminal._tw  # pytest offers no public way to its width and colour
+        terminal.section("LLM benchmarks")
+        measured = [case for case in self._document.cases if case.processes]
+        if measured:
+            table = cases_table(measured)
+            terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup))
+        for path in dict.fromkeys(self._written):
+            terminal.write_line(f"Results: {_shown(path, self._config)}")
+        for problem in self._problems:
+            terminal.write_line(f"Results: {problem}", red=True)
+
+    def _keep(self, item: pytest.Item, model: LLMModel) -> None:
+        self._open.pop(item.nodeid, None)
+        outcome, error = self._outcomes.pop(item.nodeid)
+        cases = [
+            case_from_run(
+                run,
+                nodeid=item.nodeid,
+                backend=model.backend,
+                model=model.resolved,
+                outcome=outcome,
+                measurement=run.label,
+                error=error,
+                params=_user_params(item),
+            )
+            for run in model.runs
+        ]
+        # A test that is run again (by a rerun plugin) replaces what its first run measured.
+        self._cases.update({case.key: case for case in cases})
+        if self._journal is None:
+            return
+        failure: ResultsError | None = None
+        for case in cases:
+            try:
+                self._journal.append(case)
+            except ResultsError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+
+def _user_params(item: pytest.Item) -> dict[str, object]:
+    """The values of the user's own ``parametrize``."""
+    callspec = getattr(item, "callspec", None)
+    params: dict[str, object] = callspec.params if callspec is not None else {}
+    return {name: value for name, value in params.items() if name != "llm_model"}
+
+
+def _outcome(report: pytest.TestReport) -> Outcome:
+    if report.failed or hasattr(report, "wasxfail"):
+        return "failed" if report.when == "call" else "error"
+    return "skipped" if report.skipped else "passed"
+
+
+def _message(report: pytest.TestReport) -> str:
+    """The last words of a failure, without its traceback."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        return str(crash.message)
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    return str(report.longrepr or _NO_TEXT)
+
+
+def _store_path(config: pytest.Config) -> Path:
+    given: str | None = config.getoption("llm_store")
+    if given is not None:
+        return config.invocation_params.dir / Path(given).expanduser()
+    return config.rootpath / Path(config.getini("llm_store") or DEFAULT_STORE).expanduser()
+
+
+def _json_path(config: pytest.Config) -> Path | None:
+    given: str | None = config.getoption("llm_json")
+    return None if given is None else config.invocation_params.dir / Path(given).expanduser()
+
+
+def _shown(path: Path, config: pytest.Config) -> str:
+    base = config.invocation_params.dir
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

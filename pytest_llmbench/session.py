@@ -1,0 +1,197 @@
+"""What do all benchmarks of one pytest run share?
+
+The parsed options, the backends, one hardware monitor, the engine that may be kept between
+tests, and the models that were looked up already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmbench.backends.options import option_values
+from pytest_llmbench.backends.registry import Registry, reference_of
+from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.options import SETTINGS, monitor_rate, read_marker, read_session
+from pytest_llmbench.selection import Selector
+
+if TYPE_CHECKING:
+    from pytest_llmbench.fixtures import LLMModel
+    from pytest_llmbench.hardware.monitor import HardwareMonitor
+    from pytest_llmbench.measure.engine import EngineSpec
+    from pytest_llmbench.measure.loop import EnginePool
+    from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
+    from pytest_llmbench.report.progress import Progress
+    from pytest_llmbench.selection import CaseParam
+
+
+class BenchSession:
+    """The state of one pytest run; engines, models and the monitor start when first needed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.options = read_session(config)
+        self.rate = monitor_rate(config)
+        self.disabled: bool = config.getoption("llm_disable")
+        self.registry = Registry()
+        config.hook.pytest_llmbench_register_backends(registry=self.registry)
+        self.selector = Selector(self.registry, self.options, _aliases(config))
+        self._markers: dict[object, Mapping[str, Any]] = {}
+        self._models: dict[tuple[ModelSpec, Form], ResolvedModel] = {}
+        self._monitor: HardwareMonitor | None = None
+        self._pool: EnginePool | None = None
+        self._progress: Progress | None = None
+
+    # -- settings ---------------------------------------------------------------------------
+
+    def marker(self, node: pytest.Item, function: object) -> Mapping[str, Any]:
+        """The settings of the markers on *node*; read once for each test *function*.
+
+        :raises UsageError: for what the marker cannot say, or names and nobody has.
+        """
+        if function not in self._markers:
+            values = read_marker(node.iter_markers("llm"), node.nodeid.partition("[")[0])
+            try:
+                self.selector.check_marker(values)
+            except UsageError as error:
+                msg = f"{node.nodeid.partition('[')[0]}: {error}"
+                raise UsageError(msg) from None
+            self._markers[function] = values
+        return self._markers[function]
+
+    def item_settings(self, item: pytest.Item) -> dict[str, Any]:
+        """Every setting as it holds for one test."""
+        settings = self.options.all(self.marker(item, getattr(item, "obj", item)))
+        if self.disabled:
+            settings.update(rounds=1, warmup_rounds=0, processes=1)
+        elif settings["isolation"] != "test" and settings["processes"] != 1:
+            msg = (
+                f"{item.nodeid}: isolation={settings['isolation']!r} keeps one process, so processes="
+                f"{settings['processes']} fresh ones cannot be had; set processes=1 or isolation='test'"
+            )
+            raise UsageError(msg)
+        return settings
+
+    def call_settings(
+        self,
+        settings: Mapping[str, Any],
+        call: Mapping[str, Any],
+        what: Sequence[str],
+        how_often: Sequence[str],
+    ) -> dict[str, Any]:
+        """The test's *settings* with those of one call.
+
+        A call says *what* is measured; *how often*, the command line may still say instead.
+
+        :raises UsageError: for a key that a call cannot set, or a value that cannot be.
+        """
+        known = (*what, *how_often)
+        values = dict(settings)
+        for key, value in call.items():
+            if key not in known:
+                hint = suggest(key, list(known)) or "."
+                msg = f"no setting {key!r} for a call{hint} There are {', '.join(known)}"
+                raise UsageError(msg)
+            parsed = SETTINGS[key].read(value, f"{key}=...")
+            if key in what or not (self.disabled or key in self.options.command_line):
+                values[key] = parsed
+        return values
+
+    # -- what is measured -------------------------------------------------------------------
+
+    def resolve(self, case: CaseParam) -> ResolvedModel:
+        """The case's model files, built or downloaded if they are not there yet."""
+        key = (case.spec, case.backend.form)
+        if key not in self._models:
+            from pytest_llmbench.models.resolve import resolve
+
+            capture = self.config.pluginmanager.getplugin("capturemanager")
+            # A download shows its progress bar on the terminal, not in the test's captured output.
+            with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+                quiet = not sys.stderr.isatty()
+                self._models[key] = resolve(case.spec, case.backend.form, quiet=quiet)
+        return self._models[key]
+
+    def resolved(self, case: CaseParam) -> ResolvedModel | ModelSpec:
+        """The case's model as far as it was looked up."""
+        return self._models.get((case.spec, case.backend.form), case.spec)
+
+    def engine_spec(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> EngineSpec:
+        """What the worker has to load for a case."""
+        from pytest_llmbench.measure.engine import EngineSpec
+
+        self.progress.loading(f"{case.backend.name} {case.spec.label}")
+        return EngineSpec(
+            backend=case.backend.name,
+            reference=reference_of(case.backend),
+            model=self.resolve(case),
+            options=option_values(case.backend, backend_options.get(case.backend.name, {})),
+            python=self.config.getoption("llm_python") or sys.executable,
+        )
+
+    # -- what runs beside it ----------------------------------------------------------------
+
+    @property
+    def pool(self) -> EnginePool:
+        if self._pool is None:
+            from pytest_llmbench.measure.loop import EnginePool
+
+            self._pool = EnginePool()
+        return self._pool
+
+    @property
+    def progress(self) -> Progress:
+        if self._progress is None:
+            from pytest_llmbench.report.progress import terminal_progress
+
+            capture = self.config.pluginmanager.getplugin("capturemanager")
+            with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+                self._progress = terminal_progress(self.config)
+        return self._progress
+
+    @property
+    def loop_monitor(self) -> HardwareMonitor | None:
+        """The monitor that watches measured rounds; None where it is turned off."""
+        return self.start_monitor() if self.rate and not self.disabled else None
+
+    def start_monitor(self) -> HardwareMonitor:
+        """The hardware monitor, started at its first use."""
+        if self._monitor is None:
+            from pytest_llmbench.hardware.monitor import HardwareMonitor
+
+            self._monitor = HardwareMonitor(self.rate)
+            self._monitor.start()
+        return self._monitor
+
+    def close(self) -> None:
+        """End every process that this session started."""
+        pool, self._pool = self._pool, None
+        monitor, self._monitor = self._monitor, None
+        try:
+            if pool is not None:
+                pool.close()
+        finally:
+            if monitor is not None:
+                monitor.stop()
+            if self._progress is not None:
+                self._progress.close()
+
+
+SESSION = pytest.StashKey[BenchSession]()
+MODEL: pytest.StashKey[LLMModel] = pytest.StashKey()
+
+
+def _aliases(config: pytest.Config) -> Any:
+    path = config.getoption("llm_models_file")
+    base = config.invocation_params.dir
+    if path is None and (path := config.getini("llm_models_file") or None) is not None:
+        base = config.rootpath
+    if path is None:
+        return None
+    from pytest_llmbench.models.aliases import read_aliases
+
+    return read_aliases(base / path)

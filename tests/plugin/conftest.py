@@ -1,0 +1,57 @@
+"""A folder with the fake engine in it, for tests that drive pytest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAKES = Path(__file__).parent.parent / "fakes"
+
+CONFTEST = f"""
+import sys
+
+sys.path.insert(0, {str(FAKES)!r})
+from llmbench_fake import backend
+
+def pytest_llmbench_register_backends(registry):
+    registry.register(backend)
+"""
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def bench(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project whose conftest registers the backend ``fake``."""
+    pytester.makeconftest(CONFTEST)
+    return pytester
+
+
+@pytest.fixture
+def run(bench: pytest.Pytester) -> Run:
+    """Run pytest on the fake backend, without the hardware monitor, and keep ``out.json``."""
+
+    def run(*args: str, backend: str | None = "fake", monitor: bool = False) -> pytest.RunResult:
+        fixed = ["-p", "no:cacheprovider", "--llm-json=out.json"]
+        if backend is not None:
+            fixed.append(f"--llm-backend={backend}")
+        if not monitor:
+            fixed.append("--llm-monitor-rate=0")
+        return bench.runpytest_inprocess(*fixed, *args)
+
+    return run
+
+
+@pytest.fixture
+def document(bench: pytest.Pytester) -> Callable[[], dict[str, Any]]:
+    """What the last run wrote."""
+
+    def read() -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((bench.path / "out.json").read_text())
+        return content
+
+    return read

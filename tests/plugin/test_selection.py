@@ -1,0 +1,186 @@
+"""Does each test stand for the cases that it should?"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.conftest import Run
+
+MEASURE = """
+import pytest
+{marker}
+def test_speed(llm_model):
+    llm_model.measure("hello", max_new_tokens=3, rounds=1, warmup_rounds=0)
+"""
+
+
+def collected(result: pytest.RunResult) -> list[str]:
+    return [line for line in result.outlines if "::" in line]
+
+
+def test_ids_are_backend_model_and_quantisation(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(
+        MEASURE.format(
+            marker='@pytest.mark.llm(models=["tiny", "synthetic/llama-82m"], quantizations=["f16", "q8_0"])'
+        )
+    )
+    assert collected(run("--collect-only", "-q")) == [
+        "test_ids_are_backend_model_and_quantisation.py::test_speed[fake-tiny-f16]",
+        "test_ids_are_backend_model_and_quantisation.py::test_speed[fake-tiny-q8_0]",
+        "test_ids_are_backend_model_and_quantisation.py::test_speed[fake-synthetic/llama-82m-f16]",
+        "test_ids_are_backend_model_and_quantisation.py::test_speed[fake-synthetic/llama-82m-q8_0]",
+    ]
+
+
+def test_without_a_marker_the_ini_file_says_what_runs(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(MEASURE.format(marker=""))
+    bench.makeini("[pytest]\nllm_models = tiny synthetic/llama-82m\nllm_quantizations = q8_0\n")
+    lines = collected(run("--collect-only", "-q"))
+    assert [line.partition("[")[2] for line in lines] == ["fake-tiny-q8_0]", "fake-synthetic/llama-82m-q8_0]"]
+
+
+def test_the_command_line_beats_the_marker_and_the_marker_the_ini_file(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    bench.makepyfile(MEASURE.format(marker='@pytest.mark.llm(models=["synthetic/llama-82m"])'))
+    bench.makeini("[pytest]\nllm_models = synthetic/llama-3.1-8b\n")
+    assert "[fake-synthetic/llama-82m]" in collected(run("--collect-only", "-q"))[0]
+    assert "[fake-tiny]" in collected(run("--collect-only", "-q", "--llm-model=tiny"))[0]
+
+
+def test_parametrize_beside_the_marker_multiplies(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("tokens", [8, 16])
+        @pytest.mark.llm(models=["tiny"])
+        class TestLengths:
+            def test_length(self, llm_model, tokens):
+                run = llm_model.measure(prompt_tokens=tokens, rounds=1)
+                assert run.rounds[0].timeline.prompt_tokens == tokens
+        """
+    )
+    result = run("-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*::TestLengths::test_length[[]fake-tiny-8] PASSED*"])
+
+
+def test_k_selects_a_case(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(MEASURE.format(marker='@pytest.mark.llm(quantizations=["f16", "q8_0"])'))
+    run("-k", "q8_0").assert_outcomes(passed=1, deselected=1)
+
+
+def test_a_marker_says_which_backends_a_test_supports(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(MEASURE.format(marker='@pytest.mark.llm(backends=["llamacpp"])'))
+    result = run("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*this test supports the backends llamacpp, and fake was selected*"])
+
+
+def test_a_quantisation_of_another_backend_is_skipped_with_its_reason(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    bench.makepyfile(MEASURE.format(marker='@pytest.mark.llm(quantizations=["f16", "q4_k_m"])'))
+    result = run("-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*fake has no quantisation 'q4_k_m'; it has f16, q8_0*"])
+
+
+def test_auto_runs_every_backend_that_is_there(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(MEASURE.format(marker=""))
+    lines = collected(run("--collect-only", "-q", backend=None))
+    assert [line.partition("[")[2] for line in lines] == [
+        "llamacpp-tiny]",
+        "transformers-tiny]",
+        "fake-tiny]",
+    ]
+
+
+def test_the_header_names_backends_and_machine(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(MEASURE.format(marker=""))
+    run("--collect-only").stdout.fnmatch_lines(["llmbench: llamacpp *, transformers *, fake 1.0 | *GiB*"])
+
+
+def test_a_class_without_a_parametrised_model_runs_untouched(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile("def test_plain(): pass")
+    result = run()
+    result.assert_outcomes(passed=1)
+    assert not (bench.path / "out.json").exists()
+    assert not (bench.path / ".llmbench").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "--llm-backend=lamacpp",
+            "there is no backend 'lamacpp'; did you mean 'llamacpp'?*transformers, fake",
+        ),
+        ("--llm-model=tinny", "*'tinny'*tiny*"),
+        ("--llm-model=./missing.gguf", "*missing.gguf*"),
+        ("--llm-quantization=q3_9", "no backend has a quantisation 'q3_9'*f16, q8_0*"),
+        ("--llm-option=fake.contxt=5", "*contxt*context*"),
+        ("--llm-option=fake.context=many", "*context*many*"),
+        ("--llm-option=nonsense", "*nonsense*"),
+        ("--llm-rounds=0", "--llm-rounds: '0' is not a whole number of at least 1"),
+        ("--llm-warmup-rounds=-1", "--llm-warmup-rounds: '-1' is not a whole number of at least 0"),
+        ("--llm-processes=two", "--llm-processes: 'two' is not a whole number of at least 1"),
+        ("--llm-max-new-tokens=0", "--llm-max-new-tokens: '0' is not*"),
+        ("--llm-timeout=soon", "--llm-timeout: 'soon' is not a number of at least 0.001"),
+        ("--llm-isolation=some", "--llm-isolation: 'some' is not one of test, model, none"),
+        ("--llm-temperature=-1", "--llm-temperature: '-1' is not a number of at least 0"),
+        ("--llm-top-p=2", "--llm-top-p: '2' is not a number above 0, at most 1"),
+        ("--llm-seed=x", "--llm-seed: 'x' is not a whole number of at least 0"),
+        ("--llm-ignore-eos=perhaps", "--llm-ignore-eos: 'perhaps' is not True or False"),
+        ("--llm-monitor-rate=fast", "--llm-monitor-rate: 'fast' is not a number of samples a second*"),
+        ("--llm-models-file=none.yaml", "*none.yaml*"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_that_says_what_there_is(
+    bench: pytest.Pytester, run: Run, option: str, message: str
+) -> None:
+    bench.makepyfile(MEASURE.format(marker=""))
+    result = run(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    assert "Traceback" not in result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("'tiny'", "*@pytest.mark.llm takes keywords only, as in llm(models=[[]'tiny'])"),
+        ("modles=['tiny']", "*@pytest.mark.llm has no key 'modles'; did you mean 'models'? It has models, *"),
+        ("rounds='many'", "*@pytest.mark.llm(rounds=...): 'many' is not a whole number of at least 1"),
+        ("models=[1]", "*@pytest.mark.llm(models=...): [[]1] is not a name or a list of names"),
+        ("models=['tinny']", "*'tinny'*tiny*"),
+        ("backends=['vlm']", "*there is no backend 'vlm'*llamacpp, transformers, fake*"),
+        ("quantizations=['q3_9']", "*no backend has a quantisation 'q3_9'*"),
+        ("backend_options={'fake': {'contxt': 1}}", "*contxt*context*"),
+        ("backend_options={'fake': 1}", "*backend_options*"),
+    ],
+)
+def test_a_wrong_marker_fails_the_collection_without_a_traceback(
+    bench: pytest.Pytester, run: Run, arguments: str, message: str
+) -> None:
+    bench.makepyfile(MEASURE.format(marker=f"@pytest.mark.llm({arguments})"))
+    result = run()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([message])
+    assert "plugin.py" not in result.stdout.str()
+
+
+def test_only_and_skip_select(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(MEASURE.format(marker="") + "\ndef test_plain(): pass\n")
+    run("--llm-only").assert_outcomes(passed=1, deselected=1)
+    result = run("--llm-skip", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*LLM benchmarks are skipped (--llm-skip)*"])
+    assert run("--llm-only", "--llm-skip").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_the_marker_is_registered(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(MEASURE.format(marker="@pytest.mark.llm"))
+    run("--strict-markers").assert_outcomes(passed=1)
+    run("--markers").stdout.fnmatch_lines(["@pytest.mark.llm(models=*"])

@@ -1,0 +1,411 @@
+"""Does a hub's model get here through huggingface_hub, and does what fails say what to do?
+
+A small hub on loopback answers as the real one does. huggingface_hub reads its environment when it
+is imported, so each question is asked in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from pytest_llmbench.models.spec import ResolvedModel
+
+pytest.importorskip("huggingface_hub")
+
+Tiny = Callable[..., ResolvedModel]
+COMMIT = hashlib.sha1(b"first").hexdigest()
+REVISIONS = {"main": COMMIT, "v2": hashlib.sha1(b"second").hexdigest()}
+
+
+class Hub:
+    """Repositories by name, each a mapping from file name to the file that is served."""
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, dict[str, Path]] = {}
+        self.gated: set[str] = set()
+        self.broken = False
+        self.downloads: list[str] = []
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                hub.answer(self, body=True)
+
+            def do_HEAD(self) -> None:
+                hub.answer(self, body=False)
+
+            def log_message(self, *args: object) -> None:
+                """Nothing: the tests' output is no access log."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler, *, body: bool) -> None:
+        path = unquote(urlsplit(request.path).path)
+        if self.broken:
+            return self._send(request, 503, b"out of order", body=body)
+        api = path.startswith("/api/models/")
+        parts = path.removeprefix("/api/models/").strip("/").split("/")
+        name, rest = "/".join(parts[:2]), parts[2:]
+        if name not in self.repositories:
+            return self._error(request, 404, "RepoNotFound", body=body)
+        revision = rest[1] if len(rest) > 1 else "main"
+        commit = REVISIONS.get(revision, revision)
+        if commit not in REVISIONS.values():
+            return self._error(request, 404, "RevisionNotFound", body=body)
+        if api:
+            return self._describe(request, name, commit, rest[:1] == ["tree"], body=body)
+        if name in self.gated:
+            return self._error(request, 403, "GatedRepo", body=body)
+        file = self.repositories[name].get("/".join(rest[2:]))
+        if file is None:
+            return self._error(request, 404, "EntryNotFound", body=body)
+        content = file.read_bytes()
+        if body:
+            self.downloads.append("/".join(rest[2:]))
+        etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        return self._send(request, 200, content, {"ETag": etag, "X-Repo-Commit": commit}, body=body)
+
+    def _describe(
+        self, request: BaseHTTPRequestHandler, name: str, commit: str, tree: bool, *, body: bool
+    ) -> None:
+        files = self.repositories[name]
+        described: object = {
+            "id": name,
+            "modelId": name,
+            "sha": commit,
+            "private": False,
+            "tags": [],
+            "downloads": 0,
+            "siblings": [{"rfilename": file} for file in files],
+        }
+        if tree:
+            described = [
+                {
+                    "type": "file",
+                    "path": name,
+                    "size": file.stat().st_size,
+                    "oid": hashlib.sha1(name.encode()).hexdigest(),
+                }
+                for name, file in files.items()
+            ]
+        self._send(
+            request, 200, json.dumps(described).encode(), {"Content-Type": "application/json"}, body=body
+        )
+
+    def _error(self, request: BaseHTTPRequestHandler, status: int, code: str, *, body: bool) -> None:
+        self._send(request, status, b"{}", {"X-Error-Code": code, "X-Error-Message": code}, body=body)
+
+    def _send(
+        self,
+        request: BaseHTTPRequestHandler,
+        status: int,
+        content: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        body: bool,
+    ) -> None:
+        request.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        if body:
+            request.wfile.write(content)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    served = Hub()
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def repository(hub: Hub, tiny: Tiny) -> dict[str, Path]:
+    """``org/tiny``: a model in both forms, and what a loader must not take."""
+    folder = tiny("hf").path
+    files = {path.name: path for path in folder.iterdir()}
+    files["pytorch_model.bin"] = folder / "config.json"
+    files["original/consolidated.safetensors"] = folder / "config.json"
+    files["model.fp16.safetensors"] = folder / "config.json"
+    files["tiny-F16.gguf"] = tiny("gguf", "f16").path
+    files["tiny-f32.gguf"] = tiny("gguf", "f32").path
+    files["mmproj-f16.gguf"] = folder / "config.json"
+    hub.repositories["org/tiny"] = files
+    return files
+
+
+_SCRIPT = """
+import json, sys
+from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.models.resolve import ModelSpec, resolve
+name, revision, quantization, form, quiet = json.loads(sys.argv[1])
+try:
+    model = resolve(ModelSpec(name, quantization, revision), form, quiet=quiet)
+except LLMBenchError as error:
+    print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+else:
+    found = {"path": str(model.path), "digest": model.digest, "parameters": model.parameters}
+    print(json.dumps({**found, "quantization": model.quantization, "size": model.size}))
+"""
+
+
+class Screen:
+    """A terminal that a process can write to, and what it wrote."""
+
+    def __enter__(self) -> Screen:
+        self._ours, self._theirs = os.openpty()
+        termios.tcsetwinsize(self._theirs, (24, 80))
+        self._written = b""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._ours)
+
+    def _read(self) -> None:
+        # Linux says by an error that the last writer is gone.
+        with contextlib.suppress(OSError):
+            while part := os.read(self._ours, 4096):
+                self._written += part
+
+    def fileno(self) -> int:
+        return self._theirs
+
+    def seek(self, _: int) -> None:
+        os.close(self._theirs)
+        self._reader.join()
+
+    def read(self) -> bytes:
+        return self._written
+
+
+Ask = Callable[..., dict[str, object]]
+
+
+@pytest.fixture
+def ask(hub: Hub, tmp_path: Path) -> Ask:
+    """Resolve a model of the hub in a fresh process."""
+
+    def ask(
+        form: str = "hf",
+        quantization: str | None = None,
+        *,
+        name: str = "org/tiny",
+        revision: str | None = None,
+        url: str = hub.url,
+        quiet: bool = False,
+        terminal: bool = False,
+        **environment: str,
+    ) -> dict[str, object]:
+        env = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()
+        }
+        env |= {
+            "HF_ENDPOINT": url,
+            "HF_HOME": str(tmp_path / "hub"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "LLMBENCH_CACHE": str(tmp_path / "cache"),
+            **environment,
+        }
+        command = [sys.executable, "-c", _SCRIPT, json.dumps([name, revision, quantization, form, quiet])]
+        with Screen() if terminal else (tmp_path / "stderr").open("w+b") as stderr:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, env=env, check=False)
+            stderr.seek(0)
+            logged = stderr.read().decode()
+        assert done.returncode == 0, logged
+        return {**json.loads(done.stdout), "stderr": logged}
+
+    return ask
+
+
+def test_a_huggingface_model_is_fetched_with_its_safetensors_only(
+    hub: Hub, repository: dict[str, Path], ask: Ask, tiny: Tiny
+) -> None:
+    model = ask("hf")
+
+    assert model["digest"] == tiny("hf").digest
+    assert model["parameters"] == tiny("hf").parameters
+    assert model["quantization"] == "f16"
+    assert {name for name in hub.downloads if name.endswith(".safetensors")} == {
+        name for name in repository if name.startswith("model-0")
+    }
+    assert {"config.json", "tokenizer.json", "model.safetensors.index.json"} <= set(hub.downloads)
+    assert not {name for name in hub.downloads if name.endswith((".bin", ".gguf")) or "/" in name}
+
+
+def test_the_quantisation_picks_the_gguf_file(
+    hub: Hub, repository: dict[str, Path], ask: Ask, tiny: Tiny
+) -> None:
+    model = ask("gguf", "f16")
+
+    assert model["digest"] == tiny("gguf", "f16").digest
+    assert hub.downloads == ["tiny-F16.gguf"]
+
+
+def test_several_gguf_files_or_none_that_fits_are_listed(repository: dict[str, Path], ask: Ask) -> None:
+    several = str(ask("gguf")["error"])
+    assert "ModelError: org/tiny holds several GGUF files" in several
+    assert "tiny-F16.gguf, tiny-f32.gguf" in several
+    assert "mmproj" not in several
+
+    assert "no GGUF file for the quantisation q4_k_m; there are: tiny-F16.gguf" in str(
+        ask("gguf", "q4_k_m")["error"]
+    )
+
+
+def test_a_split_gguf_model_is_fetched_whole(hub: Hub, ask: Ask, tiny: Tiny) -> None:
+    file = tiny("gguf", "f16").path
+    hub.repositories["org/split"] = {f"F16/m-F16-{i:05d}-of-00002.gguf": file for i in (1, 2)}
+    model = ask("gguf", "f16", name="org/split")
+
+    assert str(model["path"]).endswith("F16/m-F16-00001-of-00002.gguf")
+    assert model["size"] == 2 * tiny("gguf", "f16").size
+
+
+def test_a_model_is_fetched_once_and_then_had_without_the_hub(
+    hub: Hub, repository: dict[str, Path], ask: Ask
+) -> None:
+    first = ask("hf")
+    fetched = list(hub.downloads)
+    again = ask("hf")
+    hub.broken = True
+    broken = ask("hf")
+    offline = ask("hf", HF_HUB_OFFLINE="1")
+    unreachable = ask("hf", url="http://127.0.0.1:9")
+
+    assert hub.downloads == fetched
+    for model in (again, broken, offline, unreachable):
+        assert model.get("digest") == first["digest"], model
+        assert model["path"] == first["path"]
+
+
+def test_a_gguf_file_in_the_cache_is_had_offline(repository: dict[str, Path], ask: Ask) -> None:
+    first = ask("gguf", "f32")
+
+    assert ask("gguf", "f32", HF_HUB_OFFLINE="1")["digest"] == first["digest"]
+
+
+def test_a_revision_is_another_snapshot(repository: dict[str, Path], ask: Ask) -> None:
+    assert COMMIT in str(ask("gguf", "f16")["path"])
+    assert REVISIONS["v2"] in str(ask("gguf", "f16", revision="v2")["path"])
+
+
+def test_a_file_that_was_truncated_on_its_way_is_noticed(
+    hub: Hub, ask: Ask, tiny: Tiny, tmp_path: Path
+) -> None:
+    (tmp_path / "half.gguf").write_bytes(tiny("gguf", "f16").path.read_bytes()[:100_000])
+    hub.repositories["org/half"] = {"half-f16.gguf": tmp_path / "half.gguf"}
+
+    assert "half-f16.gguf is truncated" in str(ask("gguf", "f16", name="org/half")["error"])
+
+
+def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(
+    hub: Hub, repository: dict[str, Path], ask: Ask
+) -> None:
+    hub.repositories["org/old"] = {
+        name: repository[name] for name in ("config.json", "tokenizer.json", "pytorch_model.bin")
+    }
+
+    assert "org/old has its weights as pickles only (pytorch_model.bin)" in str(ask(name="org/old")["error"])
+    assert hub.downloads == []
+
+
+def test_a_gguf_repository_is_told_which_backend_takes_it(hub: Hub, ask: Ask, tiny: Tiny) -> None:
+    hub.repositories["org/tiny-GGUF"] = {"tiny-f16.gguf": tiny("gguf", "f16").path}
+
+    assert "run it on the backend llamacpp" in str(ask("hf", name="org/tiny-GGUF")["error"])
+
+
+def test_a_repository_without_gguf_says_so(hub: Hub, repository: dict[str, Path], ask: Ask) -> None:
+    hub.repositories["org/plain"] = {"config.json": repository["config.json"]}
+
+    assert "org/plain holds no GGUF file" in str(ask("gguf", name="org/plain")["error"])
+
+
+def test_what_does_not_exist_may_be_private_or_a_folder(hub: Hub, ask: Ask) -> None:
+    error = str(ask(name="org/nothing")["error"])
+
+    assert f"ModelError: there is no model org/nothing on {hub.url}, or it is private" in error
+    assert "./org/nothing" in error
+    assert "HF_TOKEN" in error
+
+
+def test_a_gated_model_says_where_its_terms_are(hub: Hub, repository: dict[str, Path], ask: Ask) -> None:
+    hub.gated.add("org/tiny")
+
+    assert f"org/tiny is gated: accept its terms at {hub.url}/org/tiny" in str(ask()["error"])
+
+
+def test_an_unknown_revision_is_named(repository: dict[str, Path], ask: Ask) -> None:
+    assert "org/tiny has no revision nightly" in str(ask(revision="nightly")["error"])
+
+
+def test_offline_without_the_model_says_how_to_get_it(repository: dict[str, Path], ask: Ask) -> None:
+    error = str(ask(HF_HUB_OFFLINE="1")["error"])
+
+    assert "HF_HUB_OFFLINE is set" in error
+    assert "hf download org/tiny" in error
+
+
+def test_half_a_model_in_the_cache_is_not_enough_offline(repository: dict[str, Path], ask: Ask) -> None:
+    ask("gguf", "f16")
+
+    assert "HF_HUB_OFFLINE is set" in str(ask("hf", HF_HUB_OFFLINE="1")["error"])
+
+
+def test_a_hub_that_cannot_be_reached_says_what_to_check(ask: Ask) -> None:
+    error = str(ask(url="http://127.0.0.1:9")["error"])
+
+    assert "org/tiny cannot be fetched from http://127.0.0.1:9" in error
+    assert "check the network and HF_ENDPOINT" in error
+
+
+def test_a_hub_that_is_out_of_order_says_its_status(hub: Hub, ask: Ask) -> None:
+    hub.broken = True
+
+    assert f"{hub.url} answered 503 when asked for org/tiny: try again later" in str(ask()["error"])
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_there_is_no_progress_bar_where_there_is_no_terminal(
+    repository: dict[str, Path], ask: Ask, quiet: bool
+) -> None:
+    model = ask("gguf", "f16", quiet=quiet)
+
+    assert "digest" in model
+    assert "%|" not in str(model["stderr"])
+
+
+def test_on_a_terminal_there_is_a_progress_bar_unless_it_is_unwanted(
+    repository: dict[str, Path], ask: Ask
+) -> None:
+    assert "%|" in str(ask("gguf", "f16", terminal=True)["stderr"])
+    assert "%|" not in str(ask("gguf", "f32", terminal=True, quiet=True)["stderr"])
