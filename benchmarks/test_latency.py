@@ -1,0 +1,30 @@
+"""How long does a user wait for the first token, and for every next one?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_llmbench import HardwareMonitor, LLMModel
+
+PROMPT = "Explain what a benchmark is in three sentences."
+
+
+# Fresh processes differ from each other more than rounds of one process do, hence three of them.
+@pytest.mark.llm(models=["tiny", "synthetic/llama-82m"], max_new_tokens=32, processes=3, rounds=5)
+def test_short_answer(llm_model: LLMModel, hw_monitor: HardwareMonitor) -> None:
+    """Time to first token, time per output token and memory, with limits that fail the test."""
+    run = llm_model.measure(PROMPT)
+    assert run.ttft.median < 2  # seconds
+    assert run.tpot.median < 0.5
+    assert hw_monitor.peak_rss is None or hw_monitor.peak_rss < 4 * 2**30  # bytes
+
+
+@pytest.mark.llm(models=["tiny"], max_new_tokens=64, rounds=5)
+def test_two_pass_estimate_agrees(llm_model: LLMModel) -> None:
+    """The times of single tokens agree with what whole generations took: (N tokens - one) / (N - 1)."""
+    estimate = llm_model.two_pass(PROMPT)
+    assert estimate.tpot == pytest.approx(estimate.full.tpot.median, rel=0.5)
+    assert estimate.ttft == pytest.approx(estimate.full.ttft.median, rel=0.5)
