@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 # The output length is forced: the end-of-sequence token is ignored, so that all runs do the same work.
-@pytest.mark.llm(models=["synthetic/llama-82m"], rounds=3, isolation="model")
+@pytest.mark.llm(models=["synthetic/llama-82m"], rounds=2, isolation="model")
 @pytest.mark.parametrize("tokens", [16, 64, 256])
 def test_decode(llm_model: LLMModel, tokens: int) -> None:
     """Time per output token while the context grows."""

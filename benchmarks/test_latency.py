@@ -22,7 +22,7 @@ def test_short_answer(llm_model: LLMModel, hw_monitor: HardwareMonitor) -> None:
     assert hw_monitor.peak_rss is None or hw_monitor.peak_rss < 4 * 2**30  # bytes
 
 
-@pytest.mark.llm(models=["tiny"], max_new_tokens=64, rounds=5)
+@pytest.mark.llm(models=["tiny"], max_new_tokens=64, rounds=3)
 def test_two_pass_estimate_agrees(llm_model: LLMModel) -> None:
     """The times of single tokens agree with what whole generations took: (N tokens - one) / (N - 1)."""
     estimate = llm_model.two_pass(PROMPT)

@@ -11,8 +11,14 @@ if TYPE_CHECKING:
 
 
 # One engine process for all lengths (isolation="model"): it is loaded once. The prompt cache is
-# emptied before each round all the same.
-@pytest.mark.llm(models=["synthetic/llama-82m"], max_new_tokens=2, rounds=3, isolation="model")
+# emptied before each round all the same. Long prompts in f16 are slow on a CPU with PyTorch, hence f32.
+@pytest.mark.llm(
+    models=["synthetic/llama-82m"],
+    max_new_tokens=2,
+    rounds=3,
+    isolation="model",
+    backend_options={"transformers": {"dtype": "f32"}},
+)
 @pytest.mark.parametrize("prompt_tokens", [32, 128, 512, 2048])
 def test_prefill(llm_model: LLMModel, prompt_tokens: int) -> None:
     """A prompt of exactly so many tokens, whatever the model's tokenizer."""

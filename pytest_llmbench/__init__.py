@@ -19,11 +19,11 @@ if TYPE_CHECKING:
         Sink,
     )
     from pytest_llmbench.errors import LLMBenchError
-    from pytest_llmbench.fixtures import Generated, LLMModel, TwoPass
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.metrics import METRICS, Metric, Summary
     from pytest_llmbench.measure.run import ProcessRun, Round, Run
     from pytest_llmbench.measure.timeline import Timeline
+    from pytest_llmbench.model import Generated, LLMModel, TwoPass
     from pytest_llmbench.results.frames import Results, load
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ _HOMES = {
         "Sink",
     ),
     "pytest_llmbench.errors": ("LLMBenchError",),
-    "pytest_llmbench.fixtures": ("Generated", "LLMModel", "TwoPass"),
+    "pytest_llmbench.model": ("Generated", "LLMModel", "TwoPass"),
     "pytest_llmbench.hardware.monitor": ("HardwareMonitor",),
     "pytest_llmbench.measure.metrics": ("METRICS", "Metric", "Summary"),
     "pytest_llmbench.measure.run": ("ProcessRun", "Round", "Run"),

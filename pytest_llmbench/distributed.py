@@ -6,8 +6,6 @@ on one device would measure each other, so that is refused, by the controller, i
 
 from __future__ import annotations
 
-import secrets
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,6 +22,9 @@ def session_id(config: pytest.Config) -> str:
     if "llmbench_session" in given:
         return str(given["llmbench_session"])
     if _SESSION_ID not in config.stash:
+        import secrets
+        from datetime import UTC, datetime
+
         start = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         config.stash[_SESSION_ID] = f"{start}-{secrets.token_hex(4)}"
     return config.stash[_SESSION_ID]

@@ -20,7 +20,7 @@ from pytest_llmbench.results.journal import Journal, collect, count_outcomes, fi
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
 
 if TYPE_CHECKING:
-    from pytest_llmbench.fixtures import LLMModel
+    from pytest_llmbench.model import LLMModel
 
 _NO_TEXT = "(no message)"
 

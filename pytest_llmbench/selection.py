@@ -7,13 +7,12 @@ cannot run is a skip with its reason, so that a matrix over several engines stay
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models.resolve import parse_spec
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.options import AUTO
 
@@ -64,7 +63,7 @@ class Selector:
             for model in source.get("models", ()):
                 self.spec(model)
             self._check_options(source)
-            self._known_quantizations(source.get("quantizations", ()), self._registry.names())
+            self._check_quantizations(source)
 
     def check_marker(self, marker: Mapping[str, Any]) -> None:
         """The same for one test's marker.
@@ -77,7 +76,7 @@ class Selector:
         for model in marker.get("models", ()):
             self.spec(model)
         self._check_options(marker)
-        self._known_quantizations(marker.get("quantizations", ()), self._registry.names())
+        self._check_quantizations(marker)
 
     def params(self, marker: Mapping[str, Any]) -> list[ParameterSet]:
         """One parameter a case, with its id; what cannot run is marked as skipped."""
@@ -90,20 +89,14 @@ class Selector:
         for name in backends:
             backend = self._registry.get(name)
             for model in models:
-                base = self.spec(model)
                 for quantization in quantizations:
-                    spec = base
+                    spec = self.spec(model)
                     if quantization is not None:
-                        spec = ModelSpec(base.name, quantization, base.revision)
+                        spec = replace(spec, quantization=quantization)
                     case = CaseParam(backend, spec)
-                    if quantization is None or quantization in backend.quantizations:
-                        params.append(pytest.param(case, id=case.id))
-                    else:
-                        why = (
-                            f"{name} has no quantisation {quantization!r}; "
-                            f"it has {', '.join(backend.quantizations)}"
-                        )
-                        params.append(pytest.param(case, id=case.id, marks=pytest.mark.skip(reason=why)))
+                    reason = misfit(backend, spec)
+                    marks = () if reason is None else pytest.mark.skip(reason=reason)
+                    params.append(pytest.param(case, id=case.id, marks=marks))
         return params
 
     def backends(self, marker: Mapping[str, Any]) -> tuple[list[str], str | None]:
@@ -146,6 +139,8 @@ class Selector:
     def spec(self, model: str) -> ModelSpec:
         """The spec that a name stands for."""
         if model not in self._specs:
+            from pytest_llmbench.models.resolve import parse_spec
+
             self._specs[model] = parse_spec(model, aliases=self._aliases)
         return self._specs[model]
 
@@ -155,9 +150,25 @@ class Selector:
         for name, options in source.get("backend_options", {}).items():
             option_values(self._registry.get(name), options)
 
-    def _known_quantizations(self, names: Sequence[str], backends: Sequence[str]) -> None:
-        for name in names:
-            if not any(name in self._registry.get(backend).quantizations for backend in backends):
-                there = "; ".join(f"{b}: {', '.join(self._registry.get(b).quantizations)}" for b in backends)
+    def _check_quantizations(self, source: Mapping[str, Any]) -> None:
+        for name in source.get("quantizations", ()):
+            known = {b: self._registry.get(b).quantizations for b in self._registry.names()}
+            if not any(name in quantizations for quantizations in known.values()):
+                there = "; ".join(
+                    f"{backend}: {', '.join(names)}" for backend, names in known.items() if names
+                )
                 msg = f"no backend has a quantisation {name!r}. There are {there}"
                 raise UsageError(msg)
+
+
+def misfit(backend: Backend, spec: ModelSpec) -> str | None:
+    """Why *backend* cannot run *spec*, as far as its name tells; None if it may."""
+    if spec.quantization is not None and spec.quantization not in backend.quantizations:
+        there = ", ".join(backend.quantizations)
+        return f"{backend.name} has no quantisation {spec.quantization!r}; it has {there}"
+    if spec.is_path:
+        form = "gguf" if spec.name.lower().endswith(".gguf") else "hf"
+        if form != backend.form:
+            kinds = {"gguf": "GGUF files", "hf": "Hugging Face folders"}
+            return f"{backend.name} runs {kinds[backend.form]}, and {spec.name} is none"
+    return None

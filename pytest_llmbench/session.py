@@ -20,10 +20,10 @@ from pytest_llmbench.options import SETTINGS, monitor_rate, read_marker, read_se
 from pytest_llmbench.selection import Selector
 
 if TYPE_CHECKING:
-    from pytest_llmbench.fixtures import LLMModel
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.engine import EngineSpec
     from pytest_llmbench.measure.loop import EnginePool
+    from pytest_llmbench.model import LLMModel
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
     from pytest_llmbench.report.progress import Progress
     from pytest_llmbench.selection import CaseParam

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.backends.llamacpp import FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, ModelError
 
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ALL_LAYERS = 0x7FFFFFFF
-FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
-# enum ggml_type, in ggml.h: the types that a KV cache may have.
-KV_TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "bf16": 30,
-    "q8_0": 8,
-    "q5_1": 7,
-    "q5_0": 6,
-    "q4_1": 3,
-    "q4_0": 2,
-    "iq4_nl": 20,
-}
 
 # llama.cpp reports what went wrong only in its log. The callback has to outlive every call.
 _log: deque[tuple[int, str]] = deque(maxlen=200)

@@ -1,33 +1,34 @@
-"""How is a GGUF model run by llama.cpp, in this process, with nothing between?
+"""What does llama.cpp offer, and with which options, on GGUF files?
 
-The engine stands on the low-level API of llama-cpp-python, which mirrors ``llama.h``. Its
-high-level ``Llama`` class is not used: it costs up to 40 % of the decode speed of small models,
-and it silently reuses the prompt's KV cache from call to call.
-
-Greedy decoding takes the largest logit with numpy, straight from llama.cpp's buffer.
-``llama_sampler_sample`` would first copy the vocabulary into an array of candidates: 0.3 ms a
-token for 128 k entries, against 8 µs. Both take the first of equal logits. With a temperature,
-llama.cpp's own sampler chain is used, in its default order: top-k, top-p, temperature, draw.
+Only described here; :mod:`pytest_llmbench.backends.llama_engine` runs it, in the worker.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.backends import llama_native
-from pytest_llmbench.backends.base import Availability, Engine, GenerationParams, Message, OptionSpec, Sink
-from pytest_llmbench.backends.checks import check_length
-from pytest_llmbench.backends.llama_native import FLASH_ATTENTION, KV_TYPES
+from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
+from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import EngineError
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ResolvedModel
 
-_DEFAULT_CONTEXT = 4096
+FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+# enum ggml_type, in ggml.h: the types that a KV cache may have.
+KV_TYPES = {
+    "f32": 0,
+    "f16": 1,
+    "bf16": 30,
+    "q8_0": 8,
+    "q5_1": 7,
+    "q5_0": 6,
+    "q4_1": 3,
+    "q4_0": 2,
+    "iq4_nl": 20,
+}
 
 QUANTIZATIONS = (
     *("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0"),
@@ -81,10 +82,7 @@ class LlamaCppBackend:
 
     def versions(self) -> Mapping[str, str]:
         """Version of llama-cpp-python, which says which llama.cpp it was built with."""
-        try:
-            return {"llama-cpp-python": version("llama-cpp-python")}
-        except PackageNotFoundError:
-            return {}
+        return installed_versions("llama-cpp-python")
 
     def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
         """Load the GGUF file at ``model.path``.
@@ -92,6 +90,9 @@ class LlamaCppBackend:
         :raises ModelError: for a file that llama.cpp cannot read, with llama.cpp's own words.
         :raises EngineError: for a context that cannot be made, or options that this build cannot follow.
         """
+        from pytest_llmbench.backends import llama_native
+        from pytest_llmbench.backends.llama_engine import LlamaCppEngine
+
         native = llama_native.import_native()
         if options["n_gpu_layers"] and not native.llama_supports_gpu_offload():
             msg = (
@@ -105,298 +106,3 @@ class LlamaCppBackend:
         except BaseException:
             native.llama_model_free(handle)
             raise
-
-
-class LlamaCppEngine:
-    """A GGUF model and one context of one sequence.
-
-    ``generate`` keeps in mind which tokens lie in the KV cache and evaluates only what differs;
-    after :meth:`reset` that is everything.
-    """
-
-    def __init__(self, native: Any, model: Any, options: Mapping[str, Any]) -> None:
-        """Make a context for *model*; frees neither if it raises."""
-        self._native = native
-        self._model = model
-        self._vocab = native.llama_model_get_vocab(model)
-        if native.llama_model_has_encoder(model) or not native.llama_model_has_decoder(model):
-            msg = "llamacpp runs models that only decode; this one has an encoder, or no decoder"
-            raise EngineError(msg)
-        trained = int(native.llama_model_n_ctx_train(model))
-        asked = options["n_ctx"] or min(trained, _DEFAULT_CONTEXT)
-        self._trained_context = trained
-        self._context, self._flash_attention = llama_native.make_context(native, model, options, asked)
-        self._options = dict(options)
-        # llama.cpp rounds a context up to a multiple of 256; what was asked for stays the bound.
-        self.context_length: int = min(asked, int(native.llama_n_ctx(self._context)))
-        self._memory = native.llama_get_memory(self._context)
-        self._n_batch = int(native.llama_n_batch(self._context))
-        self._n_vocab = int(native.llama_vocab_n_tokens(self._vocab))
-        self._eog = [t for t in range(self._n_vocab) if native.llama_vocab_is_eog(self._vocab, t)]
-        self._in_cache: list[int] | None = None
-        self._formatter: Any = None
-        self._bind_decode_loop()
-
-    def _bind_decode_loop(self) -> None:
-        import numpy as np
-
-        native = self._native
-        self._decode = native.llama_decode
-        # The binding of the package makes a pointer object a call; an address costs half.
-        self._logits_address = native._lib["llama_get_logits_ith"]
-        self._logits_address.argtypes = [ctypes.c_void_p, ctypes.c_int32]
-        self._logits_address.restype = ctypes.c_void_p
-        self._slot = (ctypes.c_int32 * 1)()
-        self._one = native.llama_batch_get_one(self._slot, 1)
-        self._banned = np.array(self._eog, dtype=np.intp)
-        self._view: Any = None
-        self._view_address = 0
-
-    @property
-    def info(self) -> Mapping[str, Any]:
-        """What llama.cpp says of the model, the context and its own build."""
-        native, context, model = self._native, self._context, self._model
-        return {
-            "n_threads": int(native.llama_n_threads(context)),
-            "n_threads_batch": int(native.llama_n_threads_batch(context)),
-            "n_ctx": self.context_length,
-            "n_ctx_train": self._trained_context,
-            "n_batch": self._n_batch,
-            "n_ubatch": int(native.llama_n_ubatch(context)),
-            "n_vocab": self._n_vocab,
-            "gpu_offload": bool(native.llama_supports_gpu_offload()),
-            "n_gpu_layers": llama_native.gpu_layers(native, self._options),
-            "devices": llama_native.devices(native),
-            "flash_attn": self._flash_attention,
-            "type_k": self._options["type_k"],
-            "type_v": self._options["type_v"],
-            "use_mmap": self._options["use_mmap"],
-            "use_mlock": self._options["use_mlock"],
-            "parameters": int(native.llama_model_n_params(model)),
-            "size": int(native.llama_model_size(model)),
-            "description": llama_native.description(native, model),
-            "file_type": llama_native.file_type(native, model),
-            "llama_cpp": native.llama_version().decode() if hasattr(native, "llama_version") else None,
-            "system_info": native.llama_print_system_info().decode(),
-        }
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids; special tokens are put before the text but not looked for in it."""
-        return self._tokenize(text, add_special=True, parse_special=False)
-
-    def tokenize_rendered(self, text: str) -> list[int]:
-        """Token ids of a rendered chat; the text's own begin-of-sequence token is not doubled."""
-        bos = self._special_text("llama_vocab_bos")
-        has_bos = bool(bos) and text.startswith(bos)
-        return self._tokenize(text, add_special=not has_bos, parse_special=True)
-
-    def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        data = text.encode()
-        room = len(data) + 8
-        while True:
-            tokens = (ctypes.c_int32 * room)()
-            found = self._native.llama_tokenize(
-                self._vocab, data, len(data), tokens, room, add_special, parse_special
-            )
-            if found >= 0:
-                return tokens[:found]
-            if -found <= room:
-                told = llama_native.log_tail()
-                msg = f"llama.cpp could not tokenise a text of {len(data)} bytes (code {found}){told}"
-                raise EngineError(msg)
-            room = -found
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Text of *tokens*; control tokens are left out, broken UTF-8 is replaced."""
-        count = len(tokens)
-        ids = (ctypes.c_int32 * count)(*tokens)
-        room = 16 * count + 16
-        while True:
-            buffer = ctypes.create_string_buffer(room)
-            found = self._native.llama_detokenize(self._vocab, ids, count, buffer, room, False, False)
-            if found >= 0:
-                return buffer.raw[:found].decode("utf-8", errors="replace")
-            room = -found
-
-    def render_chat(self, messages: Sequence[Message]) -> str:
-        """The prompt text by the template in the file's ``tokenizer.chat_template``.
-
-        :raises EngineError: if there is none, or it refuses the messages.
-        """
-        if self._formatter is None:
-            template = self._native.llama_model_chat_template(self._model, None)
-            if not template:
-                msg = (
-                    "the model has no chat template (no tokenizer.chat_template in the GGUF file); "
-                    "give it a plain text prompt instead of messages"
-                )
-                raise EngineError(msg)
-            from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
-            self._formatter = Jinja2ChatFormatter(
-                template=template.decode(),
-                eos_token=self._special_text("llama_vocab_eos"),
-                bos_token=self._special_text("llama_vocab_bos"),
-            )
-        try:
-            return str(self._formatter(messages=list(messages)).prompt)
-        except Exception as error:
-            msg = f"the model's chat template refused the messages: {type(error).__name__}: {error}"
-            raise EngineError(msg) from error
-
-    def _special_text(self, getter: str) -> str:
-        token = getattr(self._native, getter)(self._vocab)
-        if token < 0:
-            return ""
-        return str(self._native.llama_vocab_get_text(self._vocab, token).decode())
-
-    def reset(self) -> None:
-        """Forget what lies in the KV cache."""
-        # The cells' contents need no zeroing: what is not marked as used is never read.
-        self._native.llama_memory_clear(self._memory, False)
-        self._in_cache = []
-
-    def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
-        """Evaluate *prompt* in steps of ``n_batch``, then sample and decode token by token.
-
-        With ``ignore_eos`` the end-of-generation tokens get a logit of minus infinity, as by
-        llama.cpp's own ``--ignore-eos``. The last token is not decoded: nobody asks for what follows.
-        """
-        ids = list(prompt)
-        check_length(
-            prompt=len(ids),
-            output=params.max_new_tokens,
-            context=self.context_length,
-            trained=self._trained_context,
-            option="llamacpp.n_ctx",
-        )
-        sampler = self._make_sampler(params) if params.temperature > 0 else None
-        try:
-            start = self._reuse(ids)
-            self._prefill(ids[start:])
-            sink.prefilled()
-            if sampler is None:
-                output, reason = self._decode_greedily(params, sink)
-            else:
-                output, reason = self._decode_sampling(sampler, params, sink)
-        finally:
-            if sampler is not None:
-                self._native.llama_sampler_free(sampler)
-        self._in_cache = ids + output[:-1]
-        return reason
-
-    def _reuse(self, ids: list[int]) -> int:
-        """Cut the KV cache down to what it shares with *ids*; returns how many tokens that are.
-
-        The last prompt token is always evaluated again: its logits are needed.
-        """
-        cached, self._in_cache = self._in_cache, None
-        if cached == []:
-            return 0
-        shared = 0
-        if cached is not None:
-            limit = min(len(cached), len(ids) - 1)
-            while shared < limit and cached[shared] == ids[shared]:
-                shared += 1
-        # A recurrent state cannot be cut back; llama.cpp says so by False.
-        if shared and self._native.llama_memory_seq_rm(self._memory, 0, shared, -1):
-            return shared
-        self._native.llama_memory_clear(self._memory, False)
-        return 0
-
-    def _prefill(self, ids: list[int]) -> None:
-        native = self._native
-        for first in range(0, len(ids), self._n_batch):
-            part = ids[first : first + self._n_batch]
-            # A batch only points to its tokens: they have to live as long as the call.
-            tokens = (ctypes.c_int32 * len(part))(*part)
-            code = self._decode(self._context, native.llama_batch_get_one(tokens, len(part)))
-            if code:
-                raise llama_native.decode_error(code)
-        # llama_decode only queues the work where there is a GPU.
-        native.llama_synchronize(self._context)
-
-    def _decode_greedily(self, params: GenerationParams, sink: Sink) -> tuple[list[int], str]:
-        context, decode, slot, one = self._context, self._decode, self._slot, self._one
-        logits_address, token_known = self._logits_address, sink.token
-        banned = self._banned if params.ignore_eos and len(self._banned) else None
-        eog = () if params.ignore_eos else frozenset(self._eog)
-        minus_infinity = float("-inf")
-        output: list[int] = []
-        left = params.max_new_tokens
-        while True:
-            address = logits_address(context, -1)
-            if address != self._view_address:
-                self._look_at(address)
-            view = self._view
-            if banned is not None:
-                view[banned] = minus_infinity
-            token = int(view.argmax())
-            token_known(token)
-            output.append(token)
-            if token in eog:
-                return output, "stop"
-            left -= 1
-            if not left:
-                return output, "length"
-            slot[0] = token
-            code = decode(context, one)
-            if code:
-                raise llama_native.decode_error(code)
-
-    def _decode_sampling(self, sampler: int, params: GenerationParams, sink: Sink) -> tuple[list[int], str]:
-        context, decode, slot, one = self._context, self._decode, self._slot, self._one
-        sample, token_known = self._native.llama_sampler_sample, sink.token
-        eog = () if params.ignore_eos else frozenset(self._eog)
-        output: list[int] = []
-        left = params.max_new_tokens
-        while True:
-            token = sample(sampler, context, -1)
-            token_known(token)
-            output.append(token)
-            if token in eog:
-                return output, "stop"
-            left -= 1
-            if not left:
-                return output, "length"
-            slot[0] = token
-            code = decode(context, one)
-            if code:
-                raise llama_native.decode_error(code)
-
-    def _look_at(self, address: int | None) -> None:
-        import numpy as np
-
-        if not address:
-            msg = f"llama.cpp has no logits: the model does not generate text{llama_native.log_tail()}"
-            raise EngineError(msg)
-        buffer = (ctypes.c_float * self._n_vocab).from_address(address)
-        self._view, self._view_address = np.ctypeslib.as_array(buffer), address
-
-    def _make_sampler(self, params: GenerationParams) -> Any:
-        native = self._native
-        chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
-        links = []
-        if params.ignore_eos and self._eog:
-            bias = (native.llama_logit_bias * len(self._eog))(*((t, float("-inf")) for t in self._eog))
-            links.append(native.llama_sampler_init_logit_bias(self._n_vocab, len(self._eog), bias))
-        if params.top_k > 0:
-            links.append(native.llama_sampler_init_top_k(params.top_k))
-        if params.top_p < 1:
-            links.append(native.llama_sampler_init_top_p(params.top_p, 1))
-        links.append(native.llama_sampler_init_temp(params.temperature))
-        # 0xFFFFFFFF would ask llama.cpp for a random seed.
-        links.append(native.llama_sampler_init_dist(params.seed % 0xFFFFFFFF))
-        for link in links:
-            native.llama_sampler_chain_add(chain, link)
-        return chain
-
-    def close(self) -> None:
-        """Free the context and the model; the engine is of no use afterwards."""
-        self._view, self._view_address = None, 0
-        if self._context is not None:
-            self._native.llama_free(self._context)
-            self._context = None
-        if self._model is not None:
-            self._native.llama_model_free(self._model)
-            self._model = None

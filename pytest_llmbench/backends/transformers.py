@@ -17,13 +17,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import Availability, Engine, GenerationParams, Message, OptionSpec, Sink
 from pytest_llmbench.backends.checks import check_length
 from pytest_llmbench.backends.threads import default_threads
+from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, LLMBenchError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -76,13 +76,7 @@ class TransformersBackend:
 
     def versions(self) -> Mapping[str, str]:
         """Versions of what computes, as far as it is installed."""
-        found = {}
-        for name in ("transformers", "torch", "tokenizers", "torchao", "bitsandbytes"):
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                continue
-        return found
+        return installed_versions("transformers", "torch", "tokenizers", "torchao", "bitsandbytes")
 
     def check_options(self, values: Mapping[str, Any]) -> None:
         """Refuse ``trust_remote_code=true``: it takes the name of the one model that is trusted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.fixtures import measured_calls
+from pytest_llmbench.model import measured_calls
 
 
 def test_calibration_warm_up_and_the_last_call_are_left_out() -> None:
