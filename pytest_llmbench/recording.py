@@ -137,7 +137,8 @@ class Recording:
         measured = [case for case in self._document.cases if case.processes]
         if measured:
             table = cases_table(measured)
-            terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup))
+            encoding = getattr(writer._file, "encoding", None) or "utf-8"
+            terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
         for path in dict.fromkeys(self._written):
             terminal.write_line(f"Results: {_shown(path, self._config)}")
         for problem in self._problems:

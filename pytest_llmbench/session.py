@@ -6,9 +6,9 @@ tests, and the models that were looked up already.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,10 +109,11 @@ class BenchSession:
         if key not in self._models:
             from pytest_llmbench.models.resolve import resolve
 
-            capture = self.config.pluginmanager.getplugin("capturemanager")
             # A download shows its progress bar on the terminal, not in the test's captured output.
-            with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+            with self._uncaptured():
                 quiet = not sys.stderr.isatty()
+                if not quiet:
+                    self.progress.done()
                 self._models[key] = resolve(case.spec, case.backend.form, quiet=quiet)
         return self._models[key]
 
@@ -148,8 +149,7 @@ class BenchSession:
         if self._progress is None:
             from pytest_llmbench.report.progress import terminal_progress
 
-            capture = self.config.pluginmanager.getplugin("capturemanager")
-            with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+            with self._uncaptured():
                 self._progress = terminal_progress(self.config)
         return self._progress
 
@@ -166,6 +166,11 @@ class BenchSession:
             self._monitor = HardwareMonitor(self.rate)
             self._monitor.start()
         return self._monitor
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        """The terminal itself, inside a test whose output pytest captures."""
+        capture: Any = self.config.pluginmanager.getplugin("capturemanager")
+        return nullcontext() if capture is None else capture.global_and_fixture_disabled()
 
     def close(self) -> None:
         """End every process that this session started."""

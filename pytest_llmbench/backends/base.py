@@ -104,6 +104,8 @@ class OptionSpec:
     default: int | float | str | bool | None
     help: str
     choices: tuple[str, ...] = ()
+    minimum: int | float | None = None
+    """The smallest value of a number; None for no bound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,16 +49,30 @@ class LlamaCppBackend:
     modules: tuple[str, ...] = ("llama_cpp",)
     options: tuple[OptionSpec, ...] = (
         OptionSpec(
-            "n_threads", int, None, "threads that decode; default: physical cores minus one, at least one"
+            "n_threads",
+            int,
+            None,
+            "threads that decode; default: physical cores minus one, at least one",
+            minimum=1,
         ),
-        OptionSpec("n_threads_batch", int, None, "threads that evaluate the prompt; default: n_threads"),
         OptionSpec(
-            "n_ctx", int, None, "context in tokens; default: what the model was trained for, at most 4096"
+            "n_threads_batch", int, None, "threads that evaluate the prompt; default: n_threads", minimum=1
         ),
-        OptionSpec("n_batch", int, 2048, "prompt tokens handed to llama_decode at once"),
-        OptionSpec("n_ubatch", int, 512, "prompt tokens computed at once"),
         OptionSpec(
-            "n_gpu_layers", int, None, "layers on the GPU, -1 is all; default: all where the build has a GPU"
+            "n_ctx",
+            int,
+            None,
+            "context in tokens; default: what the model was trained for, at most 4096",
+            minimum=1,
+        ),
+        OptionSpec("n_batch", int, 2048, "prompt tokens handed to llama_decode at once", minimum=1),
+        OptionSpec("n_ubatch", int, 512, "prompt tokens computed at once", minimum=1),
+        OptionSpec(
+            "n_gpu_layers",
+            int,
+            None,
+            "layers on the GPU, -1 is all; default: all where the build has a GPU",
+            minimum=-1,
         ),
         OptionSpec("flash_attn", str, "auto", "flash attention", tuple(FLASH_ATTENTION)),
         OptionSpec("type_k", str, "f16", "type of the K cache", tuple(KV_TYPES)),

@@ -62,6 +62,9 @@ def _converted(backend: str, spec: OptionSpec, value: Any) -> int | float | str 
         hint = suggest(str(result), spec.choices)
         msg = f"option {backend}.{spec.name}={value!r}: not one of {', '.join(spec.choices)}{hint}"
         raise UsageError(msg)
+    if spec.minimum is not None and not isinstance(result, str) and result < spec.minimum:
+        msg = f"option {backend}.{spec.name}={value!r}: at least {spec.minimum} is needed ({spec.help})"
+        raise UsageError(msg)
     return result
 
 

@@ -59,8 +59,16 @@ class TransformersBackend:
             "attn_implementation", str, "auto", "sdpa, eager, flash_attention_2, ...; auto: the model's"
         ),
         OptionSpec("compile", bool, False, "torch.compile the decoding step, with a static KV cache"),
-        OptionSpec("n_threads", int, None, "threads; default: physical cores minus one, at least one"),
-        OptionSpec("n_ctx", int, None, "bound on prompt and output together; default: what the model knows"),
+        OptionSpec(
+            "n_threads", int, None, "threads; default: physical cores minus one, at least one", minimum=1
+        ),
+        OptionSpec(
+            "n_ctx",
+            int,
+            None,
+            "bound on prompt and output together; default: what the model knows",
+            minimum=1,
+        ),
         OptionSpec("trust_remote_code", str, None, "name of the model whose own Python code may run"),
     )
 

@@ -152,6 +152,7 @@ class Bench:
     _engine: EngineHandle = field(init=False)
     _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
     _failed: bool = field(init=False, default=False)
+    _closed: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._engine, fresh = self.pool.acquire(self.plan, self.progress)
@@ -198,7 +199,10 @@ class Bench:
         return measured, generation
 
     def close(self) -> None:
-        """Give the engine back, and take what the monitor saw of its rounds."""
+        """Give the engine back, and take what the monitor saw of its rounds. Once is enough."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             if self.monitor is not None and self.record.rounds:
                 self._take_hardware(self.monitor)

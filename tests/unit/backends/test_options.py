@@ -128,3 +128,9 @@ def test_remote_code_is_not_trusted_by_a_python_true() -> None:
 def test_remote_code_is_trusted_by_the_models_name() -> None:
     values = option_values(TransformersBackend(), {"trust_remote_code": "org/name"})
     assert values["trust_remote_code"] == "org/name"
+
+
+@pytest.mark.parametrize("name", ["n_threads", "n_ctx", "n_batch"])
+def test_a_number_below_its_minimum_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"llamacpp.{name}=0: at least 1 is needed"):
+        option_values(LlamaCppBackend(), {name: 0})
