@@ -156,7 +156,7 @@ class BenchSession:
     @property
     def loop_monitor(self) -> HardwareMonitor | None:
         """The monitor that watches measured rounds; None where it is turned off."""
-        return self.start_monitor() if self.rate and not self.disabled else None
+        return self.start_monitor() if self.rate else None
 
     def start_monitor(self) -> HardwareMonitor:
         """The hardware monitor, started at its first use."""

@@ -75,7 +75,7 @@ ROWS = (
         "monitor",
         "decode speed with the monitor at 10 Hz / without",
         Bound(at_least=0.99),
-        16,
+        32,
         _slowdown,
     ),
     Row("sampler", "the sampler's own CPU at 10 Hz, of one core", Bound(at_most=1.0), 10, _sampler, "%"),

@@ -64,11 +64,11 @@ def _unknown(text: str, name: str, aliases: Aliases | None) -> UsageError:
     known = [shape.model_name for shape in SHAPES.values()]
     if aliases is not None:
         known += aliases.names
-    hint = f"; did you mean {PREFIX + name!r}" if name in SHAPES else suggest(name, known).rstrip("?")
+    hint = f"; did you mean {PREFIX + name!r}?" if name in SHAPES else suggest(name, known) or "."
     if name and Path(text).exists():
-        hint = f"; the file or folder of that name is written './{text}'"
+        hint = f"; the file or folder of that name is written './{text}'."
     return UsageError(
-        f"there is no model {text!r}{hint}. There are {', '.join(known)}; a path to a GGUF file or a Hugging "
+        f"there is no model {text!r}{hint} There are {', '.join(known)}; a path to a GGUF file or a Hugging "
         "Face folder (./NAME, /NAME); a hub's ORG/NAME or ORG/NAME@REVISION; and aliases of --llm-models-file"
     )
 
