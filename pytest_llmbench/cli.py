@@ -1,7 +1,7 @@
 """What can be done without pytest: see, export and recover results, and build models?
 
-Exit status: 0, done; 1, done in part (a journal could not be recovered); 2, bad input. A damaged
-document is named on standard error and passed over.
+Exit status: 0, done; 1, done in part (a journal could not be recovered) or a regression; 2, bad
+input. A damaged document is named on standard error and passed over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pytest_llmbench import __version__
+from pytest_llmbench import __version__, cli_gate
 from pytest_llmbench.cli_models import models_app
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
 
@@ -208,6 +208,9 @@ def recover(
         _warn(one.problems)
     if failed:
         raise typer.Exit(1)
+
+
+cli_gate.add_to(app)
 
 
 def _store(path: Path) -> Store:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import GenerationParams, Message
 from pytest_llmbench.errors import LLMBenchError, UsageError
+from pytest_llmbench.gate.ab import BASE_SUFFIX
+from pytest_llmbench.gate.thresholds import read_thresholds
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import Bench, Plan, measure
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import Round, Run
 
 if TYPE_CHECKING:
+    from pytest_llmbench.gate.ab import BaseSide
+    from pytest_llmbench.gate.thresholds import Threshold
+    from pytest_llmbench.gating import Gating
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.selection import CaseParam
     from pytest_llmbench.session import BenchSession
@@ -63,7 +68,8 @@ class LLMModel:
 
     _session: BenchSession
     _case: CaseParam
-    _settings: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    """Every setting as it holds for this test."""
     _benchmark: Callable[[], Any]
     runs: list[Run] = field(default_factory=list)
     """Every measurement of this test so far."""
@@ -116,7 +122,10 @@ class LLMModel:
             self._stop_generator()
             run = Run(self._label(label), plan.protocol())
             self.runs.append(run)
-            measure(plan, run, self._session.pool, self._session.loop_monitor, self._session.progress)
+            if (gating := self._session.gating) is not None and gating.base is not None:
+                self._measure_pairs(gating, gating.base, plan, run)
+            else:
+                measure(plan, run, self._session.pool, self._session.loop_monitor, self._session.progress)
         except LLMBenchError as error:
             raise error.with_traceback(None) from None
         finally:
@@ -195,6 +204,31 @@ class LLMModel:
         for name, summary in self._generate_run.metrics.items():
             benchmark.extra_info[name] = summary.median
 
+    def _measure_pairs(self, gating: Gating, base: BaseSide, plan: Plan, run: Run) -> None:
+        if plan.isolation != "test":
+            msg = f"isolation={plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
+            raise UsageError(msg)
+        options = self.settings["backend_options"]
+        base_plan = replace(plan, engine=self._session.base_engine_spec(self._case, options, base))
+        base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
+        base_run.model = base_plan.engine.model
+        self.runs.append(base_run)
+        gating.measure(
+            plan,
+            base_plan,
+            run,
+            base_run,
+            self.thresholds,
+            self._session.pool,
+            self._session.loop_monitor,
+            self._session.progress,
+        )
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """What the test's marker allows."""
+        return read_thresholds(self.settings["thresholds"], self._case.id)
+
     def _stop_generator(self) -> None:
         generator, self._generator = self._generator, None
         if generator is not None:
@@ -220,7 +254,7 @@ class LLMModel:
         if prompt_tokens is not None and (not isinstance(prompt_tokens, int) or prompt_tokens < 1):
             msg = f"prompt_tokens={prompt_tokens!r} is not a whole number of at least 1"
             raise UsageError(msg)
-        values = self._session.call_settings(self._settings, settings, _WHAT, _HOW_OFTEN)
+        values = self._session.call_settings(self.settings, settings, _WHAT, _HOW_OFTEN)
         return Plan(
             engine=self._engine_spec(),
             params=GenerationParams(
@@ -240,7 +274,7 @@ class LLMModel:
         )
 
     def _engine_spec(self) -> EngineSpec:
-        return self._session.engine_spec(self._case, self._settings["backend_options"])
+        return self._session.engine_spec(self._case, self.settings["backend_options"])
 
 
 def measured_calls(rounds_before: Sequence[int], rounds: int, iterations: int) -> list[int]:

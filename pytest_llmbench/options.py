@@ -93,9 +93,22 @@ def _backend_options(value: Any) -> dict[str, dict[str, Any]]:
     return merged
 
 
+def _thresholds(value: Any) -> Mapping[str, Any]:
+    """{"METRIC": "5%"}, with limits such as "<300ms"; one or a list of them"""
+    if not isinstance(value, Mapping):
+        raise ValueError
+    from pytest_llmbench.gate.thresholds import read_thresholds
+
+    read_thresholds(value, "thresholds")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row: ``key`` is the marker key, ``llm_KEY`` the ini option, ``flag`` the command line's."""
+    """One row: ``key`` is the marker key, ``llm_KEY`` the ini option, ``flag`` the command line's.
+
+    Without a flag it is a marker key only.
+    """
 
     key: str
     flag: str
@@ -208,6 +221,13 @@ SETTINGS: dict[str, Setting] = {
             "Leave the KV cache of the round before",
             "BOOL",
         ),
+        Setting(
+            "thresholds",
+            "",
+            _thresholds,
+            {},
+            "What the gate allows",
+        ),
     )
 }
 
@@ -216,6 +236,8 @@ def add_options(parser: pytest.Parser) -> None:
     """Register the table and the session's own options."""
     group = parser.getgroup("llmbench", "LLM inference benchmarks")
     for setting in SETTINGS.values():
+        if not setting.flag:
+            continue
         repeatable = " (repeatable)" if setting.many else ""
         group.addoption(
             setting.flag,
@@ -250,11 +272,72 @@ def add_options(parser: pytest.Parser) -> None:
         "--llm-store", metavar="DIR", default=None, help="Folder of all results documents. Default: .llmbench"
     )
     parser.addini("llm_store", "Folder of all results documents.", default=None)
+    _add_gate_options(parser, group)
     group.addoption(
         "--llm-disable", action="store_true", help="Run each benchmark once, without measuring or keeping it"
     )
     group.addoption("--llm-only", action="store_true", help="Run LLM benchmarks and no other test")
     group.addoption("--llm-skip", action="store_true", help="Skip LLM benchmarks")
+
+
+def _add_gate_options(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--llm-compare",
+        metavar="REF",
+        action="append",
+        default=None,
+        help="Fail what got slower than this baseline: a document, a folder, a baseline's name, latest, "
+        "commit:REV, branch:NAME (repeatable)",
+    )
+    group.addoption(
+        "--llm-ab",
+        metavar="'KEY=VALUE ...'",
+        default=None,
+        help="Fail what is slower than a base side that differs in python, model, quantization, "
+        "BACKEND.OPTION or env.NAME, measured in pairs in this session",
+    )
+    group.addoption(
+        "--llm-budget",
+        metavar="N",
+        default=None,
+        help="What a case of an A/B session may cost: 20 (pairs) or 10min. Default: until decided, "
+        "at most 32 pairs",
+    )
+    group.addoption(
+        "--llm-threshold",
+        metavar="METRIC:VALUE",
+        action="append",
+        default=None,
+        help="What is allowed: tpot:5%%, or a limit: ttft:<300ms, ttft.p99:<1s (repeatable)",
+    )
+    parser.addini(
+        "llm_threshold", "What the gate allows, METRIC:VALUE a line.", type="linelist", default=None
+    )
+    group.addoption(
+        "--llm-gate",
+        metavar="METRICS",
+        default=None,
+        help="Metrics that gate. Default: ttft,tpot,decode_throughput,peak_rss",
+    )
+    parser.addini("llm_gate", "Metrics that gate.", type="args", default=None)
+    for name, values, text in (
+        (
+            "missing",
+            "fail|warn",
+            "What has no counterpart in the baseline. Default: warn, fail under CI",
+        ),
+        ("inconclusive", "warn|fail|pass", "A verdict that the data cannot give. Default: warn"),
+    ):
+        group.addoption(f"--llm-{name}", metavar=values, default=None, help=text)
+        parser.addini(f"llm_{name}", f"{text}.", default=None)
+    group.addoption(
+        "--llm-fail-on-improvement",
+        action="store_true",
+        help="Fail what got faster beyond its threshold: the baseline is stale",
+    )
+    group.addoption(
+        "--llm-save", metavar="NAME", default=None, help="Add this session to the baseline NAME of the store"
+    )
 
 
 def _shown(default: Any) -> str:
@@ -296,6 +379,8 @@ def read_session(config: pytest.Config) -> Session:
     command_line: dict[str, Any] = {}
     ini: dict[str, Any] = {}
     for key, setting in SETTINGS.items():
+        if not setting.flag:
+            continue
         if (value := config.getoption(setting.ini)) is not None:
             command_line[key] = setting.read(value, setting.flag)
         if (value := config.getini(setting.ini)) not in (None, "", []):

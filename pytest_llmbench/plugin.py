@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["hw_monitor", "llm_model"]
 
+DESELECTED = pytest.StashKey[set[str]]()
 RECORDING: pytest.StashKey[Recording] = pytest.StashKey()
 
 
@@ -102,16 +103,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_finish"""
     config = session.config
-    if config.option.collectonly or not any(is_benchmark(item) for item in session.items):
+    if config.option.collectonly or not (benchmarks := [i for i in session.items if is_benchmark(i)]):
         return
     if config.stash[SESSION].disabled:
         return
     from pytest_llmbench.recording import Recording
 
     try:
-        config.stash[RECORDING] = Recording.open(config)
+        recording = Recording.open(config)
+        config.stash[RECORDING] = recording
+        recording.open_gate(config.stash[SESSION], benchmarks)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_deselected"""
+    if items:
+        items[0].config.stash.setdefault(DESELECTED, set()).update(item.nodeid for item in items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_call"""
+    __tracebackhide__ = True
+    result = yield
+    recording = item.config.stash.get(RECORDING, None)
+    if recording is not None and (model := item.stash.get(MODEL, None)) is not None:
+        recording.judge(item, model)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
@@ -138,7 +158,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     recording = config.stash.get(RECORDING, None)
     try:
         if recording is not None:
-            recording.finish(session)
+            deselected: set[str] = config.stash.get(DESELECTED, set())
+            recording.finish(session, deselected)
     finally:
         config.stash[SESSION].close()
 

@@ -6,6 +6,8 @@ a document. Under xdist every worker has a journal, and the controller makes the
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,17 @@ import pytest
 from pytest_llmbench.distributed import session_id, worker_id
 from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import Header, Outcome, ResultsDocument, write_document
+from pytest_llmbench.results.document import Case, Header, Outcome, ResultsDocument, write_document
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
 
 if TYPE_CHECKING:
+    from pytest_llmbench.gate.compare import Comparison
+    from pytest_llmbench.gating import Gating
+    from pytest_llmbench.measure.run import Run
     from pytest_llmbench.model import LLMModel
+    from pytest_llmbench.session import BenchSession
 
 _NO_TEXT = "(no message)"
 
@@ -38,6 +44,9 @@ class Recording:
         self._open: dict[str, tuple[pytest.Item, LLMModel]] = {}
         self._problems: list[str] = []
         self._written: list[Path] = []
+        self._notes: list[str] = []
+        self._gating: Gating | None = None
+        self._comparison: Comparison | None = None
         self._json = _json_path(config)
 
     @classmethod
@@ -88,8 +97,39 @@ class Recording:
             report.outcome = "failed"
             report.longrepr = f"{error}\nThe measurements are kept in memory and go into the document."
 
-    def finish(self, session: pytest.Session) -> None:
-        """Write the session's document, with the cases of a test that was interrupted."""
+    def open_gate(self, session: BenchSession, items: Sequence[pytest.Item]) -> None:
+        """Start the gate, if the command line asks for one.
+
+        :raises UsageError: for what the gate's options cannot mean; the journal is gone then.
+        """
+        from pytest_llmbench.gating import Gating
+
+        try:
+            self._gating = Gating.open(self._config, self._store, items)
+            if self._gating is not None and worker_id(self._config) is not None:
+                msg = "a comparison needs all results in one place: run it without pytest-xdist (-n 0)"
+                raise UsageError(msg)
+            if self._gating is not None and self._gating.base is not None:
+                session.check_base_side(self._gating.base)
+        except UsageError:
+            if self._journal is not None:
+                self._journal.discard()
+            raise
+        session.gating = self._gating
+
+    def judge(self, item: pytest.Item, model: LLMModel) -> None:
+        """Let the gate judge what a test has measured, while it can still fail."""
+        __tracebackhide__ = True
+        if self._gating is None:
+            return
+        model.finish()
+        self._gating.judge(model.runs, lambda run: case_of(item, model, run), self._document)
+
+    def finish(self, session: pytest.Session, deselected: Collection[str] = ()) -> None:
+        """Write the session's document, with the cases of a test that was interrupted.
+
+        *deselected* are the ids of tests that nobody wanted to run: they are not missing.
+        """
         for item, model in list(self._open.values()):
             self._outcomes[item.nodeid] = ("interrupted", "the session was interrupted in this test")
             try:
@@ -123,6 +163,7 @@ class Recording:
                 f"{error}\nEvery finished case is in {journal}; 'llmbench recover --store "
                 f"{self._store.path}' makes a document of it."
             )
+        self._finish_gate(session, deselected)
         if self._problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -134,32 +175,50 @@ class Recording:
             return
         writer = terminal._tw  # pytest offers no public way to its width and colour
         terminal.section("LLM benchmarks")
+        encoding = getattr(writer._file, "encoding", None) or "utf-8"
         measured = [case for case in self._document.cases if case.processes]
         if measured:
-            table = cases_table(measured)
-            encoding = getattr(writer._file, "encoding", None) or "utf-8"
+            table: Any = cases_table(measured)
             terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
+        if self._comparison is not None:
+            from pytest_llmbench.report.comparison import comparison_table
+
+            terminal.section("LLM comparison")
+            table = comparison_table(self._comparison)
+            terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
+        for note in self._notes:
+            terminal.write_line(f"Results: {note}")
         for path in dict.fromkeys(self._written):
             terminal.write_line(f"Results: {_shown(path, self._config)}")
         for problem in self._problems:
             terminal.write_line(f"Results: {problem}", red=True)
 
+    def _finish_gate(self, session: pytest.Session, deselected: Collection[str]) -> None:
+        if self._gating is not None:
+            root, here = self._config.rootpath, self._config.invocation_params.dir
+            asked = [here / argument.partition("::")[0] for argument in self._config.args]
+
+            def expected(nodeid: str) -> bool:
+                file = root / nodeid.partition("::")[0]
+                return nodeid not in deselected and any(file.is_relative_to(place) for place in asked)
+
+            self._comparison = self._gating.comparison(self._document, expected)
+            missing = self._comparison.missing if self._comparison is not None else ()
+            if missing and self._gating.policy.missing == "fail" and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        name: str | None = self._config.getoption("llm_save")
+        if name is not None:
+            from pytest_llmbench.gating import save
+
+            try:
+                self._notes.append(save(name, self._store, self._document.session.outcomes, self._document))
+            except UsageError as error:
+                self._problems.append(str(error))
+
     def _keep(self, item: pytest.Item, model: LLMModel) -> None:
         self._open.pop(item.nodeid, None)
         outcome, error = self._outcomes.pop(item.nodeid)
-        cases = [
-            case_from_run(
-                run,
-                nodeid=item.nodeid,
-                backend=model.backend,
-                model=model.resolved,
-                outcome=outcome,
-                measurement=run.label,
-                error=error,
-                params=_user_params(item),
-            )
-            for run in model.runs
-        ]
+        cases = [case_of(item, model, run, outcome, error) for run in model.runs]
         # A test that is run again (by a rerun plugin) replaces what its first run measured.
         self._cases.update({case.key: case for case in cases})
         if self._journal is None:
@@ -172,6 +231,26 @@ class Recording:
                 failure = error
         if failure is not None:
             raise failure
+
+
+def case_of(
+    item: pytest.Item, model: LLMModel, run: Run, outcome: Outcome = "passed", error: str | None = None
+) -> Case:
+    """One measurement of a test as the document keeps it."""
+    case = case_from_run(
+        run,
+        nodeid=item.nodeid,
+        backend=model.backend,
+        model=run.model or model.resolved,
+        outcome=outcome,
+        measurement=run.label,
+        error=error,
+        params=_user_params(item),
+    )
+    case.thresholds = dict(model.settings["thresholds"]) or None
+    case.verdict = run.verdict
+    case.judgements = [asdict(judgement) for judgement in run.judgements]
+    return case
 
 
 def _user_params(item: pytest.Item) -> dict[str, object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,8 @@ from pytest_llmbench.options import SETTINGS, monitor_rate, read_marker, read_se
 from pytest_llmbench.selection import Selector
 
 if TYPE_CHECKING:
+    from pytest_llmbench.gate.ab import BaseSide
+    from pytest_llmbench.gating import Gating
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.engine import EngineSpec
     from pytest_llmbench.measure.loop import EnginePool
@@ -40,6 +43,7 @@ class BenchSession:
         self.registry = Registry()
         config.hook.pytest_llmbench_register_backends(registry=self.registry)
         self.selector = Selector(self.registry, self.options, _aliases(config))
+        self.gating: Gating | None = None
         self._markers: dict[object, Mapping[str, Any]] = {}
         self._models: dict[tuple[ModelSpec, Form], ResolvedModel] = {}
         self._monitor: HardwareMonitor | None = None
@@ -116,6 +120,30 @@ class BenchSession:
                     self.progress.done()
                 self._models[key] = resolve(case.spec, case.backend.form, quiet=quiet)
         return self._models[key]
+
+    def check_base_side(self, base: BaseSide) -> None:
+        """Refuse a base side that names what nobody has.
+
+        :raises UsageError: listing what there is.
+        """
+        named: dict[str, Any] = {"backend_options": base.options}
+        if base.model is not None:
+            named["models"] = (base.model,)
+        if base.quantization is not None:
+            named["quantizations"] = (base.quantization,)
+        self.selector.check_marker(named)
+
+    def base_engine_spec(
+        self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]], base: BaseSide
+    ) -> EngineSpec:
+        """What the worker of an A/B session's base side has to load for a case."""
+        spec = case.spec if base.model is None else self.selector.spec(base.model)
+        quantization = base.quantization or spec.quantization or case.spec.quantization
+        other = replace(case, spec=replace(spec, quantization=quantization))
+        name = case.backend.name
+        options = {name: {**backend_options.get(name, {}), **base.options.get(name, {})}}
+        engine = self.engine_spec(other, options)
+        return replace(engine, python=base.python or engine.python, environment=dict(base.environment))
 
     def resolved(self, case: CaseParam) -> ResolvedModel | ModelSpec:
         """The case's model as far as it was looked up."""

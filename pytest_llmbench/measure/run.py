@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmbench.measure.metrics import METRICS, Summary, gaps, summarize, timeline_metrics
 from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.models.spec import ResolvedModel
 
 
 @dataclass(slots=True)
@@ -59,6 +60,12 @@ class Run:
     processes: list[ProcessRun] = field(default_factory=list)
     text: str | None = None
     """The first round's output."""
+    model: ResolvedModel | None = None
+    """The model, where it is not the test's own: the base side of an A/B session."""
+    verdict: str | None = None
+    """Of the gate; None where nothing was compared."""
+    judgements: tuple[Any, ...] = ()
+    """Of the gate, one a metric."""
 
     @property
     def rounds(self) -> list[Round]:

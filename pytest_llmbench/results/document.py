@@ -194,6 +194,9 @@ class Case(_Part):
     disturbance: list[str] = Field(default_factory=list, description="reason codes of all rounds, each once")
     outcome: Outcome
     error: str | None = None
+    thresholds: dict[str, Any] | None = Field(default=None, description="what the test's marker allows")
+    verdict: str | None = Field(default=None, description="of the gate; null where nothing was compared")
+    judgements: list[dict[str, Any]] = Field(default_factory=list, description="of the gate, one a metric")
 
     @property
     def key(self) -> tuple[str, str]:
@@ -292,7 +295,7 @@ def read_document(path: Path | str) -> ResultsDocument:
     # Collecting garbage amid a million new objects, none of which is garbage, takes longer than
     # making them.
     try:
-        with path.open("rb") as file, _gc_paused():
+        with path.open("rb") as file, gc_paused():
             _check_version(path, _peek(file.read(_HEADER_BYTES)))
             file.seek(0)
             document = _read_by_lines(file)
@@ -410,7 +413,8 @@ def _nanoseconds(seconds: float) -> int:
 
 
 @contextlib.contextmanager
-def _gc_paused() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
+    """No garbage collection meanwhile, for what makes or reads very many objects that all stay."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,5 +1,6 @@
 """An engine for tests of the plugin: no weights, a token a character, and failures on request.
 
+``LLMBENCH_FAKE_SECONDS`` makes a token take longer, as a slower build of the same engine would.
 A prompt that contains ``!segfault``, ``!killed``, ``!exit``, ``!hang``, ``!raise`` or ``!oom`` makes
 it fail that way when it generates; ``!after=N`` lets N generations pass first.
 """
@@ -57,7 +58,7 @@ class FakeEngine:
         self.cached = list(prompt)
         sink.prefilled()
         for index in range(params.max_new_tokens):
-            time.sleep(self.options["seconds_per_token"])
+            time.sleep(self.options["seconds_per_token"] + float(os.environ.get("LLMBENCH_FAKE_SECONDS", 0)))
             sink.token(ord("a") + index % 26)
         return "length"
 

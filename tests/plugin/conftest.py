@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+# pytester forgets what was imported during a run, and numpy cannot be imported twice.
+import scipy.stats  # noqa: F401
+
 FAKES = Path(__file__).parent.parent / "fakes"
 
 CONFTEST = f"""

@@ -1,0 +1,78 @@
+"""What is the base side of an A/B session?
+
+``--llm-ab 'KEY=VALUE ...'`` says in what the base differs from the session's own settings, which
+are the side that is judged.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmbench.errors import UsageError, suggest
+
+BASE_SUFFIX = "@base"
+"""Ends the measurement's name of the base side."""
+
+_KEYS = ("python", "model", "quantization", "env.NAME", "BACKEND.OPTION")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseSide:
+    """What the base side has of its own; None and empty are the session's settings."""
+
+    python: str | None = None
+    model: str | None = None
+    quantization: str | None = None
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs, for the results document; values of variables are not kept."""
+        told = {"python": self.python, "model": self.model, "quantization": self.quantization}
+        return {
+            **{key: value for key, value in told.items() if value is not None},
+            **{f"{backend}.{name}": v for backend, o in self.options.items() for name, v in o.items()},
+            **{f"env.{name}": "set" for name in self.environment},
+        }
+
+
+def parse_base_side(text: str) -> BaseSide:
+    """The base side that ``--llm-ab`` describes.
+
+    :raises UsageError: for what is no ``KEY=VALUE``, a key that there is not, or one that is given twice.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        msg = f"--llm-ab={text!r}: {error}"
+        raise UsageError(msg) from None
+    plain: dict[str, str] = {}
+    options: dict[str, dict[str, str]] = {}
+    environment: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        group, dot, name = key.partition(".")
+        if not equals or not key or (dot and not name):
+            msg = f"--llm-ab: {word!r} is no KEY=VALUE; the keys are {', '.join(_KEYS)}"
+            raise UsageError(msg)
+        place, name = (
+            (environment, name)
+            if group == "env" and dot
+            else (options.setdefault(group, {}), name)
+            if dot
+            else (plain, key)
+        )
+        if place is plain and key not in _KEYS:
+            msg = f"--llm-ab has no key {key!r}{suggest(key, _KEYS) or '.'} The keys are {', '.join(_KEYS)}"
+            raise UsageError(msg)
+        if name in place:
+            msg = f"--llm-ab gives {key!r} twice"
+            raise UsageError(msg)
+        place[name] = value
+    if not words:
+        msg = f"--llm-ab says in what the base side differs: KEY=VALUE ..., with the keys {', '.join(_KEYS)}"
+        raise UsageError(msg)
+    return BaseSide(**plain, options=options, environment=environment)

@@ -1,0 +1,354 @@
+"""Which cases got slower than the baseline?"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.gate.ab import BASE_SUFFIX
+from pytest_llmbench.gate.exact import judge_exact
+from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
+from pytest_llmbench.gate.matching import Baselines, Key, Mismatch
+from pytest_llmbench.gate.measured import Identity, Measured, other_work
+from pytest_llmbench.gate.stored import SessionNoise, judge_stored, pool_sessions
+from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
+from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
+from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
+
+EXACT_METRICS = frozenset({"peak_rss", "peak_vram"})
+"""Metrics that repeat themselves: they compare with a tolerance, and no load disturbs them."""
+
+Action = Literal["pass", "warn", "fail"]
+ThresholdsOf = Callable[[Case], Sequence[Threshold]]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseComparison:
+    """The verdict on one case, with everything that it stands on."""
+
+    case: Case
+    verdict: Verdict
+    judgements: tuple[Judgement, ...] = ()
+    mismatch: Mismatch | None = None
+    """Why there is nothing to compare with."""
+    reason: str | None = None
+    """Why the whole case is what it is, where no single metric says it."""
+    sessions: tuple[str, ...] = ()
+    """The sessions of the baseline that it was judged against, the newest first."""
+    left_out: tuple[str, ...] = ()
+    """Sessions of the baseline that have the case and were not used, each with the reason."""
+
+    @property
+    def nodeid(self) -> str:
+        """The test's id."""
+        return self.case.nodeid
+
+    @property
+    def improved(self) -> bool:
+        """Nothing is wrong, and a metric is better beyond its threshold and beyond doubt."""
+        return self.verdict is Verdict.PASS and any(one.improved for one in self.judgements)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What follows from a verdict: the same for pytest and the command line."""
+
+    regression: Action = "fail"
+    missing: Action = "warn"
+    """For what has nothing to be compared with, and for what the baseline has and nobody measured."""
+    inconclusive: Action = "warn"
+    """Also for ``invalid``: neither can say anything."""
+    improvement: Action = "pass"
+
+    def action(self, case: CaseComparison) -> Action:
+        """What follows for one case."""
+        match case.verdict:
+            case Verdict.FAIL:
+                return self.regression
+            case Verdict.INCONCLUSIVE | Verdict.INVALID:
+                return self.inconclusive
+            case Verdict.NEW:
+                return self.missing
+            case _:
+                return self.improvement if case.improved else "pass"
+
+
+def missing_policy(environ: Mapping[str, str]) -> Action:
+    """``fail`` under CI, where nobody reads a warning, ``warn`` else."""
+    return "fail" if environ.get("CI", "").lower() not in ("", "0", "false", "no") else "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One session against its baselines."""
+
+    now: Header
+    bases: tuple[Header, ...]
+    """The newest first."""
+    cases: tuple[CaseComparison, ...]
+    missing: tuple[Mismatch, ...] = ()
+    """What the baseline has and nobody measured now; not what was renamed."""
+    notes: tuple[str, ...] = field(default=())
+    """What else differs between the sessions: information."""
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """How many cases have which verdict."""
+        counted = Counter(case.verdict for case in self.cases)
+        return {verdict: counted[verdict] for verdict in Verdict if counted[verdict]}
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all cases."""
+        return worst([case.verdict for case in self.cases])
+
+    @property
+    def unmatched(self) -> tuple[Mismatch, ...]:
+        """What was not compared, for whatever reason."""
+        return (*(case.mismatch for case in self.cases if case.mismatch is not None), *self.missing)
+
+    def action(self, policy: Policy) -> Action:
+        """The gravest of what follows from its cases."""
+        actions = {policy.action(case) for case in self.cases} | ({policy.missing} if self.missing else set())
+        return "fail" if "fail" in actions else "warn" if "warn" in actions else "pass"
+
+
+class Gate:
+    """Judges cases, one at a time, against the sessions of a baseline.
+
+    :param baselines: the sessions of the baseline, in any order.
+    :param present: the ids of all tests of the session that is judged.
+    :param thresholds: of each case; by default what its document kept, and the default ones.
+    :param noise: metric to what a calibration says of this machine's sessions, for where the
+        baseline itself says too little.
+    """
+
+    def __init__(
+        self,
+        baselines: Iterable[ResultsDocument],
+        *,
+        present: Collection[str] = (),
+        thresholds: ThresholdsOf | None = None,
+        noise: Mapping[str, SessionNoise] | None = None,
+    ) -> None:
+        self.baselines = Baselines(baselines, present)
+        self._thresholds = thresholds or thresholds_of()
+        self._noise = dict(noise or {})
+        self._pooled: dict[str, dict[tuple[str, ...], SessionNoise | None]] = {}
+        self._judged: dict[Key, CaseComparison] = {}
+
+    @cached_property
+    def comparisons(self) -> int:
+        """How many chances there are to fail by noise: they share the error of the whole session."""
+        count = 0
+        for bases in self.baselines.cases:
+            case = bases[0].case
+            if case.nodeid in self.baselines.present:
+                noisy = {one.metric for one in self._thresholds(case) if one.relative is not None}
+                # One is the other's reciprocal: they are wrong together.
+                noisy -= EXACT_METRICS | ({"decode_throughput"} if "tpot" in noisy else set())
+                count += sum(any(base.case.metrics.get(name) for base in bases) for name in noisy)
+        return max(count, 1)
+
+    def judge(self, case: Case, header: Header) -> CaseComparison | None:
+        """Judge one case; None for what says nothing: one that was skipped, or the base side of pairs."""
+        if case.outcome == "skipped" or case.measurement.endswith(BASE_SUFFIX):
+            return None
+        judged = self._case(Measured(case, header))
+        # A test that is run again replaces what its first run was judged.
+        self._judged[case.key] = judged
+        return judged
+
+    def comparison(self, header: Header) -> Comparison:
+        """Everything that was judged so far, and what of the baseline was not."""
+        seen = set()
+        for one in self._judged.values():
+            seen.add(one.case.key)
+            if one.mismatch is not None and one.mismatch.base_key is not None:
+                seen.add(one.mismatch.base_key)
+        documents = self.baselines.documents
+        return Comparison(
+            now=header,
+            bases=tuple(documents),
+            cases=tuple(self._judged.values()),
+            missing=tuple(self.baselines.missing(seen)),
+            notes=_notes(documents[0], header) if documents else (),
+        )
+
+    def _case(self, now: Measured) -> CaseComparison:
+        case = now.case
+        if not now.rounds:
+            error = (case.error or "").strip().splitlines()
+            why = f"nothing was measured: {error[0]}" if error else "nothing was measured"
+            return CaseComparison(case, Verdict.INVALID, reason=why)
+        bases, mismatch, others = self.baselines.match(now)
+        sessions = tuple(base.session for base in bases)
+        work = next((said for base in bases if (said := other_work(base, now))), None)
+        if work is not None:
+            return CaseComparison(case, Verdict.INVALID, reason=work, sessions=sessions)
+        # Limits need no baseline, so a case that has none is judged by them.
+        gated = [one for one in self._thresholds(case) if bases or one.limit is not None]
+        judgements = [found for one in gated if (found := self._judge(one, bases, now)) is not None]
+        verdicts = [one.verdict for one in judgements]
+        reason: str | None = None
+        if mismatch is not None:
+            verdicts.append(Verdict.NEW)
+            reason = f"{mismatch.kind}: {mismatch.reason}"
+        elif not judgements:
+            verdicts.append(Verdict.INCONCLUSIVE)
+            reason = "no metric that gates was measured on either side"
+        left_out = [f"{one.session}: {one.reason}" for one in others]
+        left_out += [f"{base.session}: {base.spoiled}" for base in bases if base.spoiled]
+        return CaseComparison(
+            case, worst(verdicts), tuple(judgements), mismatch, reason, sessions, tuple(left_out)
+        )
+
+    def _judge(self, threshold: Threshold, bases: Sequence[Measured], now: Measured) -> Judgement | None:
+        """The judgement by one threshold; None where neither side has the metric and nobody asked for it."""
+        metric = threshold.metric
+        exact = metric in EXACT_METRICS
+        values = now.values(metric)
+        compared = threshold.relative is not None
+        clean = [base for base in bases if exact or not base.spoiled] if compared else []
+        clean = [base for base in clean if base.values(metric)]
+        had = any(base.values(metric) for base in bases) if compared and not clean else bool(clean)
+        if not values and not (had or threshold.asked or (now.spoiled and metric in now.case.metrics)):
+            return None
+        centre = statistics.median(map(statistics.median, values)) if values else None
+        if now.spoiled and not exact:
+            reason = f"{now.spoiled}: measure again on a quieter machine"
+            return _unjudged(threshold, Verdict.INVALID, reason, centre)
+        if centre is None:
+            reason = "the baseline has it, and it was not measured now" if had else "it was not measured"
+            return _unjudged(threshold, Verdict.INVALID, reason)
+        if compared and not clean:
+            if spoiled := next((base for base in bases if base.spoiled and not exact), None):
+                reason = f"the baseline is spoiled: {spoiled.spoiled} in session {spoiled.session}"
+                return _unjudged(threshold, Verdict.INVALID, reason, centre)
+            return _unjudged(threshold, Verdict.NEW, "the baseline does not have it", centre)
+        return self._judged_by(threshold, clean, now, values)
+
+    def _judged_by(
+        self,
+        threshold: Threshold,
+        bases: Sequence[Measured],
+        now: Measured,
+        values: Sequence[Sequence[float]],
+    ) -> Judgement:
+        metric = threshold.metric
+        dropped = 0 if METRICS[metric].scope == "process" else now.dropped
+        if threshold.percentile is not None:
+            judged = judge_exceedance(threshold, [base.values(metric) for base in bases], values)
+        elif threshold.limit is not None:
+            judged = judge_limit(threshold, values, exact=metric in EXACT_METRICS)
+        else:
+            sessions = [base.centres(metric) for base in bases]
+            new = [statistics.median(process) for process in values]
+            allowed = threshold.relative or 0.0
+            if metric in EXACT_METRICS:
+                return judge_exact(metric, [value for session in sessions for value in session], new, allowed)
+            if min(map(min, [*sessions, new])) <= 0:
+                return _unjudged(threshold, Verdict.INVALID, "a value of 0 has no relative change")
+            return judge_stored(
+                metric,
+                sessions,
+                new,
+                allowed,
+                comparisons=self.comparisons,
+                noise=self._noise_of(metric, tuple(base.session for base in bases)),
+                dropped=dropped,
+            )
+        return replace(judged, dropped=dropped, details={**judged.details, "written": threshold.value})
+
+    def _noise_of(self, metric: str, sessions: tuple[str, ...]) -> SessionNoise | None:
+        """How far these sessions of the baseline lie apart, by all cases that they share."""
+        if len(sessions) < 2:
+            return self._noise.get(metric)
+        if metric not in self._pooled:
+            rows: dict[tuple[str, ...], list[list[list[float]]]] = defaultdict(list)
+            for bases in self.baselines.cases:
+                alike: dict[Identity, list[Measured]] = defaultdict(list)
+                for base in bases:
+                    if base.usable and not base.spoiled:
+                        alike[base.identity].append(base)
+                for group in alike.values():
+                    found = [(base.session, base.centres(metric)) for base in group]
+                    found = [(session, values) for session, values in found if values and min(values) > 0]
+                    rows[tuple(session for session, _ in found)].append([values for _, values in found])
+            self._pooled[metric] = {
+                key: pool_sessions(cases) if len(key) > 1 else None for key, cases in rows.items()
+            }
+        return self._pooled[metric].get(sessions) or self._noise.get(metric)
+
+
+def compare(
+    baselines: Iterable[ResultsDocument],
+    now: ResultsDocument,
+    thresholds: ThresholdsOf | None = None,
+    *,
+    noise: Mapping[str, SessionNoise] | None = None,
+) -> Comparison:
+    """Judge every case of *now* against the cases of *baselines* that match it.
+
+    :param thresholds: as for :class:`Gate`, like *noise*.
+    :raises UsageError: if there is no baseline but *now* itself.
+    """
+    documents = [document for document in baselines if document.session.id != now.session.id]
+    if not documents:
+        msg = f"session {now.session.id} cannot be compared with itself: name another baseline"
+        raise UsageError(msg)
+    present = {case.nodeid for case in now.cases if case.outcome != "skipped"}
+    with gc_paused():
+        gate = Gate(documents, present=present, thresholds=thresholds, noise=noise)
+        for case in now.cases:
+            gate.judge(case, now)
+        return gate.comparison(now)
+
+
+def _unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | None = None) -> Judgement:
+    return Judgement(
+        metric=threshold.metric,
+        verdict=verdict,
+        base=None,
+        now=now,
+        change=None,
+        low=None,
+        high=None,
+        confidence=None,
+        threshold=threshold.relative,
+        method="limit" if threshold.limit is not None else "prediction",
+        reason=reason,
+        details={"written": threshold.value},
+    )
+
+
+def _notes(base: Header, now: Header) -> tuple[str, ...]:
+    """What differs between the newest baseline and now, and does not keep them from being compared."""
+    found = [_changed("commit", _commit(base), _commit(now))]
+    names = {**base.versions, **now.versions}
+    found += [_changed(name, base.versions.get(name), now.versions.get(name)) for name in names]
+    if base.machine is not None and now.machine is not None:
+        found.append(_changed("kernel", base.machine.os.get("release"), now.machine.os.get("release")))
+        drivers = [{str(gpu.get("driver")) for gpu in side.gpus} for side in (base.machine, now.machine)]
+        found.append(_changed("GPU driver", *(", ".join(sorted(names)) or None for names in drivers)))
+    return tuple(note for note in found if note)
+
+
+def _commit(header: Header) -> str | None:
+    commit = header.commit
+    if commit.id is None:
+        return None
+    branch = f" on {commit.branch}" if commit.branch else ""
+    return f"{commit.id[:9]}{'+' if commit.dirty else ''}{branch}"
+
+
+def _changed(what: str, base: object, now: object) -> str:
+    if base == now:
+        return ""
+    return f"{what}: {'none' if base is None else base} → {'none' if now is None else now}"

@@ -1,0 +1,146 @@
+"""When did a case get slower or faster, over many sessions?
+
+For looking back, not for gating: a change point is seen some sessions after it happened.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.gate.matching import Key, Kind, differences
+from pytest_llmbench.gate.measured import Measured, engine_version
+from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.results.document import Header, ResultsDocument
+
+MIN_SESSIONS = 6
+"""With fewer, change points are not looked for."""
+
+_MIN_SEGMENT = 2
+# Of the penalty of the Bayesian information criterion: noise of sessions that follow each other is
+# alike, which shows steps that are none.
+_CAUTION = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One session's value of the metric."""
+
+    header: Header
+    value: float
+    """The median of the processes' medians, in the metric's unit."""
+    processes: int
+    engine: str | None
+    change: float | None = None
+    """At a change point: how much the level rose (a latency: got slower) from the last to this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One case on one machine, measured in one way: the sessions that compare with each other."""
+
+    key: Key
+    machine: str | None
+    metric: str
+    points: tuple[Point, ...]
+    """The oldest first; none where every session was left out."""
+    left_out: tuple[str, ...] = ()
+    """Sessions that measured the case and are not among the points, with the reason."""
+
+
+def history(documents: Iterable[ResultsDocument], text: str, metric: str) -> list[Series]:
+    """The series of every case with *text* in its id, its change points marked.
+
+    Sessions compare as for the gate, but for the engine's version: that is a reason for a change.
+    Sessions in which the case failed or was disturbed are left out, and told.
+
+    :raises UsageError: without the extra ``history``, where there are sessions enough to look for
+        change points.
+    """
+    found: dict[Key, list[list[Measured]]] = {}
+    left_out: dict[Key, list[str]] = {}
+    for document in sorted(documents, key=lambda one: one.session.id):
+        for case in document.cases:
+            if text not in case.nodeid and text != case.measurement:
+                continue
+            measured = Measured(case, document)
+            groups = found.setdefault(case.key, [])
+            if not measured.usable or measured.spoiled:
+                why = measured.spoiled or f"it {case.outcome}"
+                left_out.setdefault(case.key, []).append(f"{document.session.id}: {why}")
+            elif measured.values(metric):
+                alike = (g for g in groups if not _other_than_engine(g[-1], measured))
+                group = next(alike, None)
+                if group is None:
+                    groups.append(group := [])
+                group.append(measured)
+    series = []
+    for key, groups in found.items():
+        told = tuple(left_out.get(key, ()))
+        if groups or told:
+            series += [_series(key, metric, group, told) for group in groups or [[]]]
+    return series
+
+
+def _other_than_engine(base: Measured, now: Measured) -> bool:
+    return any(one.kind is not Kind.ENGINE for one in differences(base, now))
+
+
+def change_points(values: Sequence[float]) -> list[int]:
+    """Where the level of *values* changes: indices of the first value of each new level.
+
+    An optimal segmentation of the logarithms by means (PELT: Killick, Fearnhead and Eckley 2012),
+    penalised by ``2 * 2 * s**2 * log(n)``, with s from the differences of neighbours, which a
+    change of level hardly touches. Empty for fewer than six values.
+
+    :raises UsageError: without the extra ``history``.
+    """
+    if len(values) < MIN_SESSIONS:
+        return []
+    try:
+        import numpy as np
+        import ruptures
+    except ImportError:
+        msg = "change points need ruptures: pip install 'pytest-llmbench[history]'"
+        raise UsageError(msg) from None
+    logs = [math.log(value) for value in values]
+    steps = [abs(after - before) for before, after in pairwise(logs)]
+    # The median of |N(0, 2 s^2)| is 0.954 s; what is below 0.1 % is of no interest.
+    spread = max(statistics.median(steps) / 0.954, 1e-3)
+    penalty = _CAUTION * 2 * spread**2 * math.log(len(logs))
+    search = ruptures.Pelt(model="l2", min_size=_MIN_SEGMENT, jump=1)
+    ends = search.fit_predict(np.array(logs).reshape(-1, 1), penalty)
+    return [int(end) for end in ends[:-1]]
+
+
+def _series(key: Key, metric: str, group: Sequence[Measured], left_out: tuple[str, ...]) -> Series:
+    if not group:
+        return Series(key, None, metric, (), left_out)
+    values = [statistics.median(one.centres(metric)) for one in group]
+    starts = change_points(values) if min(values) > 0 else []
+    edges = [0, *starts, len(values)]
+    levels = [statistics.median(values[a:b]) for a, b in pairwise(edges)]
+    changes = {start: new / old - 1 for start, (old, new) in zip(starts, pairwise(levels), strict=True)}
+    machine = group[-1].header.machine
+    points = tuple(
+        Point(one.header, value, len(one.centres(metric)), engine_version(one.case), changes.get(index))
+        for index, (one, value) in enumerate(zip(group, values, strict=True))
+    )
+    return Series(key, machine.id if machine is not None else None, metric, points, left_out)
+
+
+def check_metric(name: str) -> str:
+    """*name*, if it is a metric.
+
+    :raises UsageError: with the nearest one.
+    """
+    from pytest_llmbench.errors import suggest
+
+    if name in METRICS:
+        return name
+    msg = f"there is no metric {name!r}{suggest(name, list(METRICS)) or '.'} There are {', '.join(METRICS)}"
+    raise UsageError(msg)

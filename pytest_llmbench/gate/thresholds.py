@@ -1,0 +1,225 @@
+"""How much slower is too slow, and in which metrics?
+
+A threshold is relative (``5%``, ``0.05``: so much worse than the baseline), or an absolute limit in
+the metric's good direction (``<300ms``, ``<2GiB``, ``>50``). It may be one of a percentile:
+``ttft.p99:<300ms`` allows 1 % of the values beyond 300 ms. ``off`` takes a metric out of the gate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.measure.metrics import METRICS, Metric
+from pytest_llmbench.results.document import Case
+
+GATED_METRICS = ("ttft", "tpot", "decode_throughput", "peak_rss")
+"""What gates where nobody says otherwise."""
+
+DEFAULT_RELATIVE = 0.05
+# A process's memory repeats itself to a few pages, so a little more is more.
+_DEFAULTS = {"peak_rss": 0.02, "peak_vram": 0.02}
+
+_TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
+_SIZES = {"B": 1.0} | {
+    prefix + tail: base ** (power + 1)
+    for tail, base in (("iB", 1024.0), ("B", 1000.0))
+    for power, prefix in enumerate(("k" if base == 1000 else "K", "M", "G", "T"))
+}
+_JOULES = {"J": 1.0, "kJ": 1e3, "mJ": 1e-3, "µJ": 1e-6, "uJ": 1e-6}
+# A rate may go without a unit: there is only one.
+_UNITS: dict[str, dict[str, float]] = {
+    "s": _TIMES,
+    "bytes": _SIZES,
+    "J": _JOULES,
+    "J/token": _JOULES | {f"{name}/token": factor for name, factor in _JOULES.items()},
+    "tokens/s": {"": 1.0, "tokens/s": 1.0, "tok/s": 1.0, "/s": 1.0},
+    "requests/s": {"": 1.0, "requests/s": 1.0, "req/s": 1.0, "/s": 1.0},
+}
+_SIGN = {"lower": "<", "higher": ">"}
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+"
+_RELATIVE = re.compile(rf"\s*({_NUMBER})\s*(%?)\s*")
+_LIMIT = re.compile(rf"\s*([<>])=?\s*({_NUMBER})\s*([^\s0-9].*?)?\s*")
+_PERCENTILE = re.compile(r"p([0-9]+(?:\.[0-9]+)?)")
+_OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What one metric may not cross; ``relative`` or ``limit`` is set, or neither: it does not gate."""
+
+    metric: str
+    relative: float | None = None
+    """The allowed worsening: 0.05 is 5 % slower."""
+    limit: float | None = None
+    """The absolute bound, in the metric's unit."""
+    written: str = ""
+    """The limit as it was written, with its sign and unit."""
+    percentile: float | None = None
+    """Of which values: 99 judges the share of the values beyond it; None, their centre."""
+    asked: bool = True
+    """A person named it, so that it cannot be passed over when the metric was not measured."""
+
+    @property
+    def definition(self) -> Metric:
+        """The metric's row in the table."""
+        return METRICS[self.metric]
+
+    @property
+    def name(self) -> str:
+        """``ttft`` or ``ttft.p99``."""
+        return self.metric if self.percentile is None else f"{self.metric}.p{self.percentile:g}"
+
+    @property
+    def off(self) -> bool:
+        """Whether the metric does not gate."""
+        return self.relative is None and self.limit is None
+
+    @property
+    def value(self) -> str:
+        """``5%``, ``<300ms`` or ``off``: what a person reads, and :func:`parse_threshold` too."""
+        if self.relative is not None:
+            return f"{round(self.relative * 100, 10):g}%"
+        if self.limit is not None:
+            return self.written or f"{_SIGN[self.definition.better]}{self.limit:g}{self.definition.unit}"
+        return _OFF
+
+
+def parse_thresholds(text: str, where: str = "--llm-threshold") -> tuple[Threshold, ...]:
+    """The thresholds of ``METRIC:VALUE[,VALUE]``, as the command line has them.
+
+    :raises UsageError: for an unknown metric, or a value, unit or direction that cannot be meant.
+    """
+    name, colon, values = text.partition(":")
+    if not colon or not values.strip():
+        msg = f"{where}: {text!r} is not METRIC:VALUE, such as tpot:5% or ttft:<300ms"
+        raise UsageError(msg)
+    return tuple(parse_threshold(name.strip(), value, where) for value in values.split(","))
+
+
+def read_thresholds(value: Any, where: str) -> tuple[Threshold, ...]:
+    """The thresholds of a marker: ``{"ttft": ["10%", "<300ms"], "peak_rss": 0.02}``.
+
+    :raises UsageError: as :func:`parse_thresholds`, and for anything but such a mapping.
+    """
+    if not isinstance(value, Mapping):
+        msg = f'{where}: {value!r} is not a mapping such as {{"ttft": "10%", "peak_rss": "<2GiB"}}'
+        raise UsageError(msg)
+    return tuple(
+        parse_threshold(str(name), one, where)
+        for name, several in value.items()
+        for one in (several if isinstance(several, list | tuple) else [several])
+    )
+
+
+def parse_threshold(name: str, value: str | float, where: str) -> Threshold:
+    """One threshold of the metric *name* (``ttft``, ``ttft.p99``).
+
+    :raises UsageError: as :func:`parse_thresholds`.
+    """
+    metric, percentile = _metric(name, where)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        msg = f"{where}: the threshold of {name} is {value!r}; write {_examples(metric)}"
+        raise UsageError(msg)
+    if value == _OFF:
+        return Threshold(metric.name, percentile=percentile)
+    if isinstance(value, str) and (found := _LIMIT.fullmatch(value)) is not None:
+        limit = _limit(metric, found[1], found[2], found[3] or "", f"{where}: {name}:{value}")
+        written = "".join(value.replace("=", "").split())
+        return Threshold(metric.name, limit=limit, written=written, percentile=percentile)
+    match = _RELATIVE.fullmatch(str(value))
+    if match is None:
+        msg = f"{where}: {value!r} is no threshold of {name}; write {_examples(metric)}"
+        raise UsageError(msg)
+    relative = float(match[1]) / (100 if match[2] else 1)
+    if relative >= 1:
+        msg = (
+            f"{where}: the threshold of {name} must be below 100%, and {value} is {relative:.0%}; "
+            f"write {_examples(metric)}"
+        )
+        raise UsageError(msg)
+    return Threshold(metric.name, relative=relative, percentile=percentile)
+
+
+def default_thresholds(metrics: Iterable[str] = GATED_METRICS) -> tuple[Threshold, ...]:
+    """The thresholds of the *metrics* that gate where nobody gave them one: 5 %, and 2 % of memory.
+
+    :raises UsageError: for an unknown metric.
+    """
+    return tuple(
+        Threshold(metric.name, relative=_DEFAULTS.get(metric.name, DEFAULT_RELATIVE), asked=False)
+        for metric in (_metric(name, "metrics that gate")[0] for name in metrics)
+    )
+
+
+def merge_thresholds(*layers: Sequence[Threshold]) -> tuple[Threshold, ...]:
+    """What holds when several places say something, the weakest first.
+
+    A later relative threshold replaces an earlier one of the same metric or percentile, and a later
+    limit an earlier limit; ``off`` replaces both, until a still later layer says otherwise.
+    """
+    merged: dict[tuple[str, bool], Threshold] = {}
+    for threshold in (one for layer in layers for one in layer):
+        if threshold.off:
+            merged.pop((threshold.name, True), None)
+            merged.pop((threshold.name, False), None)
+        else:
+            merged[threshold.name, threshold.limit is not None] = threshold
+    order = list(METRICS)
+    return tuple(sorted(merged.values(), key=lambda t: (order.index(t.metric), t.name, t.limit is not None)))
+
+
+def kept_thresholds(case: Case) -> tuple[Threshold, ...]:
+    """The thresholds that the case's own marker gave, where its document kept them."""
+    return read_thresholds(case.thresholds, f"{case.nodeid}: thresholds") if case.thresholds else ()
+
+
+def thresholds_of(
+    command_line: Sequence[Threshold] = (), metrics: Iterable[str] = GATED_METRICS
+) -> Callable[[Case], tuple[Threshold, ...]]:
+    """What holds for each case: the command line, then what its document kept, then the defaults."""
+    defaults = default_thresholds(metrics)
+    plain = merge_thresholds(defaults, command_line)
+
+    def of(case: Case) -> tuple[Threshold, ...]:
+        kept = kept_thresholds(case)
+        return merge_thresholds(defaults, kept, command_line) if kept else plain
+
+    return of
+
+
+def _metric(name: str, where: str) -> tuple[Metric, float | None]:
+    plain, dot, tail = name.partition(".")
+    if plain not in METRICS:
+        hint = suggest(plain, list(METRICS)) or "."
+        msg = f"{where}: there is no metric {plain!r}{hint} There are {', '.join(METRICS)}"
+        raise UsageError(msg)
+    if not dot:
+        return METRICS[plain], None
+    found = _PERCENTILE.fullmatch(tail)
+    if found is None or not 50 <= float(found[1]) < 100:
+        msg = f"{where}: {name!r} is no percentile of {plain}; write {plain}.p95 or {plain}.p99"
+        raise UsageError(msg)
+    return METRICS[plain], float(found[1])
+
+
+def _limit(metric: Metric, sign: str, number: str, unit: str, where: str) -> float:
+    wanted = _SIGN[metric.better]
+    if sign != wanted:
+        msg = f"{where}: {metric.name} is better when {metric.better}, so its limit is {wanted}{number}{unit}"
+        raise UsageError(msg)
+    known = _UNITS[metric.unit]
+    if unit not in known:
+        names = ", ".join(name for name in known if name)
+        said = f"has no unit {unit!r}" if unit else "needs a unit"
+        msg = f"{where}: {metric.name} {said}; it has {names}"
+        raise UsageError(msg)
+    return float(number) * known[unit]
+
+
+def _examples(metric: Metric) -> str:
+    limit = {"s": "300ms", "bytes": "2GiB", "J": "5J", "J/token": "50mJ"}.get(metric.unit, "50")
+    return f"a relative one such as 5% or 0.05, a limit such as {_SIGN[metric.better]}{limit}, or off"

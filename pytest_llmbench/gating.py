@@ -1,0 +1,357 @@
+"""How does a verdict become that test's failure?
+
+A case is judged when its test's body has passed, still in the test's call: so JUnit, ``-x``,
+``--lf``, rerun plugins and the exit status see a regression like any other failure.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
+from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
+from pytest_llmbench.gate.baseline import find_baselines, save_baseline
+from pytest_llmbench.gate.compare import (
+    EXACT_METRICS,
+    CaseComparison,
+    Comparison,
+    Gate,
+    Policy,
+    missing_policy,
+)
+from pytest_llmbench.gate.exact import judge_exact
+from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
+from pytest_llmbench.gate.paired import PairedTest
+from pytest_llmbench.gate.thresholds import (
+    GATED_METRICS,
+    Threshold,
+    default_thresholds,
+    merge_thresholds,
+    parse_thresholds,
+    thresholds_of,
+)
+from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
+from pytest_llmbench.measure.loop import EnginePool, Monitor, Plan, Progress
+from pytest_llmbench.measure.metrics import METRICS, gaps
+from pytest_llmbench.measure.pairs import Pair, PairedBench, Side
+from pytest_llmbench.measure.run import Run
+from pytest_llmbench.results.document import Case, Header, read_document
+
+if TYPE_CHECKING:
+    from pytest_llmbench.results.store import Store
+
+
+class LLMBenchWarning(UserWarning):
+    """A verdict that does not fail the test, and that somebody should read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one case may cost in an A/B session; None is no bound."""
+
+    pairs: int | None = None
+    seconds: float | None = None
+
+
+def parse_budget(text: str) -> Budget:
+    """``20`` or ``20pairs``, ``90s``, ``10min`` or ``2h``.
+
+    :raises UsageError: for anything else.
+    """
+    units = {"s": 1.0, "min": 60.0, "h": 3600.0}
+    word = text.strip().replace(" ", "")
+    number = word.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = word[len(number) :]
+    try:
+        if unit in ("", "pairs") and int(number) > 0:
+            return Budget(pairs=int(number))
+        if unit in units and 0 < float(number) < float("inf"):
+            return Budget(seconds=float(number) * units[unit])
+    except ValueError:
+        pass
+    msg = f"--llm-budget={text}: write a number of pairs (20) or a time (90s, 10min, 2h)"
+    raise UsageError(msg)
+
+
+class Gating:
+    """The gate of one session. Use :meth:`open`."""
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        command_line: Sequence[Threshold],
+        metrics: Sequence[str],
+        gate: Gate | None,
+        base: BaseSide | None,
+        budget: Budget,
+        cases: int,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.policy = policy
+        self.base = base
+        self.notes = list(notes)
+        self._command_line = tuple(command_line)
+        self._metrics = tuple(metrics)
+        self._gate = gate
+        self._budget = budget
+        self._cases = cases
+        self._paired: list[CaseComparison] = []
+        self._ab: dict[int, list[Judgement]] = {}
+
+    @classmethod
+    def open(cls, config: pytest.Config, store: Store, items: Sequence[pytest.Item]) -> Gating | None:
+        """The gate that the command line asks for, or None.
+
+        :raises UsageError: for options that cannot be meant, or baselines that are not there.
+        """
+        refs: list[str] = config.getoption("llm_compare") or []
+        ab: str | None = config.getoption("llm_ab")
+        if refs and ab is not None:
+            msg = "--llm-compare and --llm-ab are two ways to have a base side; give one of them"
+            raise UsageError(msg)
+        written = config.getoption("llm_threshold") or config.getini("llm_threshold") or []
+        command_line = [one for text in written for one in parse_thresholds(text)]
+        metrics = _metrics(config)
+        default_thresholds(metrics)  # refuses a metric that there is not
+        policy = _policy(config)
+        budget_text: str | None = config.getoption("llm_budget")
+        budget = Budget() if budget_text is None else parse_budget(budget_text)
+        base = None if ab is None else parse_base_side(ab)
+        if not refs and base is None:
+            if budget_text is not None:
+                msg = "--llm-budget bounds the pairs of an A/B session: give --llm-ab too"
+                raise UsageError(msg)
+            return None
+        notes: list[str] = []
+        gate = None
+        if refs:
+            try:
+                paths = find_baselines(refs, store, notes, root=config.rootpath)
+                documents = [read_document(path) for path in paths]
+            except ResultsError as error:
+                msg = f"--llm-compare: {error}"
+                raise UsageError(msg) from None
+            present = {item.nodeid for item in items}
+            gate = Gate(documents, present=present, thresholds=thresholds_of(command_line, metrics))
+        return cls(
+            policy=policy,
+            command_line=command_line,
+            metrics=metrics,
+            gate=gate,
+            base=base,
+            budget=budget,
+            cases=len(items),
+            notes=notes,
+        )
+
+    # -- A/B --------------------------------------------------------------------------------
+
+    def measure(
+        self,
+        plan: Plan,
+        base_plan: Plan,
+        run: Run,
+        base_run: Run,
+        marker: Sequence[Threshold],
+        pool: EnginePool,
+        monitor: Monitor | None,
+        progress: Progress,
+    ) -> None:
+        """Measure pairs of both sides until every metric is decided, or the budget is spent."""
+        thresholds = self._thresholds(marker)
+        if tails := [t.name for t in thresholds if t.percentile is not None and t.relative is not None]:
+            msg = (
+                f"{', '.join(tails)}: a percentile is not judged in pairs; give it a limit "
+                "(ttft.p99:<300ms), or compare with stored sessions"
+            )
+            raise UsageError(msg)
+        relative = [t for t in thresholds if t.relative is not None and t.percentile is None]
+        noisy = [t for t in relative if t.metric not in EXACT_METRICS and METRICS[t.metric].scope == "round"]
+        tests = {t.metric: self._test(t, noisy) for t in noisy}
+        bench = PairedBench(Side(base_plan, base_run), Side(plan, run), pool, monitor, progress)
+        end = None if self._budget.seconds is None else time.monotonic() + self._budget.seconds
+        other_work = False
+        while any(not test.done for test in tests.values()) and not other_work:
+            pair = bench.pair()
+            other_work = not pair.same_work
+            if not other_work:
+                _feed(tests, pair)
+            if end is not None and time.monotonic() >= end:
+                for test in tests.values():
+                    test.finish()
+        judgements = [test.judgement() for test in tests.values()]
+        if other_work:
+            reason = "the two sides did not do the same work: other prompt or output lengths"
+            judgements = [replace(j, verdict=Verdict.INVALID, reason=reason) for j in judgements]
+        if not bench.alternating:
+            judgements = [
+                replace(j, details={**j.details, "order": "one after the other: memory does not hold both"})
+                for j in judgements
+            ]
+        for t in relative:
+            if t.metric in EXACT_METRICS and run.metric(t.metric).n and base_run.metric(t.metric).n:
+                base_values, now = base_run.metric(t.metric).values, run.metric(t.metric).values
+                judgements.append(judge_exact(t.metric, base_values, now, t.relative or 0.0))
+        for t in thresholds:
+            processes = [v for p in run.processes if (v := _values(p, t.metric))]
+            if t.limit is None or not processes:
+                continue
+            if t.percentile is None:
+                judgements.append(judge_limit(t, processes, exact=t.metric in EXACT_METRICS))
+            else:
+                judgements.append(judge_exceedance(t, [], processes))
+        self._ab[id(run)] = judgements
+
+    def _test(self, threshold: Threshold, noisy: Sequence[Threshold]) -> PairedTest:
+        metrics = {t.metric for t in noisy}
+        # One is the other's reciprocal: they are wrong together.
+        if {"tpot", "decode_throughput"} <= metrics:
+            metrics.discard("decode_throughput")
+        return PairedTest(
+            threshold.relative or 0.0,
+            metric=threshold.metric,
+            comparisons=max(1, self._cases * len(metrics)),
+            budget=self._budget.pairs,
+        )
+
+    # -- verdicts ---------------------------------------------------------------------------
+
+    def judge(self, runs: Sequence[Run], case_of: Callable[[Run], Case], header: Header) -> None:
+        """Judge what a test measured, after its body has passed.
+
+        :raises pytest.fail.Exception: if the policy says that a verdict fails the test.
+        """
+        failures = []
+        for run in runs:
+            case = case_of(run)
+            found = self._compare(run, case, header)
+            if found is None:
+                continue
+            run.verdict, run.judgements = found.verdict, found.judgements
+            action = self.policy.action(found)
+            if action == "pass":
+                continue
+            text = _explain(found)
+            if action == "fail":
+                failures.append(text)
+            else:
+                warnings.warn(LLMBenchWarning(text), stacklevel=2)
+        if failures:
+            pytest.fail("\n\n".join(failures), pytrace=False)
+
+    def _compare(self, run: Run, case: Case, header: Header) -> CaseComparison | None:
+        if self._gate is not None:
+            return self._gate.judge(case, header)
+        if case.measurement.endswith(BASE_SUFFIX):
+            return None
+        judgements = self._ab.get(id(run))
+        if judgements is None:
+            found = CaseComparison(
+                case, Verdict.NEW, reason="only measure() has a base side: generate() is not judged in pairs"
+            )
+        else:
+            verdict = worst([j.verdict for j in judgements])
+            reason = None if judgements else "no metric that gates was measured"
+            found = CaseComparison(case, verdict, tuple(judgements), reason=reason)
+        self._paired.append(found)
+        return found
+
+    def comparison(self, header: Header, expected: Callable[[str], bool]) -> Comparison | None:
+        """Everything that was judged; None if nothing was.
+
+        *expected* says of a test's id whether this session was asked to run it: of the others, none
+        is missing.
+        """
+        if self._gate is not None:
+            found = self._gate.comparison(header)
+            return replace(found, missing=tuple(m for m in found.missing if expected(m.nodeid)))
+        return Comparison(header, (), tuple(self._paired)) if self._paired else None
+
+    def _thresholds(self, marker: Sequence[Threshold]) -> tuple[Threshold, ...]:
+        return merge_thresholds(default_thresholds(self._metrics), marker, self._command_line)
+
+
+def save(name: str, store: Store, case_outcomes: Mapping[str, int], document: Any) -> str:
+    """Add the session's document to the baseline *name*. Returns what to tell.
+
+    :raises UsageError: if a case failed: a baseline of failures would hide them.
+    """
+    bad = {outcome: n for outcome, n in case_outcomes.items() if outcome not in ("passed", "skipped")}
+    if bad:
+        told = ", ".join(f"{n} {outcome}" for outcome, n in bad.items())
+        msg = f"the baseline {name!r} was not changed: {told}; fix the cases, or leave them out with -k"
+        raise UsageError(msg)
+    try:
+        return f"baseline {name!r}: {save_baseline(store, name, document)}"
+    except LLMBenchError as error:
+        msg = f"the baseline {name!r} could not be saved: {error}"
+        raise UsageError(msg) from None
+
+
+def _feed(tests: Mapping[str, PairedTest], pair: Pair) -> None:
+    if pair.disturbed:
+        codes = {code for p in (pair.base, pair.now) for r in p.rounds for code in r.disturbance}
+        for test in tests.values():
+            test.drop("+".join(sorted(codes)))
+        return
+    for metric, test in tests.items():
+        difference = pair.difference(metric)
+        if difference is None:
+            test.drop("not measured")
+        else:
+            test.add(difference, _centre(pair, "base", metric), _centre(pair, "now", metric))
+
+
+def _centre(pair: Pair, side: str, metric: str) -> float:
+    rounds = [base if side == "base" else now for base, now in pair.kept]
+    return median(value for r in rounds if (value := r.metrics.get(metric)) is not None)
+
+
+def _values(process: Any, metric: str) -> list[float]:
+    scope = METRICS[metric].scope
+    if scope == "process":
+        value = getattr(process, metric)
+        return [] if value is None else [float(value)]
+    rounds = [r for r in process.rounds if not r.disturbance]
+    if scope == "gap":
+        return [gap for r in rounds for gap in gaps(r.timeline)]
+    return [v for r in rounds if (v := r.metrics.get(metric)) is not None]
+
+
+def _metrics(config: pytest.Config) -> tuple[str, ...]:
+    given = config.getoption("llm_gate") or config.getini("llm_gate")
+    if not given:
+        return tuple(GATED_METRICS)
+    names = [given] if isinstance(given, str) else given
+    return tuple(name.strip() for text in names for name in text.split(",") if name.strip())
+
+
+def _policy(config: pytest.Config) -> Policy:
+    def choice(name: str, allowed: Sequence[str], default: str) -> Any:
+        flag = "--llm-" + name.removeprefix("llm_").replace("_", "-")
+        value = config.getoption(name) or config.getini(name) or default
+        if value not in allowed:
+            msg = f"{flag}={value}: not one of {', '.join(allowed)}"
+            raise UsageError(msg)
+        return value
+
+    return Policy(
+        missing=choice("llm_missing", ("fail", "warn"), missing_policy(os.environ)),
+        inconclusive=choice("llm_inconclusive", ("warn", "fail", "pass"), "warn"),
+        improvement="fail" if config.getoption("llm_fail_on_improvement") else "pass",
+    )
+
+
+def _explain(found: CaseComparison) -> str:
+    from pytest_llmbench.report.comparison import explain_case
+
+    return f"{found.nodeid} ({found.case.measurement}): {found.verdict}\n{explain_case(found)}"

@@ -1,0 +1,381 @@
+"""What does a comparison look like on a terminal, in a pull request, and in a failed test's report?
+
+Changes are shown with the sign that the numbers have: a throughput that fell has a minus. Cases
+that pass say little, so of many only the others are shown.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.report import rows
+from pytest_llmbench.report.judgement import HEADS, Cells, cells, explain
+from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
+
+if TYPE_CHECKING:
+    from pytest_llmbench.gate.compare import CaseComparison, Comparison
+    from pytest_llmbench.gate.matching import Mismatch
+    from pytest_llmbench.results.document import Case, Header
+
+MANY = 20
+"""Of more cases than this, those that pass are only counted; lists of what did not fail are cut at it."""
+
+COMMENT_LIMIT = 65_000
+"""Characters of Markdown: GitHub refuses a comment of more than 65,536."""
+
+_STYLES = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "bold red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.INVALID: "magenta",
+    Verdict.NEW: "cyan",
+}
+_MARKS = {
+    Verdict.PASS: "✅",
+    Verdict.FAIL: "❌",
+    Verdict.INCONCLUSIVE: "❔",
+    Verdict.INVALID: "⚠️",
+    Verdict.NEW: "🆕",
+}
+# Of the results table, where the metric's own name is too wide.
+_SHORT = {
+    "decode_throughput": "decode tok/s",
+    "prefill_throughput": "prefill tok/s",
+    "output_throughput": "output tok/s",
+    "request_throughput": "requests/s",
+    "energy_per_token": "J/token",
+}
+
+
+def explain_case(case: CaseComparison) -> str:
+    """Everything that was judged of one case, what failed first."""
+    order = sorted(case.judgements, key=lambda one: _BY_GRAVITY.index(one.verdict))
+    head = [case.reason] if case.reason else []
+    if case.sessions:
+        head.append(f"compared with {_sessions(case.sessions)}")
+    return "\n".join([*head, *map(explain, order), *(f"left out: {one}" for one in case.left_out)])
+
+
+_BY_GRAVITY = (Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.NEW, Verdict.PASS)
+
+
+def summary(comparison: Comparison) -> str:
+    """How many cases have which verdict, in one line."""
+    counts = comparison.counts
+    parts = [f"{counts[verdict]} {verdict}" for verdict in _BY_GRAVITY if verdict in counts]
+    improved = sum(case.improved for case in comparison.cases)
+    if improved:
+        parts.append(f"{improved} improved")
+    if comparison.missing:
+        parts.append(f"{len(comparison.missing)} missing")
+    total = len(comparison.cases)
+    return f"{total} case{'s' if total != 1 else ''}: {', '.join(parts) or 'nothing was compared'}"
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain data; SI units, changes positive where worse."""
+    return {
+        "now": _session(comparison.now),
+        "base": [_session(header) for header in comparison.bases],
+        "verdict": comparison.verdict.value,
+        "counts": {verdict.value: count for verdict, count in comparison.counts.items()},
+        "cases": [_case_json(case) for case in comparison.cases],
+        "missing": [asdict(one) for one in comparison.missing],
+        "notes": list(comparison.notes),
+    }
+
+
+def markdown_comparison(comparison: Comparison, *, full: bool = False) -> str:
+    """The comparison for a pull request's comment. Ends with a newline.
+
+    Cases that pass are folded away; they are left out, and counted, where the whole is too long.
+    """
+    told, quiet = _split(comparison, full=full)
+    head = f"### {_MARKS[comparison.verdict]} LLM benchmarks: {summary(comparison)}"
+    tail = _markdown_unmatched(comparison) + [f"_{_escape(line)}_\n" for line in _footnotes(comparison)]
+    parts = [head, ""]
+    if told:
+        parts += [*_markdown_table(told), ""]
+    passing = _markdown_table(quiet)
+    folded = ["<details><summary>Cases that pass</summary>", "", *passing, "", "</details>", ""]
+    length = sum(len(line) + 1 for line in (*parts, *tail))
+    if quiet and length + sum(len(line) + 1 for line in folded) <= COMMENT_LIMIT:
+        parts += folded
+    elif quiet:
+        parts += [f"{len(quiet)} cases that pass are not shown.", ""]
+    text = "\n".join([*parts, *tail]).rstrip() + "\n"
+    if len(text) <= COMMENT_LIMIT:
+        return text
+    return text[: text.rfind("\n", 0, COMMENT_LIMIT)] + "\n\nCut off here: a comment cannot be longer.\n"
+
+
+def comparison_table(
+    comparison: Comparison, *, full: bool = False, width: int | None = None
+) -> ComparisonTable:
+    """The comparison for a terminal; *full* shows cases that pass, however many."""
+    return ComparisonTable(comparison, full, width)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonTable:
+    """A rich renderable that lays itself out for the width at which it is printed."""
+
+    comparison: Comparison
+    full: bool = False
+    width: int | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self._lines(self.width or options.max_width):
+            line.no_wrap = True
+            line.overflow = "ignore"
+            yield line
+
+    def _lines(self, width: int) -> Iterator[Text]:
+        told, quiet = _split(self.comparison, full=self.full)
+        if not self.full and len(told) + len(quiet) <= MANY:
+            told, quiet = [*told, *quiet], []
+        shown = told if self.full else _cut(told)
+        yield from _table(shown, width)
+        if len(told) > len(shown):
+            yield Text(f"{len(told) - len(shown)} more cases that did not fail are not shown.", style="dim")
+        if quiet:
+            yield Text(f"{len(quiet)} cases that pass are not shown.", style="dim")
+        for group in _unmatched(self.comparison):
+            yield from _wrapped(f"{group.kind}: {group.reason}", width, "", "cyan")
+            ids = group.ids if self.full else group.ids[:MANY]
+            yield from (Text(f"  {one}") for one in ids)
+            if len(group.ids) > len(ids):
+                yield Text(f"  ... and {len(group.ids) - len(ids)} more", style="dim")
+        for note in _footnotes(self.comparison):
+            yield from _wrapped(note, width, "", "dim")
+        yield Text(summary(self.comparison), style=_STYLES[self.comparison.verdict])
+
+
+# --- The table of a terminal -------------------------------------------------------------------
+
+
+def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
+    if not cases:
+        return
+    by_case = {id(one.case): one for one in cases}
+    lines = {id(judgement): cells(judgement) for case in cases for judgement in case.judgements}
+    heads, lines, widths = _fitted(lines, width)
+
+    def row(texts: Cells, style: str = "") -> Text:
+        first = f"  {texts.metric}".ljust(widths[0] + 2)
+        rest = [" " + text.rjust(size) for text, size in zip(texts[1:], widths[1:], strict=False)]
+        text = Text(first + "".join(rest[:5]))
+        text.append(rest[5], style=style)
+        text.append("".join(rest[6:]))
+        text.rstrip()
+        return text
+
+    if lines:
+        yield Text.assemble((row(heads).plain, "bold"))
+    file = None
+    for group in rows.grouped(one.case for one in cases):
+        if group.file != file:
+            file = group.file
+            yield Text(file, style="bold")
+        yield Text(group.function, style="cyan")
+        for case, label in zip(group.cases, group.labels, strict=True):
+            judged = by_case[id(case)]
+            if label:
+                yield Text(f" {label}", style=_STYLES[judged.verdict] if not judged.judgements else "")
+            if judged.reason and judged.mismatch is None:
+                yield from _wrapped(f"{judged.verdict}: {judged.reason}", width, "  ", "yellow")
+            remarks = _remarks(judged.judgements)
+            for judgement in judged.judgements:
+                yield row(lines[id(judgement)], _STYLES[judgement.verdict])
+                if note := remarks.get(id(judgement)):
+                    yield from _wrapped(note, width, "    ", "dim")
+
+
+def _fitted(lines: dict[int, Cells], width: int) -> tuple[Cells, dict[int, Cells], list[int]]:
+    """Heads, rows and widths: short names of metrics, and no last column, only where it has to be."""
+    heads = HEADS
+    for short in (False, True):
+        if short:
+            lines = {
+                key: one._replace(metric=_SHORT.get(one.metric, one.metric)) for key, one in lines.items()
+            }
+        widths = [max(map(cell_len, column)) for column in zip(heads, *lines.values(), strict=True)]
+        if 1 + sum(widths) + len(widths) <= width:
+            return heads, lines, widths
+    return heads, lines, widths[:-1]
+
+
+def _wrapped(text: str, width: int, indent: str, style: str) -> Iterator[Text]:
+    for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent + "  "):
+        yield Text(line, style=style)
+
+
+def _remarks(judgements: Iterable[Judgement]) -> dict[int, str]:
+    """What to say below which judgement (its ``id``); of a case's like reasons only the first."""
+    said: set[tuple[object, ...]] = set()
+    found = {}
+    for one in judgements:
+        like = (one.verdict, one.method, one.improved)
+        if like in said:
+            continue
+        if one.improved:
+            found[id(one)] = "improved beyond the threshold: the baseline is stale"
+        elif one.verdict is not Verdict.PASS and one.reason:
+            found[id(one)] = one.reason
+        else:
+            continue
+        said.add(like)
+    return found
+
+
+# --- Cells -------------------------------------------------------------------------------------
+
+
+def _split(comparison: Comparison, *, full: bool) -> tuple[list[CaseComparison], list[CaseComparison]]:
+    """The cases that have something to tell, and those that just pass. What was not compared is neither."""
+    judged = [one for one in comparison.cases if one.judgements or one.mismatch is None]
+    if full:
+        return judged, []
+    told = [one for one in judged if one.verdict is not Verdict.PASS or one.improved]
+    return told, [one for one in judged if one.verdict is Verdict.PASS and not one.improved]
+
+
+def _cut(told: list[CaseComparison]) -> list[CaseComparison]:
+    """Every case that failed, and so many of the others."""
+    others = [one for one in told if one.verdict is not Verdict.FAIL]
+    left_out = {id(one) for one in others[MANY:]}
+    return [one for one in told if id(one) not in left_out]
+
+
+class _Group(NamedTuple):
+    kind: str
+    reason: str
+    ids: list[str]
+
+
+def _unmatched(comparison: Comparison) -> list[_Group]:
+    """What was not compared, cases with the same reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in comparison.unmatched:
+        found.setdefault((one.kind.value, one.reason), []).append(_id(one))
+    return [_Group(kind, reason, ids) for (kind, reason), ids in found.items()]
+
+
+def _id(one: Mismatch | Case) -> str:
+    return one.nodeid if one.measurement == DEFAULT_MEASUREMENT else f"{one.nodeid} ({one.measurement})"
+
+
+def _sessions(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+    return f"{len(ids)} session{'s' if len(ids) != 1 else ''} ({shown})"
+
+
+def _footnotes(comparison: Comparison) -> list[str]:
+    """What holds for several cases: the baseline, caveats, sessions left out, what columns mean."""
+    lines = []
+    if comparison.bases:
+        lines.append(f"compared with {_sessions([header.session.id for header in comparison.bases])}")
+    judgements = [one for case in comparison.cases for one in case.judgements]
+    caveats = Counter(one.reason for one in judgements if one.verdict is Verdict.PASS and one.reason)
+    lines += [f"{reason} ({count}×)" if count > 1 else str(reason) for reason, count in caveats.items()]
+    left_out = Counter(why for case in comparison.cases if case.sessions for why in case.left_out)
+    lines += [f"not used, for {count} of the cases: {why}" for why, count in left_out.items()]
+    levels = sorted({one.confidence for one in judgements if one.low is not None and one.confidence})
+    if levels:
+        shown = " or ".join(f"{level:.0%}" for level in levels)
+        lines.append(f"interval: of the change, {shown}; sees: the smallest change found in 4 of 5 tries")
+    if any(one.dropped for one in judgements):
+        lines.append(f"n {rows.DISTURBED_MARK}: processes or pairs left out, as the machine was disturbed")
+    if comparison.notes:
+        lines.append(f"also different: {'; '.join(comparison.notes)}")
+    return lines
+
+
+# --- Markdown and JSON -------------------------------------------------------------------------
+
+
+def _markdown_table(cases: Iterable[CaseComparison]) -> list[str]:
+    lines = [
+        "| case | metric | base | now | change | interval | allowed | verdict | n | sees |",
+        "| :--- | :--- | ---: | ---: | ---: | ---: | ---: | :--- | ---: | ---: |",
+    ]
+    for one in cases:
+        name = _escape(_id(one.case))
+        if not one.judgements or (one.reason and one.mismatch is None):
+            said = _escape(one.reason or "")
+            lines.append(f"| {name} | {said} | | | | | | {_MARKS[one.verdict]} {one.verdict} | | |")
+            name = ""
+        remarks = _remarks(one.judgements)
+        for judgement in one.judgements:
+            row = cells(judgement)
+            remark = remarks.get(id(judgement))
+            verdict = f"{_MARKS[judgement.verdict]} {row.verdict}" + (
+                f"<br>{_escape(remark)}" if remark else ""
+            )
+            texts = [_escape(text) for text in row]
+            texts[6] = verdict
+            lines.append(f"| {name} | {' | '.join(texts)} |")
+            name = ""
+    return lines
+
+
+def _markdown_unmatched(comparison: Comparison) -> list[str]:
+    lines = []
+    for kind, reason, ids in _unmatched(comparison):
+        lines.append(f"**{_escape(kind)}**: {_escape(reason)}")
+        lines.append("")
+        lines += [f"- {_escape(one)}" for one in ids[:MANY]]
+        if len(ids) > MANY:
+            lines.append(f"- and {len(ids) - MANY} more")
+        lines.append("")
+    return lines
+
+
+def _escape(text: str) -> str:
+    for sign in "\\`*_|<~[":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+def _session(header: Header) -> dict[str, Any]:
+    return {
+        "session": header.session.id,
+        "started": header.session.started,
+        "machine": header.machine.id if header.machine is not None else None,
+        "commit": header.commit.id,
+        "branch": header.commit.branch,
+        "dirty": header.commit.dirty,
+    }
+
+
+def _case_json(case: CaseComparison) -> dict[str, Any]:
+    return {
+        "nodeid": case.nodeid,
+        "measurement": case.case.measurement,
+        "verdict": case.verdict.value,
+        "reason": case.reason,
+        "improved": case.improved,
+        "mismatch": None if case.mismatch is None else asdict(case.mismatch),
+        "sessions": list(case.sessions),
+        "left_out": list(case.left_out),
+        "judgements": [_finite(asdict(one)) for one in case.judgements],
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: an end that is not known is null."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

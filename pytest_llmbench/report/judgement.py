@@ -1,0 +1,149 @@
+"""How is one judgement told: as the cells of a row, and in full?"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import NamedTuple
+
+from pytest_llmbench.gate.verdict import Judgement
+from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.report import rows, units
+
+
+class Cells(NamedTuple):
+    """One judgement, as text."""
+
+    metric: str
+    base: str
+    now: str
+    change: str
+    interval: str
+    threshold: str
+    verdict: str
+    n: str
+    sees: str
+
+
+HEADS = Cells("metric", "base", "now", "change", "interval", "allowed", "verdict", "n", "sees")
+
+
+def cells(judgement: Judgement) -> Cells:
+    """One judgement as the cells of a row; ``sees`` is the smallest detectable effect."""
+    metric = METRICS[judgement.metric]
+    base, now = (_value(value, metric.unit) for value in (judgement.base, judgement.now))
+    return Cells(
+        metric=_name(judgement),
+        base=base,
+        now=now,
+        change=_signed(_natural(judgement, judgement.change)),
+        interval=_interval(judgement),
+        threshold=_threshold(judgement),
+        verdict=judgement.verdict.value,
+        n=f"{judgement.n}{rows.DISTURBED_MARK}{judgement.dropped}" if judgement.dropped else str(judgement.n),
+        sees=_share(judgement.detectable),
+    )
+
+
+def explain(judgement: Judgement) -> str:
+    """The judgement in full, several lines: what a failed test says."""
+    metric = METRICS[judgement.metric]
+    lines = [f"{_name(judgement)}: {judgement.verdict}"]
+
+    def add(what: str, text: str) -> None:
+        lines.extend(textwrap.wrap(f"  {what:<10}{text}", 88, subsequent_indent=" " * 12))
+
+    if judgement.base is not None:
+        add("base", units.quantity(judgement.base, metric.unit))
+    if judgement.now is not None:
+        add("now", units.quantity(judgement.now, metric.unit))
+    if judgement.change is not None:
+        add("change", _said_change(judgement))
+    details = judgement.details
+    if judgement.method == "limit" and details.get("now_low") is not None and judgement.confidence:
+        ends = " to ".join(units.quantity(details[key], metric.unit) for key in ("now_low", "now_high"))
+        add("interval", f"{ends}, {judgement.confidence:.0%}")
+    if "beyond" in details and details.get("limit") is not None:
+        add(
+            "beyond",
+            f"{details['beyond']} of {details['values']} values are {_over(judgement)} "
+            f"{units.quantity(details['limit'], metric.unit)}; a share of {details['allowed_share']:.3g} may",
+        )
+    add("threshold", _said_threshold(judgement))
+    dropped = f", {judgement.dropped} dropped: the machine was disturbed" if judgement.dropped else ""
+    unit = "pairs" if judgement.method == "signed-rank" else "processes"
+    add("judged by", f"{judgement.method}, {judgement.n} {unit}{dropped}")
+    if judgement.detectable is not None:
+        add("sees", f"changes from {_share(judgement.detectable)} on, in 4 of 5 such comparisons")
+    if judgement.reason:
+        add("why", judgement.reason)
+    return "\n".join(lines)
+
+
+def _name(judgement: Judgement) -> str:
+    percentile = judgement.details.get("percentile")
+    return judgement.metric if percentile is None else f"{judgement.metric}.p{percentile:g}"
+
+
+def _value(value: float | None, unit: str) -> str:
+    return units.rate(value) if unit.endswith("/s") else units.quantity(value, unit)
+
+
+def _natural(judgement: Judgement, change: float | None) -> float | None:
+    """A change with the sign of the numbers: a throughput that fell has a minus."""
+    return change if change is None or judgement.better == "lower" else -change
+
+
+def _signed(ratio: float | None) -> str:
+    if ratio is None or not math.isfinite(ratio):
+        return units.UNKNOWN
+    percent = ratio * 100
+    if abs(percent) < 0.05:
+        return "0.0%"
+    return f"{percent:+.1f}%" if abs(percent) < 9.95 else f"{percent:+.0f}%"
+
+
+def _interval(judgement: Judgement) -> str:
+    ends = [_natural(judgement, end) for end in (judgement.low, judgement.high)]
+    if judgement.better == "higher":
+        ends.reverse()
+    texts = [_signed(end) for end in ends]
+    if units.UNKNOWN in texts:
+        return units.UNKNOWN
+    return f"{texts[0].removesuffix('%')}…{texts[1].removesuffix('%')}"
+
+
+def _threshold(judgement: Judgement) -> str:
+    written = judgement.details.get("written")
+    return str(written) if written else _share(judgement.threshold)
+
+
+def _share(ratio: float | None) -> str:
+    if ratio is None or not math.isfinite(ratio):
+        return units.UNKNOWN
+    percent = ratio * 100
+    return f"{percent:.0f}%" if percent >= 9.95 else f"{percent:.2g}%"
+
+
+def _over(judgement: Judgement) -> str:
+    return "over" if judgement.better == "lower" else "under"
+
+
+def _said_change(judgement: Judgement) -> str:
+    change = _signed(_natural(judgement, judgement.change))
+    word = "worse" if (judgement.change or 0) > 0 else "better"
+    text = change if change.startswith("0") else f"{change} ({word})"
+    interval = _interval(judgement)
+    if interval == units.UNKNOWN or judgement.confidence is None:
+        return text
+    low, high = interval.split("…")
+    return f"{text}, {judgement.confidence:.0%} interval {low}% to {high}%"
+
+
+def _said_threshold(judgement: Judgement) -> str:
+    said = _threshold(judgement)
+    base = "base side" if judgement.method == "signed-rank" else "baseline"
+    return f"{said} worse than the {base}" if judgement.threshold is not None else said
+
+
+# --- What is told ------------------------------------------------------------------------------

@@ -1,0 +1,128 @@
+"""Sessions with given speeds, as results documents: what the gate compares."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.results.convert import case_from_run
+from pytest_llmbench.results.document import Case, Commit, Machine, ResultsDocument, Session
+
+MakeCase = Callable[..., Case]
+MakeSession = Callable[..., ResultsDocument]
+
+MS = 1_000_000
+RSS = 256 * 2**20
+
+
+def _case(
+    name: str = "test_x[llamacpp-tiny-q8_0]",
+    *,
+    slow: float = 1.0,
+    noise: float = 0.01,
+    seed: object = 0,
+    processes: int = 3,
+    rounds: int = 5,
+    tokens: int = 8,
+    disturbed: int = 0,
+    rss: int = RSS,
+    digest: str = "0",
+    version: str = "0.3.36",
+    quantization: str = "q8_0",
+    prompt: str = "p",
+    output: str = "o",
+    file: str = "benchmarks/test_a.py",
+    params: dict[str, object] | None = None,
+    outcome: str = "passed",
+    measurement: str = "default",
+    engine: dict[str, Any] | None = None,
+    **protocol: Any,
+) -> Case:
+    """A case with a TTFT of 50 ms and a TPOT of 10 ms, times *slow*; the first rounds are *disturbed*."""
+    draw = random.Random(f"{seed} {name}")
+    made = []
+    for number in range(processes):
+        level = slow * (1 + draw.gauss(0, noise))
+        found = []
+        for index in range(rounds):
+            factor = level * (1 + draw.gauss(0, noise))
+            times = tuple(round((50 + 10 * token) * MS * factor) for token in range(tokens))
+            line = Timeline(
+                0, 1000, times[0] - 1000, times, times[-1] + 5, 16, tokens, output, prompt, "length"
+            )
+            spoiled = number * rounds + index < disturbed
+            found.append(Round(line, disturbance=("foreign_cpu",) if spoiled else ()))
+        made.append(
+            ProcessRun(
+                100 + number,
+                0.2,
+                engine or {"n_threads": 1},
+                {"llama-cpp-python": version},
+                found,
+                peak_rss=rss,
+            )
+        )
+    said: dict[str, Any] = {
+        "max_new_tokens": tokens,
+        "temperature": 0.0,
+        "rounds": rounds,
+        "processes": processes,
+        "timeout": 600.0,
+        "warmup_rounds": 1,
+        "options": {"n_threads": None},
+        **protocol,
+    }
+    return case_from_run(
+        Run(measurement, said, made),
+        nodeid=f"{file}::{name}",
+        backend="llamacpp",
+        model=ResolvedModel(
+            ModelSpec("tiny", quantization), "gguf", Path("x"), f"sha256:{digest * 64}", 5, quantization, 6
+        ),
+        outcome=outcome,  # type: ignore[arg-type]
+        measurement=measurement,
+        params=params,
+        error="AssertionError: too slow" if outcome == "failed" else None,
+    )
+
+
+def _session(
+    day: int = 1,
+    cases: Sequence[Case] | None = None,
+    *,
+    machine: str | None = "machine-a",
+    commit: str = "a" * 40,
+    branch: str = "main",
+    dirty: bool = False,
+    **case: Any,
+) -> ResultsDocument:
+    """The session of a *day* of January; by default with one case, made with what else is given."""
+    made = [_case(seed=day, **case)] if cases is None else list(cases)
+    return ResultsDocument(
+        session=Session(
+            id=f"202601{day:02}T000000Z-{day:08}",
+            started=f"2026-01-{day:02}T00:00:00Z",
+            state="finished",
+            outcomes={"passed": len(made)},
+        ),
+        machine=None if machine is None else Machine(id=machine),
+        commit=Commit(id=commit, branch=branch, dirty=dirty),
+        cases=made,
+    )
+
+
+@pytest.fixture
+def a_case() -> MakeCase:
+    return _case
+
+
+@pytest.fixture
+def a_session() -> MakeSession:
+    return _session

@@ -1,0 +1,278 @@
+"""How often does the gate cry wolf, and how often does it miss one?
+
+Simulated with fixed seeds: nothing here takes a time. Spreads are standard deviations of logs, and
+those of a quiet machine are measured ones: 5 % between processes, 3.3 % between the differences of
+pairs that alternate their rounds. The loaded machine has 28 % between processes, of which
+neighbours share most (lag-1 correlation 0.8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pytest_llmbench.gate.exact import judge_exact
+from pytest_llmbench.gate.paired import PairedTest
+from pytest_llmbench.gate.stored import judge_stored, pool_sessions
+
+Draws = NDArray[np.float64]
+
+PER_CASE = 0.01
+PER_SUITE = 0.05
+CASES = 20
+QUIET_PAIRS = 0.033
+
+
+def skewed(normal: Draws, shape: float) -> Draws:
+    """Shifted lognormal of mean 0 and deviation 1; shape 0.4 has a skewness of 1.3, 0.8 of 3.7."""
+    variance = math.exp(shape**2)
+    return (np.exp(shape * normal) - math.sqrt(variance)) / math.sqrt((variance - 1) * variance)
+
+
+def drift(rng: np.random.Generator, shape: tuple[int, ...], correlation: float) -> Draws:
+    """Autocorrelated noise of deviation 1 along the last axis."""
+    noise = rng.standard_normal(shape)
+    for k in range(1, shape[-1]):
+        noise[..., k] = correlation * noise[..., k - 1] + math.sqrt(1 - correlation**2) * noise[..., k]
+    return noise
+
+
+# --- A/B pairs ----------------------------------------------------------------------------------
+
+
+def even(rng: np.random.Generator, n: int) -> Draws:
+    return QUIET_PAIRS * rng.standard_normal((n, 32))
+
+
+def loaded(rng: np.random.Generator, n: int) -> Draws:
+    return 0.28 * rng.standard_normal((n, 32))
+
+
+def slots(rng: np.random.Generator, n: int) -> Draws:
+    """One slot of the pair is slower, by a skewed and drifting amount; a fair coin gives it to a side."""
+    advantage = 0.1 + 0.28 * skewed(drift(rng, (n, 32), 0.8), 0.8)
+    return np.where(rng.random((n, 32)) < 0.5, 1.0, -1.0) * advantage
+
+
+def bursts(rng: np.random.Generator, n: int) -> Draws:
+    """Heavy tails, and a spread that changes in the middle."""
+    scale = np.where(np.arange(32) < 10, 0.02, 0.2)
+    return scale * rng.standard_t(2, (n, 32))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Shares of verdicts, and the pairs that they took."""
+
+    verdicts: Counter[str]
+    failed_by_20: float
+    pairs: float
+
+    def share(self, verdict: str) -> float:
+        return self.verdicts[verdict] / self.verdicts.total()
+
+
+def run_pairs(draws: Draws, effect: float, threshold: float, comparisons: int = CASES) -> Seen:
+    verdicts: Counter[str] = Counter()
+    pairs = early = 0
+    for row in (draws + math.log1p(effect)).tolist():
+        test = PairedTest(threshold, comparisons=comparisons)
+        while test.needs_more:
+            test.add(row[len(test.differences)])
+        verdicts[str(test.verdict)] += 1
+        pairs += len(test.differences)
+        early += test.verdict == "fail" and len(test.differences) <= 20
+    return Seen(verdicts, early / len(draws), pairs / len(draws))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize("noise", [even, loaded, slots, bursts])
+def test_pairs_of_identical_code_fail_in_less_than_one_percent(
+    noise: Callable[[np.random.Generator, int], Draws], threshold: float
+) -> None:
+    seen = run_pairs(noise(np.random.default_rng(1), 1500), 0.0, threshold, comparisons=1)
+    assert seen.share("fail") <= PER_CASE
+
+
+@pytest.mark.parametrize("noise", [loaded, slots, bursts])
+def test_a_suite_of_pairs_of_identical_code_fails_anywhere_in_less_than_five_percent(
+    noise: Callable[[np.random.Generator, int], Draws],
+) -> None:
+    # The worst threshold: none, which leaves the correction for the number of cases alone.
+    seen = run_pairs(noise(np.random.default_rng(2), 3000), 0.0, 0.0)
+    assert 1 - (1 - seen.share("fail")) ** CASES <= PER_SUITE
+
+
+def test_a_change_of_just_the_threshold_fails_in_less_than_one_percent() -> None:
+    seen = run_pairs(even(np.random.default_rng(3), 3000), 0.05, 0.05)
+    assert seen.share("fail") <= PER_CASE
+    assert seen.share("pass") <= 0.08
+
+
+def test_ten_percent_is_caught_within_twenty_pairs() -> None:
+    seen = run_pairs(even(np.random.default_rng(4), 1500), 0.10, 0.05)
+    assert seen.failed_by_20 >= 0.90
+    assert seen.pairs < 17
+
+
+def test_five_percent_beyond_a_threshold_of_two_is_caught_within_twenty_pairs() -> None:
+    for comparisons in (1, CASES, 3 * CASES):
+        seen = run_pairs(even(np.random.default_rng(5), 1500), 0.05, 0.02, comparisons)
+        assert seen.failed_by_20 >= 0.80
+
+
+def test_most_unchanged_cases_on_a_quiet_machine_need_the_first_pairs_only() -> None:
+    seen = run_pairs(even(np.random.default_rng(6), 1500), 0.0, 0.05)
+    assert seen.share("pass") >= 0.99
+    assert seen.pairs < 9
+
+
+def test_the_detectable_effect_that_is_told_is_found_with_the_power_that_is_told() -> None:
+    rng = np.random.default_rng(7)
+    told = []
+    for row in even(rng, 300).tolist():
+        test = PairedTest(0.05, comparisons=CASES)
+        while test.needs_more:
+            test.add(row[len(test.differences)])
+        told.append(test.judgement().detectable or 0.0)
+    seen = run_pairs(even(rng, 1500), float(np.median(told)), 0.05)
+    assert 0.75 <= seen.share("fail") <= 0.97
+
+
+# --- Stored sessions ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How values of identical code lie: sessions, processes in them, rounds in those."""
+
+    session: float
+    process: float
+    round: float
+    lag: float = 0.0
+    shape: float = 0.0
+    shared: float = 0.0
+    """The part of the sessions' variance that all cases have in common."""
+    unlike: float = 0.0
+    """How much the spreads of cases differ."""
+    session_lag: float = 0.0
+
+    def draw(self, rng: np.random.Generator, suites: int, sessions: int, processes: int) -> Draws:
+        """Log values of processes; shape (suites, cases, sessions + 1, processes), the last one new."""
+        own = drift(rng, (suites, CASES, sessions + 1), self.session_lag)
+        common = drift(rng, (suites, 1, sessions + 1), self.session_lag)
+        mixed = math.sqrt(1 - self.shared) * own + math.sqrt(self.shared) * common
+        inner = drift(rng, (suites, CASES, sessions + 1, processes), self.lag)
+        rounds = rng.standard_normal((suites, CASES, sessions + 1, processes, 5))
+        if self.shape:
+            mixed, inner, rounds = (skewed(x, self.shape) for x in (mixed, inner, rounds))
+        logs = self.session * mixed[..., None] + self.process * inner
+        logs += self.round * np.median(rounds, axis=-1)
+        return logs * np.exp(self.unlike * rng.standard_normal((suites, CASES, 1, 1)))
+
+
+QUIET = Machine(0.0, 0.05, 0.01)
+MACHINES = {
+    "nested": Machine(0.05, 0.05, 0.05),
+    "loaded": Machine(0.0, 0.28, 0.09, lag=0.8),
+    "nested, skewed": Machine(0.05, 0.05, 0.05, shape=0.4),
+    "loaded, skewed": Machine(0.0, 0.28, 0.09, lag=0.8, shape=0.4),
+    "sessions shift all cases": Machine(0.05, 0.05, 0.05, shared=0.7),
+    "cases are unlike": Machine(0.05, 0.05, 0.05, unlike=0.6),
+    "sessions drift": Machine(0.05, 0.05, 0.05, session_lag=0.5),
+    "quiet": QUIET,
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Shares of cases by verdict, and of suites in which any failed."""
+
+    verdicts: Counter[str]
+    suites: float
+
+    def share(self, verdict: str) -> float:
+        return self.verdicts[verdict] / self.verdicts.total()
+
+
+def run_stored(
+    machine: Machine,
+    *,
+    sessions: int,
+    processes: int,
+    pooled: bool,
+    comparisons: int,
+    effect: float = 0.0,
+    suites: int = 100,
+    seed: int = 21,
+) -> Stored:
+    logs = machine.draw(np.random.default_rng(seed), suites, sessions, processes)
+    logs[:, :, -1] += math.log1p(effect)
+    verdicts: Counter[str] = Counter()
+    failed = 0
+    for cases in np.exp(logs).tolist():
+        noise = pool_sessions([case[:-1] for case in cases]) if pooled else None
+        found = [
+            judge_stored("tpot", case[:-1], case[-1], 0.05, comparisons=comparisons, noise=noise).verdict
+            for case in cases
+        ]
+        verdicts.update(map(str, found))
+        failed += "fail" in found
+    return Stored(verdicts, failed / suites)
+
+
+@pytest.mark.parametrize("machine", list(MACHINES))
+@pytest.mark.parametrize(("sessions", "processes"), [(1, 3), (1, 5), (2, 3), (3, 3), (5, 3), (5, 5), (10, 3)])
+def test_a_session_of_identical_code_fails_a_case_in_less_than_one_percent(
+    machine: str, sessions: int, processes: int
+) -> None:
+    seen = run_stored(
+        MACHINES[machine], sessions=sessions, processes=processes, pooled=False, comparisons=1, suites=75
+    )
+    assert seen.share("fail") <= PER_CASE
+
+
+@pytest.mark.parametrize("machine", list(MACHINES))
+@pytest.mark.parametrize(("sessions", "pooled"), [(5, True), (5, False), (10, True), (1, False)])
+def test_a_session_of_identical_code_fails_anywhere_in_less_than_five_percent(
+    machine: str, sessions: int, pooled: bool
+) -> None:
+    seen = run_stored(
+        MACHINES[machine], sessions=sessions, processes=3, pooled=pooled, comparisons=CASES, suites=150
+    )
+    assert seen.suites <= PER_SUITE
+
+
+def test_twenty_percent_is_caught_against_five_sessions_of_five_processes() -> None:
+    seen = run_stored(QUIET, sessions=5, processes=5, pooled=False, comparisons=1, effect=0.2, suites=100)
+    assert seen.share("fail") >= 0.90
+
+
+def test_twenty_percent_is_caught_against_five_sessions_of_three_processes_in_a_suite() -> None:
+    seen = run_stored(QUIET, sessions=5, processes=3, pooled=True, comparisons=CASES, effect=0.2, suites=100)
+    assert seen.share("fail") >= 0.90
+
+
+def test_twice_as_slow_is_caught_against_a_single_session() -> None:
+    for processes, least in ((3, 0.6), (5, 0.95)):
+        seen = run_stored(
+            QUIET, sessions=1, processes=processes, pooled=False, comparisons=1, effect=1.0, suites=50
+        )
+        assert seen.share("fail") >= least
+
+
+# --- Numbers that hardly vary -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [0.001, 0.01, 0.1])
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+def test_memory_that_varies_by_chance_fails_in_less_than_one_percent(spread: float, tolerance: float) -> None:
+    draws = np.exp(spread * np.random.default_rng(31).standard_normal((3000, 5)))
+    found = Counter(str(judge_exact("peak_rss", r[:3], r[3:], tolerance).verdict) for r in draws.tolist())
+    assert found["fail"] / 3000 <= PER_CASE
