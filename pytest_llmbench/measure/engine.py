@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -161,8 +161,11 @@ class _Operations(ABC):
 class LocalEngine(_Operations):
     """The engine in this process: a debugger sees it, and a crash takes the session along."""
 
-    def __init__(self, spec: EngineSpec, timeout: float | None = None) -> None:
+    def __init__(
+        self, spec: EngineSpec, timeout: float | None = None, started: Callable[[int], None] = lambda _: None
+    ) -> None:
         del timeout  # Nobody is left to end a hang in this process; the documentation says so.
+        started(os.getpid())
         self._host = Host()
         response = self._ask(spec.load_request(same_process=True), "loading")
         self.loaded = Loaded(os.getpid(), response["load_time"], response["engine"], response["versions"])
@@ -187,10 +190,13 @@ class EngineProcess(_Operations):
     """A fresh process with one engine in it.
 
     :param timeout: seconds that one load or one generation may take; None waits for ever.
+    :param started: is told the process's id before it does anything, so that a monitor sees all of it.
     :raises errors.EngineError: and its kinds, whenever the engine fails; the process is gone then.
     """
 
-    def __init__(self, spec: EngineSpec, timeout: float | None = None) -> None:
+    def __init__(
+        self, spec: EngineSpec, timeout: float | None = None, started: Callable[[int], None] = lambda _: None
+    ) -> None:
         self._spec = spec
         self._timeout = timeout
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
@@ -215,6 +221,7 @@ class EngineProcess(_Operations):
             msg = f"cannot start the engine's process with {spec.python}: {error.strerror or error}"
             raise errors.BackendUnavailableError(msg) from None
         try:
+            started(self._process.pid)
             greeting = self._receive("starting", START_TIMEOUT)
             if greeting["protocol"] != PROTOCOL:
                 msg = (

@@ -7,6 +7,7 @@ known, so that a failure later loses none of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -111,16 +112,19 @@ class EnginePool:
         self._kept: EngineHandle | None = None
         self._kept_for: tuple[str, EngineSpec] | None = None
 
-    def acquire(self, plan: Plan, progress: Progress) -> tuple[EngineHandle, bool]:
-        """An engine, and whether it was loaded for this call."""
+    def acquire(
+        self, plan: Plan, progress: Progress, started: Callable[[int], None]
+    ) -> tuple[EngineHandle, bool]:
+        """An engine, and whether it was loaded for this call; *started* is told its process's id."""
         wanted = (plan.isolation, plan.engine)
         if plan.isolation != "test" and self._kept is not None and self._kept_for == wanted:
+            started(self._kept.loaded.pid)
             self._kept.reset_peak()
             return self._kept, False
         self.close()
         progress.loading(plan.engine.label)
         start = LocalEngine if plan.isolation == "none" else EngineProcess
-        engine: EngineHandle = start(plan.engine, plan.timeout)
+        engine: EngineHandle = start(plan.engine, plan.timeout, started)
         if plan.isolation != "test":
             self._kept, self._kept_for = engine, wanted
         return engine, True
@@ -151,11 +155,16 @@ class Bench:
     record: ProcessRun = field(init=False)
     _engine: EngineHandle = field(init=False)
     _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
+    _followed: int | None = field(init=False, default=None)
     _failed: bool = field(init=False, default=False)
     _closed: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self._engine, fresh = self.pool.acquire(self.plan, self.progress)
+        try:
+            self._engine, fresh = self.pool.acquire(self.plan, self.progress, self._follow)
+        except BaseException:
+            self._unfollow()
+            raise
         loaded = self._engine.loaded
         self.record = ProcessRun(
             pid=loaded.pid,
@@ -163,8 +172,16 @@ class Bench:
             engine=loaded.engine,
             versions=loaded.versions,
         )
+
+    def _follow(self, pid: int) -> None:
+        """From its first moment: what an engine's start takes is not the load of others."""
+        self._followed = pid
         if self.monitor is not None:
-            self.monitor.follow(loaded.pid)
+            self.monitor.follow(pid)
+
+    def _unfollow(self) -> None:
+        if self.monitor is not None and self._followed is not None:
+            self.monitor.unfollow(self._followed)
 
     def warm_up(self) -> None:
         """One generation that is nobody's round."""
@@ -208,9 +225,8 @@ class Bench:
                 self._take_hardware(self.monitor)
         finally:
             self.pool.release(self._engine, failed=self._failed)
-            if self.monitor is not None:
-                # After the end of the process: its last moments are not the load of others.
-                self.monitor.unfollow(self.record.pid)
+            # After the end of the process: its last moments are not the load of others.
+            self._unfollow()
 
     def _take_hardware(self, monitor: Monitor) -> None:
         record = self.record
