@@ -13,7 +13,8 @@ llama.cpp's own sampler chain is used, in its default order: top-k, top-p, tempe
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pytest_llmbench.backends import llama_native
@@ -192,10 +193,12 @@ class LlamaCppEngine:
             start = self._reuse(ids)
             self._prefill(ids[start:])
             sink.prefilled()
-            if sampler is None:
-                output, reason = self._decode_greedily(params, sink)
-            else:
-                output, reason = self._decode_sampling(sampler, params, sink)
+            pick = (
+                self._greedy(params)
+                if sampler is None
+                else partial(self._native.llama_sampler_sample, sampler, self._context, -1)
+            )
+            output, reason = self._decode_tokens(pick, params, sink)
         finally:
             if sampler is not None:
                 self._native.llama_sampler_free(sampler)
@@ -233,22 +236,17 @@ class LlamaCppEngine:
         # llama_decode only queues the work where there is a GPU.
         native.llama_synchronize(self._context)
 
-    def _decode_greedily(self, params: GenerationParams, sink: Sink) -> tuple[list[int], str]:
+    def _decode_tokens(
+        self, pick: Callable[[], int], params: GenerationParams, sink: Sink
+    ) -> tuple[list[int], str]:
+        """Pick and decode until enough: the tokens, and why it ended."""
         context, decode, slot, one = self._context, self._decode, self._slot, self._one
-        logits_address, token_known = self._logits_address, sink.token
-        banned = self._banned if params.ignore_eos and len(self._banned) else None
+        token_known = sink.token
         eog = () if params.ignore_eos else frozenset(self._eog)
-        minus_infinity = float("-inf")
         output: list[int] = []
         left = params.max_new_tokens
         while True:
-            address = logits_address(context, -1)
-            if address != self._view_address:
-                self._look_at(address)
-            view = self._view
-            if banned is not None:
-                view[banned] = minus_infinity
-            token = int(view.argmax())
+            token = pick()
             token_known(token)
             output.append(token)
             if token in eog:
@@ -261,25 +259,22 @@ class LlamaCppEngine:
             if code:
                 raise llama_native.decode_error(code)
 
-    def _decode_sampling(self, sampler: int, params: GenerationParams, sink: Sink) -> tuple[list[int], str]:
-        context, decode, slot, one = self._context, self._decode, self._slot, self._one
-        sample, token_known = self._native.llama_sampler_sample, sink.token
-        eog = () if params.ignore_eos else frozenset(self._eog)
-        output: list[int] = []
-        left = params.max_new_tokens
-        while True:
-            token = sample(sampler, context, -1)
-            token_known(token)
-            output.append(token)
-            if token in eog:
-                return output, "stop"
-            left -= 1
-            if not left:
-                return output, "length"
-            slot[0] = token
-            code = decode(context, one)
-            if code:
-                raise llama_native.decode_error(code)
+    def _greedy(self, params: GenerationParams) -> Callable[[], int]:
+        """Picks the largest of the last logits."""
+        context, logits_address = self._context, self._logits_address
+        banned = self._banned if params.ignore_eos and len(self._banned) else None
+        minus_infinity = float("-inf")
+
+        def pick() -> int:
+            address = logits_address(context, -1)
+            if address != self._view_address:
+                self._look_at(address)
+            view = self._view
+            if banned is not None:
+                view[banned] = minus_infinity
+            return int(view.argmax())
+
+        return pick
 
     def _look_at(self, address: int | None) -> None:
         import numpy as np
