@@ -7,7 +7,6 @@ known, so that a failure later loses none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -111,20 +110,35 @@ class EnginePool:
     def __init__(self) -> None:
         self._kept: EngineHandle | None = None
         self._kept_for: tuple[str, EngineSpec] | None = None
+        self._monitors: dict[int, Monitor] = {}
 
-    def acquire(
-        self, plan: Plan, progress: Progress, started: Callable[[int], None]
-    ) -> tuple[EngineHandle, bool]:
-        """An engine, and whether it was loaded for this call; *started* is told its process's id."""
+    def acquire(self, plan: Plan, progress: Progress, monitor: Monitor | None) -> tuple[EngineHandle, bool]:
+        """An engine, and whether it was loaded for this call.
+
+        The monitor follows its process from the first moment to the last: neither what a start takes
+        nor what an end takes is the load of others.
+        """
         wanted = (plan.isolation, plan.engine)
         if plan.isolation != "test" and self._kept is not None and self._kept_for == wanted:
-            started(self._kept.loaded.pid)
             self._kept.reset_peak()
             return self._kept, False
         self.close()
         progress.loading(plan.engine.label)
         start = LocalEngine if plan.isolation == "none" else EngineProcess
-        engine: EngineHandle = start(plan.engine, plan.timeout, started)
+        started: list[int] = []
+
+        def follow(pid: int) -> None:
+            started.append(pid)
+            if monitor is not None:
+                self._monitors[pid] = monitor
+                monitor.follow(pid)
+
+        try:
+            engine: EngineHandle = start(plan.engine, plan.timeout, follow)
+        except BaseException:
+            for pid in started:
+                self._unfollow(pid)
+            raise
         if plan.isolation != "test":
             self._kept, self._kept_for = engine, wanted
         return engine, True
@@ -135,13 +149,23 @@ class EnginePool:
             return
         if engine is self._kept:
             self._kept = self._kept_for = None
-        engine.close()
+        self._end(engine)
 
     def close(self) -> None:
         """End the engine that is kept, if there is one."""
         kept, self._kept, self._kept_for = self._kept, None, None
         if kept is not None:
-            kept.close()
+            self._end(kept)
+
+    def _end(self, engine: EngineHandle) -> None:
+        try:
+            engine.close()
+        finally:
+            self._unfollow(engine.loaded.pid)
+
+    def _unfollow(self, pid: int) -> None:
+        if (monitor := self._monitors.pop(pid, None)) is not None:
+            monitor.unfollow(pid)
 
 
 @dataclass(slots=True)
@@ -155,16 +179,11 @@ class Bench:
     record: ProcessRun = field(init=False)
     _engine: EngineHandle = field(init=False)
     _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
-    _followed: int | None = field(init=False, default=None)
     _failed: bool = field(init=False, default=False)
     _closed: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        try:
-            self._engine, fresh = self.pool.acquire(self.plan, self.progress, self._follow)
-        except BaseException:
-            self._unfollow()
-            raise
+        self._engine, fresh = self.pool.acquire(self.plan, self.progress, self.monitor)
         loaded = self._engine.loaded
         self.record = ProcessRun(
             pid=loaded.pid,
@@ -172,16 +191,6 @@ class Bench:
             engine=loaded.engine,
             versions=loaded.versions,
         )
-
-    def _follow(self, pid: int) -> None:
-        """From its first moment: what an engine's start takes is not the load of others."""
-        self._followed = pid
-        if self.monitor is not None:
-            self.monitor.follow(pid)
-
-    def _unfollow(self) -> None:
-        if self.monitor is not None and self._followed is not None:
-            self.monitor.unfollow(self._followed)
 
     def warm_up(self) -> None:
         """One generation that is nobody's round."""
@@ -225,8 +234,6 @@ class Bench:
                 self._take_hardware(self.monitor)
         finally:
             self.pool.release(self._engine, failed=self._failed)
-            # After the end of the process: its last moments are not the load of others.
-            self._unfollow()
 
     def _take_hardware(self, monitor: Monitor) -> None:
         record = self.record
