@@ -44,7 +44,7 @@ def test_an_unchanged_run_passes_against_its_baseline(bench: pytest.Pytester, ru
     bench.makepyfile(BENCH)
     for _ in range(2):
         run(FAST, "--llm-save=main").assert_outcomes(passed=1)
-    result = run(FAST, "--llm-compare=main")
+    result = run(FAST, "--llm-compare=main", "--llm-gate=tpot")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*LLM comparison*", "*tpot*"])
 
@@ -103,7 +103,7 @@ def test_a_case_that_nobody_measured_any_more_fails_under_ci(
     bench.makepyfile(test_one=two)
     run(FAST, "--llm-save=main").assert_outcomes(passed=2)
     bench.makepyfile(test_one=BENCH)
-    compare = (FAST, "--llm-compare=main", "--llm-inconclusive=pass")
+    compare = (FAST, "--llm-compare=main", "--llm-inconclusive=pass", "--llm-gate=tpot")
     assert run(*compare).ret == pytest.ExitCode.OK
     monkeypatch.setenv("CI", "true")
     result = run(*compare)
@@ -129,7 +129,7 @@ def test_thresholds_of_the_marker_hold_and_the_command_line_beats_them(
 ) -> None:
     bench.makepyfile(BENCH.replace("processes=3,", 'processes=3, thresholds={"tpot": "<1ms"},'))
     run(FAST, "--llm-save=main").assert_outcomes(passed=1)
-    compare = (FAST, "--llm-compare=main", "--llm-gate=peak_rss")
+    compare = (FAST, "--llm-compare=main", "--llm-gate=tpot")
     result = run(*compare)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*tpot: fail*"])
@@ -173,17 +173,21 @@ def test_a_budget_of_pairs_ends_in_words(bench: pytest.Pytester, run: Run, docum
     run(SLOW, *ab, "--llm-inconclusive=pass").assert_outcomes(passed=1, warnings=0)
 
 
-def test_a_variable_of_the_base_side_reaches_its_process_alone(bench: pytest.Pytester, run: Run) -> None:
+def test_a_variable_of_the_base_side_reaches_its_process_alone(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
     bench.makepyfile(BENCH)
-    result = run(FAST, "--llm-ab=env.PYTHONSTARTUP=x env.LLMBENCH_SIDE=base", "--llm-budget=1")
-    result.assert_outcomes(passed=1, warnings=1)
-    assert "LLMBENCH_SIDE" not in os.environ
+    run(FAST, "--llm-ab=env.LLMBENCH_FAKE_SECONDS=0.006", "--llm-gate=tpot").assert_outcomes(passed=1)
+    now, base = document()["cases"]
+    assert now["judgements"][0]["improved"]
+    assert base["protocol"]["ab"] == {"env.LLMBENCH_FAKE_SECONDS": "set"}
+    assert "LLMBENCH_FAKE_SECONDS" not in os.environ
 
 
-def test_sides_that_do_other_work_are_invalid(bench: pytest.Pytester, run: Run, document: Document) -> None:
+def test_the_base_side_keeps_its_own_model(bench: pytest.Pytester, run: Run, document: Document) -> None:
     bench.makepyfile("def test_speed(llm_model): llm_model.measure('hello', rounds=2, max_new_tokens=4)")
     run(FAST, "--llm-ab=quantization=q8_0", "--llm-budget=1", "--llm-inconclusive=pass")
-    assert document()["cases"][0]["model"]["digest"] == document()["cases"][1]["model"]["digest"]
+    assert [case["model"]["quantization"] for case in document()["cases"]] == ["f16", "q8_0"]
 
 
 @pytest.mark.parametrize(
