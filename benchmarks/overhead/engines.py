@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pairs import NotMeasuredError
-from pytest_llmbench.models.resolve import resolve
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.options import option_values
@@ -21,6 +20,7 @@ from pytest_llmbench.errors import BackendUnavailableError
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import Bench, EnginePool, Plan
 from pytest_llmbench.measure.run import Round
+from pytest_llmbench.models.resolve import resolve
 from pytest_llmbench.models.spec import ModelSpec
 
 PROMPT = "Explain what a benchmark is in three sentences."
