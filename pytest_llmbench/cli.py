@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from pytest_llmbench import __version__, cli_gate
 from pytest_llmbench.cli_models import models_app
+from pytest_llmbench.cli_options import STORE, StoreOption
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -52,18 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 
-StoreOption = Annotated[
-    Path,
-    typer.Option(
-        "--store",
-        envvar="LLMBENCH_STORE",
-        metavar="FOLDER",
-        show_default=True,
-        help="The folder that pytest --llm-store named.",
-    ),
-]
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="Which document; the newest by default.")]
-_STORE = Path(".llmbench")
 
 
 class Format(StrEnum):
@@ -91,7 +81,7 @@ def _main(
 
 
 @app.command("list")
-def list_sessions(store: StoreOption = _STORE) -> None:
+def list_sessions(store: StoreOption = STORE) -> None:
     """List the sessions of the store, the newest first."""
     found = _store(store)
     entries, problems = found.documents()
@@ -112,7 +102,7 @@ def show(
         str | None,
         typer.Option("--case", metavar="TEXT", help="Show all metrics of cases with TEXT in their id."),
     ] = None,
-    store: StoreOption = _STORE,
+    store: StoreOption = STORE,
 ) -> None:
     """Show a document's table, or cases in full."""
     from pytest_llmbench.report.table import cases_table
@@ -150,7 +140,7 @@ def export(
             "by default, e2e_latency.",
         ),
     ] = None,
-    store: StoreOption = _STORE,
+    store: StoreOption = STORE,
 ) -> None:
     """Write a document in another form.
 
@@ -182,7 +172,7 @@ def schema() -> None:
 
 @app.command()
 def recover(
-    store: StoreOption = _STORE,
+    store: StoreOption = STORE,
     force: Annotated[
         bool, typer.Option("--force", help="Also sessions of other machines, which may still be running.")
     ] = False,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pytest_llmbench.cli_options import STORE, StoreOption
 from pytest_llmbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def calibrate(
     threshold: Annotated[
         float, typer.Option("--threshold", min=0.0, help="Allowed change, 0.05 is 5 %.")
     ] = 0.05,
-    store: Annotated[
-        Path, typer.Option("--store", envvar="LLMBENCH_STORE", metavar="FOLDER", help="Where to keep it.")
-    ] = Path(".llmbench"),
+    store: StoreOption = STORE,
 ) -> None:
     """Measure A/A pairs and say what change an A/B session can see here, with how many pairs."""
     from pytest_llmbench.gate.calibration import PAIRS, noise_floor, save_calibration

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_llmbench.cli_calibrate import calibrate
+from pytest_llmbench.cli_options import STORE, StoreOption
 from pytest_llmbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,17 +26,6 @@ baseline_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="See, save and update named baselines."
 )
 
-_STORE = Path(".llmbench")
-_StoreOption = Annotated[
-    Path,
-    typer.Option(
-        "--store",
-        envvar="LLMBENCH_STORE",
-        metavar="FOLDER",
-        show_default=True,
-        help="The folder that pytest --llm-store named.",
-    ),
-]
 _REFS = "a document, a folder of them, a named baseline, 'latest', commit:REV, branch:NAME, or a session's id"
 
 
@@ -89,7 +79,7 @@ def compare_documents(
     ] = None,
     inconclusive: Annotated[Inconclusive, typer.Option(help="What could not be judged.")] = Inconclusive.WARN,
     everything: Annotated[bool, typer.Option("--all", help="Show cases that pass, however many.")] = False,
-    store: _StoreOption = _STORE,
+    store: StoreOption = STORE,
 ) -> None:
     """Judge a document against others: which cases are slower?
 
@@ -119,7 +109,7 @@ def compare_documents(
 
 
 @baseline_app.command("list")
-def list_baselines(store: _StoreOption = _STORE) -> None:
+def list_baselines(store: StoreOption = STORE) -> None:
     """List the named baselines of the store."""
     from pytest_llmbench.gate.baseline import named_baselines
 
@@ -145,7 +135,7 @@ def save(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
     ref: Annotated[str, typer.Argument(metavar="REF", help=f"What to save: {_REFS}.")] = "latest",
     force: Annotated[bool, typer.Option("--force", help="Also a session in which a case failed.")] = False,
-    store: _StoreOption = _STORE,
+    store: StoreOption = STORE,
 ) -> None:
     """Add a session to a named baseline; several sessions show how far sessions lie apart."""
     from pytest_llmbench.gate.baseline import check_name, save_baseline
@@ -166,7 +156,7 @@ def update(
     force: Annotated[
         bool, typer.Option("--force", help="Also if a case failed, or one of the baseline is missing.")
     ] = False,
-    store: _StoreOption = _STORE,
+    store: StoreOption = STORE,
 ) -> None:
     """Replace a named baseline, after a look at the differences. What it replaces is kept beside it."""
     from pytest_llmbench.gate.baseline import baselines_folder, check_name, replace_baseline
@@ -205,7 +195,7 @@ def update(
 def show_history(
     case: Annotated[str, typer.Argument(metavar="CASE", help="A part of the case's id.")],
     metric: Annotated[str, typer.Option(metavar="NAME", help="Which metric.")] = "tpot",
-    store: _StoreOption = _STORE,
+    store: StoreOption = STORE,
 ) -> None:
     """Show a metric over the sessions of the store, with the points where it changed."""
     from pytest_llmbench.gate.history import MIN_SESSIONS, check_metric, history

@@ -116,6 +116,8 @@ class Recording:
                 self._journal.discard()
             raise
         session.gating = self._gating
+        if self._gating is not None:
+            self._notes += self._gating.notes
 
     def judge(self, item: pytest.Item, model: LLMModel) -> None:
         """Let the gate judge what a test has measured, while it can still fail."""

@@ -23,8 +23,6 @@ from pytest_llmbench.measure.engine import (
 )
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 
-ISOLATIONS = ("test", "model", "none")
-
 
 class Monitor(Protocol):
     """What the loop needs of the hardware monitor."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 from pytest_llmbench import errors
@@ -37,8 +37,6 @@ class Pair:
     now: ProcessRun
     alternating: bool
     """False where one process came after the other."""
-    base_first: list[bool] = field(default_factory=list)
-    """For each round, how the coin fell."""
 
     @property
     def kept(self) -> list[tuple[Round, Round]]:
@@ -115,13 +113,12 @@ class PairedBench:
             self.alternating = self.alternating and room_for_another(benches[first].record)
             if self.alternating:
                 benches[second] = self._open(second)
-                firsts = self._alternate(benches)
+                self._alternate(benches)
             else:
                 self._all_rounds(first, benches[first])
                 benches[first].close()
                 benches[second] = self._open(second)
                 self._all_rounds(second, benches[second])
-                firsts = []
         except errors.LLMBenchError as error:
             kept = sum(len(side.run.rounds) for side in self._sides.values())
             error.add_note(
@@ -131,7 +128,7 @@ class PairedBench:
         finally:
             for bench in benches.values():
                 bench.close()
-        return Pair(benches["base"].record, benches["now"].record, self.alternating, firsts)
+        return Pair(benches["base"].record, benches["now"].record, self.alternating)
 
     def _open(self, name: str) -> Bench:
         side = self._sides[name]
@@ -142,13 +139,10 @@ class PairedBench:
             bench.warm_up()
         return bench
 
-    def _alternate(self, benches: Mapping[str, Bench]) -> list[bool]:
-        firsts = []
+    def _alternate(self, benches: Mapping[str, Bench]) -> None:
         for number in range(1, self._sides["now"].plan.rounds + 1):
-            firsts.append(self._coin.random() < 0.5)
-            for name in ("base", "now") if firsts[-1] else ("now", "base"):
+            for name in ("base", "now") if self._coin.random() < 0.5 else ("now", "base"):
                 self._round(name, benches[name], number)
-        return firsts
 
     def _all_rounds(self, name: str, bench: Bench) -> None:
         for number in range(1, self._sides["now"].plan.rounds + 1):
