@@ -1,0 +1,138 @@
+"""How many tokens long are the prompts and answers of a load?
+
+Written ``128``, ``uniform:64:256`` or ``lognormal:128:0.5:1024``. Lengths of real prompts and answers
+are skewed to the right, for which the log-normal distribution is the usual model.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from pytest_llmbench.errors import UsageError
+
+_FORMS = "a number of tokens such as 128, uniform:MIN:MAX such as uniform:64:256, or "
+_FORMS += "lognormal:MEDIAN:SIGMA[:MAX] such as lognormal:128:0.5:1024"
+_LARGEST_SIGMA = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Length(ABC):
+    """A distribution of lengths, in tokens; ``str()`` of it is what :func:`parse_length` takes."""
+
+    def sample(self, n: int, seed: int) -> list[int]:
+        """*n* lengths of at least 1 token each; the same arguments give the same lengths.
+
+        Two distributions with one seed give lengths that rise and fall together: give each its own.
+        """
+        # Of the generators of numbers only random() is promised to stay as it is.
+        draw = random.Random(f"lengths/{seed}").random
+        return [self._quantile(draw()) for _ in range(n)]
+
+    @abstractmethod
+    def _quantile(self, probability: float) -> int:
+        """The length that is not exceeded with *probability*, from 0 to below 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed(Length):
+    """Always the same length."""
+
+    tokens: int
+
+    def _quantile(self, probability: float) -> int:
+        return self.tokens
+
+    def __str__(self) -> str:
+        return str(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform(Length):
+    """Any length from *least* to *most*, both included, equally often."""
+
+    least: int
+    most: int
+
+    def _quantile(self, probability: float) -> int:
+        return self.least + int(probability * (self.most - self.least + 1))
+
+    def __str__(self) -> str:
+        return f"uniform:{self.least}:{self.most}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogNormal(Length):
+    """Lengths whose logarithms are normally distributed, rounded to whole tokens."""
+
+    median: int
+    sigma: float
+    """Standard deviation of the natural logarithm: two thirds lie within a factor of exp(sigma)."""
+    most: int | None = None
+    """Longer ones are cut to it, so that the median stays."""
+
+    def _quantile(self, probability: float) -> int:
+        # The normal distribution has no quantile at 0, which is drawn once in 2**53 times.
+        z = NormalDist().inv_cdf(probability or 0.5)
+        tokens = max(1, round(self.median * math.exp(self.sigma * z)))
+        return tokens if self.most is None else min(tokens, self.most)
+
+    def __str__(self) -> str:
+        end = "" if self.most is None else f":{self.most}"
+        sigma = int(self.sigma) if self.sigma.is_integer() else self.sigma
+        return f"lognormal:{self.median}:{sigma}{end}"
+
+
+def parse_length(text: str | int) -> Length:
+    """What *text* stands for.
+
+    :raises UsageError: listing the forms, for anything else.
+    """
+    try:
+        match [part.strip() for part in str(text).split(":")]:
+            case [tokens]:
+                return Fixed(_tokens(tokens))
+            case ["uniform", least, most]:
+                return _uniform(_tokens(least), _tokens(most))
+            case ["lognormal", median, sigma]:
+                return _lognormal(_tokens(median), float(sigma), None)
+            case ["lognormal", median, sigma, most]:
+                return _lognormal(_tokens(median), float(sigma), _tokens(most))
+    except ValueError as error:
+        reason = f" ({error})" if isinstance(error, _OutOfRangeError) else ""
+        msg = f"{text!r} is no length{reason}: write {_FORMS}"
+        raise UsageError(msg) from None
+    msg = f"{text!r} is no length: write {_FORMS}"
+    raise UsageError(msg)
+
+
+class _OutOfRangeError(ValueError):
+    """A number that is one, but cannot be meant."""
+
+
+def _tokens(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = "a length is at least 1 token"
+        raise _OutOfRangeError(msg)
+    return number
+
+
+def _uniform(least: int, most: int) -> Uniform:
+    if least > most:
+        msg = f"MIN is {least} and above MAX"
+        raise _OutOfRangeError(msg)
+    return Uniform(least, most)
+
+
+def _lognormal(median: int, sigma: float, most: int | None) -> LogNormal:
+    if not 0 < sigma <= _LARGEST_SIGMA:
+        msg = f"SIGMA is that of the logarithm, above 0 and at most {_LARGEST_SIGMA:g}"
+        raise _OutOfRangeError(msg)
+    if most is not None and most < median:
+        msg = f"MAX is below the median of {median}"
+        raise _OutOfRangeError(msg)
+    return LogNormal(median, sigma, most)

@@ -1,0 +1,267 @@
+"""What is asked in each request of a load?
+
+Prompts are made, or come from a data set. Unless they are meant to be shared, no two of them begin
+alike: a server keeps the beginnings of earlier prompts, and would skip the work of a second one.
+
+How many tokens a server makes of a text, only the server knows; a :class:`Calibration` learns it from
+what it counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.workloads.lengths import Length
+from pytest_llmbench.workloads.prompts import Detokenize, Tokenize, _opening, _pieces, prompt_of_tokens
+
+if TYPE_CHECKING:
+    from pytest_llmbench.backends.base import Message
+
+TextOf = Callable[[int, int], str]
+"""(tokens, seed) to a text of about so many tokens, all that the server adds included. Texts of
+neighbouring seeds begin with different words."""
+
+BLOCK = 512
+"""Tokens for which one entry of :attr:`Item.blocks` stands."""
+# Openings of numbers below 10^9 are three words long. Below the limit a load's numbers have room.
+_LARGEST_FIRST_NUMBER = 900_000_000
+_OWN_WORDS = 3
+# Two prompts, in tokens, of which the words that any other has are derived.
+_SHORT, _LONG = BLOCK, 8 * BLOCK
+_LEAST_TOKENS_PER_WORD = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request: a ``prompt``, or ``messages``, or ``prompt_tokens`` to make a prompt of."""
+
+    prompt: str | None = None
+    messages: tuple[Message, ...] | None = None
+    output_tokens: int | None = None
+    """How many to generate; None leaves it to the setting ``max_new_tokens``."""
+    prompt_tokens: int | None = None
+    """How long the prompt is meant to be; None where nothing is known of it."""
+    at: float | None = None
+    """When it is due, in seconds since the start; None for no time of its own."""
+    blocks: tuple[int | str, ...] | None = None
+    """Names of the prompt's successive :data:`BLOCK` tokens, the last perhaps fewer; requests with
+    equal names have equal text there. None for nothing in common with others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How many tokens a server makes of so many words: a constant and so many for each word.
+
+    The constant is what is added to every prompt: special tokens, and the chat template.
+    """
+
+    per_prompt: float
+    """Tokens."""
+    per_word: float
+    """Tokens."""
+
+    @classmethod
+    def fit(cls, counted: Sequence[tuple[int, int]]) -> Calibration:
+        """From pairs of (words of a text of :func:`words_text`, tokens that the server counted).
+
+        The line with the least squared error. Two pairs of different lengths are enough; but texts differ
+        in their words, and with one text of 32 words and one of 256, long prompts come out 3 to 5 % off.
+        With four of each it is half of that.
+
+        :raises UsageError: if the tokens cannot be those of the words.
+        """
+        words = [pair[0] for pair in counted]
+        if len(set(words)) < 2:
+            msg = f"two lengths at least are needed to learn the tokens of a word, got {words}"
+            raise ValueError(msg)
+        mean_words = sum(words) / len(counted)
+        mean_tokens = sum(tokens for _, tokens in counted) / len(counted)
+        spread = sum((w - mean_words) ** 2 for w in words)
+        per_word = sum((w - mean_words) * (t - mean_tokens) for w, t in counted) / spread
+        if min(tokens for _, tokens in counted) < 1 or per_word < _LEAST_TOKENS_PER_WORD:
+            found = ", ".join(f"{tokens} tokens for {w} words" for w, tokens in counted)
+            msg = (
+                f"the server's token counts are not those of its prompts ({found}), so no prompt can be "
+                "made to a length; give a prompt, or a data set that has prompts"
+            )
+            raise UsageError(msg)
+        return cls(mean_tokens - per_word * mean_words, per_word)
+
+    def words_for(self, tokens: int) -> int:
+        """How many words come nearest to a prompt of *tokens*; at least 1."""
+        return max(1, round((tokens - self.per_prompt) / self.per_word))
+
+    def text_of(self, tokens: int, seed: int) -> str:
+        """A text of about *tokens* for this server; see :data:`TextOf`."""
+        return words_text(self.words_for(tokens), seed=seed)
+
+
+def words_text(words: int, *, seed: int = 0) -> str:
+    """English sentences of exactly so many words, in an order drawn from the seed.
+
+    The seed's own three words or more come first. Texts of up to a million seeds in a row differ within
+    their first two words, and of up to a thousand in their first one. The same arguments give the same
+    text.
+    """
+    pieces, found = _pieces(seed, 0), list[str]()
+    while len(found) < words:
+        found += next(pieces).split()
+    return " ".join(found[:words])
+
+
+def exact_texts(tokenize: Tokenize, detokenize: Detokenize) -> TextOf:
+    """Texts of exactly so many tokens, where the model's own tokenizer is at hand.
+
+    They raise what :func:`~pytest_llmbench.workloads.prompts.prompt_of_tokens` does.
+    """
+    return lambda tokens, seed: prompt_of_tokens(tokens, tokenize, detokenize, seed=seed)
+
+
+def make_requests(
+    count: int,
+    *,
+    prompt_length: Length,
+    output_length: Length,
+    seed: int,
+    text_seed: int,
+    text_of: TextOf,
+    shared_prefix: int = 0,
+) -> list[Item]:
+    """*count* requests with made prompts, of which no two begin alike.
+
+    :param seed: of the lengths: equal seeds, equal work.
+    :param text_seed: of the texts. Another one gives other texts, so that two loads on one server do not
+        find each other's prompts in its cache.
+    :param shared_prefix: the first so many tokens of the prompts are the same for all, what the server
+        adds included; a prompt that is no longer ends after three words of its own all the same. With
+        it, prompts have the right number of words and not always that of tokens.
+    :raises UsageError: if no prompt is longer than *shared_prefix*.
+    """
+    lengths = prompt_length.sample(count, _derived("prompt lengths", seed))
+    outputs = output_length.sample(count, _derived("output lengths", seed))
+    first = _first_number(text_seed)
+    prompts = [text_of(tokens, first + number) for number, tokens in enumerate(lengths)]
+    if shared_prefix:
+        if shared_prefix >= max(lengths, default=shared_prefix + 1):
+            msg = (
+                f"a shared prefix of {shared_prefix} tokens leaves nothing of prompts of {prompt_length}; "
+                "shorten it, or ask for longer prompts"
+            )
+            raise UsageError(msg)
+        shared = text_of(shared_prefix, _derived("shared prefix", text_seed)).split()
+        prompts = [_after(shared, prompt.split()) for prompt in prompts]
+    return [
+        Item(prompt, output_tokens=output, prompt_tokens=tokens)
+        for prompt, output, tokens in zip(prompts, outputs, lengths, strict=True)
+    ]
+
+
+def from_items(
+    items: Sequence[Item],
+    count: int,
+    *,
+    seed: int = 0,
+    unique: bool = True,
+    text_of: TextOf | None = None,
+) -> list[Item]:
+    """*count* requests from a data set's *items*, in their order, and from the start again when it ends.
+
+    With *unique*, each prompt, or the first of its messages, begins with three words of its own, about
+    five tokens; they are drawn from *seed* and the request's number. So neither a repeated item nor
+    another process's request finds its prompt in a cache. Without, items are as the data set has them.
+
+    Items that have a length only get a prompt made of it. Where such an item names its ``blocks``, each
+    name stands for a text, so that requests share the beginnings that they shared when they were
+    recorded. *unique* leaves that as it is, and gives each pass through the data set, and each seed,
+    texts of its own.
+
+    Times go on, when the data set begins again, after the mean gap between its requests.
+
+    :param items: at least one.
+    :param text_of: makes the prompts; may be None if every item has one.
+    :raises UsageError: if all of several items have the same time, and *count* needs them again.
+    """
+    period = _period(items) if count > len(items) else 0.0
+    first = _first_number(seed)
+    writer: _BlockWriter | None = None
+    found: list[Item] = []
+    for number in range(count):
+        again, place = divmod(number, len(items))
+        item = items[place]
+        if item.prompt is None and item.messages is None:
+            if text_of is None or item.prompt_tokens is None:
+                msg = "an item without a prompt needs its prompt_tokens, and text_of to make one"
+                raise ValueError(msg)
+            if item.blocks is None:
+                text = text_of(item.prompt_tokens, first + number if unique else place)
+            else:
+                writer = writer or _BlockWriter(text_of)
+                scope = f"{seed}/{again}" if unique else ""
+                text = writer.text(item.blocks, item.prompt_tokens, scope)
+            item = replace(item, prompt=text)
+        elif unique:
+            item = _marked(item, _opening(first + number, 0))
+        found.append(item if item.at is None else replace(item, at=item.at + again * period))
+    return found
+
+
+class _BlockWriter:
+    """Makes prompts of named blocks."""
+
+    def __init__(self, text_of: TextOf) -> None:
+        # Blocks follow each other, so that what is added to every prompt must be known apart.
+        sizes = [(len(text_of(tokens, 0).split()), tokens) for tokens in (_SHORT, _LONG)]
+        self._words_for = Calibration.fit(sizes).words_for
+        longest = self._words_for(_LONG + BLOCK) - self._words_for(_LONG) + 1
+        self._block = cache(lambda name, scope: words_text(longest, seed=_derived(scope, name)).split())
+
+    def text(self, blocks: Sequence[int | str], tokens: int, scope: str) -> str:
+        """The prompt of *tokens* that consists of *blocks*; those of another *scope* have other text."""
+        words: list[str] = []
+        for number, name in enumerate(blocks, 1):
+            end = self._words_for(min(number * BLOCK, tokens))
+            words += self._block(name, scope)[: end - len(words)]
+        return " ".join(words)
+
+
+def _marked(item: Item, opening: str) -> Item:
+    if item.messages is None:
+        return replace(item, prompt=f"{opening} {item.prompt}")
+    head, *others = item.messages
+    marked: Message = {"role": head["role"], "content": f"{opening} {head['content']}"}
+    return replace(item, messages=(marked, *others))
+
+
+def _after(shared: Sequence[str], own: Sequence[str]) -> str:
+    """As many words as *own*, the first of them *shared*, and the first of its own after them."""
+    kept = max(0, min(len(shared), len(own) - _OWN_WORDS))
+    return " ".join([*shared[:kept], *own[: len(own) - kept]])
+
+
+def _period(items: Sequence[Item]) -> float:
+    """Seconds from the first item to its next time: the span and a mean gap; 0 without times."""
+    times = [item.at for item in items if item.at is not None]
+    if not times:
+        return 0.0
+    if (span := max(times) - min(times)) == 0:
+        msg = (
+            f"the trace's requests all have the same time, so it cannot be repeated: ask for {len(items)} "
+            "requests at most"
+        )
+        raise UsageError(msg)
+    return span * len(times) / (len(times) - 1)
+
+
+def _first_number(seed: int) -> int:
+    """The first of a load's numbers; loads of different seeds are far apart."""
+    return _derived("numbers", seed) % _LARGEST_FIRST_NUMBER
+
+
+def _derived(*parts: object) -> int:
+    """A seed of 64 bits for one purpose."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8])
