@@ -1,0 +1,137 @@
+"""How is a server asked something small: is it ready, what does it serve, what has it counted?
+
+The load client has its own sockets; nothing that is measured goes through here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pytest_llmbench.errors import UsageError
+
+MAX_BODY = 16 * 2**20
+"""Bytes of an answer that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What requests to a server need, beside its address."""
+
+    api_key_env: str | None = None
+    """The environment variable that holds the key; the key itself is in no message."""
+    verify: bool = True
+    """Whether a TLS certificate has to be valid."""
+    ca_file: str | None = None
+    """PEM file of the authority to trust; None trusts the system's."""
+    proxy: str | None = None
+    """``http://HOST:PORT``; None goes straight to the server, whatever the environment says."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered, whatever the status."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; None where it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+class NoAnswerError(Exception):
+    """No HTTP response came."""
+
+    def __init__(self, kind: Literal["refused", "timeout", "tls", "resolve", "broken"], detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+def get(url: str, access: Access | None = None, *, timeout: float = 5.0) -> Answer:
+    """Ask for *url*; redirects are not followed, so that a key goes nowhere else.
+
+    :param timeout: seconds for each step.
+    :raises NoAnswerError: if no response comes.
+    :raises UsageError: if the key's variable is not set, or ``ca_file`` cannot be read.
+    """
+    import http.client
+    import socket
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    access = access or Access()
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: Any) -> None:
+            return None
+
+    proxies = {"http": access.proxy, "https": access.proxy} if access.proxy else {}
+    handlers: list[Any] = [urllib.request.ProxyHandler(proxies), NoRedirect]
+    if url.startswith("https:"):
+        handlers.append(urllib.request.HTTPSHandler(context=_tls(access)))
+    opener = urllib.request.build_opener(*handlers)
+    request = urllib.request.Request(url, headers={**access.headers, **_authorization(access)})
+    try:
+        try:
+            response = opener.open(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, response.read(MAX_BODY))
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None)
+        cause = reason if isinstance(reason, OSError) else error
+        if isinstance(cause, ssl.SSLError):
+            detail = getattr(cause, "verify_message", "") or cause.reason or str(cause)
+            raise NoAnswerError("tls", str(detail)) from None
+        if isinstance(cause, TimeoutError):
+            raise NoAnswerError("timeout", f"no answer within {timeout:g} s") from None
+        if isinstance(cause, socket.gaierror):
+            raise NoAnswerError("resolve", cause.strerror or "unknown host") from None
+        if isinstance(cause, ConnectionRefusedError):
+            raise NoAnswerError("refused", "nothing listens there") from None
+        detail = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        raise NoAnswerError("broken", str(detail)) from None
+
+
+def shown(url: str) -> str:
+    """The URL without a user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _authorization(access: Access) -> dict[str, str]:
+    if access.api_key_env is None:
+        return {}
+    key = os.environ.get(access.api_key_env)
+    if not key:
+        msg = f"the environment variable {access.api_key_env}, which is to hold the API key, is not set"
+        raise UsageError(msg)
+    return {"Authorization": f"Bearer {key.strip()}"}
+
+
+def _tls(access: Access) -> Any:
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=access.ca_file)
+    except OSError as error:
+        msg = f"the certificates in {access.ca_file} cannot be read: {error.strerror or error}"
+        raise UsageError(msg) from None
+    if not access.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,141 @@
+"""Which server is it that runs already, and what does it serve?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmbench.backends.servers.ask import Access, Answer, NoAnswerError, get, shown
+from pytest_llmbench.backends.servers.table import ENGINES
+from pytest_llmbench.errors import BackendUnavailableError
+
+METRICS_PATHS = ("/metrics", "/prometheus/metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a running server says of itself."""
+
+    models: tuple[str, ...]
+    """What requests may call its models; the first is as good a default as any. Empty where it fails
+    to list them, as ``transformers serve`` does without a hub's cache."""
+    context: Mapping[str, int]
+    """Model to the tokens that prompt and output may have together, where it says so."""
+    engine: str | None
+    """Its name in :data:`.table.ENGINES`, guessed from what it answers; None where nothing tells."""
+    version: str | None
+    metrics_url: str | None
+    """Where its Prometheus metrics are; None where it has none."""
+    header: str | None
+    """Its ``Server`` header."""
+
+
+def probe(base_url: str, access: Access | None = None, *, timeout: float = 10.0) -> ServerInfo:
+    """Ask the server at *base_url* (``http://HOST:PORT/v1``) what it is.
+
+    :param timeout: seconds for each of the few questions.
+    :raises BackendUnavailableError: if it does not answer, refuses, or has no OpenAI-compatible API.
+    :raises UsageError: if the key's variable is not set.
+    """
+    base_url = base_url.rstrip("/")
+    root = base_url.removesuffix("/v1")
+    try:
+        answer = get(f"{base_url}/models", access, timeout=timeout)
+    except NoAnswerError as error:
+        raise BackendUnavailableError(_unreachable(base_url, error)) from None
+    entries = [] if answer.status == 500 else model_entries(answer)
+    if entries is None:
+        raise BackendUnavailableError(_refusal(base_url, answer, access))
+    header = answer.headers.get("server")
+    metrics_url, counted = _metrics(root, access, timeout)
+    engine = counted or _engine_of(entries, header)
+    return ServerInfo(
+        models=tuple(entry["id"] for entry in entries),
+        context={e["id"]: e["max_model_len"] for e in entries if isinstance(e.get("max_model_len"), int)},
+        engine=engine,
+        version=version_of(root, engine, access, timeout=timeout),
+        metrics_url=metrics_url,
+        header=header,
+    )
+
+
+def model_entries(answer: Answer) -> list[dict[str, Any]] | None:
+    """The entries of an answer of ``/v1/models``; None where it is none."""
+    body = answer.json()
+    listed = body.get("data") if isinstance(body, dict) else None
+    if answer.status != 200 or not isinstance(listed, list):
+        return None
+    return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+
+def version_of(
+    root: str, engine: str | None, access: Access | None = None, *, timeout: float = 5.0
+) -> str | None:
+    """The version that a server tells; None where it does not.
+
+    :param root: its URL, without ``/v1``.
+    """
+    row = ENGINES.get(engine or "")
+    path, keys = ("/version", "version") if row is None or row.version is None else row.version
+    try:
+        found = get(f"{root}{path}", access, timeout=timeout).json()
+    except NoAnswerError:
+        return None
+    for key in keys.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _metrics(root: str, access: Access | None, timeout: float) -> tuple[str | None, str | None]:
+    """Where the Prometheus metrics are, and the engine whose names they bear."""
+    for path in METRICS_PATHS:
+        try:
+            answer = get(f"{root}{path}", access, timeout=timeout)
+        except NoAnswerError:
+            continue
+        text = answer.body.decode(errors="replace")
+        if answer.status != 200 or "# TYPE " not in text:
+            continue
+        for row in ENGINES.values():
+            if any(sample in text for samples in row.counters.values() for sample in samples):
+                return f"{root}{path}", row.name
+        return f"{root}{path}", None
+    return None, None
+
+
+def _engine_of(entries: list[dict[str, Any]], header: str | None) -> str | None:
+    owners = {entry.get("owned_by") for entry in entries}
+    for row in ENGINES.values():
+        if row.owned_by is not None and row.owned_by in owners:
+            return row.name
+    return "llama-server" if header is not None and header.startswith("llama.cpp") else None
+
+
+def _unreachable(base_url: str, error: NoAnswerError) -> str:
+    advice = {
+        "refused": "is the server running, and is this its port?",
+        "timeout": "is it still loading, or is it busy?",
+        "tls": "name its authority with --llm-option openai.ca_file=FILE, or set openai.verify=false",
+        "resolve": "is the host's name right?",
+        "broken": "does it speak HTTP there, and not HTTPS, or the other way round?",
+    }[error.kind]
+    return f"no server answers at {shown(base_url)}: {error}; {advice}"
+
+
+def _refusal(base_url: str, answer: Answer, access: Access | None) -> str:
+    url = f"{shown(base_url)}/models"
+    if answer.status in (401, 403):
+        variable = None if access is None else access.api_key_env
+        if variable is None:
+            return (
+                f"{url} wants an API key (status {answer.status}), and none was sent: name the environment "
+                "variable that holds it, with --llm-option openai.api_key_env=NAME"
+            )
+        return f"{url} does not accept the API key in {variable} (status {answer.status})"
+    if answer.status == 503:
+        return f"{url} answers with status 503: the server is not ready; is it still loading?"
+    if answer.status == 200:
+        return f"{url} does not answer with a list of models: this is no OpenAI-compatible server"
+    hint = "" if base_url.endswith("/v1") else f"; the API is mostly at {shown(base_url)}/v1"
+    return f"{url} answers with status {answer.status}: this is no OpenAI-compatible server{hint}"
