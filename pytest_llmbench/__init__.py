@@ -18,13 +18,15 @@ if TYPE_CHECKING:
         OptionSpec,
         Sink,
     )
-    from pytest_llmbench.errors import LLMBenchError
+    from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning
     from pytest_llmbench.hardware.monitor import HardwareMonitor
+    from pytest_llmbench.load import LLMLoad
     from pytest_llmbench.measure.metrics import METRICS, Metric, Summary
     from pytest_llmbench.measure.run import ProcessRun, Round, Run
     from pytest_llmbench.measure.timeline import Timeline
     from pytest_llmbench.model import Generated, LLMModel, TwoPass
     from pytest_llmbench.results.frames import Results, load
+    from pytest_llmbench.serving import Running
 
 __version__ = "0.1.0"
 
@@ -38,13 +40,15 @@ _HOMES = {
         "OptionSpec",
         "Sink",
     ),
-    "pytest_llmbench.errors": ("LLMBenchError",),
+    "pytest_llmbench.errors": ("LLMBenchError", "LLMBenchWarning"),
     "pytest_llmbench.model": ("Generated", "LLMModel", "TwoPass"),
     "pytest_llmbench.hardware.monitor": ("HardwareMonitor",),
+    "pytest_llmbench.load": ("LLMLoad",),
     "pytest_llmbench.measure.metrics": ("METRICS", "Metric", "Summary"),
     "pytest_llmbench.measure.run": ("ProcessRun", "Round", "Run"),
     "pytest_llmbench.measure.timeline": ("Timeline",),
     "pytest_llmbench.results.frames": ("Results", "load"),
+    "pytest_llmbench.serving": ("Running",),
 }
 
 __all__ = [
@@ -56,6 +60,8 @@ __all__ = [
     "GenerationParams",
     "HardwareMonitor",
     "LLMBenchError",
+    "LLMBenchWarning",
+    "LLMLoad",
     "LLMModel",
     "Message",
     "Metric",
@@ -64,6 +70,7 @@ __all__ = [
     "Results",
     "Round",
     "Run",
+    "Running",
     "Sink",
     "Summary",
     "Timeline",

@@ -105,7 +105,7 @@ def show(
     store: StoreOption = STORE,
 ) -> None:
     """Show a document's table, or cases in full."""
-    from pytest_llmbench.report.table import cases_table
+    from pytest_llmbench.report.table import case_tables
 
     document = _read(store, ref)
     if case is not None:
@@ -115,9 +115,8 @@ def show(
     for line in _about(document):
         typer.echo(line)
     typer.echo()
-    measured = [one for one in document.cases if one.metrics]
-    if measured:
-        _render(cases_table(measured))
+    for table in case_tables(document.cases):
+        _render(table)
     for one in document.cases:
         if one.outcome != "passed":
             reason = f": {one.error.strip().splitlines()[0]}" if one.error and one.error.strip() else ""

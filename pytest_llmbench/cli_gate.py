@@ -17,8 +17,9 @@ from pytest_llmbench.cli_options import STORE, StoreOption
 from pytest_llmbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.gate.compare import Comparison
+    from pytest_llmbench.gate.compare import Comparison, NoiseOf
     from pytest_llmbench.gate.history import Series
+    from pytest_llmbench.results.brief import BriefDocument
     from pytest_llmbench.results.document import ResultsDocument
     from pytest_llmbench.results.store import Store
 
@@ -85,20 +86,27 @@ def compare_documents(
 
     Exit status: 0; 1, a regression with --fail, or what --missing and --inconclusive say; 2, bad input.
     """
+    import gc
+
     from pytest_llmbench.gate.compare import Policy, compare, missing_policy
     from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
+    from pytest_llmbench.results.document import gc_paused
 
     if len(refs) < 2:
         msg = "compare needs a baseline and what is to be judged: llmbench compare BASE... NOW"
         raise UsageError(msg)
     given = [one for text in threshold or () for one in parse_thresholds(text, "--threshold")]
     found = _store(store)
-    now = _documents(found, refs[-1:])
-    if len(now) != 1:
-        msg = f"{refs[-1]} means {len(now)} documents, and one is judged at a time: name one of them"
-        raise UsageError(msg)
-    comparison = compare(_documents(found, refs[:-1]), now[0], thresholds_of(given))
-    typer.echo(_shown(comparison, form, everything=everything), nl=False)
+    with gc_paused():
+        now = _brief_documents(found, refs[-1:])
+        if len(now) != 1:
+            msg = f"{refs[-1]} means {len(now)} documents, and one is judged at a time: name one of them"
+            raise UsageError(msg)
+        bases = _brief_documents(found, refs[:-1])
+        comparison = compare(bases, now[0], thresholds_of(given), noise=_noise(found))
+        typer.echo(_shown(comparison, form, everything=everything), nl=False)
+        # A million objects that stay until the end, which is near: to walk them takes as long as to judge.
+        gc.freeze()
     policy = Policy(
         regression="fail" if fail else "warn",
         missing=missing.value if missing is not None else missing_policy(os.environ) if fail else "warn",
@@ -166,7 +174,7 @@ def update(
     found = _store(store)
     new = _documents(found, [ref])
     if (baselines_folder(found) / name).is_dir():
-        old = _documents(found, [str(baselines_folder(found) / name)])
+        old = _brief_documents(found, [str(baselines_folder(found) / name)])
         ids = {document.session.id for document in old}
         if all(document.session.id in ids for document in new) and len(new) == len(old):
             typer.echo(f"{name} is that already.")
@@ -174,7 +182,7 @@ def update(
         newest = max(new, key=lambda document: document.session.id)
         others = [document for document in old if document.session.id != newest.session.id]
         if others:
-            comparison = compare(others, newest)
+            comparison = compare(others, newest, noise=_noise(found))
             typer.echo(_shown(comparison, CompareFormat.TEXT, everything=False), nl=False)
             if comparison.missing and not force:
                 msg = (
@@ -199,13 +207,13 @@ def show_history(
 ) -> None:
     """Show a metric over the sessions of the store, with the points where it changed."""
     from pytest_llmbench.gate.history import MIN_SESSIONS, check_metric, history
-    from pytest_llmbench.results.document import read_document
+    from pytest_llmbench.results.brief import read_brief
 
     check_metric(metric)
     found = _store(store)
     entries, problems = found.documents()
     _warn(problems)
-    series = history((read_document(entry.path) for entry in entries), case, metric)
+    series = history((read_brief(entry.path) for entry in entries), case, metric)
     if not series:
         msg = f"no session of {found.path} has a case with {case!r} in its id that measured {metric}"
         raise UsageError(msg)
@@ -290,13 +298,34 @@ def _asked(question: str) -> bool:
 
 
 def _documents(store: Store, refs: Iterable[str]) -> list[ResultsDocument]:
-    from pytest_llmbench.gate.baseline import find_baselines
     from pytest_llmbench.results.document import read_document
+
+    return [read_document(path) for path in _paths(store, refs)]
+
+
+def _brief_documents(store: Store, refs: Iterable[str]) -> list[BriefDocument | ResultsDocument]:
+    """What a comparison needs of the documents, read in half the time."""
+    from pytest_llmbench.results.brief import read_brief
+
+    return [read_brief(path) for path in _paths(store, refs)]
+
+
+def _paths(store: Store, refs: Iterable[str]) -> list[Path]:
+    from pytest_llmbench.gate.baseline import find_baselines
 
     problems: list[str] = []
     paths = find_baselines(refs, store, problems)
     _warn(problems)
-    return [read_document(path) for path in paths]
+    return paths
+
+
+def _noise(store: Store) -> NoiseOf:
+    from pytest_llmbench.gate.calibration import calibrated_noise
+
+    problems: list[str] = []
+    noise = calibrated_noise(store, problems)
+    _warn(problems)
+    return noise
 
 
 def _store(path: Path) -> Store:

@@ -43,6 +43,10 @@ class ResultsError(LLMBenchError):
     """A results document, journal or store folder that cannot be read or written."""
 
 
+class LLMBenchWarning(UserWarning):
+    """What does not fail the test, and somebody should read."""
+
+
 def suggest(unknown: str, known: list[str] | tuple[str, ...]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of *known*, or an empty string."""
     import difflib

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmbench.session import MODEL, SESSION
+from pytest_llmbench.session import MEASURED, SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.hardware.monitor import HardwareMonitor
+    from pytest_llmbench.load import LLMLoad
     from pytest_llmbench.model import LLMModel
+    from pytest_llmbench.serving import Running
 
 
 @pytest.fixture
@@ -43,6 +45,31 @@ def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
         # Gone when the session was interrupted in this test.
         lambda: (request.node.funcargs or {}).get("benchmark"),
     )
-    request.node.stash[MODEL] = model
+    request.node.stash[MEASURED] = model
     yield model
     model.finish()
+
+
+@pytest.fixture
+def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
+    """The server of this case under its load level; see :class:`pytest_llmbench.LLMLoad`."""
+    from pytest_llmbench.load import LLMLoad
+
+    session = request.config.stash[SESSION]
+    if session.rate:
+        request.getfixturevalue("hw_monitor")
+    load = LLMLoad(session, request.param, session.item_settings(request.node))
+    request.node.stash[MEASURED] = load
+    yield load
+    load.finish()
+
+
+@pytest.fixture
+def llm_server(request: pytest.FixtureRequest) -> Running:
+    """The server of this case, ready to answer; see :class:`pytest_llmbench.Running`."""
+    if "llm_load" in request.fixturenames:
+        load: LLMLoad = request.getfixturevalue("llm_load")
+        return load.server
+    session = request.config.stash[SESSION]
+    settings = session.item_settings(request.node)
+    return session.servers.get(request.param, settings["backend_options"])

@@ -11,16 +11,17 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
+from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
-from pytest_llmbench.gate.baseline import find_baselines, save_baseline
+from pytest_llmbench.gate.baseline import Place, find_baselines, find_place, save_baseline, take_place
+from pytest_llmbench.gate.calibration import calibrated_noise
 from pytest_llmbench.gate.compare import (
-    EXACT_METRICS,
     CaseComparison,
     Comparison,
     Gate,
@@ -29,6 +30,7 @@ from pytest_llmbench.gate.compare import (
 )
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
+from pytest_llmbench.gate.measured import EXACT_METRICS
 from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.thresholds import (
     GATED_METRICS,
@@ -43,14 +45,11 @@ from pytest_llmbench.measure.loop import EnginePool, Monitor, Plan, Progress
 from pytest_llmbench.measure.metrics import METRICS, gaps
 from pytest_llmbench.measure.pairs import Pair, PairedBench, Side
 from pytest_llmbench.measure.run import Run
-from pytest_llmbench.results.document import Case, Header, read_document
+from pytest_llmbench.results.brief import read_brief
+from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.store import Store
-
-
-class LLMBenchWarning(UserWarning):
-    """A verdict that does not fail the test, and that somebody should read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +94,13 @@ class Gating:
         budget: Budget,
         cases: int,
         notes: Sequence[str] = (),
+        place: Place | None = None,
     ) -> None:
         self.policy = policy
         self.base = base
         self.notes = list(notes)
+        self.place = place
+        """The baseline that this session is to replace if all goes well."""
         self._command_line = tuple(command_line)
         self._metrics = tuple(metrics)
         self._gate = gate
@@ -126,6 +128,11 @@ class Gating:
         budget_text: str | None = config.getoption("llm_budget")
         budget = Budget() if budget_text is None else parse_budget(budget_text)
         base = None if ab is None else parse_base_side(ab)
+        update: bool = config.getoption("llm_update_baseline")
+        if update and len(refs) != 1:
+            what = "several are compared" if refs else "none is compared"
+            msg = f"--llm-update-baseline replaces the baseline of --llm-compare, and {what}: give it one"
+            raise UsageError(msg)
         if not refs and base is None:
             if budget_text is not None:
                 msg = "--llm-budget bounds the pairs of an A/B session: give --llm-ab too"
@@ -136,12 +143,18 @@ class Gating:
         if refs:
             try:
                 paths = find_baselines(refs, store, notes, root=config.rootpath)
-                documents = [read_document(path) for path in paths]
+                with gc_paused():
+                    documents = [read_brief(path) for path in paths]
             except ResultsError as error:
                 msg = f"--llm-compare: {error}"
                 raise UsageError(msg) from None
             present = {item.nodeid for item in items}
-            gate = Gate(documents, present=present, thresholds=thresholds_of(command_line, metrics))
+            gate = Gate(
+                documents,
+                present=present,
+                thresholds=thresholds_of(command_line, metrics),
+                noise=calibrated_noise(store, notes),
+            )
         return cls(
             policy=policy,
             command_line=command_line,
@@ -151,6 +164,7 @@ class Gating:
             budget=budget,
             cases=len(items),
             notes=notes,
+            place=_place(config, store, refs[0]) if update else None,
         )
 
     # -- A/B --------------------------------------------------------------------------------
@@ -276,25 +290,85 @@ class Gating:
             return replace(found, missing=tuple(m for m in found.missing if expected(m.nodeid)))
         return Comparison(header, (), tuple(self._paired)) if self._paired else None
 
+    def why_not_promoted(self, header: Header, failed: int) -> str | None:
+        """What keeps the session from replacing its baseline; None if nothing does.
+
+        :param failed: how many tests of the session failed, measured or not.
+        """
+        if self.place is None or self._gate is None:
+            return None
+        # A test that fails before it measures has no case.
+        why = _bad(header.session.outcomes) or (f"{failed} failed" if failed else "")
+        if not why and header.session.state == "interrupted":
+            why = "the session was interrupted"
+        if not why and (missing := self._gate.comparison(header).missing):
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            why = f"it would lose {missing[0].nodeid}{more}, not measured now"
+        if not why:
+            return None
+        name = self.place.name
+        how = f"'llmbench baseline update {name} --force'" if name is not None else "a copy of its document"
+        return (
+            f"the baseline {self.place.label} was not changed: {why}; {how} makes this session the "
+            "baseline all the same"
+        )
+
     def _thresholds(self, marker: Sequence[Threshold]) -> tuple[Threshold, ...]:
         return merge_thresholds(default_thresholds(self._metrics), marker, self._command_line)
 
 
-def save(name: str, store: Store, case_outcomes: Mapping[str, int], document: Any) -> str:
+def why_not_saved(name: str, outcomes: Mapping[str, int]) -> str | None:
+    """What keeps the session from being added to the baseline *name*: failures, which it would hide."""
+    bad = _bad(outcomes)
+    return (
+        f"the baseline {name!r} was not changed: {bad}; fix the cases, or leave them out with -k"
+        if bad
+        else None
+    )
+
+
+def save(name: str, store: Store, document: ResultsDocument) -> str:
     """Add the session's document to the baseline *name*. Returns what to tell.
 
-    :raises UsageError: if a case failed: a baseline of failures would hide them.
+    :raises UsageError: if the name cannot be one, or the document cannot be written.
     """
-    bad = {outcome: n for outcome, n in case_outcomes.items() if outcome not in ("passed", "skipped")}
-    if bad:
-        told = ", ".join(f"{n} {outcome}" for outcome, n in bad.items())
-        msg = f"the baseline {name!r} was not changed: {told}; fix the cases, or leave them out with -k"
-        raise UsageError(msg)
     try:
         return f"baseline {name!r}: {save_baseline(store, name, document)}"
     except LLMBenchError as error:
         msg = f"the baseline {name!r} could not be saved: {error}"
         raise UsageError(msg) from None
+
+
+def promote(place: Place, store: Store, document: ResultsDocument) -> str:
+    """Let the session replace the baseline that it was compared with. Returns what to tell.
+
+    :raises ResultsError: if it cannot be written.
+    """
+    return f"baseline {place.label}: {take_place(place, store, document)}"
+
+
+def _bad(outcomes: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{n} {outcome}" for outcome, n in outcomes.items() if outcome not in ("passed", "skipped")
+    )
+
+
+def _place(config: pytest.Config, store: Store, ref: str) -> Place:
+    """The baseline that ``--llm-update-baseline`` replaces."""
+    try:
+        place = find_place(ref, store)
+    except LLMBenchError as error:
+        msg = f"--llm-update-baseline: {error}"
+        raise UsageError(msg) from None
+    written: str | None = config.getoption("llm_json")
+    here = config.invocation_params.dir
+    if written is not None and (here / Path(written).expanduser()).resolve() == place.path.resolve():
+        msg = (
+            f"--llm-json={written} would overwrite the baseline also where --llm-update-baseline does not: "
+            "leave it out, or name another file"
+        )
+        raise UsageError(msg)
+    return place
 
 
 def _feed(tests: Mapping[str, PairedTest], pair: Pair) -> None:
@@ -318,7 +392,7 @@ def _centre(pair: Pair, side: str, metric: str) -> float:
 
 def _values(process: Any, metric: str) -> list[float]:
     scope = METRICS[metric].scope
-    if scope == "process":
+    if scope in ("process", "load"):
         value = getattr(process, metric)
         return [] if value is None else [float(value)]
     rounds = [r for r in process.rounds if not r.disturbance]

@@ -10,8 +10,8 @@ from pytest_llmbench.backends.base import GenerationParams, Message
 from pytest_llmbench.errors import LLMBenchError, UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.thresholds import read_thresholds
-from pytest_llmbench.measure.engine import EngineSpec, Prompt
-from pytest_llmbench.measure.loop import Bench, Plan, measure
+from pytest_llmbench.measure.engine import Prompt
+from pytest_llmbench.measure.loop import Bench, Plan, Startable, measure
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import Round, Run
 
@@ -62,7 +62,7 @@ class TwoPass:
     full: Run
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class LLMModel:
     """The fixture ``llm_model``: one model on one backend, ready to be measured."""
 
@@ -76,6 +76,9 @@ class LLMModel:
     _generator: Bench | None = None
     _generate_run: Run | None = None
     _benchmark_rounds: list[int] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<llm_model {self._case.id}>"
 
     @property
     def name(self) -> str:
@@ -120,7 +123,7 @@ class LLMModel:
         try:
             plan = self._plan(prompt, prompt_tokens, settings)
             self._stop_generator()
-            run = Run(self._label(label), plan.protocol())
+            run = Run(free_label(label, self.runs), plan.protocol())
             self.runs.append(run)
             if (gating := self._session.gating) is not None and gating.base is not None:
                 self._measure_pairs(gating, gating.base, plan, run)
@@ -209,7 +212,7 @@ class LLMModel:
             msg = f"isolation={plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
             raise UsageError(msg)
         options = self.settings["backend_options"]
-        base_plan = replace(plan, engine=self._session.base_engine_spec(self._case, options, base))
+        base_plan = replace(plan, engine=self._session.base_startable(self._case, options, base))
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
         base_run.model = base_plan.engine.model
         self.runs.append(base_run)
@@ -234,17 +237,6 @@ class LLMModel:
         if generator is not None:
             generator.close()
 
-    def _label(self, label: str | None) -> str:
-        taken = {run.label for run in self.runs}
-        if label is None:
-            label, number = FIRST_LABEL, 2
-            while label in taken:
-                label, number = str(number), number + 1
-        elif label in taken:
-            msg = f"this test has a measurement {label!r} already; give each measure() a label of its own"
-            raise UsageError(msg)
-        return label
-
     def _plan(
         self, prompt: str | Sequence[Message] | None, prompt_tokens: int | None, settings: Mapping[str, Any]
     ) -> Plan:
@@ -256,7 +248,7 @@ class LLMModel:
             raise UsageError(msg)
         values = self._session.call_settings(self.settings, settings, _WHAT, _HOW_OFTEN)
         return Plan(
-            engine=self._engine_spec(),
+            engine=self._startable(),
             params=GenerationParams(
                 **{
                     key: values[key]
@@ -273,8 +265,24 @@ class LLMModel:
             prompt_tokens=prompt_tokens,
         )
 
-    def _engine_spec(self) -> EngineSpec:
-        return self._session.engine_spec(self._case, self.settings["backend_options"])
+    def _startable(self) -> Startable:
+        return self._session.startable(self._case, self.settings["backend_options"])
+
+
+def free_label(label: str | None, runs: Sequence[Run]) -> str:
+    """The label of a test's next measurement: *label*, or the first that is free.
+
+    :raises UsageError: if *label* is taken.
+    """
+    taken = {run.label for run in runs}
+    if label is None:
+        label, number = FIRST_LABEL, 2
+        while label in taken:
+            label, number = str(number), number + 1
+    elif label in taken:
+        msg = f"this test has a measurement {label!r} already; give each measure() a label of its own"
+        raise UsageError(msg)
+    return label
 
 
 def measured_calls(rounds_before: Sequence[int], rounds: int, iterations: int) -> list[int]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pytest
 
 AUTO = "auto"
+TRACE = "trace"
+"""Arrivals at the times of a data set."""
 IniType = Literal["string", "int", "float", "bool", "args", "linelist"]
 
 
@@ -91,6 +93,67 @@ def _backend_options(value: Any) -> dict[str, dict[str, Any]]:
         backend, name, text = parse_option(line)
         merged.setdefault(backend, {})[name] = text
     return merged
+
+
+def _several(one: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    def parse(value: Any) -> tuple[Any, ...]:
+        values = [value] if isinstance(value, int | float | str) else list(value)
+        parts = [part for v in values for part in (v.split(",") if isinstance(v, str) else [v])]
+        return tuple(one(part) for part in parts)
+
+    parse.__doc__ = f"{one.__doc__}, or a list of such"
+    return parse
+
+
+def _above_zero(value: Any) -> float:
+    """a number above 0"""
+    number = _real(0)(value)
+    if not number:
+        raise ValueError
+    return number
+
+
+def _length(value: Any) -> str:
+    """a number of tokens, uniform:MIN:MAX or lognormal:MEDIAN:SIGMA[:MAX]"""
+    from pytest_llmbench.workloads.lengths import parse_length
+
+    return str(parse_length(value))
+
+
+def _arrivals(value: Any) -> str:
+    """one of constant, poisson, burst[:SIZE], ramp[:START], trace"""
+    from pytest_llmbench.workloads.arrivals import parse_arrivals
+
+    return TRACE if value == TRACE else str(parse_arrivals(value))
+
+
+def _text(value: Any) -> str:
+    """a text"""
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+SLO_METRICS = ("ttft", "tpot", "e2e_latency")
+
+
+def _slo(value: Any) -> dict[str, float]:
+    """{"ttft": 0.5} in seconds, or METRIC:TIME such as ttft:500ms; the metrics are ttft, tpot, e2e_latency"""
+    if not isinstance(value, Mapping):
+        texts = [value] if isinstance(value, str) else list(value)
+        value = dict(text.split(":") for part in texts for text in part.split(","))
+    found = {}
+    for metric, limit in value.items():
+        name = metric.strip()
+        if name not in SLO_METRICS:
+            raise ValueError
+        scale = 1.0
+        if isinstance(limit, str):
+            limit = limit.strip()
+            scale = 1e-3 if limit.endswith("ms") else 1.0
+            limit = limit.removesuffix("ms").removesuffix("s")
+        found[name] = _above_zero(limit) * scale
+    return found
 
 
 def _thresholds(value: Any) -> Mapping[str, Any]:
@@ -222,6 +285,119 @@ SETTINGS: dict[str, Setting] = {
             "BOOL",
         ),
         Setting(
+            "base_url",
+            "--llm-base-url",
+            _names,
+            (),
+            "OpenAI-compatible server that runs already, such as http://localhost:8000/v1",
+            "URL",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "serve",
+            "--llm-serve",
+            _names,
+            (),
+            "Server to start for the tests: vllm, llamacpp-server, ... or docker:vllm",
+            "ENGINE",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "concurrency",
+            "--llm-concurrency",
+            _several(_whole(1)),
+            (),
+            "Requests at once, one load level each: the next is sent when one has ended",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "request_rate",
+            "--llm-request-rate",
+            _several(_above_zero),
+            (),
+            "Requests a second, one load level each, sent whether or not earlier ones have ended",
+            "X",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "arrivals",
+            "--llm-arrivals",
+            _arrivals,
+            "poisson",
+            "How requests at a rate come: poisson, constant, burst[:SIZE], ramp[:START]; or trace, at a data "
+            "set's times",
+            "KIND",
+        ),
+        Setting(
+            "requests",
+            "--llm-requests",
+            _whole(1),
+            None,
+            "Measured requests of a load level; default: 4 times the concurrency, or 30 seconds at the "
+            "rate, and at least 64",
+        ),
+        Setting(
+            "duration",
+            "--llm-duration",
+            _above_zero,
+            None,
+            "Seconds after which a load level sends no more, instead of a number of requests",
+            "SECONDS",
+        ),
+        Setting(
+            "warmup_requests",
+            "--llm-warmup-requests",
+            _whole(0),
+            None,
+            "Requests of a load level that come first and are not measured; default: the concurrency",
+        ),
+        Setting(
+            "slo",
+            "--llm-slo",
+            _slo,
+            {},
+            "What a good request stays within, for goodput: ttft:500ms, tpot:50ms, e2e_latency:10s",
+            "METRIC:TIME",
+            many=True,
+            ini_type="linelist",
+        ),
+        Setting(
+            "prompt_length",
+            "--llm-prompt-length",
+            _length,
+            "128",
+            "Tokens of a made prompt under load: 128, uniform:64:256 or lognormal:128:0.5",
+            "TOKENS",
+        ),
+        Setting(
+            "output_length",
+            "--llm-output-length",
+            _length,
+            None,
+            "Tokens of an answer under load, likewise; default: max_new_tokens",
+            "TOKENS",
+        ),
+        Setting(
+            "dataset",
+            "--llm-dataset",
+            _text,
+            None,
+            "File with the prompts of a load: JSON Lines, ShareGPT, or a trace with time stamps",
+            "FILE",
+        ),
+        Setting(
+            "shared_prefix",
+            "--llm-shared-prefix",
+            _whole(0),
+            0,
+            "Tokens at the beginning that all made prompts of a load have in common",
+            "TOKENS",
+        ),
+        Setting(
             "thresholds",
             "",
             _thresholds,
@@ -245,7 +421,8 @@ def add_options(parser: pytest.Parser) -> None:
             default=None,
             metavar=setting.metavar,
             dest=setting.ini,
-            help=f"{setting.help}{repeatable}. Default: {_shown(setting.default)}",
+            help=f"{setting.help}{repeatable}."
+            + ("" if setting.default is None else f" Default: {_shown(setting.default)}"),
         )
         parser.addini(setting.ini, f"{setting.help}.", type=setting.ini_type, default=None)
     group.addoption(
@@ -338,6 +515,12 @@ def _add_gate_options(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
     group.addoption(
         "--llm-save", metavar="NAME", default=None, help="Add this session to the baseline NAME of the store"
     )
+    group.addoption(
+        "--llm-update-baseline",
+        action="store_true",
+        help="Replace the baseline that --llm-compare names (in the store, or a document) by this session; "
+        "refused if a case failed or one of the baseline was not measured",
+    )
 
 
 def _shown(default: Any) -> str:
@@ -352,6 +535,10 @@ class Session:
 
     command_line: Mapping[str, Any]
     ini: Mapping[str, Any]
+
+    def given(self, key: str, marker: Mapping[str, Any]) -> bool:
+        """Whether anybody set it."""
+        return any(key in source for source in (self.command_line, marker, self.ini))
 
     def setting(self, key: str, marker: Mapping[str, Any]) -> Any:
         """The value that holds: command line, then marker, then ini, then the default."""

@@ -12,14 +12,15 @@ import pytest
 
 from pytest_llmbench.distributed import Controller, check_workers, is_controller
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.fixtures import hw_monitor, llm_model
+from pytest_llmbench.fixtures import hw_monitor, llm_load, llm_model, llm_server
 from pytest_llmbench.options import add_options
-from pytest_llmbench.session import MODEL, SESSION, BenchSession
+from pytest_llmbench.selection import CASE_FIXTURES
+from pytest_llmbench.session import MEASURED, SESSION, BenchSession
 
 if TYPE_CHECKING:
     from pytest_llmbench.recording import Recording
 
-__all__ = ["hw_monitor", "llm_model"]
+__all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
 
 DESELECTED = pytest.StashKey[set[str]]()
 RECORDING: pytest.StashKey[Recording] = pytest.StashKey()
@@ -43,8 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "llm(models=, backends=, quantizations=, max_new_tokens=, rounds=, warmup_rounds=, processes=, "
-        "timeout=, isolation=, backend_options=, ...): an LLM inference benchmark; every key is also a "
-        "command line option --llm-... and an ini option llm_...",
+        "timeout=, isolation=, backend_options=, concurrency=, request_rate=, requests=, slo=, ...): an LLM "
+        "inference benchmark; every key is also a command line option --llm-... and an ini option llm_...",
     )
     try:
         session = BenchSession(config)
@@ -66,7 +67,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_generate_tests"""
-    if "llm_model" not in metafunc.fixturenames:
+    if not (used := [name for name in CASE_FIXTURES if name in metafunc.fixturenames]):
         return
     session = metafunc.config.stash[SESSION]
     problem = None
@@ -74,7 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if not session.disabled:
             check_workers(metafunc.config)
         marker = session.marker(metafunc.definition, metafunc.function)
-        metafunc.parametrize("llm_model", session.selector.params(marker), indirect=True)
+        metafunc.parametrize(*session.selector.cases(used, marker), indirect=True)
     except UsageError as error:
         problem = str(error)
     if problem is not None:
@@ -129,7 +130,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     __tracebackhide__ = True
     result = yield
     recording = item.config.stash.get(RECORDING, None)
-    if recording is not None and (model := item.stash.get(MODEL, None)) is not None:
+    if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
         recording.judge(item, model)
     return result
 
@@ -141,7 +142,7 @@ def pytest_runtest_makereport(
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport"""
     report = yield
     recording = item.config.stash.get(RECORDING, None)
-    if recording is not None and (model := item.stash.get(MODEL, None)) is not None:
+    if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
         recording.see(item, model, report)
     return report
 
@@ -179,4 +180,5 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def is_benchmark(item: pytest.Item) -> bool:
     """Whether a test is an LLM benchmark: by its fixture, or by its marker."""
-    return "llm_model" in getattr(item, "fixturenames", ()) or item.get_closest_marker("llm") is not None
+    fixtures = getattr(item, "fixturenames", ())
+    return any(name in fixtures for name in CASE_FIXTURES) or item.get_closest_marker("llm") is not None

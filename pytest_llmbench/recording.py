@@ -6,10 +6,12 @@ a document. Under xdist every worker has a journal, and the controller makes the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -25,10 +27,26 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import Comparison
     from pytest_llmbench.gating import Gating
     from pytest_llmbench.measure.run import Run
-    from pytest_llmbench.model import LLMModel
+    from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.session import BenchSession
 
 _NO_TEXT = "(no message)"
+
+
+class Instrument(Protocol):
+    """What a test measures with: its ``llm_model`` or its ``llm_load``."""
+
+    runs: list[Run]
+    """Every measurement of the test so far."""
+    settings: Mapping[str, Any]
+
+    @property
+    def backend(self) -> str: ...
+
+    @property
+    def resolved(self) -> ResolvedModel | ModelSpec: ...
+
+    def finish(self) -> None: ...
 
 
 class Recording:
@@ -41,7 +59,7 @@ class Recording:
         self._document = ResultsDocument.model_validate(header.model_dump())
         self._cases = {case.key: case for case in self._document.cases}
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
-        self._open: dict[str, tuple[pytest.Item, LLMModel]] = {}
+        self._open: dict[str, tuple[pytest.Item, Instrument]] = {}
         self._problems: list[str] = []
         self._written: list[Path] = []
         self._notes: list[str] = []
@@ -82,7 +100,7 @@ class Recording:
         recording._problems += problems
         return recording
 
-    def see(self, item: pytest.Item, model: LLMModel, report: pytest.TestReport) -> None:
+    def see(self, item: pytest.Item, model: Instrument, report: pytest.TestReport) -> None:
         """Note how one phase of a test ended; after the last one, keep its cases."""
         known = self._outcomes.get(item.nodeid)
         outcome = _outcome(report)
@@ -119,7 +137,7 @@ class Recording:
         if self._gating is not None:
             self._notes += self._gating.notes
 
-    def judge(self, item: pytest.Item, model: LLMModel) -> None:
+    def judge(self, item: pytest.Item, model: Instrument) -> None:
         """Let the gate judge what a test has measured, while it can still fail."""
         __tracebackhide__ = True
         if self._gating is None:
@@ -132,6 +150,8 @@ class Recording:
 
         *deselected* are the ids of tests that nobody wanted to run: they are not missing.
         """
+        if session.exitstatus == pytest.ExitCode.USAGE_ERROR and not (self._cases or self._open):
+            return  # Refused before anything was measured: an empty document would be the latest one.
         for item, model in list(self._open.values()):
             self._outcomes[item.nodeid] = ("interrupted", "the session was interrupted in this test")
             try:
@@ -149,14 +169,16 @@ class Recording:
         self._document.cases = list(self._cases.values())
         record = self._document.session
         record.state = "interrupted" if session.exitstatus == pytest.ExitCode.INTERRUPTED else "finished"
-        record.exit_status = int(session.exitstatus)
         record.outcomes = count_outcomes(self._document.cases)
         record.ended = _now()
+        baselines = self._finish_gate(session, deselected)
+        self._settle(session)
         try:
             if self._json is not None:
                 self._written.append(write_document(self._json, self._document))
         except ResultsError as error:
             self._problems.append(str(error))
+        self._settle(session)
         try:
             self._written.append(finish(self._store, self._document))
         except ResultsError as error:
@@ -165,22 +187,30 @@ class Recording:
                 f"{error}\nEvery finished case is in {journal}; 'llmbench recover --store "
                 f"{self._store.path}' makes a document of it."
             )
-        self._finish_gate(session, deselected)
-        if self._problems and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        for keep in baselines:
+            try:
+                self._notes.append(keep())
+            except LLMBenchError as error:
+                self._problems.append(str(error))
+        told = record.exit_status
+        self._settle(session)
+        if record.exit_status != told:
+            # What could be written says that all was well, and what could not be ended the session otherwise.
+            for path in self._written:
+                with suppress(ResultsError):
+                    write_document(path, self._document)
 
     def summarize(self, terminal: Any) -> None:
         """The table of all cases, where the document lies, and what went wrong with it."""
-        from pytest_llmbench.report.table import cases_table, render
+        from pytest_llmbench.report.table import case_tables, render
 
         if worker_id(self._config) is not None or not (self._document.cases or self._problems):
             return
         writer = terminal._tw  # pytest offers no public way to its width and colour
         terminal.section("LLM benchmarks")
         encoding = getattr(writer._file, "encoding", None) or "utf-8"
-        measured = [case for case in self._document.cases if case.processes]
-        if measured:
-            table: Any = cases_table(measured)
+        table: Any
+        for table in case_tables(self._document.cases):
             terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
         if self._comparison is not None:
             from pytest_llmbench.report.comparison import comparison_table
@@ -195,29 +225,46 @@ class Recording:
         for problem in self._problems:
             terminal.write_line(f"Results: {problem}", red=True)
 
-    def _finish_gate(self, session: pytest.Session, deselected: Collection[str]) -> None:
-        if self._gating is not None:
-            root, here = self._config.rootpath, self._config.invocation_params.dir
-            asked = [here / argument.partition("::")[0] for argument in self._config.args]
+    def _settle(self, session: pytest.Session) -> None:
+        """Let the exit status tell of problems, and the document of the exit status."""
+        if self._problems and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._document.session.exit_status = int(session.exitstatus)
 
-            def expected(nodeid: str) -> bool:
-                file = root / nodeid.partition("::")[0]
-                return nodeid not in deselected and any(file.is_relative_to(place) for place in asked)
+    def _finish_gate(self, session: pytest.Session, deselected: Collection[str]) -> list[Callable[[], str]]:
+        """Close the comparison. Returns what puts the document into baselines, for when it is written."""
+        from pytest_llmbench.gating import promote, save, why_not_saved
 
-            self._comparison = self._gating.comparison(self._document, expected)
-            missing = self._comparison.missing if self._comparison is not None else ()
-            if missing and self._gating.policy.missing == "fail" and session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        keep: list[Callable[[], str]] = []
+        outcomes = self._document.session.outcomes
         name: str | None = self._config.getoption("llm_save")
-        if name is not None:
-            from pytest_llmbench.gating import save
+        if name is not None and (why := why_not_saved(name, outcomes)) is not None:
+            self._problems.append(why)
+        elif name is not None:
+            keep.append(partial(save, name, self._store, self._document))
+        if self._gating is None:
+            return keep
+        root, here = self._config.rootpath, self._config.invocation_params.dir
+        asked = [here / argument.partition("::")[0] for argument in self._config.args]
 
-            try:
-                self._notes.append(save(name, self._store, self._document.session.outcomes, self._document))
-            except UsageError as error:
-                self._problems.append(str(error))
+        def expected(nodeid: str) -> bool:
+            # --lf leaves tests out without deselecting them.
+            if nodeid in deselected or self._config.getoption("lf", False):
+                return False
+            file = root / nodeid.partition("::")[0]
+            return any(file.is_relative_to(place) for place in asked)
 
-    def _keep(self, item: pytest.Item, model: LLMModel) -> None:
+        self._comparison = self._gating.comparison(self._document, expected)
+        missing = self._comparison.missing if self._comparison is not None else ()
+        if missing and self._gating.policy.missing == "fail" and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if (why := self._gating.why_not_promoted(self._document, session.testsfailed)) is not None:
+            self._problems.append(why)
+        elif self._gating.place is not None:
+            keep.append(partial(promote, self._gating.place, self._store, self._document))
+        return keep
+
+    def _keep(self, item: pytest.Item, model: Instrument) -> None:
         self._open.pop(item.nodeid, None)
         outcome, error = self._outcomes.pop(item.nodeid)
         cases = [case_of(item, model, run, outcome, error) for run in model.runs]
@@ -236,7 +283,7 @@ class Recording:
 
 
 def case_of(
-    item: pytest.Item, model: LLMModel, run: Run, outcome: Outcome = "passed", error: str | None = None
+    item: pytest.Item, model: Instrument, run: Run, outcome: Outcome = "passed", error: str | None = None
 ) -> Case:
     """One measurement of a test as the document keeps it."""
     case = case_from_run(

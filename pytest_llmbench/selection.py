@@ -6,15 +6,17 @@ cannot run is a skip with its reason, so that a matrix over several engines stay
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from pytest_llmbench.backends.openai import NO_SERVER
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.options import AUTO
+from pytest_llmbench.options import AUTO, TRACE
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
@@ -26,15 +28,60 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerChoice:
+    """One server to measure: one that runs already, or one to start."""
+
+    base_url: str | None = None
+    engine: str | None = None
+    """As in ``--llm-serve``: ``vllm``, ``docker:vllm``."""
+    alone: bool = True
+    """Whether it is the only one that runs already."""
+
+    @property
+    def label(self) -> str:
+        """What test ids call it."""
+        if self.engine is not None:
+            return self.engine.replace(":", "-")
+        return "openai" if self.alone else f"openai@{urlsplit(self.base_url or '').netloc}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLevel:
+    """How much a server is asked at a time: a closed loop, an open one, or (neither) a trace's own."""
+
+    concurrency: int | None = None
+    request_rate: float | None = None
+    """Requests a second."""
+
+    @property
+    def label(self) -> str:
+        """``c8`` for 8 at once, ``r2.5`` for 2.5 a second, ``trace`` for a trace's own times."""
+        if self.concurrency is not None:
+            return f"c{self.concurrency}"
+        return "trace" if self.request_rate is None else f"r{self.request_rate:g}"
+
+
+@dataclass(frozen=True, slots=True)
 class CaseParam:
-    """What ``llm_model`` is parametrised with."""
+    """What ``llm_model``, ``llm_load`` or ``llm_server`` is parametrised with."""
 
     backend: Backend
     spec: ModelSpec
+    server: ServerChoice | None = None
+    load: LoadLevel | None = None
 
     @property
     def id(self) -> str:
-        return f"{self.backend.name}-{self.spec.label}"
+        parts = [
+            self.backend.name if self.server is None else self.server.label,
+            self.spec.label,
+            "" if self.load is None else self.load.label,
+        ]
+        return "-".join(part for part in parts if part)
+
+
+CASE_FIXTURES = ("llm_model", "llm_load", "llm_server")
+"""The fixtures that stand for a case; a test that has one of them is a benchmark."""
 
 
 class Selector:
@@ -60,8 +107,10 @@ class Selector:
                 if source is self._options.command_line and (reason := self.missing(name)) is not None:
                     msg = f"--llm-backend={name}: {reason}"
                     raise UsageError(msg)
-            for model in source.get("models", ()):
-                self.spec(model)
+            self._check_servers(source)
+            if not self._elsewhere(source):
+                for model in source.get("models", ()):
+                    self.spec(model)
             self._check_options(source)
             self._check_quantizations(source)
 
@@ -73,21 +122,40 @@ class Selector:
         for name in marker.get("backends", ()):
             if name != AUTO:
                 self._registry.get(name)
-        for model in marker.get("models", ()):
-            self.spec(model)
+        self._check_servers(marker)
+        if not self._elsewhere(marker):
+            for model in marker.get("models", ()):
+                self.spec(model)
         self._check_options(marker)
         self._check_quantizations(marker)
+
+    def cases(self, used: Sequence[str], marker: Mapping[str, Any]) -> tuple[str, list[ParameterSet]]:
+        """Which fixture of those *used* is parametrised, and with what.
+
+        :raises UsageError: for fixtures that cannot stand for one case together.
+        """
+        if "llm_model" in used and "llm_load" in used:
+            msg = "llm_model and llm_load in one test are two benchmarks: write a test for each"
+            raise UsageError(msg)
+        if "llm_load" in used:
+            return "llm_load", self.served(marker)
+        if "llm_model" in used:
+            return "llm_model", self.params(marker)
+        return "llm_server", self.served(marker, [None])
 
     def params(self, marker: Mapping[str, Any]) -> list[ParameterSet]:
         """One parameter a case, with its id; what cannot run is marked as skipped."""
         backends, reason = self.backends(marker)
         if reason is not None:
-            return [pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))]
+            return [_skipped(reason)]
         models: Sequence[str] = self._options.setting("models", marker)
         quantizations: Sequence[str | None] = self._options.setting("quantizations", marker) or (None,)
         params = []
         for name in backends:
             backend = self._registry.get(name)
+            if is_served(backend):
+                params += self.served(marker, [None])
+                continue
             for model in models:
                 for quantization in quantizations:
                     spec = self.spec(model)
@@ -99,6 +167,79 @@ class Selector:
                     params.append(pytest.param(case, id=case.id, marks=marks))
         return params
 
+    def served(
+        self, marker: Mapping[str, Any], loads: Sequence[LoadLevel | None] | None = None
+    ) -> list[ParameterSet]:
+        """One parameter for each server, model, quantisation and load level, with its id.
+
+        *loads* are the marker's and the command line's unless given.
+        """
+        backends, reason = self.backends(marker)
+        name = next((n for n in backends if is_served(self._registry.get(n))), None)
+        servers = self.servers(marker)
+        if name is None or not servers:
+            return [_skipped(reason or NO_SERVER)]
+        backend = self._registry.get(name)
+        levels = self.loads(marker) if loads is None else loads
+        params = []
+        for server in servers:
+            for spec, misfitting in self._served_specs(server, marker):
+                marks = () if misfitting is None else pytest.mark.skip(reason=misfitting)
+                for load in levels:
+                    case = CaseParam(backend, spec, server, load)
+                    params.append(pytest.param(case, id=case.id, marks=marks))
+        return params
+
+    def servers(self, marker: Mapping[str, Any]) -> list[ServerChoice]:
+        """The servers to measure; none where nobody named one."""
+        urls: Sequence[str] = self._options.setting("base_url", marker)
+        engines: Sequence[str] = self._options.setting("serve", marker)
+        return [
+            *(ServerChoice(base_url=url, alone=len(urls) == 1) for url in urls),
+            *(ServerChoice(engine=engine) for engine in engines),
+        ]
+
+    def loads(self, marker: Mapping[str, Any]) -> list[LoadLevel]:
+        """The load levels: of the command line if it names any, else of the marker, else of the ini file."""
+        for source in (self._options.command_line, marker, self._options.ini):
+            closed, opened = source.get("concurrency", ()), source.get("request_rate", ())
+            if closed or opened:
+                return [
+                    *(LoadLevel(concurrency=n) for n in closed),
+                    *(LoadLevel(request_rate=rate) for rate in opened),
+                ]
+        trace = self._options.setting("arrivals", marker) == TRACE
+        return [LoadLevel() if trace else LoadLevel(concurrency=1)]
+
+    def _served_specs(
+        self, server: ServerChoice, marker: Mapping[str, Any]
+    ) -> Iterator[tuple[ModelSpec, str | None]]:
+        """The models to ask a server for, each with why it cannot be had, if so."""
+        given = self._options.given("models", marker)
+        models: Sequence[str] = self._options.setting("models", marker)
+        quantizations: Sequence[str | None] = self._options.setting("quantizations", marker) or (None,)
+        if server.engine is None:
+            # Its name is the server's own; without one, the server is asked what it has.
+            for model in models if given else ("",):
+                yield ModelSpec(model), None
+            return
+        from pytest_llmbench.backends.servers.table import find_engine
+
+        engine = find_engine(server.engine)
+        runner = next(b for n in self._registry.names() if (b := self._registry.get(n)).form == engine.form)
+        for model in models:
+            for quantization in quantizations:
+                spec = self.spec(model)
+                if quantization is not None:
+                    spec = replace(spec, quantization=quantization)
+                if engine.form == "hf" and quantization is not None:
+                    yield (
+                        spec,
+                        f"{server.engine} takes a model as it is: quantisation {quantization!r} is not made",
+                    )
+                else:
+                    yield spec, misfit(runner, spec, server.engine)
+
     def backends(self, marker: Mapping[str, Any]) -> tuple[list[str], str | None]:
         """The backends to run on, or none and why.
 
@@ -109,8 +250,16 @@ class Selector:
         if supported is not None and AUTO in supported:
             supported = None
         wanted: Sequence[str] = self._options.setting("backends", {})
+        servers = self.servers(marker)
         if AUTO in wanted:
-            candidates = supported if supported is not None else self._registry.names()
+            candidates = [
+                name
+                for name in (supported if supported is not None else self._registry.names())
+                # Who names a server means it alone; who names none has none.
+                if is_served(self._registry.get(name)) == bool(servers)
+            ]
+            if not candidates:
+                return [], NO_SERVER if not servers else "this test does not run on a server"
             missing = {name: reason for name in candidates if (reason := self.missing(name)) is not None}
             there = [name for name in candidates if name not in missing]
             if there:
@@ -144,6 +293,21 @@ class Selector:
             self._specs[model] = parse_spec(model, aliases=self._aliases)
         return self._specs[model]
 
+    def _elsewhere(self, source: Mapping[str, Any]) -> bool:
+        """Whether models are names of a server that runs already, which only that server knows."""
+        return bool(self._options.setting("base_url", source))
+
+    def _check_servers(self, source: Mapping[str, Any]) -> None:
+        for url in source.get("base_url", ()):
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                msg = f"--llm-base-url={url}: write http://HOST:PORT/v1 or https://HOST/v1"
+                raise UsageError(msg)
+        for engine in source.get("serve", ()):
+            from pytest_llmbench.backends.servers.table import find_engine
+
+            find_engine(engine)
+
     def _check_options(self, source: Mapping[str, Any]) -> None:
         from pytest_llmbench.backends.options import option_values
 
@@ -161,14 +325,24 @@ class Selector:
                 raise UsageError(msg)
 
 
-def misfit(backend: Backend, spec: ModelSpec) -> str | None:
-    """Why *backend* cannot run *spec*, as far as its name tells; None if it may."""
+def is_served(backend: Backend) -> bool:
+    """Whether a backend's models run in a server."""
+    return getattr(backend, "served", False)
+
+
+def _skipped(reason: str) -> ParameterSet:
+    return pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))
+
+
+def misfit(backend: Backend, spec: ModelSpec, name: str | None = None) -> str | None:
+    """Why *backend* (called *name*) cannot run *spec*, as far as its name tells; None if it may."""
+    name = name or backend.name
     if spec.quantization is not None and spec.quantization not in backend.quantizations:
         there = ", ".join(backend.quantizations)
-        return f"{backend.name} has no quantisation {spec.quantization!r}; it has {there}"
+        return f"{name} has no quantisation {spec.quantization!r}; it has {there}"
     if spec.is_path:
         form = "gguf" if spec.name.lower().endswith(".gguf") else "hf"
         if form != backend.form:
             kinds = {"gguf": "GGUF files", "hf": "Hugging Face folders"}
-            return f"{backend.name} runs {kinds[backend.form]}, and {spec.name} is none"
+            return f"{name} runs {kinds[backend.form]}, and {spec.name} is none"
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from pytest_llmbench.gating import Gating
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.engine import EngineSpec
-    from pytest_llmbench.measure.loop import EnginePool
-    from pytest_llmbench.model import LLMModel
+    from pytest_llmbench.measure.loop import EnginePool, Startable
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
+    from pytest_llmbench.recording import Instrument
     from pytest_llmbench.report.progress import Progress
     from pytest_llmbench.selection import CaseParam
+    from pytest_llmbench.serving import Servers
 
 
 class BenchSession:
@@ -48,6 +49,7 @@ class BenchSession:
         self._models: dict[tuple[ModelSpec, Form], ResolvedModel] = {}
         self._monitor: HardwareMonitor | None = None
         self._pool: EnginePool | None = None
+        self._servers: Servers | None = None
         self._progress: Progress | None = None
 
     # -- settings ---------------------------------------------------------------------------
@@ -107,9 +109,9 @@ class BenchSession:
 
     # -- what is measured -------------------------------------------------------------------
 
-    def resolve(self, case: CaseParam) -> ResolvedModel:
-        """The case's model files, built or downloaded if they are not there yet."""
-        key = (case.spec, case.backend.form)
+    def resolve(self, spec: ModelSpec, form: Form) -> ResolvedModel:
+        """A model's files, built or downloaded if they are not there yet."""
+        key = (spec, form)
         if key not in self._models:
             from pytest_llmbench.models.resolve import resolve
 
@@ -118,7 +120,7 @@ class BenchSession:
                 quiet = not sys.stderr.isatty()
                 if not quiet:
                     self.progress.done()
-                self._models[key] = resolve(case.spec, case.backend.form, quiet=quiet)
+                self._models[key] = resolve(spec, form, quiet=quiet)
         return self._models[key]
 
     def check_base_side(self, base: BaseSide) -> None:
@@ -127,16 +129,30 @@ class BenchSession:
         :raises UsageError: listing what there is.
         """
         named: dict[str, Any] = {"backend_options": base.options}
+        if base.base_url is not None:
+            named["base_url"] = (base.base_url,)
         if base.model is not None:
             named["models"] = (base.model,)
         if base.quantization is not None:
             named["quantizations"] = (base.quantization,)
         self.selector.check_marker(named)
 
-    def base_engine_spec(
+    def base_startable(
         self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]], base: BaseSide
-    ) -> EngineSpec:
-        """What the worker of an A/B session's base side has to load for a case."""
+    ) -> Startable:
+        """What an A/B session's base side measures for a case.
+
+        :raises UsageError: for a base side that the case cannot have.
+        """
+        if (case.server is None) != (base.base_url is None):
+            msg = (
+                "--llm-ab base_url=... is a base side for a server, and this case has none"
+                if case.server is None
+                else "a server's base side is another server: --llm-ab base_url=http://HOST:PORT/v1"
+            )
+            raise UsageError(msg)
+        if base.base_url is not None:
+            return self.servers.other(case, base.base_url, base.model, backend_options).startable
         spec = case.spec if base.model is None else self.selector.spec(base.model)
         quantization = base.quantization or spec.quantization or case.spec.quantization
         other = replace(case, spec=replace(spec, quantization=quantization))
@@ -147,7 +163,15 @@ class BenchSession:
 
     def resolved(self, case: CaseParam) -> ResolvedModel | ModelSpec:
         """The case's model as far as it was looked up."""
+        if case.server is not None:
+            return self.servers.resolved(case)
         return self._models.get((case.spec, case.backend.form), case.spec)
+
+    def startable(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Startable:
+        """What is measured for a case: an engine that a worker loads, or a server that runs."""
+        if case.server is None:
+            return self.engine_spec(case, backend_options)
+        return self.servers.get(case, backend_options).startable
 
     def engine_spec(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> EngineSpec:
         """What the worker has to load for a case."""
@@ -157,7 +181,7 @@ class BenchSession:
         return EngineSpec(
             backend=case.backend.name,
             reference=reference_of(case.backend),
-            model=self.resolve(case),
+            model=self.resolve(case.spec, case.backend.form),
             options=option_values(case.backend, backend_options.get(case.backend.name, {})),
             python=self.config.getoption("llm_python") or sys.executable,
         )
@@ -171,6 +195,19 @@ class BenchSession:
 
             self._pool = EnginePool()
         return self._pool
+
+    @property
+    def servers(self) -> Servers:
+        if self._servers is None:
+            from pytest_llmbench.serving import Servers
+
+            self._servers = Servers(
+                self.resolve,
+                self.progress,
+                self.loop_monitor,
+                self.config.getoption("llm_python") or sys.executable,
+            )
+        return self._servers
 
     @property
     def progress(self) -> Progress:
@@ -202,20 +239,23 @@ class BenchSession:
 
     def close(self) -> None:
         """End every process that this session started."""
-        pool, self._pool = self._pool, None
-        monitor, self._monitor = self._monitor, None
-        try:
-            if pool is not None:
-                pool.close()
-        finally:
-            if monitor is not None:
-                monitor.stop()
+        with ExitStack() as last:
             if self._progress is not None:
-                self._progress.close()
+                last.callback(self._progress.close)
+            monitor, self._monitor = self._monitor, None
+            if monitor is not None:
+                last.callback(monitor.stop)
+            servers, self._servers = self._servers, None
+            if servers is not None:
+                last.callback(servers.close)
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                last.callback(pool.close)
 
 
 SESSION = pytest.StashKey[BenchSession]()
-MODEL: pytest.StashKey[LLMModel] = pytest.StashKey()
+MEASURED: pytest.StashKey[Instrument] = pytest.StashKey()
+"""What a test measures with: its ``llm_model`` or its ``llm_load``."""
 
 
 def _aliases(config: pytest.Config) -> Any:

@@ -27,6 +27,7 @@ ENTRY_POINT_GROUP = "pytest_llmbench.backends"
 BUILTIN = {
     "llamacpp": "pytest_llmbench.backends.llamacpp:LlamaCppBackend",
     "transformers": "pytest_llmbench.backends.transformers:TransformersBackend",
+    "openai": "pytest_llmbench.backends.openai:OpenAIBackend",
 }
 
 

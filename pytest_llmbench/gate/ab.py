@@ -16,7 +16,7 @@ from pytest_llmbench.errors import UsageError, suggest
 BASE_SUFFIX = "@base"
 """Ends the measurement's name of the base side."""
 
-_KEYS = ("python", "model", "quantization", "env.NAME", "BACKEND.OPTION")
+_KEYS = ("python", "model", "quantization", "base_url", "env.NAME", "BACKEND.OPTION")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,14 @@ class BaseSide:
     python: str | None = None
     model: str | None = None
     quantization: str | None = None
+    base_url: str | None = None
+    """Another server, for cases that are measured on one."""
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What differs, for the results document; values of variables are not kept."""
-        told = {"python": self.python, "model": self.model, "quantization": self.quantization}
+        told = {name: getattr(self, name) for name in ("python", "model", "quantization", "base_url")}
         return {
             **{key: value for key, value in told.items() if value is not None},
             **{f"{backend}.{name}": v for backend, o in self.options.items() for name, v in o.items()},

@@ -1,8 +1,8 @@
 """Which documents does a baseline's name mean, and where do named baselines lie?
 
 ``STORE/baselines/NAME/SESSION.json``: a named baseline is a folder, and each session that is saved
-under the name adds to what is known of how sessions differ. What an update replaces goes to its
-folder ``replaced``, so that nothing measured is lost.
+under the name adds to what is known of how sessions differ. What an update replaces goes to a
+folder ``replaced``, of the name or of the store, so that nothing measured is lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_llmbench.errors import ResultsError, UsageError, suggest
 from pytest_llmbench.results.document import ResultsDocument, read_header, write_document
-from pytest_llmbench.results.files import make_folder, results_error
+from pytest_llmbench.results.files import atomic_write, make_folder, results_error
 from pytest_llmbench.results.store import LATEST, Entry, Store
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -34,6 +34,21 @@ class NamedBaseline:
     """Its sessions, the newest first."""
     problems: tuple[str, ...] = ()
     """One line for each damaged document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A single baseline, that one session can take the place of."""
+
+    path: Path
+    """Its document, or the folder of its sessions."""
+    name: str | None = None
+    """As in the store; None for a document anywhere else."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return repr(self.name) if self.name is not None else str(self.path)
 
 
 def find_baselines(
@@ -102,6 +117,50 @@ def replace_baseline(store: Store, name: str, documents: Iterable[ResultsDocumen
     return written
 
 
+def find_place(ref: str, store: Store) -> Place:
+    """The one baseline that *ref* means: a named one, or a document outside the store's own folders.
+
+    :raises UsageError: for what means sessions that were measured, such as ``latest``.
+    """
+    path = Path(ref).expanduser()
+    if path.is_file():
+        kept = (store.results, baselines_folder(store))
+        if not any(path.resolve().is_relative_to(folder.resolve()) for folder in kept):
+            return Place(path)
+    elif (folder := _named_folder(ref, store)) is not None:
+        return Place(folder, ref)
+    names = ", ".join(one.name for one in named_baselines(store)) or "none"
+    msg = (
+        f"{ref} is not one baseline that can be replaced: give the name of one in {store.path} (there are: "
+        f"{names}), or the path of a document outside of it"
+    )
+    raise UsageError(msg)
+
+
+def take_place(place: Place, store: Store, document: ResultsDocument) -> str:
+    """Let *document* be the baseline at *place*. Returns what was replaced and where it is now.
+
+    :raises ResultsError: if it cannot be written; then what it should replace is still there.
+    """
+    if place.name is not None:
+        count = len(_documents(place.path))
+        replace_baseline(store, place.name, [document])
+        what = f"{count} session{'s' if count != 1 else ''}"
+        return f"{document.session.id} takes the place of {what}, kept in {place.path / _REPLACED}"
+    old = read_header(place.path).session.id
+    # Another program may have written the document: its id is not trusted to be a file's name.
+    kept = store.document_path(old if _NAME.fullmatch(old) else place.path.stem)
+    if not kept.is_file():
+        kept = store.path / _REPLACED / kept.name
+        try:
+            content = place.path.read_bytes()
+        except OSError as error:
+            raise results_error("read", place.path, error) from error
+        atomic_write(kept, content)
+    write_document(place.path, document)
+    return f"{document.session.id} takes the place of {old}, kept as {kept}"
+
+
 def baselines_folder(store: Store) -> Path:
     """The folder of the named baselines."""
     return store.path / "baselines"
@@ -133,8 +192,8 @@ def _find(ref: str, store: Store, problems: list[str], root: Path | None) -> lis
     path = Path(ref).expanduser()
     if path.is_file():
         return [path]
-    if ref != LATEST and _NAME.fullmatch(ref) and (baselines_folder(store) / ref).is_dir():
-        return _readable(baselines_folder(store) / ref, problems)
+    if (folder := _named_folder(ref, store)) is not None:
+        return _readable(folder, problems)
     if ref != LATEST and path.is_dir():
         # A store's own folder means its sessions.
         inner = Store(path).results
@@ -147,6 +206,11 @@ def _find(ref: str, store: Store, problems: list[str], root: Path | None) -> lis
             raise
         msg = f"{error}; the named baselines are {', '.join(names)}{suggest(ref, names)}"
         raise ResultsError(msg) from None
+
+
+def _named_folder(ref: str, store: Store) -> Path | None:
+    folder = baselines_folder(store) / ref
+    return folder if ref != LATEST and _NAME.fullmatch(ref) and folder.is_dir() else None
 
 
 def _readable(folder: Path, problems: list[str]) -> list[Path]:

@@ -3,6 +3,11 @@
 A/A pairs, both sides the same, show how far equal engines lie apart here. From that spread follows
 what an A/B session can find: the smallest change that so many pairs call a failure with a power of
 80 %.
+
+Short sessions of the same, one after the other, show how far sessions lie apart. That is what a
+baseline of a single session cannot tell, so the gate takes it from here, where machine, backend,
+engine version and metric are the same. Sessions add up: those of several days know more than those of
+an hour.
 """
 
 from __future__ import annotations
@@ -10,20 +15,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import smallest_detectable, to_change
+from pytest_llmbench.gate.stored import CalibratedNoise
 from pytest_llmbench.measure.metrics import METRICS
 
 if TYPE_CHECKING:
+    from pytest_llmbench.gate.compare import NoiseOf
     from pytest_llmbench.results.store import Store
 
 PAIRS = (8, 12, 20, 32)
 """For how many pairs the smallest detectable change is told: the looks of an A/B session."""
+MIN_SESSIONS = 3
+"""Fewer calibrated sessions than this are not used."""
 FOLDER = "calibration"
 
 
@@ -74,3 +85,156 @@ def save_calibration(store: Store, machine: str, floors: Sequence[Floor], facts:
     content = {**facts, "machine": machine, "floors": [asdict(floor) for floor in floors]}
     atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class ShortSession:
+    """One session of a calibration."""
+
+    date: str
+    """When it was measured: ISO 8601, UTC."""
+    backend: str
+    engine: str | None
+    """The engine's distribution and version."""
+    model: str
+    quantization: str | None
+    rounds: int
+    max_new_tokens: int
+    values: Mapping[str, Sequence[float]]
+    """Metric to the median of each process, in the metric's unit."""
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """Sessions of one kind repeat each other."""
+        processes = max(map(len, self.values.values()), default=0)
+        return (
+            self.backend,
+            self.engine,
+            self.model,
+            self.quantization,
+            self.rounds,
+            self.max_new_tokens,
+            processes,
+        )
+
+
+class Calibration:
+    """The short sessions of one machine, and what they say about cases that were measured on it."""
+
+    def __init__(self, machine: str, sessions: Sequence[ShortSession]) -> None:
+        self.machine = machine
+        self.sessions = tuple(sessions)
+        self._known: dict[tuple[object, ...], CalibratedNoise | None] = {}
+
+    def noise_of(self, metric: str, now: Measured) -> CalibratedNoise | None:
+        """How far sessions of this case lie apart; None where too little like it was calibrated."""
+        model = now.case.model
+        if now.identity.machine != self.machine:
+            return None
+        key = (metric, model.backend, now.identity.engine, model.name, model.quantization)
+        if key not in self._known:
+            self._known[key] = self._noise(*key)
+        return self._known[key]
+
+    def _noise(
+        self, metric: str, backend: str, engine: str | None, model: str, quantization: str | None
+    ) -> CalibratedNoise | None:
+        """Sessions of the case's own model come first; of other kinds, that which varies most."""
+        kinds: dict[tuple[object, ...], list[ShortSession]] = {}
+        for session in self.sessions:
+            if (session.backend, session.engine) == (backend, engine):
+                kinds.setdefault(session.kind, []).append(session)
+        found = [
+            replace(noise, alike=(group[0].model, group[0].quantization) == (model, quantization))
+            for group in kinds.values()
+            if (noise := session_noise(metric, group)) is not None
+        ]
+        return max(found, key=lambda noise: (noise.alike, noise.variance), default=None)
+
+
+def calibrated_noise(store: Store, problems: list[str]) -> NoiseOf:
+    """What the calibrations in *store* say of any machine's cases.
+
+    A damaged file is passed over, with a line in *problems*.
+    """
+    known: dict[str | None, Calibration] = {}
+    ending = _sessions_path(store, "").name
+    for path in sorted((store.path / FOLDER).glob(f"*{ending}")):
+        machine = path.name.removesuffix(ending)
+        try:
+            known[machine] = read_calibration(store, machine)
+        except ResultsError as error:
+            problems.append(str(error))
+
+    def noise_of(metric: str, now: Measured) -> CalibratedNoise | None:
+        calibration = known.get(now.identity.machine)
+        return None if calibration is None else calibration.noise_of(metric, now)
+
+    return noise_of
+
+
+def session_noise(metric: str, sessions: Sequence[ShortSession]) -> CalibratedNoise | None:
+    """How far *sessions* of one kind lie apart in a metric; None for fewer than three that have it.
+
+    The variance of their mean log values, and that of the processes within them.
+    """
+    kept = [(one, [math.log(v) for v in values]) for one in sessions if (values := one.values.get(metric))]
+    if len(kept) < MIN_SESSIONS:
+        return None
+    spare = sum(len(logs) - 1 for _, logs in kept)
+    squares = sum(variance(logs) * (len(logs) - 1) for _, logs in kept if len(logs) > 1)
+    return CalibratedNoise(
+        variance=variance([fmean(logs) for _, logs in kept]),
+        df=len(kept) - 1,
+        process=squares / spare if spare else 0.0,
+        processes=min(len(logs) for _, logs in kept),
+        source=f"the calibration of {max(one.date for one, _ in kept)[:10]}",
+    )
+
+
+def add_sessions(store: Store, machine: str, sessions: Sequence[ShortSession]) -> Path:
+    """Keep short sessions with those of this machine that are kept already. Returns the file's path.
+
+    :raises ResultsError: if it cannot be written, or what is there cannot be read.
+    """
+    from pytest_llmbench.results.files import atomic_write, make_folder
+
+    kept = [*read_calibration(store, machine).sessions, *sessions]
+    store.create()
+    path = _sessions_path(store, machine)
+    make_folder(path.parent)
+    content = {"machine": machine, "sessions": [asdict(one) for one in kept]}
+    atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
+    return path
+
+
+def read_calibration(store: Store, machine: str) -> Calibration:
+    """The short sessions of a machine; none where none was measured.
+
+    :raises ResultsError: if the file cannot be read, or is damaged.
+    """
+    from pytest_llmbench.results.files import results_error
+
+    path = _sessions_path(store, machine)
+    try:
+        content = json.loads(path.read_bytes())
+        return Calibration(machine, [_short_session(one) for one in content["sessions"]])
+    except FileNotFoundError:
+        return Calibration(machine, ())
+    except OSError as error:
+        raise results_error("read", path, error) from error
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is damaged, or no calibration ({error}); remove it and calibrate again"
+        raise ResultsError(msg) from error
+
+
+def _short_session(content: Mapping[str, Any]) -> ShortSession:
+    session = ShortSession(**content)
+    if not all(isinstance(v, float | int) and 0 < v < math.inf for vs in session.values.values() for v in vs):
+        msg = "its values are no positive numbers"
+        raise ValueError(msg)
+    return session
+
+
+def _sessions_path(store: Store, machine: str) -> Path:
+    return store.path / FOLDER / f"{machine}-sessions.json"

@@ -14,18 +14,24 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
 from pytest_llmbench.gate.matching import Baselines, Key, Mismatch
-from pytest_llmbench.gate.measured import Identity, Measured, other_work
-from pytest_llmbench.gate.stored import SessionNoise, judge_stored, pool_sessions
+from pytest_llmbench.gate.measured import EXACT_METRICS, Identity, Measured, other_work
+from pytest_llmbench.gate.stored import (
+    ENOUGH_SESSIONS,
+    CalibratedNoise,
+    SessionNoise,
+    judge_stored,
+    pool_sessions,
+)
 from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
 from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
 from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
-
-EXACT_METRICS = frozenset({"peak_rss", "peak_vram"})
-"""Metrics that repeat themselves: they compare with a tolerance, and no load disturbs them."""
 
 Action = Literal["pass", "warn", "fail"]
 ThresholdsOf = Callable[[Case], Sequence[Threshold]]
+NoiseOf = Callable[[str, Measured], CalibratedNoise | None]
+"""What a calibration says of a metric of a case, by what was measured now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +131,20 @@ class Gate:
     :param baselines: the sessions of the baseline, in any order.
     :param present: the ids of all tests of the session that is judged.
     :param thresholds: of each case; by default what its document kept, and the default ones.
-    :param noise: metric to what a calibration says of this machine's sessions, for where the
-        baseline itself says too little.
+    :param noise: what a calibration says of this machine's sessions, for a baseline of one or two.
     """
 
     def __init__(
         self,
-        baselines: Iterable[ResultsDocument],
+        baselines: Iterable[ResultsDocument | BriefDocument],
         *,
         present: Collection[str] = (),
         thresholds: ThresholdsOf | None = None,
-        noise: Mapping[str, SessionNoise] | None = None,
+        noise: NoiseOf | None = None,
     ) -> None:
         self.baselines = Baselines(baselines, present)
         self._thresholds = thresholds or thresholds_of()
-        self._noise = dict(noise or {})
+        self._calibrated = noise
         self._pooled: dict[str, dict[tuple[str, ...], SessionNoise | None]] = {}
         self._judged: dict[Key, CaseComparison] = {}
 
@@ -153,8 +158,16 @@ class Gate:
                 noisy = {one.metric for one in self._thresholds(case) if one.relative is not None}
                 # One is the other's reciprocal: they are wrong together.
                 noisy -= EXACT_METRICS | ({"decode_throughput"} if "tpot" in noisy else set())
-                count += sum(any(base.case.metrics.get(name) for base in bases) for name in noisy)
+                count += sum(any(base.has(name) for base in bases) for name in noisy)
         return max(count, 1)
+
+    @cached_property
+    def _groups(self) -> list[Sequence[Measured]]:
+        """What of the baseline compares with each other: one case, of one or more sessions, a group."""
+        usable = (
+            [base for base in bases if base.usable and not base.spoiled] for bases in self.baselines.cases
+        )
+        return [group for bases in usable for group in _alike(bases)]
 
     def judge(self, case: Case, header: Header) -> CaseComparison | None:
         """Judge one case; None for what says nothing: one that was skipped, or the base side of pairs."""
@@ -216,11 +229,11 @@ class Gate:
         values = now.values(metric)
         compared = threshold.relative is not None
         clean = [base for base in bases if exact or not base.spoiled] if compared else []
-        clean = [base for base in clean if base.values(metric)]
-        had = any(base.values(metric) for base in bases) if compared and not clean else bool(clean)
-        if not values and not (had or threshold.asked or (now.spoiled and metric in now.case.metrics)):
+        clean = [base for base in clean if base.centres(metric)]
+        had = any(base.centres(metric) for base in bases) if compared and not clean else bool(clean)
+        if not values and not (had or threshold.asked or (now.spoiled and now.has(metric))):
             return None
-        centre = statistics.median(map(statistics.median, values)) if values else None
+        centre = statistics.median(now.centres(metric)) if values else None
         if now.spoiled and not exact:
             reason = f"{now.spoiled}: measure again on a quieter machine"
             return _unjudged(threshold, Verdict.INVALID, reason, centre)
@@ -249,7 +262,7 @@ class Gate:
             judged = judge_limit(threshold, values, exact=metric in EXACT_METRICS)
         else:
             sessions = [base.centres(metric) for base in bases]
-            new = [statistics.median(process) for process in values]
+            new = now.centres(metric)
             allowed = threshold.relative or 0.0
             if metric in EXACT_METRICS:
                 return judge_exact(metric, [value for session in sessions for value in session], new, allowed)
@@ -261,38 +274,37 @@ class Gate:
                 new,
                 allowed,
                 comparisons=self.comparisons,
-                noise=self._noise_of(metric, tuple(base.session for base in bases)),
+                noise=self._noise_of(metric, tuple(base.session for base in bases), now),
                 dropped=dropped,
             )
         return replace(judged, dropped=dropped, details={**judged.details, "written": threshold.value})
 
-    def _noise_of(self, metric: str, sessions: tuple[str, ...]) -> SessionNoise | None:
-        """How far these sessions of the baseline lie apart, by all cases that they share."""
-        if len(sessions) < 2:
-            return self._noise.get(metric)
+    def _noise_of(self, metric: str, sessions: tuple[str, ...], now: Measured) -> SessionNoise | None:
+        """How far sessions lie apart: those of the baseline by all their cases, or a calibration's."""
+        pooled = self._pooled_over(metric, sessions) if len(sessions) > 1 else None
+        if pooled is None and len(sessions) < ENOUGH_SESSIONS and self._calibrated is not None:
+            return self._calibrated(metric, now)
+        return pooled
+
+    def _pooled_over(self, metric: str, sessions: tuple[str, ...]) -> SessionNoise | None:
         if metric not in self._pooled:
             rows: dict[tuple[str, ...], list[list[list[float]]]] = defaultdict(list)
-            for bases in self.baselines.cases:
-                alike: dict[Identity, list[Measured]] = defaultdict(list)
-                for base in bases:
-                    if base.usable and not base.spoiled:
-                        alike[base.identity].append(base)
-                for group in alike.values():
-                    found = [(base.session, base.centres(metric)) for base in group]
-                    found = [(session, values) for session, values in found if values and min(values) > 0]
-                    rows[tuple(session for session, _ in found)].append([values for _, values in found])
+            for group in self._groups:
+                found = [(base.session, base.centres(metric)) for base in group]
+                found = [(session, values) for session, values in found if values and min(values) > 0]
+                rows[tuple([session for session, _ in found])].append([values for _, values in found])
             self._pooled[metric] = {
                 key: pool_sessions(cases) if len(key) > 1 else None for key, cases in rows.items()
             }
-        return self._pooled[metric].get(sessions) or self._noise.get(metric)
+        return self._pooled[metric].get(sessions)
 
 
 def compare(
-    baselines: Iterable[ResultsDocument],
-    now: ResultsDocument,
+    baselines: Iterable[ResultsDocument | BriefDocument],
+    now: ResultsDocument | BriefDocument,
     thresholds: ThresholdsOf | None = None,
     *,
-    noise: Mapping[str, SessionNoise] | None = None,
+    noise: NoiseOf | None = None,
 ) -> Comparison:
     """Judge every case of *now* against the cases of *baselines* that match it.
 
@@ -309,6 +321,16 @@ def compare(
         for case in now.cases:
             gate.judge(case, now)
         return gate.comparison(now)
+
+
+def _alike(bases: Sequence[Measured]) -> Collection[Sequence[Measured]]:
+    """*bases* in groups that compare with each other."""
+    if len(bases) < 2 or all(base.written == bases[0].written for base in bases[1:]):
+        return [bases] if bases else []
+    groups: dict[Identity, list[Measured]] = defaultdict(list)
+    for base in bases:
+        groups[base.identity].append(base)
+    return groups.values()
 
 
 def _unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | None = None) -> Judgement:

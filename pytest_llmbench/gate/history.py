@@ -15,6 +15,7 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.matching import Key, Kind, differences
 from pytest_llmbench.gate.measured import Measured, engine_version
 from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import Header, ResultsDocument
 
 MIN_SESSIONS = 6
@@ -52,7 +53,7 @@ class Series:
     """Sessions that measured the case and are not among the points, with the reason."""
 
 
-def history(documents: Iterable[ResultsDocument], text: str, metric: str) -> list[Series]:
+def history(documents: Iterable[ResultsDocument | BriefDocument], text: str, metric: str) -> list[Series]:
     """The series of every case with *text* in its id, its change points marked.
 
     Sessions compare as for the gate, but for the engine's version: that is a reason for a change.

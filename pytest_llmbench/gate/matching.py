@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.measured import Measured
+from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import DEFAULT_MEASUREMENT, Case, ResultsDocument
 
 Key = tuple[str, str]
@@ -87,7 +88,8 @@ _FIELDS = (
 def differences(base: Measured, now: Measured) -> list[Difference]:
     """In what two measurements of one test differ; empty if they compare."""
     found: list[Difference] = []
-    if base.identity == now.identity and base.identity.machine is not None:
+    alike = base.written == now.written or base.identity == now.identity
+    if alike and base.header.machine is not None:
         return _other_prompt(base, now)
     for (what, kind), old, new in zip(_FIELDS, base.identity, now.identity, strict=True):
         if isinstance(old, tuple) and isinstance(new, tuple):
@@ -99,7 +101,8 @@ def differences(base: Measured, now: Measured) -> list[Difference]:
 
 
 def _other_prompt(base: Measured, now: Measured) -> list[Difference]:
-    if not base.prompts.isdisjoint(now.prompts):
+    # The words of a load's prompts are others each time; how they are made is in its protocol.
+    if now.under_load or not base.work.keys().isdisjoint(now.work):
         return []
     old, new = (min(side.prompts, default=None) for side in (base, now))
     return [Difference(Kind.PROMPT, "prompt", _short(old), _short(new))]
@@ -137,7 +140,9 @@ class Baselines:
         still exists was not renamed.
     """
 
-    def __init__(self, documents: Iterable[ResultsDocument], present: Collection[str] = ()) -> None:
+    def __init__(
+        self, documents: Iterable[ResultsDocument | BriefDocument], present: Collection[str] = ()
+    ) -> None:
         by_id = {document.session.id: document for document in documents}
         # The newest first: it is the one to speak of.
         self.documents = [by_id[i] for i in sorted(by_id, reverse=True)]

@@ -8,10 +8,16 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from pytest_llmbench.measure.metrics import METRICS
-from pytest_llmbench.results.document import Case, Header, RoundRecord
+from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
+
+EXACT_METRICS = frozenset({"peak_rss", "peak_vram", "instructions_per_token"})
+"""Metrics that repeat themselves: they compare with a tolerance, and no load disturbs them."""
 
 MAX_DISTURBED = 0.2
 """The share of rounds that may be left out: with more, what is left was chosen by the disturbance."""
+
+MAX_FAILED = 0.01
+"""The share of failed requests above which the others' times were taken under another load."""
 
 # How often and how patiently it is measured changes how sure the result is, not what it is.
 _HOW_OFTEN = frozenset({"rounds", "processes", "timeout", "thresholds"})
@@ -42,13 +48,34 @@ class Measured:
     def __init__(self, case: Case, header: Header) -> None:
         self.case = case
         self.header = header
-        self.rounds = sum(len(process.rounds) for process in case.processes)
-        self._values: dict[str, list[list[float]]] = {}
-
-    @property
-    def session(self) -> str:
+        self.session = header.session.id
         """The id of the session that measured it."""
-        return self.header.session.id
+        self.rounds = 0
+        """How many are part of the metrics."""
+        self.dropped = 0
+        """Processes of which no round is left."""
+        self.work: dict[str, set[tuple[int | None, int, str]]] = {}
+        """What was asked (its hash), to what came of it: prompt tokens, output tokens, output hash."""
+        self._counted: list[list[RoundRecord]] = []
+        self._clean: list[list[RoundRecord]] = []
+        self._centres: dict[str, list[float]] = {}
+        for process in case.processes:
+            counted = [r for r in process.rounds if r.counted]
+            clean = [r for r in counted if not r.disturbance]
+            self.rounds += len(counted)
+            self.dropped += bool(counted) and not clean
+            self._counted.append(counted)
+            self._clean.append(clean)
+            for r in process.rounds:
+                did = (r.prompt_tokens, r.output_tokens, r.output_hash)
+                if r.prompt_hash in self.work:
+                    self.work[r.prompt_hash].add(did)
+                else:
+                    self.work[r.prompt_hash] = {did}
+        self.written = self._written()
+        """All that :attr:`identity` is made of, as it was kept: equal, and so is the identity."""
+        self.spoiled = self._why_spoiled()
+        """Why its times say nothing, if they do not."""
 
     @cached_property
     def identity(self) -> Identity:
@@ -65,95 +92,115 @@ class Measured:
             protocol=tuple(sorted(protocol(case).items())),
         )
 
-    @cached_property
+    def _written(self) -> tuple[Any, ...]:
+        case, machine = self.case, self.header.machine
+        model = case.model
+        return (
+            None if machine is None else machine.id,
+            (model.backend, model.digest, model.name, model.revision, model.quantization),
+            case.params,
+            case.protocol,
+            case.processes[0].engine if case.processes else None,
+            engine_version(case),
+        )
+
+    @property
     def prompts(self) -> frozenset[str]:
         """Hashes of what was asked."""
-        return frozenset(r.prompt_hash for process in self.case.processes for r in process.rounds)
+        return frozenset(self.work)
 
     @property
     def usable(self) -> bool:
         """Whether a later case may be compared with it."""
-        return self.case.outcome == "passed" and bool(self.prompts)
+        return self.case.outcome == "passed" and bool(self.work)
 
-    @cached_property
-    def _clean(self) -> list[list[RoundRecord]]:
-        return [[r for r in process.rounds if not r.disturbance] for process in self.case.processes]
-
-    @cached_property
-    def spoiled(self) -> str | None:
-        """Why its times say nothing, if they do not."""
+    def _why_spoiled(self) -> str | None:
+        for process in self.case.processes:
+            if process.load is not None and (why := _spoiled_load(process)) is not None:
+                return why
         disturbed = self.rounds - sum(map(len, self._clean))
         if disturbed <= MAX_DISTURBED * self.rounds:
             return None
-        codes = sorted({code for p in self.case.processes for r in p.rounds for code in r.disturbance})
+        codes = sorted({code for rounds in self._counted for r in rounds for code in r.disturbance})
         return f"{disturbed} of {self.rounds} rounds were disturbed ({', '.join(codes)})"
 
-    @property
-    def dropped(self) -> int:
-        """Processes of which no round is left."""
-        pairs = zip(self.case.processes, self._clean, strict=True)
-        return sum(bool(process.rounds) and not clean for process, clean in pairs)
+    def has(self, metric: str) -> bool:
+        """Whether it was measured at all, disturbed or not."""
+        scope = METRICS[metric].scope
+        if scope == "gap":
+            return any(len(r.token_times) > 1 for rounds in self._counted for r in rounds)
+        if scope == "round":
+            return any(getattr(r, metric, None) is not None for rounds in self._counted for r in rounds)
+        return any(getattr(process, metric, None) is not None for process in self.case.processes)
 
     def values(self, metric: str) -> list[list[float]]:
         """The values that count, in the metric's unit: of each process that has any."""
-        if metric not in self._values:
-            self._values[metric] = self._read(metric)
-        return self._values[metric]
-
-    def _read(self, metric: str) -> list[list[float]]:
         scope = METRICS[metric].scope
-        if scope == "process":
+        if scope in ("process", "load"):
             known = [getattr(process, metric, None) for process in self.case.processes]
             return [[float(value)] for value in known if value is not None]
         found = []
-        for rounds in self._clean:
+        for rounds in self._counted if metric in EXACT_METRICS else self._clean:
             if scope == "gap":
                 values = [gap for r in rounds for gap in r.gaps]
             else:
-                values = [float(value) for r in rounds if (value := getattr(r, metric, None)) is not None]
+                values = [value for r in rounds if (value := getattr(r, metric, None)) is not None]
             if values:
                 found.append(values)
         return found
 
     def centres(self, metric: str) -> list[float]:
         """The median of each process."""
-        return [statistics.median(values) for values in self.values(metric)]
+        found = self._centres.get(metric)
+        if found is None:
+            found = [v[0] if len(v) == 1 else statistics.median(v) for v in self.values(metric)]
+            self._centres[metric] = found
+        return found
+
+    @property
+    def under_load(self) -> bool:
+        """Whether it is a load level of a server."""
+        return any(process.load is not None for process in self.case.processes)
 
     @property
     def greedy(self) -> bool:
         """Whether equal prompts must give equal outputs."""
         return not self.case.protocol.get("temperature")
 
-    @cached_property
-    def work(self) -> dict[str, set[tuple[int, int, str]]]:
-        """What was asked (its hash), to what came of it: prompt tokens, output tokens, output hash."""
-        found: dict[str, set[tuple[int, int, str]]] = {}
-        for process in self.case.processes:
-            for r in process.rounds:
-                found.setdefault(r.prompt_hash, set()).add((r.prompt_tokens, r.output_tokens, r.output_hash))
-        return found
-
 
 def other_work(base: Measured, now: Measured) -> str | None:
     """Why two measurements of one test did not do the same work, if they did not.
 
     Only greedy decoding has to repeat itself. An engine that answers differently from round to
-    round is not held to one answer, but to its number of tokens.
+    round is not held to one answer, but to its number of tokens; nor is a server under load, where
+    a request's numbers depend on the batch that it happened to be in.
     """
-    if not now.greedy:
+    if not now.greedy or base.work == now.work:
         return None
     for prompt in base.work.keys() & now.work.keys():
         old, new = base.work[prompt], now.work[prompt]
         for index, what in enumerate(("prompt", "output")):
-            counts = [sorted({one[index] for one in side}) for side in (old, new)]
+            counts = [sorted({str(one[index]) for one in side}) for side in (old, new)]
             if counts[0] != counts[1]:
                 said = " → ".join("/".join(map(str, count)) for count in counts)
                 return f"not the same work as session {base.session}: {what} tokens {said}"
-        if len(old) == len(new) == 1 and old != new:
+        if len(old) == len(new) == 1 and old != new and not now.under_load:
             return (
                 f"not the same work as session {base.session}: greedy decoding of the same prompt "
                 "gave other tokens"
             )
+    return None
+
+
+def _spoiled_load(process: ProcessRecord) -> str | None:
+    """Why a load level says nothing: its client was late, or too many of its requests failed."""
+    if (why := (process.load or {}).get("invalid")) is not None:
+        return str(why)
+    failed, sent = len(process.failures), len(process.failures) + len(process.rounds)
+    if failed > MAX_FAILED * sent:
+        return (
+            f"{failed} of {sent} requests failed, and those that were answered had the server for themselves"
+        )
     return None
 
 

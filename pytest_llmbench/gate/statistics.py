@@ -167,6 +167,7 @@ def hodges_lehmann(values: Sequence[float], confidence: float = 0.95) -> Estimat
 # --- Normal theory for sessions -----------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(level: float, df: float) -> float:
     """The upper quantile of Student's t: exceeded with probability *level*; *df* may be infinite."""
     from scipy import special

@@ -6,8 +6,8 @@ is how far *sessions* lie apart, because a machine of today is not quite that of
 From three stored sessions on, that spread is estimated from them: a new session's mean log value
 stays below a t prediction bound. Sessions are few, so :func:`pool_sessions` can lend the spread of
 the other cases of the same sessions. With one or two sessions the spread between sessions cannot be
-known. Then the processes stand in for it, with a heavy allowance (:data:`SESSION_RATIO`), and the
-verdict says so.
+known from them. A calibration of this machine knows it (:class:`CalibratedNoise`); without one the
+processes stand in for it, with a heavy allowance (:data:`SESSION_RATIO`). The verdict says which.
 
 ``fail`` takes two things: "nothing changed" is excluded at ``alpha / comparisons`` (at most
 ``case_alpha``), with an allowance for skewed noise where sessions lie far apart, and the interval
@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from pytest_llmbench.gate.paired import CASE_ALPHA
@@ -47,6 +47,10 @@ SESSION_RATIO = 4.0
 Neighbouring processes are alike: on a loaded machine the correlation of successive ones was seen
 to be 0.8, so that three of them vary by a quarter of what distant ones do and hide three times of it.
 """
+CALIBRATION_RATIO = 2.0
+"""Variance of distant sessions over that of a calibration's, which is allowed for: these follow each
+other within minutes, and neighbours are alike. Up to a correlation of 0.5 of successive sessions it
+keeps the false failures below 1 %, by simulation."""
 ENOUGH_SESSIONS = 3
 MIN_POOLED_CASES = 6
 """Fewer cases than this say too little about how their spreads differ."""
@@ -68,6 +72,35 @@ class SessionNoise:
         if math.isinf(self.df):
             return self.variance, df
         return (self.df * self.variance + own_df * own) / (self.df + own_df), df
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedNoise(SessionNoise):
+    """How far short sessions lay apart that were measured to know it.
+
+    The t quantile of their few degrees of freedom allows for what chance does to the variance.
+    """
+
+    process: float = 0.0
+    """The variance of processes within those sessions."""
+    processes: float = math.inf
+    """How many processes those sessions had."""
+    alike: bool = True
+    """Whether they measured the model of the case, so that its own processes need not bear them out."""
+    source: str = "a calibration"
+
+    def of_case(self, process: float, process_df: int, share: float) -> float:
+        """The variance of a session of a case.
+
+        *process* is the variance of the case's processes with *process_df* degrees of freedom, and
+        *share* the mean of one over the number of processes a session. A case whose processes lie
+        farther apart than the calibration's is taken to be so much noisier between sessions too.
+        """
+        fewer = max(0.0, share - 1 / self.processes) * max(process, self.process)
+        variance = CALIBRATION_RATIO * self.variance
+        if process_df >= 2 and 0 < self.process < process:
+            variance *= process / self.process
+        return variance + fewer
 
 
 def pool_sessions(cases: Sequence[Sequence[Sequence[float]]]) -> SessionNoise | None:
@@ -129,10 +162,14 @@ def _inverse_trigamma(y: float) -> float:
 
 
 def _log_mean(values: Sequence[float]) -> float:
-    if not values or not all(v > 0 and math.isfinite(v) for v in values):
+    try:
+        mean = sum(map(math.log, values)) / len(values)
+    except (ValueError, ZeroDivisionError):
+        mean = math.nan
+    if not math.isfinite(mean):
         msg = f"a session needs one positive value a process, not {list(values)!r}"
         raise ValueError(msg)
-    return fmean(math.log(v) for v in values)
+    return mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +198,8 @@ def judge_stored(
     """Judge one metric of one case.
 
     ``sessions[s]`` and *now* are the values of the processes, in the metric's unit; *noise* is what
-    :func:`pool_sessions` or a calibration over several sessions says about this machine.
+    :func:`pool_sessions` or a calibration says about this machine. A calibration is for one or two
+    sessions: more show better themselves how far they lie apart.
 
     :raises ValueError: for a value that is not positive, or a negative threshold.
     :raises UsageError: for a threshold that cannot be.
@@ -178,7 +216,7 @@ def judge_stored(
     shift = to_log(threshold, better)
     level = HEDGE * min(case_alpha, alpha / comparisons)
     means = [_log_mean(session) for session in sessions]
-    base, new = fmean(means), _log_mean(now)
+    base, new = sum(means) / len(means), _log_mean(now)
     effect = worsening(math.exp(base), math.exp(new), better)
     error = _error(means, sessions, now, noise)
     values: dict[str, Any] = {
@@ -224,7 +262,7 @@ def judge_stored(
     if verdict is Verdict.INCONCLUSIVE:
         reason = _why(effect, shift, threshold, error, len(sessions), level, detectable)
     elif error.method == "single-session":
-        reason = (
+        reason = _calibrated(error, len(sessions)) or (
             f"{len(sessions)} stored session(s) do not show how far sessions lie apart; "
             "judged by the spread of processes, with a heavy allowance"
         )
@@ -251,15 +289,23 @@ def _error(
 ) -> _Error | None:
     """The effect's standard error, or None where nothing shows it."""
     count = len(sessions)
-    groups = [*sessions, now]
-    process_df = sum(len(g) - 1 for g in groups)
-    squares = sum(sum((math.log(v) - _log_mean(g)) ** 2 for v in g) for g in groups)
+    process_df = sum(map(len, sessions)) + len(now) - count - 1
+    squares = sum(_squares(group) for group in (*sessions, now) if len(group) > 1)
     process = squares / process_df if process_df else 0.0
     # The process part of a session's variance: unequal numbers make it unequal.
-    part = fmean(1 / len(s) for s in sessions) * process
+    share = sum(1 / len(s) for s in sessions) / count
+    part = share * process
     extra = max(0.0, process / len(now) - part)
-    own = sum((m - fmean(means)) ** 2 for m in means) / (count - 1) if count > 1 else 0.0
+    centre = sum(means) / count
+    own = sum((m - centre) ** 2 for m in means) / (count - 1) if count > 1 else 0.0
     details: dict[str, Any] = {"process_sd": math.sqrt(process) if process_df else None}
+    if isinstance(noise, CalibratedNoise):
+        if count < ENOUGH_SESSIONS and (noise.alike or process_df >= 2):
+            variance = max(noise.of_case(process, process_df, share), own, part)
+            details |= {"session_sd": math.sqrt(variance), "df": noise.df}
+            details |= {"calibration": noise.source, "calibrated_sd": math.sqrt(noise.variance)}
+            return _Error(math.sqrt(variance * (1 + 1 / count) + extra), noise.df, "single-session", details)
+        noise = None
     if noise is not None or count >= ENOUGH_SESSIONS:
         variance, df = noise.combined(own, count - 1) if noise else (own, float(count - 1))
         # Chance can make few sessions look alike, but they differ by what their processes do at least.
@@ -273,9 +319,16 @@ def _error(
     return _Error(math.sqrt(variance * (1 + 1 / count) + extra), process_df, "single-session", details)
 
 
+def _squares(values: Sequence[float]) -> float:
+    """The sum of the squares around the mean, of logs."""
+    logs = [math.log(v) for v in values]
+    mean = sum(logs) / len(logs)
+    return sum((log - mean) ** 2 for log in logs)
+
+
 def _stretch(error: _Error, level: float) -> float:
     """By how much the quantile for *level* grows with the skewness that the spread makes likely."""
-    if error.method == "single-session":
+    if error.method == "single-session" and "calibration" not in error.details:
         return 1.0  # SESSION_RATIO is allowance enough
     skewness = min(MAX_SKEWNESS, max(0.0, 2 * float(error.details["session_sd"]) / SKEW_FROM - 2))
     z = t_quantile(level, math.inf)
@@ -294,11 +347,16 @@ def _why(
     """What is in the way of a verdict, and what would take it away."""
     where = "above" if effect > shift else "below"
     said = f"{where} the threshold of {threshold:.3g}, but not beyond doubt"
+    if (calibrated := _calibrated(error, sessions)) is not None:
+        return (
+            f"{said}. {calibrated}, by which a change of {detectable:.0%} could be told; store five "
+            "sessions, or compare A/B pairs"
+        )
     if error.method == "single-session":
         return (
             f"{said}: {sessions} stored session(s) do not show how far sessions lie apart, and by the spread "
-            f"of processes only a change of {detectable:.0%} could be told; store five sessions, or compare "
-            "A/B pairs"
+            f"of processes only a change of {detectable:.0%} could be told; store five sessions, calibrate "
+            "some (llmbench calibrate --sessions 6), or compare A/B pairs"
         )
     session_sd = float(error.details["session_sd"])
     known = t_quantile(level if effect > shift else 0.05, math.inf) * session_sd
@@ -311,6 +369,17 @@ def _why(
             f"{said}; {max(10, 2 * sessions)} stored sessions would likely decide it, and so would A/B pairs"
         )
     return f"{said}; no number of stored sessions would decide it, A/B pairs may"
+
+
+def _calibrated(error: _Error, sessions: int) -> str | None:
+    """What stood in for the sessions that are not there; None if it was no calibration."""
+    if "calibration" not in error.details:
+        return None
+    spread = float(error.details["calibrated_sd"])
+    return (
+        f"{'single' if sessions == 1 else 'two'}-session baseline: between-session noise {spread:.1%} from "
+        f"{error.details['calibration']}"
+    )
 
 
 def _unknown(metric: str, threshold: float, n: int, dropped: int, reason: str, *, new: bool) -> Judgement:

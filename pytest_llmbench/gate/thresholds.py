@@ -20,8 +20,9 @@ GATED_METRICS = ("ttft", "tpot", "decode_throughput", "peak_rss")
 """What gates where nobody says otherwise."""
 
 DEFAULT_RELATIVE = 0.05
-# A process's memory repeats itself to a few pages, so a little more is more.
-_DEFAULTS = {"peak_rss": 0.02, "peak_vram": 0.02}
+# A process's memory repeats itself to a few pages, and its instructions to a few thousand: a little more
+# is more.
+_DEFAULTS = {"peak_rss": 0.02, "peak_vram": 0.02, "instructions_per_token": 0.01}
 
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
 _SIZES = {"B": 1.0} | {
@@ -36,6 +37,7 @@ _UNITS: dict[str, dict[str, float]] = {
     "bytes": _SIZES,
     "J": _JOULES,
     "J/token": _JOULES | {f"{name}/token": factor for name, factor in _JOULES.items()},
+    "instructions/token": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
     "tokens/s": {"": 1.0, "tokens/s": 1.0, "tok/s": 1.0, "/s": 1.0},
     "requests/s": {"": 1.0, "requests/s": 1.0, "req/s": 1.0, "/s": 1.0},
 }
@@ -145,7 +147,9 @@ def parse_threshold(name: str, value: str | float, where: str) -> Threshold:
 
 
 def default_thresholds(metrics: Iterable[str] = GATED_METRICS) -> tuple[Threshold, ...]:
-    """The thresholds of the *metrics* that gate where nobody gave them one: 5 %, and 2 % of memory.
+    """The thresholds of the *metrics* that gate where nobody gave them one.
+
+    5 %, of memory 2 %, of instructions 1 %.
 
     :raises UsageError: for an unknown metric.
     """

@@ -100,6 +100,29 @@ def device_count() -> int:
         _shutdown(nvml)
 
 
+def free_memory() -> list[int | None]:
+    """Bytes that are free on each GPU that CUDA sees here, in its order; empty without a driver.
+
+    None for a GPU that does not tell.
+    """
+    nvml, _ = load_nvml()
+    if nvml is None:
+        return []
+    try:
+        return [_free(nvml, gpu.handle) for gpu in visible_gpus(nvml)]
+    except nvml.NVMLError:
+        return []
+    finally:
+        _shutdown(nvml)
+
+
+def _free(nvml: Any, handle: Any) -> int | None:
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
+    except nvml.NVMLError:
+        return None
+
+
 def why_no_gpus() -> str | None:
     """Why :func:`list_gpus` is empty; None where it is not."""
     nvml, reason = load_nvml()

@@ -6,14 +6,9 @@ pytest's own process, for a debugger. Both are asked the same things.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,16 +16,10 @@ from typing import Any, Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams, Message
-from pytest_llmbench.measure import wire
+from pytest_llmbench.measure.child import Child
 from pytest_llmbench.measure.timeline import Timeline
-from pytest_llmbench.measure.worker import PROTOCOL, Host
+from pytest_llmbench.measure.worker import Host
 from pytest_llmbench.models.spec import ResolvedModel
-
-# Seconds that a worker may take from its start to its greeting: an interpreter and our own modules.
-START_TIMEOUT = 120.0
-# Seconds that a worker may take to free its model before it is ended.
-CLOSE_TIMEOUT = 20.0
-_LOG_TAIL = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +39,11 @@ class EngineSpec:
     def label(self) -> str:
         """What messages and progress call it."""
         return f"{self.backend} {self.model.spec.label}"
+
+    def start(self, isolation: str, timeout: float | None, started: Callable[[int], None]) -> EngineHandle:
+        """A loaded engine: in a fresh process, or in this one where the isolation is ``none``."""
+        kind = LocalEngine if isolation == "none" else EngineProcess
+        return kind(self, timeout, started)
 
     def load_request(self, *, same_process: bool) -> dict[str, Any]:
         """The worker's ``load`` operation."""
@@ -72,8 +66,8 @@ class Loaded:
     """What the engine said when its model was ready."""
 
     pid: int
-    load_time: float
-    """Seconds, the import of the engine left out."""
+    load_time: float | None
+    """Seconds, the import of the engine left out; None for a server that ran already."""
     engine: Mapping[str, Any]
     versions: Mapping[str, str]
 
@@ -86,6 +80,8 @@ class Generation:
     text: str
     peak_rss: int | None
     """Bytes, of the engine's process since its start; None without a process of its own."""
+    instructions: int | None = None
+    """That the engine's process ran in user space; None where nothing counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +147,10 @@ class _Operations(ABC):
         """One recorded generation."""
         request = {"op": "generate", "params": dataclasses.asdict(params), **prompt.to_json()}
         response = self._ask(request, "generating")
-        return Generation(Timeline.from_json(response["timeline"]), response["text"], response["peak_rss"])
+        timeline = Timeline.from_json(response["timeline"])
+        # Another environment may have a version that does not count.
+        instructions = response.get("instructions")
+        return Generation(timeline, response["text"], response["peak_rss"], instructions)
 
     def reset_peak(self) -> None:
         """Let the peak of the resident set start anew."""
@@ -197,131 +196,33 @@ class EngineProcess(_Operations):
     def __init__(
         self, spec: EngineSpec, timeout: float | None = None, started: Callable[[int], None] = lambda _: None
     ) -> None:
-        self._spec = spec
         self._timeout = timeout
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
-        ours, theirs = socket.socketpair()
-        self._sock = ours
+        self._child = Child(
+            "pytest_llmbench.measure.worker",
+            label=spec.label,
+            kind="engine",
+            python=spec.python,
+            environment=spec.environment,
+            started=started,
+        )
         try:
-            with theirs:
-                self._process = subprocess.Popen(
-                    # -P: a user's queue.py in this folder must not stand in for the library's.
-                    [spec.python, "-P", "-m", "pytest_llmbench.measure.worker", str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._output,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **spec.environment},
-                    # Ctrl-C is pytest's; the worker is then ended by us, and never mid-write.
-                    start_new_session=True,
-                )
-        except OSError as error:
-            ours.close()
-            self._output.close()
-            msg = f"cannot start the engine's process with {spec.python}: {error.strerror or error}"
-            raise errors.BackendUnavailableError(msg) from None
-        try:
-            started(self._process.pid)
-            greeting = self._receive("starting", START_TIMEOUT)
-            if greeting["protocol"] != PROTOCOL:
-                msg = (
-                    f"{spec.python} has pytest-llmbench {greeting['version']}, which speaks another "
-                    "protocol than this one; install the same version there"
-                )
-                raise errors.BackendUnavailableError(msg)
             response = self._ask(spec.load_request(same_process=False), "loading the model")
-            self.loaded = Loaded(
-                self._process.pid, response["load_time"], response["engine"], response["versions"]
-            )
         except BaseException:
-            self.kill()
+            self._child.kill()
             raise
+        self.loaded = Loaded(self.pid, response["load_time"], response["engine"], response["versions"])
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
 
     def close(self) -> None:
         """Let the worker free its model; end it if it does not."""
-        if self._process.poll() is None:
-            with contextlib.suppress(wire.PeerGoneError, TimeoutError):
-                wire.send(self._sock, {"op": "close"})
-                wire.receive(self._sock, CLOSE_TIMEOUT)
-        self._sock.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSE_TIMEOUT)
-        self.kill()
+        self._child.close()
 
     def kill(self) -> None:
         """End the worker and whatever it started, at once."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._sock.close()
-        self._output.close()
+        self._child.kill()
 
     def _ask(self, request: dict[str, Any], doing: str) -> dict[str, Any]:
-        try:
-            wire.send(self._sock, request)
-        except wire.PeerGoneError:
-            raise self._ended(doing) from None
-        return self._receive(doing, self._timeout)
-
-    def _receive(self, doing: str, timeout: float | None) -> dict[str, Any]:
-        try:
-            response = wire.receive(self._sock, timeout)
-        except wire.PeerGoneError:
-            raise self._ended(doing) from None
-        except TimeoutError:
-            tail = self._tail()
-            self.kill()
-            msg = (
-                f"{self._spec.label} did not finish {doing} within {timeout:g} s and was ended; raise "
-                f"timeout=... in the marker or --llm-timeout if it needs longer{tail}"
-            )
-            raise errors.EngineTimeoutError(msg) from None
-        except BaseException:
-            # Ctrl-C in the middle of a round: the answer will never be read, so nothing may stay behind.
-            self.kill()
-            raise
-        if (failure := response.get("error")) is not None:
-            error = getattr(errors, failure["type"])(f"{self._spec.label}: {failure['message']}")
-            if "traceback" in failure:
-                error.add_note("In the engine's process:\n" + failure["traceback"])
-            raise error
-        return response
-
-    def _ended(self, doing: str) -> errors.LLMBenchError:
-        """Why the worker is gone, as a user can use it."""
-        try:
-            status = self._process.wait(CLOSE_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            status = 0
-        tail = self._tail()
-        self.kill()
-        if doing == "starting":
-            return errors.BackendUnavailableError(
-                f"{self._spec.python} could not start the engine's process (exit status {status}); is "
-                f"pytest-llmbench installed for that interpreter?{tail}"
-            )
-        if status >= 0:
-            return errors.EngineCrashedError(
-                f"the process of {self._spec.label} exited with status {status} while {doing}{tail}"
-            )
-        name = signal.Signals(-status).name
-        advice = ""
-        if -status == signal.SIGKILL:
-            advice = (
-                "; the system does that when memory runs out: try a smaller quantisation, a shorter "
-                "context or a smaller model, and see the kernel's log"
-            )
-        return errors.EngineCrashedError(
-            f"the process of {self._spec.label} was ended by {name} while {doing}{advice}{tail}"
-        )
-
-    def _tail(self) -> str:
-        """The last lines of what the worker printed."""
-        size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - _LOG_TAIL))
-        text = self._output.read().decode(errors="replace").strip()
-        return f"\nThe last lines of its output:\n{text}" if text else ""
+        return self._child.ask(request, doing, self._timeout)

@@ -7,6 +7,7 @@ known, so that a failure later loses none of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -15,13 +16,11 @@ from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.measure.engine import (
     EngineHandle,
-    EngineProcess,
-    EngineSpec,
     Generation,
-    LocalEngine,
     Prompt,
 )
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 
 class Monitor(Protocol):
@@ -40,6 +39,23 @@ class Monitor(Protocol):
     def summary(self, start_ns: int, end_ns: int) -> dict[str, Any]: ...
 
     def peak_rss_of(self, pid: int) -> int | None: ...
+
+
+class Startable(Protocol):
+    """What can be measured: an engine to load, or a server that runs. Equal ones can share a process."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def model(self) -> ResolvedModel | ModelSpec: ...
+
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+    def start(
+        self, isolation: str, timeout: float | None, started: Callable[[int], None]
+    ) -> EngineHandle: ...
 
 
 class Progress(Protocol):
@@ -63,7 +79,7 @@ class Progress(Protocol):
 class Plan:
     """How one case is to be measured."""
 
-    engine: EngineSpec
+    engine: Startable
     params: GenerationParams
     rounds: int = 5
     warmup_rounds: int = 1
@@ -107,8 +123,8 @@ class EnginePool:
 
     def __init__(self) -> None:
         self._kept: EngineHandle | None = None
-        self._kept_for: tuple[str, EngineSpec] | None = None
-        self._monitors: dict[int, Monitor] = {}
+        self._kept_for: tuple[str, Startable] | None = None
+        self._followed: dict[int, tuple[Monitor | None, list[int]]] = {}
 
     def acquire(self, plan: Plan, progress: Progress, monitor: Monitor | None) -> tuple[EngineHandle, bool]:
         """An engine, and whether it was loaded for this call.
@@ -122,21 +138,19 @@ class EnginePool:
             return self._kept, False
         self.close()
         progress.loading(plan.engine.label)
-        start = LocalEngine if plan.isolation == "none" else EngineProcess
         started: list[int] = []
 
         def follow(pid: int) -> None:
             started.append(pid)
             if monitor is not None:
-                self._monitors[pid] = monitor
                 monitor.follow(pid)
 
         try:
-            engine: EngineHandle = start(plan.engine, plan.timeout, follow)
+            engine = plan.engine.start(plan.isolation, plan.timeout, follow)
         except BaseException:
-            for pid in started:
-                self._unfollow(pid)
+            _unfollow(monitor, started)
             raise
+        self._followed[id(engine)] = (monitor, started)
         if plan.isolation != "test":
             self._kept, self._kept_for = engine, wanted
         return engine, True
@@ -159,10 +173,12 @@ class EnginePool:
         try:
             engine.close()
         finally:
-            self._unfollow(engine.loaded.pid)
+            _unfollow(*self._followed.pop(id(engine), (None, ())))
 
-    def _unfollow(self, pid: int) -> None:
-        if (monitor := self._monitors.pop(pid, None)) is not None:
+
+def _unfollow(monitor: Monitor | None, pids: Sequence[int]) -> None:
+    if monitor is not None:
+        for pid in pids:
             monitor.unfollow(pid)
 
 
@@ -215,7 +231,7 @@ class Bench:
         except BaseException:
             self._failed = True
             raise
-        measured = Round(generation.timeline)
+        measured = Round(generation.timeline, instructions=generation.instructions)
         if self.monitor is not None:
             measured.energy = self.monitor.energy(start, end).joules
         self.record.rounds.append(measured)

@@ -41,8 +41,10 @@ def _ttft(t: Timeline) -> float | None:
 
 
 def _tpot(t: Timeline) -> float | None:
-    gaps = len(t.token_times) - 1
-    return (t.token_times[-1] - t.token_times[0]) * NANO / gaps if gaps > 0 else None
+    # A server may send several tokens in one chunk: there are fewer times than tokens then.
+    if len(t.token_times) < 2 or t.output_tokens < 2:
+        return None
+    return (t.token_times[-1] - t.token_times[0]) * NANO / (t.output_tokens - 1)
 
 
 def _e2e_latency(t: Timeline) -> float | None:
@@ -80,7 +82,14 @@ METRICS: dict[str, Metric] = {
             f"{_VLLM}; MLPerf LoadGen, logging.cc",
             _tpot,
         ),
-        Metric("itl", "s", "lower", "gap", "token i - token i-1, all gaps of all rounds pooled", _VLLM),
+        Metric(
+            "itl",
+            "s",
+            "lower",
+            "gap",
+            "token i - token i-1, all gaps of all rounds pooled; of a server: chunk i - chunk i-1",
+            _VLLM,
+        ),
         Metric("e2e_latency", "s", "lower", "round", "last token - call with text", _VLLM, _e2e_latency),
         Metric(
             "prefill_throughput",
@@ -109,8 +118,30 @@ METRICS: dict[str, Metric] = {
             "AIPerf, metrics reference",
             _output_throughput,
         ),
-        Metric("request_throughput", "requests/s", "higher", "load", "successful requests / duration", _VLLM),
-        Metric("goodput", "requests/s", "higher", "load", "requests that met every SLO / duration", _VLLM),
+        Metric(
+            "system_throughput",
+            "tokens/s",
+            "higher",
+            "load",
+            "output tokens of successful requests that arrived in the window / window",
+            f"{_VLLM}; AIPerf, metrics reference, Output Token Throughput",
+        ),
+        Metric(
+            "request_throughput",
+            "requests/s",
+            "higher",
+            "load",
+            "successful requests, by the share of their tokens in the window / window",
+            _VLLM,
+        ),
+        Metric(
+            "goodput",
+            "requests/s",
+            "higher",
+            "load",
+            "successful requests that met every SLO, likewise / window",
+            _VLLM,
+        ),
         Metric(
             "load_time",
             "s",
@@ -151,6 +182,14 @@ METRICS: dict[str, Metric] = {
             "energy / output tokens",
             "InferenceX, aggregate_power.py",
         ),
+        Metric(
+            "instructions_per_token",
+            "instructions/token",
+            "lower",
+            "round",
+            "instructions of the engine's process in user space / output tokens",
+            "perf_event_open(2), PERF_COUNT_HW_INSTRUCTIONS",
+        ),
     )
 }
 
@@ -163,13 +202,13 @@ def timeline_metrics(timeline: Timeline) -> dict[str, float | None]:
 
 
 def gaps(timeline: Timeline) -> list[float]:
-    """Seconds between successive tokens; shape (output_tokens - 1,)."""
+    """Seconds between successive tokens, of a server between chunks; shape (token_times - 1,)."""
     times = timeline.token_times
     return [(after - before) * NANO for before, after in pairwise(times)]
 
 
 # A percentile q of n values stands on values beyond it: with none there, it is the maximum.
-PERCENTILES = (50, 95, 99)
+PERCENTILES = (50, 90, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +267,10 @@ class Summary:
         return self.percentile(50)
 
     @property
+    def p90(self) -> float:
+        return self.percentile(90)
+
+    @property
     def p95(self) -> float:
         return self.percentile(95)
 
@@ -250,7 +293,7 @@ class Summary:
 
     @property
     def unsupported(self) -> tuple[str, ...]:
-        """The percentiles among p50, p95 and p99 that this many values cannot support."""
+        """The percentiles among :data:`PERCENTILES` that this many values cannot support."""
         return tuple(f"p{q}" for q in PERCENTILES if not self.supports(q))
 
     def to_json(self) -> dict[str, Any]:
@@ -265,6 +308,7 @@ class Summary:
             "min": self.min,
             "max": self.max,
             "p50": self.p50,
+            "p90": self.p90,
             "p95": self.p95,
             "p99": self.p99,
             "unsupported": list(self.unsupported),

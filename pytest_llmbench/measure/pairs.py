@@ -6,19 +6,20 @@ sign-flip test exact whatever the machine does meanwhile (Fisher's randomisation
 on a quiet machine, the differences within such pairs spread by 3.3 %, those of whole processes one
 after the other by 7.3 %.
 
-Where memory does not hold both, the two processes come one after the other, in drawn order, and the
-pair says so.
+Where memory, the host's or a GPU's, does not hold both, the two processes come one after the other, in
+drawn order, and the pair says so.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from pytest_llmbench import errors
+from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, Progress
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
@@ -109,8 +110,13 @@ class PairedBench:
         first, second = ("base", "now") if self._coin.random() < 0.5 else ("now", "base")
         benches: dict[str, Bench] = {}
         try:
+            free = free_memory() if self.alternating else []
             benches[first] = self._open(first)
-            self.alternating = self.alternating and room_for_another(benches[first].record)
+            self.alternating = (
+                self.alternating
+                and room_for_another(benches[first].record)
+                and gpus_hold_another(free, free_memory(), self._peak_vram(second))
+            )
             if self.alternating:
                 benches[second] = self._open(second)
                 self._alternate(benches)
@@ -129,6 +135,11 @@ class PairedBench:
             for bench in benches.values():
                 bench.close()
         return Pair(benches["base"].record, benches["now"].record, self.alternating)
+
+    def _peak_vram(self, name: str) -> int | None:
+        """What earlier processes of a side took of all GPUs at most; None where that is not known."""
+        known = [p.peak_vram for p in self._sides[name].run.processes if p.peak_vram is not None]
+        return max(known, default=None)
 
     def _open(self, name: str) -> Bench:
         side = self._sides[name]
@@ -171,3 +182,20 @@ def room_for_another(record: ProcessRun) -> bool:
         return psutil.virtual_memory().available > HEADROOM * needed
     except psutil.Error:
         return True
+
+
+def gpus_hold_another(
+    before: Sequence[int | None], after: Sequence[int | None], peak: int | None = None
+) -> bool:
+    """Whether the GPUs' memory holds a second process beside one that was just loaded.
+
+    *before* and *after* its loading are the free bytes of each GPU: a second one is taken to need as
+    much of each. *peak* is what a process of the other side is known to need of all together. What
+    cannot be told is taken to hold.
+    """
+    known = [(b - a, a) for b, a in zip(before, after, strict=False) if b is not None and a is not None]
+    used = [(taken, free) for taken, free in known if taken > 0]
+    if any(free <= HEADROOM * taken for taken, free in used):
+        return False
+    room = sum(free for _, free in used or known)
+    return peak is None or not known or room > HEADROOM * peak

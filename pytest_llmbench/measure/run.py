@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_llmbench.measure.metrics import METRICS, Summary, gaps, summarize, timeline_metrics
 from pytest_llmbench.measure.timeline import Timeline
-from pytest_llmbench.models.spec import ResolvedModel
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 
 @dataclass(slots=True)
@@ -18,8 +18,14 @@ class Round:
     timeline: Timeline
     energy: float | None = None
     """Joules between the round's edges; None where no counter can be read."""
+    instructions: int | None = None
+    """That the engine's process ran in user space; None where nothing counts them."""
     disturbance: tuple[str, ...] = ()
     """Reason codes of what else the machine did meanwhile; decided without the timing."""
+    request: Mapping[str, Any] | None = None
+    """Under load: what the request was beside its timeline; see :mod:`.measure.load.bench`."""
+    counted: bool = True
+    """Whether it is part of the metrics: under load, whether it was sent in the steady window."""
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -28,6 +34,8 @@ class Round:
         tokens = self.timeline.output_tokens
         values["energy"] = self.energy
         values["energy_per_token"] = self.energy / tokens if self.energy is not None and tokens else None
+        counted = self.instructions
+        values["instructions_per_token"] = counted / tokens if counted is not None and tokens else None
         return values
 
 
@@ -48,6 +56,14 @@ class ProcessRun:
     """Bytes."""
     peak_vram: int | None = None
     """Bytes."""
+    load: Mapping[str, Any] | None = None
+    """Under load: the level as :class:`.measure.load.level.Level` sums it up."""
+    failures: list[Mapping[str, Any]] = field(default_factory=list)
+    """Under load: the requests that failed; they are no rounds."""
+    request_throughput: float | None = None
+    """Requests a second, of a load level; likewise the two below."""
+    system_throughput: float | None = None
+    goodput: float | None = None
 
 
 @dataclass(slots=True)
@@ -60,7 +76,7 @@ class Run:
     processes: list[ProcessRun] = field(default_factory=list)
     text: str | None = None
     """The first round's output."""
-    model: ResolvedModel | None = None
+    model: ResolvedModel | ModelSpec | None = None
     """The model, where it is not the test's own: the base side of an A/B session."""
     verdict: str | None = None
     """Of the gate; None where nothing was compared."""
@@ -73,6 +89,16 @@ class Run:
         return [r for p in self.processes for r in p.rounds]
 
     @property
+    def failed(self) -> int:
+        """Under load: how many requests failed."""
+        return sum(len(p.failures) for p in self.processes)
+
+    @property
+    def invalid(self) -> str | None:
+        """Under load: why the figures are not to be believed; None if they are."""
+        return next((why for p in self.processes if p.load and (why := p.load.get("invalid"))), None)
+
+    @property
     def disturbance(self) -> tuple[str, ...]:
         """The reason codes of all rounds, each once."""
         return tuple(sorted({code for r in self.rounds for code in r.disturbance}))
@@ -80,13 +106,12 @@ class Run:
     def metric(self, name: str) -> Summary:
         """The summary of one metric of the table over everything this run measured."""
         scope = METRICS[name].scope
+        counted = (r for r in self.rounds if r.counted)
         if scope == "gap":
-            return summarize(name, (gap for r in self.rounds for gap in gaps(r.timeline)))
+            return summarize(name, (gap for r in counted for gap in gaps(r.timeline)))
         if scope == "round":
-            return summarize(name, (r.metrics.get(name) for r in self.rounds))
-        if scope == "process":
-            return summarize(name, (getattr(p, name) for p in self.processes))
-        return Summary(name, ())
+            return summarize(name, (r.metrics.get(name) for r in counted))
+        return summarize(name, (getattr(p, name) for p in self.processes))
 
     @property
     def metrics(self) -> dict[str, Summary]:

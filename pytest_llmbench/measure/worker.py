@@ -23,19 +23,26 @@ from typing import Any
 from pytest_llmbench import __version__, errors
 from pytest_llmbench.backends.base import Backend, Engine, GenerationParams
 from pytest_llmbench.backends.registry import from_reference
+from pytest_llmbench.hardware.instructions import InstructionCounter, open_counter
 from pytest_llmbench.measure import wire
 from pytest_llmbench.measure.timeline import NANO, Recorder, Timeline, hash_tokens
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.workloads.prompts import prompt_of_tokens
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class Host:
-    """One engine and what can be asked of it; every request and response is JSON-able."""
+    """One engine and what can be asked of it; every request and response is JSON-able.
 
-    def __init__(self) -> None:
+    :param counter: of the instructions of this process, opened before any engine's threads.
+    :param uncounted: why there is none.
+    """
+
+    def __init__(self, counter: InstructionCounter | None = None, uncounted: str | None = None) -> None:
         self._engine: Engine | None = None
+        self._counter = counter
+        self._uncounted = uncounted
         self._operations: dict[str, Callable[..., dict[str, Any]]] = {
             "load": self.load,
             "prompt": self.prompt,
@@ -74,6 +81,7 @@ class Host:
                 **self._engine.info,
                 "context_length": self._engine.context_length,
                 "python": platform.python_version(),
+                "instructions": "counted" if self._counter is not None else self._uncounted,
             },
             "versions": dict(described.versions()),
             "peak_rss": peak_rss(),
@@ -103,6 +111,7 @@ class Host:
         parameters = GenerationParams(**params)
         recorder = Recorder()
         clock = time.perf_counter_ns
+        before = None if self._counter is None else self._counter.read()
         sent = clock()
         if messages is not None:
             prompt = engine.tokenize_rendered(engine.render_chat(messages))
@@ -111,6 +120,7 @@ class Host:
         tokenized = clock()
         finish_reason = engine.generate(prompt, parameters, recorder)
         done = clock()
+        after = None if self._counter is None else self._counter.read()
         timeline = Timeline(
             sent=sent,
             tokenized=tokenized,
@@ -127,6 +137,7 @@ class Host:
             "timeline": timeline.to_json(),
             "text": engine.detokenize(recorder.tokens),
             "peak_rss": peak_rss(),
+            "instructions": None if before is None else before.until(after),
         }
 
     def reset_peak(self) -> dict[str, Any]:
@@ -169,18 +180,18 @@ def peak_rss() -> int | None:
     return None
 
 
-def describe(error: BaseException) -> dict[str, Any]:
-    """An exception as it crosses the socket: ours by name, any other as the engine's."""
+def describe(error: BaseException, kind: str = "engine") -> dict[str, Any]:
+    """An exception as it crosses the socket: ours by name, any other as one of what works here."""
     if isinstance(error, errors.LLMBenchError):
         return {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, MemoryError):
         message = (
-            "the engine ran out of memory; use a smaller quantisation, a shorter context or a smaller model"
+            f"the {kind} ran out of memory; use a smaller quantisation, a shorter context or a smaller model"
         )
         return {"type": "EngineError", "message": message}
     name = type(error).__qualname__
     trace = "".join(traceback.format_exception(error, limit=-8))
-    return {"type": "EngineError", "message": f"the engine raised {name}: {error}", "traceback": trace}
+    return {"type": "EngineError", "message": f"the {kind} raised {name}: {error}", "traceback": trace}
 
 
 def _die_with_parent() -> None:
@@ -203,12 +214,13 @@ def _prefer_for_oom_kill() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def main() -> None:
-    """Serve one parent until it closes the socket."""
+def serve(fd: int, handle: Callable[[dict[str, Any]], dict[str, Any]], kind: str = "engine") -> None:
+    """Answer the requests of one parent over the socket *fd* until it closes that.
+
+    What *handle* raises is the answer to that request, and the next one is waited for.
+    """
     _die_with_parent()
-    _prefer_for_oom_kill()
-    sock = socket.socket(fileno=int(sys.argv[1]))
-    host = Host()
+    sock = socket.socket(fileno=fd)
     wire.send(sock, {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
     while True:
         try:
@@ -216,13 +228,19 @@ def main() -> None:
         except wire.PeerGoneError:
             return
         try:
-            response = host.handle(request)
+            response = handle(request)
         except Exception as error:  # noqa: BLE001  # whatever an engine raises is the case's failure
-            response = {"error": describe(error)}
+            response = {"error": describe(error, kind)}
         try:
             wire.send(sock, response)
         except wire.PeerGoneError:
             return
+
+
+def main() -> None:
+    """Be an engine's process."""
+    _prefer_for_oom_kill()
+    serve(int(sys.argv[1]), Host(*open_counter()).handle)
 
 
 if __name__ == "__main__":

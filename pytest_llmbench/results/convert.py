@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pytest_llmbench.measure.metrics import Summary
+from pytest_llmbench.measure.metrics import METRICS, Summary
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.measure.timeline import NANO
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
@@ -19,6 +19,7 @@ from pytest_llmbench.results.document import (
     ModelRecord,
     Outcome,
     ProcessRecord,
+    RequestRecord,
     RoundRecord,
 )
 
@@ -93,6 +94,11 @@ def _process_record(process: ProcessRun) -> ProcessRecord:
         peak_rss=process.peak_rss,
         peak_vram=process.peak_vram,
         hardware=None if process.hardware is None else dict(process.hardware),
+        request_throughput=process.request_throughput,
+        system_throughput=process.system_throughput,
+        goodput=process.goodput,
+        load=None if process.load is None else dict(process.load),
+        failures=[dict(failure) for failure in process.failures],
         rounds=[round_record(r) for r in process.rounds],
     )
 
@@ -112,7 +118,8 @@ def round_record(measured: Round) -> RoundRecord:
         decode_throughput=metrics["decode_throughput"],
         output_throughput=metrics["output_throughput"],
         energy=measured.energy,
-        prompt_tokens=timeline.prompt_tokens,
+        instructions=measured.instructions,
+        prompt_tokens=timeline.prompt_tokens or None,
         output_tokens=timeline.output_tokens,
         prompt_hash=timeline.prompt_hash,
         output_hash=timeline.output_hash,
@@ -122,16 +129,26 @@ def round_record(measured: Round) -> RoundRecord:
         token_times=times,
         done=round((timeline.done - sent) * NANO, 9),
         disturbance=list(measured.disturbance),
+        request=None if measured.request is None else RequestRecord(**measured.request),
+        counted=measured.counted,
     )
 
 
 def _metric_records(run: Run) -> dict[str, MetricRecord]:
     # JSON has no infinity and no NaN: such a summary would come back as a damaged document.
-    return {
+    found = {
         name: metric_record(summary)
         for name, summary in run.metrics.items()
         if all(math.isfinite(value) for value in summary.values)
     }
+    if any(process.load is not None for process in run.processes):
+        from pytest_llmbench.measure.load.intervals import summary_intervals
+
+        for name, record in found.items():
+            # Gaps of requests that overlap are in no order of time, so their dependence cannot be seen.
+            if METRICS[name].scope == "round":
+                record.intervals = summary_intervals(run.metric(name).values) or None
+    return found
 
 
 def metric_record(summary: Summary) -> MetricRecord:

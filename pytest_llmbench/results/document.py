@@ -107,11 +107,31 @@ class MetricRecord(_Part):
     min: float
     max: float
     p50: float
+    p90: float | None = None
     p95: float
     p99: float
+    intervals: dict[str, tuple[float, float]] | None = Field(
+        default=None, description="95 % confidence intervals of percentiles, under load"
+    )
     unsupported: list[str] = Field(
         default_factory=list, description="percentiles that n values cannot support"
     )
+
+
+class RequestRecord(_Part):
+    """What a round under load was beside its timeline. Times are seconds since ``sent`` of the round,
+    which at a request rate is when the request was due."""
+
+    number: int
+    at: float = Field(description="s since the level's start: when it was sent")
+    send_lag: float | None = Field(default=None, description="s: sent - due; null at a concurrency")
+    chunks: int = Field(description="chunks that brought tokens; token_times has one time for each")
+    reasoning_chunks: int = 0
+    reasoning_tokens: int | None = None
+    first_content: float | None = Field(default=None, description="s: the first chunk that was no reasoning")
+    token_source: str = Field(description="who counted the tokens: usage, tokenizer or (nobody) chunks")
+    attempts: int = 1
+    new_connection: bool = False
 
 
 class RoundRecord(_Part):
@@ -125,7 +145,10 @@ class RoundRecord(_Part):
     decode_throughput: float | None = _metric("decode_throughput")
     output_throughput: float | None = _metric("output_throughput")
     energy: float | None = _metric("energy")
-    prompt_tokens: int
+    instructions: int | None = Field(
+        default=None, description="of the engine's process in user space, from before the call to after it"
+    )
+    prompt_tokens: int | None = Field(description="null: the server did not tell")
     output_tokens: int
     prompt_hash: str
     output_hash: str
@@ -135,6 +158,8 @@ class RoundRecord(_Part):
     token_times: list[float] = Field(description="s: when the host knew each token")
     done: float = Field(description="s: the call returned")
     disturbance: list[str] = Field(default_factory=list)
+    request: RequestRecord | None = Field(default=None, description="null: not under load")
+    counted: bool = Field(default=True, description="whether it is part of the metrics")
 
     def timeline(self) -> Timeline:
         """The timeline that was measured, with ``sent`` at 0 and times in nanoseconds."""
@@ -144,7 +169,7 @@ class RoundRecord(_Part):
             prefilled=None if self.prefilled is None else _nanoseconds(self.prefilled),
             token_times=tuple(_nanoseconds(t) for t in self.token_times),
             done=_nanoseconds(self.done),
-            prompt_tokens=self.prompt_tokens,
+            prompt_tokens=self.prompt_tokens or 0,
             output_tokens=self.output_tokens,
             output_hash=self.output_hash,
             prompt_hash=self.prompt_hash,
@@ -153,7 +178,7 @@ class RoundRecord(_Part):
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds between successive tokens; shape (output_tokens - 1,)."""
+        """Seconds between successive token times; shape (token times - 1,)."""
         times = self.token_times
         return [round(b - a, 9) for a, b in pairwise(times)]
 
@@ -163,6 +188,13 @@ class RoundRecord(_Part):
         if self.energy is None or not self.output_tokens:
             return None
         return self.energy / self.output_tokens
+
+    @property
+    def instructions_per_token(self) -> float | None:
+        """Instructions a token; None where nothing counts them."""
+        if self.instructions is None or not self.output_tokens:
+            return None
+        return self.instructions / self.output_tokens
 
 
 class ProcessRecord(_Part):
@@ -175,6 +207,11 @@ class ProcessRecord(_Part):
     peak_rss: int | None = _metric("peak_rss")
     peak_vram: int | None = _metric("peak_vram")
     hardware: dict[str, Any] | None = None
+    request_throughput: float | None = _metric("request_throughput")
+    system_throughput: float | None = _metric("system_throughput")
+    goodput: float | None = _metric("goodput")
+    load: dict[str, Any] | None = Field(default=None, description="the load level; null: not under load")
+    failures: list[dict[str, Any]] = Field(default_factory=list, description="requests that failed")
     rounds: list[RoundRecord] = Field(default_factory=list)
 
 
@@ -215,9 +252,10 @@ class Case(_Part):
         is left out.
         """
         row = METRICS.get(metric)
+        counted = [r for r in self.rounds if r.counted]
         if row is not None and row.scope == "gap":
-            return [gap for r in self.rounds for gap in r.gaps]
-        owners = self.processes if row is not None and row.scope == "process" else self.rounds
+            return [gap for r in counted for gap in r.gaps]
+        owners = self.processes if row is not None and row.scope in ("process", "load") else counted
         found = (getattr(owner, metric, None) for owner in owners)
         return [float(value) for value in found if value is not None]
 
@@ -269,8 +307,8 @@ def to_json(part: BaseModel) -> bytes:
 # A document is one JSON object with a line for the header and one for each case: it can be read
 # case by case, which takes half the time and memory, a diff shows cases, and one that was cut off
 # is known by its end.
-_CASES = b',"cases":[\n'
-_END = b"]}\n"
+CASES = b',"cases":[\n'
+END = b"]}\n"
 
 
 def write_document(path: Path | str, document: ResultsDocument) -> Path:
@@ -281,7 +319,7 @@ def write_document(path: Path | str, document: ResultsDocument) -> Path:
     path = Path(path)
     head = pydantic_core.to_json(document, exclude={"cases"}, fallback=_plain)
     cases = b",\n".join(to_json(case) for case in document.cases)
-    atomic_write(path, b"".join((head[:-1], _CASES, cases, b"\n" if cases else b"", _END)))
+    atomic_write(path, b"".join((head[:-1], CASES, cases, b"\n" if cases else b"", END)))
     return path
 
 
@@ -315,12 +353,12 @@ def read_document(path: Path | str) -> ResultsDocument:
 def _read_by_lines(file: BinaryIO) -> ResultsDocument | None:
     """The document if it is laid out as we write it; None if it is not, or is damaged."""
     head = file.readline()
-    if not head.endswith(_CASES):
+    if not head.endswith(CASES):
         return None
     try:
-        document = ResultsDocument.model_validate_json(head + _END)
+        document = ResultsDocument.model_validate_json(head + END)
         for line in file:
-            if line == _END:
+            if line == END:
                 return None if file.read(1) else document
             document.cases.append(Case.model_validate_json(line.removesuffix(b"\n").removesuffix(b",")))
     except ValidationError:
@@ -343,12 +381,13 @@ def read_header(path: Path | str) -> Header:
         with path.open("rb") as file:
             head = file.read(_HEADER_BYTES)
             size = file.seek(0, 2)
-            file.seek(max(0, size - len(_END)))
+            # With the end of the line before: a case's line may end like the document.
+            file.seek(max(0, size - len(END) - 1))
             tail = file.read()
     except OSError as error:
         raise results_error("read", path, error) from error
     peeked = _peek(head)
-    if tail == _END and "cases" in peeked:
+    if tail == b"\n" + END and "cases" in peeked:
         _check_version(path, peeked)
         try:
             return Header.model_validate({k: v for k, v in peeked.items() if k != "cases"})

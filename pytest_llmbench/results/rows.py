@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
 
-STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p95", "p99", "n")
+STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "n")
 
 
 def case_row(header: Header, case: Case) -> dict[str, Any]:
@@ -25,6 +25,9 @@ def case_row(header: Header, case: Case) -> dict[str, Any]:
         "model_size": case.model.size,
         "processes": len(case.processes),
         "rounds": len(case.rounds),
+        "failed": sum(len(process.failures) for process in case.processes),
+        "concurrency": case.protocol.get("concurrency"),
+        "request_rate": case.protocol.get("request_rate"),
         "disturbance": " ".join(case.disturbance),
         "commit": header.commit.id,
         "machine": header.machine.id if header.machine else None,
@@ -44,9 +47,14 @@ def round_row(case: Case, process: ProcessRecord, process_index: int, round_inde
         "process": process_index,
         "pid": process.pid,
         "round": round_index,
-        **measured.model_dump(),
+        **measured.model_dump(exclude={"request"}),
         "energy_per_token": measured.energy_per_token,
+        **({} if measured.request is None else _prefixed("request", measured.request.model_dump())),
     }
+
+
+def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
 def _identity(case: Case) -> dict[str, Any]:

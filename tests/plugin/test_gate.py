@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
@@ -134,6 +136,244 @@ def test_thresholds_of_the_marker_hold_and_the_command_line_beats_them(
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*tpot: fail*"])
     run(*compare, "--llm-threshold=tpot:<1s").assert_outcomes(passed=1)
+
+
+ONE = """
+def test_one(llm_model):
+    llm_model.measure("hello", rounds=1, max_new_tokens=4)
+"""
+
+
+# -- the life of a failure ----------------------------------------------------------------------
+
+THREE = """
+import os
+
+import pytest
+
+@pytest.mark.llm(rounds=3, max_new_tokens=8)
+@pytest.mark.parametrize("name", ["first", "second", "third"])
+def test_speed(llm_model, name, monkeypatch):
+    if name == os.environ.get("SLOWER"):
+        monkeypatch.setenv("LLMBENCH_FAKE_SECONDS", "0.01")
+    llm_model.measure("hello")
+"""
+
+
+def outcomes(bench: pytest.Pytester) -> dict[str, str]:
+    """Test to outcome, of those that the last run's JUnit file has."""
+    suite = ElementTree.parse(bench.path / "junit.xml").getroot()[0]
+    kinds = {case.get("name", ""): [part.tag for part in case] for case in suite}
+    return {
+        name.partition("[")[2].rstrip("]").rpartition("-")[2]: "failed" if "failure" in tags else "passed"
+        for name, tags in kinds.items()
+    }
+
+
+def test_a_regression_stops_a_session_with_x_and_lf_runs_it_again_and_nothing_that_passed(
+    bench: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.makepyfile(test_one=THREE, test_two=ONE)
+    # Twice as slow is a regression on any machine; what is loaded now and was not is none.
+    fixed = ["--llm-backend=fake", "--llm-monitor-rate=0", "--llm-gate=tpot", "--llm-threshold=tpot:90%"]
+    fixed += [FAST, "--junitxml=junit.xml"]
+    for _ in range(3):
+        bench.runpytest_inprocess(*fixed, "--llm-save=main").assert_outcomes(passed=4)
+    compare = [*fixed, "--llm-compare=main", "--llm-inconclusive=pass", "--llm-missing=fail"]
+    monkeypatch.setenv("SLOWER", "second")
+    result = bench.runpytest_inprocess(*compare, "-x")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
+    assert outcomes(bench) == {"first": "passed", "second": "failed"}
+    suite = ElementTree.parse(bench.path / "junit.xml").getroot()[0]
+    assert suite.get("failures") == "1"
+    (failure,) = suite.iter("failure")
+    assert "tpot: fail" in (failure.text or "") + failure.get("message", "")
+    bench.runpytest_inprocess(*compare, "--lf")
+    assert outcomes(bench) == {"second": "failed"}
+    monkeypatch.delenv("SLOWER")
+    result = bench.runpytest_inprocess(*compare, "--lf")
+    assert outcomes(bench) == {"second": "passed"}
+    # What --lf leaves out, on purpose and file by file, is not missing.
+    assert result.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(("policy", "status"), [("fail", 1), ("warn", 0)])
+def test_the_document_has_the_exit_status_that_the_gate_leaves(
+    bench: pytest.Pytester, run: Run, document: Document, policy: str, status: int
+) -> None:
+    bench.makepyfile(ONE + ONE.replace("test_one", "test_gone"))
+    run(FAST, "--llm-save=main").assert_outcomes(passed=2)
+    bench.makepyfile(ONE)
+    compare = (FAST, "--llm-compare=main", "--llm-inconclusive=pass", "--llm-gate=tpot")
+    result = run(*compare, f"--llm-missing={policy}")
+    assert (result.ret, document()["session"]["exit_status"]) == (status, status)
+    (stored,) = [path for path in results(bench) if path["session"]["id"] == document()["session"]["id"]]
+    assert stored["session"]["exit_status"] == status
+
+
+def test_a_baseline_that_cannot_be_written_fails_the_session_and_the_documents_say_so(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(ONE)
+    result = run(FAST, "--llm-save=latest")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*'latest' cannot name a baseline*"])
+    assert document()["session"]["exit_status"] == 1
+    assert [one["session"]["exit_status"] for one in results(bench)] == [1]
+
+
+def results(bench: pytest.Pytester, folder: str = "results") -> list[dict[str, Any]]:
+    """The documents in a folder of the store, the oldest first."""
+    paths = sorted((bench.path / ".llmbench" / folder).glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def ids(documents: list[dict[str, Any]]) -> list[str]:
+    return [document["session"]["id"] for document in documents]
+
+
+# -- replacing the baseline ---------------------------------------------------------------------
+
+UPDATE = (FAST, "--llm-update-baseline", "--llm-gate=tpot", "--llm-inconclusive=pass")
+
+
+def test_a_session_replaces_the_named_baseline_that_it_was_compared_with(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(ONE)
+    for _ in range(2):
+        run(FAST, "--llm-save=main")
+    old = ids(results(bench, "baselines/main"))
+    result = run(*UPDATE, "--llm-compare=main")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*LLM comparison*", "*tpot*", "*baseline 'main': *place of 2 sessions*"])
+    assert ids(results(bench, "baselines/main")) == [document()["session"]["id"]]
+    assert ids(results(bench, "baselines/main/replaced")) == old
+    run(FAST, "--llm-compare=main", "--llm-gate=tpot").assert_outcomes(passed=1)
+
+
+def test_a_session_replaces_the_document_that_it_was_compared_with_and_keeps_it(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(ONE)
+    run(FAST, "--llm-store=elsewhere")
+    (bench.path / "out.json").rename(bench.path / "base.json")
+    old = json.loads((bench.path / "base.json").read_text())
+    result = run(*UPDATE, "--llm-compare=base.json")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines([f"*baseline base.json: *place of {old['session']['id']}*"])
+    assert json.loads((bench.path / "base.json").read_text()) == document()
+    assert results(bench, "replaced") == [old]
+
+
+def test_a_document_whose_session_is_in_the_store_is_not_kept_twice(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(ONE)
+    run(FAST)
+    (bench.path / "out.json").rename(bench.path / "base.json")
+    assert run(*UPDATE, "--llm-compare=base.json").ret == pytest.ExitCode.OK
+    assert len(results(bench)) == 2
+    assert results(bench, "replaced") == []
+
+
+FAILING = """
+def test_bad(llm_model):
+    llm_model.measure("x", rounds=1)
+    assert not os.environ.get("BAD")
+"""
+UNMEASURED = """
+@pytest.fixture
+def broken():
+    assert not os.environ.get("BAD")
+
+def test_bad(llm_model, broken):
+    llm_model.measure("x", rounds=1)
+"""
+
+
+@pytest.mark.parametrize(("test", "said"), [(FAILING, "1 failed"), (UNMEASURED, "1 failed")])
+def test_a_session_with_a_failure_replaces_no_baseline(
+    bench: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch, test: str, said: str
+) -> None:
+    bench.makepyfile("import os\nimport pytest\n" + ONE + test)
+    run(FAST, "--llm-save=main").assert_outcomes(passed=2)
+    before = results(bench, "baselines/main")
+    monkeypatch.setenv("BAD", "1")
+    result = run(*UPDATE, "--llm-compare=main")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"*the baseline 'main' was not changed: {said}; *update main --force*"])
+    assert results(bench, "baselines/main") == before
+
+
+def test_a_regression_replaces_no_baseline(
+    bench: pytest.Pytester, run: Run, slower: Callable[[], None]
+) -> None:
+    bench.makepyfile(BENCH)
+    for _ in range(3):
+        run(FAST, "--llm-save=main")
+    before = results(bench, "baselines/main")
+    slower()
+    result = run(*UPDATE, "--llm-compare=main")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*the baseline 'main' was not changed: 1 failed*"])
+    assert results(bench, "baselines/main") == before
+
+
+def test_a_session_that_would_lose_a_case_replaces_no_baseline(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(ONE + ONE.replace("test_one", "test_left"))
+    run(FAST, "--llm-save=main").assert_outcomes(passed=2)
+    before = results(bench, "baselines/main")
+    # A case that was left out on purpose is not missing, but a baseline without it would not have it.
+    result = run(*UPDATE, "--llm-compare=main", "-k", "test_one")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert document()["session"]["exit_status"] == 1
+    result.stdout.fnmatch_lines(["*the baseline 'main' was not changed: it would lose *test_left*"])
+    assert results(bench, "baselines/main") == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--llm-update-baseline replaces the baseline of --llm-compare, and none is compared*"),
+        (["--llm-ab=model=tiny"], "*and none is compared*"),
+        (["--llm-compare=main", "--llm-compare=latest"], "*and several are compared*"),
+        (["--llm-compare=latest"], "--llm-update-baseline: latest is not one baseline*there are: main)*"),
+        (["--llm-compare=commit:HEAD"], "--llm-update-baseline: commit:HEAD is not one baseline*"),
+        (["--llm-compare=branch:trunk"], "--llm-update-baseline: branch:trunk is not one baseline*"),
+        (["--llm-compare=folder"], "--llm-update-baseline: folder is not one baseline*"),
+        (["--llm-compare=.llmbench/baselines/main"], "--llm-update-baseline: *main is not one baseline*"),
+        (["--llm-compare=SESSION"], "--llm-update-baseline: *is not one baseline*"),
+        (["--llm-compare=.llmbench/results/SESSION.json"], "--llm-update-baseline: *is not one baseline*"),
+        (["--llm-compare=base.json", "--llm-json=base.json"], "--llm-json=base.json would overwrite*"),
+        (["--llm-compare=nothing"], "--llm-compare: *nothing*"),
+    ],
+)
+def test_what_is_no_single_baseline_cannot_be_replaced(
+    bench: pytest.Pytester, run: Run, options: list[str], message: str
+) -> None:
+    git(bench, "init", "-b", "trunk")
+    bench.makepyfile(ONE)
+    git(bench, "add", ".")
+    git(bench, "commit", "-m", "first")
+    run(FAST, "--llm-save=main")
+    (bench.path / "folder").mkdir()
+    for name in ("base.json", "folder/one.json"):
+        (bench.path / name).write_bytes((bench.path / "out.json").read_bytes())
+    (session,) = ids(results(bench))
+    before = results(bench, "baselines/main")
+    result = run("--llm-update-baseline", *(option.replace("SESSION", session) for option in options))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    assert "Traceback" not in result.stderr.str()
+    assert results(bench, "baselines/main") == before
+    assert len(results(bench)) == 1
+
+
+def git(bench: pytest.Pytester, *arguments: str) -> None:
+    identity = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+    subprocess.run(["git", *identity, *arguments], cwd=bench.path, check=True, capture_output=True)
 
 
 # -- A/B ----------------------------------------------------------------------------------------

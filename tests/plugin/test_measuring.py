@@ -37,7 +37,7 @@ def test_a_case_has_its_processes_and_each_process_its_rounds(
     assert case["model"]["digest"].startswith("sha256:")
     assert case["metrics"]["ttft"]["unit"] == "s"
     assert case["metrics"]["ttft"]["n"] == 6
-    assert case["metrics"]["ttft"]["unsupported"] == ["p95", "p99"]
+    assert case["metrics"]["ttft"]["unsupported"] == ["p90", "p95", "p99"]
     measured = case["processes"][0]["rounds"][0]
     assert measured["prompt_tokens"] == 6
     assert measured["output_tokens"] == 5

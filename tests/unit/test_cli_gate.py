@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.cli import app
-from pytest_llmbench.results.document import write_document
+from pytest_llmbench.measure.engine import EngineSpec, Prompt
+from pytest_llmbench.measure.loop import Plan
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.results.document import Machine, write_document
 from pytest_llmbench.results.store import Store
 
 
@@ -147,6 +154,79 @@ def test_an_update_that_would_lose_cases_is_refused(
     llmbench("baseline", "save", "nightly", both)
     result = llmbench("baseline", "update", "nightly", "latest", "--yes", status=2)
     assert "1 of its cases would be lost" in result.stderr
+
+
+@pytest.fixture
+def calibrating(monkeypatch: pytest.MonkeyPatch, a_session: Any) -> list[float]:
+    """Has sessions of these speeds "measured", and this machine be that of the stored sessions."""
+    from pytest_llmbench import cli_calibrate
+    from pytest_llmbench.results import environment
+
+    speeds: list[float] = []
+
+    def measure_sessions(plan: Plan, count: int, interval: float) -> Iterator[Run]:
+        for speed in speeds:
+            rounds = [Round(timeline(speed * level), disturbance=marks) for level, marks in LEVELS]
+            yield Run("calibration", plan.protocol(), [ProcessRun(1, 0.1, {}, VERSIONS, rounds)] * 3)
+
+    monkeypatch.setattr(cli_calibrate, "_plan", lambda *_: calibration_plan())
+    monkeypatch.setattr(cli_calibrate, "_measure_sessions", measure_sessions)
+    monkeypatch.setattr(environment, "machine", lambda: Machine(id="machine-a"))
+    return speeds
+
+
+VERSIONS = {"llama-cpp-python": "0.3.36"}
+LEVELS: list[tuple[float, tuple[str, ...]]] = [(1.0, ()), (1.01, ()), (0.99, ()), (1.0, ()), (1.0, ())]
+
+
+def timeline(speed: float) -> Timeline:
+    times = tuple(round((50 + 10 * token) * 1e6 * speed) for token in range(8))
+    return Timeline(0, 1000, times[0] - 1000, times, times[-1] + 5, 16, 8, "o", "p", "length")
+
+
+def calibration_plan() -> Plan:
+    spec = ModelSpec("tiny", "q8_0")
+    model = ResolvedModel(spec, "gguf", Path("x"), "sha256:0", 5, "q8_0", 6)
+    return Plan(
+        EngineSpec("llamacpp", "x:y", model, {}), GenerationParams(max_new_tokens=8), prompt=Prompt("p")
+    )
+
+
+def test_calibrated_sessions_add_up_and_judge_a_baseline_of_one(
+    store: Store, slow: Path, tmp_path: Path, calibrating: list[float]
+) -> None:
+    calibrating[:] = [1.0, 1.01]
+    shown = llmbench("calibrate", "--sessions", "2").stdout
+    assert "2 sessions of 3 processes" in shown
+    assert "3 sessions are needed" in shown
+    before = llmbench("compare", "20260101", slow, "--all").stdout
+    assert "calibration" not in before
+    calibrating[:] = [0.99, 1.02]
+    shown = llmbench("calibrate", "--sessions", "2").stdout
+    assert "with 2 of earlier calibrations" in shown
+    assert "tpot" in shown
+    assert "machine-a-sessions.json" in shown
+    after = " ".join(llmbench("compare", "20260101", slow, "--all").stdout.split())
+    assert "single-session baseline: between-session noise 1.3% from the calibration of 20" in after
+
+
+def test_a_calibrated_session_that_was_disturbed_is_left_out(
+    store: Store, calibrating: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrating[:] = [1.0]
+    monkeypatch.setattr(f"{__name__}.LEVELS", [(1.0, ("foreign_cpu",)), (1.0, ())])
+    result = llmbench("calibrate", "--sessions", "1", status=2)
+    assert "1 more were disturbed by other load and left out" in result.stdout
+    assert "no session was left undisturbed" in result.stderr
+    assert not (store.path / "calibration").exists()
+
+
+def test_a_damaged_calibration_is_a_warning(store: Store, fast: Path) -> None:
+    folder = store.path / "calibration"
+    folder.mkdir()
+    (folder / "machine-a-sessions.json").write_text("{")
+    result = llmbench("compare", "20260101", fast)
+    assert "machine-a-sessions.json is damaged" in result.stderr
 
 
 def test_history_lists_the_sessions_of_a_case(store: Store) -> None:

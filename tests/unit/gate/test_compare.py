@@ -61,6 +61,44 @@ def test_more_memory_fails_beyond_its_own_threshold(a_session: Any, bases: list[
     assert case.verdict is Verdict.FAIL
 
 
+def counted(document: Any, per_token: int, disturbed: bool = False) -> Any:
+    """The document, with so many instructions a token, which vary by a millionth."""
+    for index, measured in enumerate(document.cases[0].rounds):
+        measured.instructions = measured.output_tokens * per_token + index
+        measured.disturbance = ["foreign_cpu"] if disturbed else []
+    return document
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [
+        (1_000_000, Verdict.PASS),
+        (1_009_000, Verdict.PASS),
+        (1_020_000, Verdict.FAIL),
+        (900_000, Verdict.PASS),
+    ],
+)
+def test_instructions_are_compared_with_a_tolerance_of_one_percent_whatever_else_ran(
+    a_session: Any, now: int, verdict: Verdict
+) -> None:
+    of = thresholds_of((), ["instructions_per_token"])
+    base = counted(a_session(1), 1_000_000)
+    case = one(compare([base], counted(a_session(9), now, disturbed=True), of))
+    judged = judgement(case, "instructions_per_token")
+    assert (judged.method, judged.verdict) == ("exact", verdict)
+    assert judged.improved is (now < 950_000)
+
+
+def test_instructions_gate_only_where_both_sides_counted_them(a_session: Any, bases: list[Any]) -> None:
+    of = thresholds_of((), ["tpot", "instructions_per_token"])
+    assert [one.metric for one in one(compare(bases, a_session(9), of)).judgements] == ["tpot"]
+    newly = one(compare(bases, counted(a_session(9), 5), of))
+    assert judgement(newly, "instructions_per_token").verdict is Verdict.NEW
+    assert "instructions_per_token" not in [
+        one.metric for one in one(compare(bases, a_session(9))).judgements
+    ]
+
+
 def test_the_value_of_a_process_is_the_median_of_its_rounds(a_session: Any, bases: list[Any]) -> None:
     now = a_session(9)
     for process in now.cases[0].processes:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pytest_llmbench.gate.calibration import ShortSession, session_noise
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.stored import judge_stored, pool_sessions
@@ -265,6 +266,90 @@ def test_twice_as_slow_is_caught_against_a_single_session() -> None:
             QUIET, sessions=1, processes=processes, pooled=False, comparisons=1, effect=1.0, suites=50
         )
         assert seen.share("fail") >= least
+
+
+# --- A single stored session, and a calibration ---------------------------------------------------
+
+
+def run_calibrated(
+    machine: Machine,
+    *,
+    calibrated: int,
+    processes: int,
+    suites: int = 75,
+    comparisons: int = 1,
+    seed: int = 41,
+) -> Stored:
+    """Each case by a calibration of another one of its suite, measured before the baseline."""
+    logs = machine.draw(np.random.default_rng(seed), suites, calibrated + 1, processes)
+    verdicts: Counter[str] = Counter()
+    failed = 0
+    for cases in np.exp(logs).tolist():
+        noises = [session_noise("tpot", [short_session(s) for s in case[:calibrated]]) for case in cases]
+        found = [
+            judge_stored(
+                "tpot",
+                case[-2:-1],
+                case[-1],
+                0.05,
+                comparisons=comparisons,
+                noise=replace(other, alike=False),
+            ).verdict
+            for case, other in zip(cases, noises[1:] + noises[:1], strict=True)
+            if other is not None
+        ]
+        verdicts.update(map(str, found))
+        failed += "fail" in found
+    return Stored(verdicts, failed / suites)
+
+
+def short_session(values: list[float]) -> ShortSession:
+    return ShortSession("2026-11-24", "llamacpp", "1", "tiny", None, 5, 32, {"tpot": values})
+
+
+@pytest.mark.parametrize("machine", list(MACHINES))
+@pytest.mark.parametrize(("calibrated", "processes"), [(3, 3), (4, 3), (6, 3), (6, 5), (12, 3)])
+def test_identical_code_fails_against_a_single_session_and_a_calibration_in_less_than_one_percent(
+    machine: str, calibrated: int, processes: int
+) -> None:
+    seen = run_calibrated(MACHINES[machine], calibrated=calibrated, processes=processes)
+    assert seen.share("fail") <= PER_CASE
+
+
+@pytest.mark.parametrize("machine", list(MACHINES))
+def test_a_suite_fails_anywhere_against_a_calibration_in_less_than_five_percent(machine: str) -> None:
+    seen = run_calibrated(MACHINES[machine], calibrated=6, processes=3, suites=150, comparisons=CASES)
+    assert seen.suites <= PER_SUITE
+
+
+@pytest.mark.parametrize("shape", [0.0, 0.4])
+@pytest.mark.parametrize("calibrated", [3, 6, 12])
+def test_a_calibration_of_neighbouring_sessions_does_not_cry_wolf_over_distant_ones(
+    calibrated: int, shape: float
+) -> None:
+    near = Machine(0.05, 0.01, 0.01, session_lag=0.5, shape=shape)
+    far = Machine(0.05, 0.01, 0.01, shape=shape)
+    rng = np.random.default_rng(43)
+    before = np.exp(near.draw(rng, 75, calibrated - 1, 3)).reshape(-1, calibrated, 3)
+    later = np.exp(far.draw(rng, 75, 1, 3)).reshape(-1, 2, 3)
+    found: Counter[str] = Counter()
+    for sessions, (base, now) in zip(before.tolist(), later.tolist(), strict=True):
+        noise = session_noise("tpot", [short_session(values) for values in sessions])
+        found[str(judge_stored("tpot", [base], now, 0.05, noise=noise).verdict)] += 1
+    assert found["fail"] / found.total() <= PER_CASE
+
+
+def test_a_calibration_finds_in_a_single_session_what_its_processes_alone_cannot() -> None:
+    logs = QUIET.draw(np.random.default_rng(45), 20, 11, 5)
+    logs[:, :, -1] += math.log1p(0.3)
+    found = {"with": 0, "without": 0}
+    for case in np.exp(logs).reshape(-1, 12, 5).tolist():
+        noise = session_noise("tpot", [short_session(values) for values in case[:10]])
+        for name, known in (("with", noise), ("without", None)):
+            judged = judge_stored("tpot", case[-2:-1], case[-1], 0.05, noise=known)
+            found[name] += judged.verdict == "fail"
+    assert found["with"] >= 0.75 * 400
+    assert found["without"] <= 0.15 * 400
 
 
 # --- Numbers that hardly vary -------------------------------------------------------------------

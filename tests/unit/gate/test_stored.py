@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_llmbench.gate.statistics import prediction_bound
-from pytest_llmbench.gate.stored import SessionNoise, judge_stored, pool_sessions
+from pytest_llmbench.gate.stored import CalibratedNoise, SessionNoise, judge_stored, pool_sessions
 from pytest_llmbench.gate.verdict import Verdict
 
 FIVE = [[1.00, 1.01, 0.99], [1.02, 1.01, 1.00], [0.99, 0.98, 1.00], [1.01, 1.00, 1.01], [1.00, 0.99, 0.98]]
@@ -99,6 +99,31 @@ def test_a_calibrated_noise_stands_in_for_sessions_that_are_not_there() -> None:
     noise = SessionNoise(variance=0.01**2, df=20)
     assert judge_stored("tpot", [[1.0]], [1.3], 0.05, noise=noise).verdict is Verdict.FAIL
     assert judge_stored("tpot", [[1.0]], [1.0], 0.05, noise=noise).verdict is Verdict.PASS
+
+
+def test_a_case_that_is_noisier_than_what_was_calibrated_is_less_certain() -> None:
+    noise = CalibratedNoise(variance=0.01**2, df=9, process=0.01**2, processes=3)
+    quiet, loud = [1.0, 1.01, 0.99], [1.0, 1.1, 0.9]
+    certain = judge_stored("tpot", [quiet], [1.2 * v for v in quiet], 0.05, noise=noise)
+    less = judge_stored("tpot", [loud], [1.2 * v for v in loud], 0.05, noise=noise)
+    assert certain.verdict is Verdict.FAIL
+    assert less.verdict is Verdict.INCONCLUSIVE
+    assert less.details["session_sd"] > 5 * certain.details["session_sd"]
+
+
+def test_fewer_processes_than_were_calibrated_make_it_less_certain() -> None:
+    noise = CalibratedNoise(variance=0.01**2, df=9, process=0.03**2, processes=5)
+    five, one = (judge_stored("tpot", [[1.0] * n], [1.1] * n, 0.05, noise=noise) for n in (5, 1))
+    assert one.details["session_sd"] > five.details["session_sd"]
+
+
+def test_a_calibration_of_few_sessions_allows_for_what_chance_did_to_them() -> None:
+    few, many = (
+        judge_stored("tpot", [[1.0]], [1.2], 0.05, noise=CalibratedNoise(variance=0.02**2, df=df))
+        for df in (2, 30)
+    )
+    assert few.verdict is Verdict.INCONCLUSIVE
+    assert many.verdict is Verdict.FAIL
 
 
 def test_sides_without_values_are_new_or_invalid() -> None:

@@ -91,7 +91,7 @@ class FakeNvml:
         return SimpleNamespace(gpu=87, memory=41)
 
     def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
-        return SimpleNamespace(total=80 * 2**30, used=3 * 2**30)
+        return SimpleNamespace(total=80 * 2**30, used=3 * 2**30, free=77 * 2**30)
 
     def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:
         return 64

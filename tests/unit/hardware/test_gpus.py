@@ -55,6 +55,23 @@ def test_gpus_are_listed_with_facts(driver: FakeNvml) -> None:
     assert gpus.why_no_gpus() is None
 
 
+def test_the_free_memory_of_each_visible_gpu_is_told(
+    driver: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gpus.free_memory() == [77 * 2**30, 77 * 2**30]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert gpus.free_memory() == [77 * 2**30]
+    driver.unsupported = {"nvmlDeviceGetMemoryInfo"}
+    assert gpus.free_memory() == [None]
+    driver.unsupported = {"nvmlDeviceGetCount"}
+    assert gpus.free_memory() == []
+
+
+def test_without_a_driver_no_gpu_has_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "_no_library", lambda: "no NVIDIA driver")
+    assert gpus.free_memory() == []
+
+
 def test_hidden_gpus_are_a_reason(driver: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpus.list_gpus() == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,6 +60,16 @@ def test_one_token_has_no_time_per_output_token() -> None:
     assert values["ttft"] == pytest.approx(0.050)
 
 
+def test_chunks_of_several_tokens_count_by_their_tokens() -> None:
+    chunked = replace(timeline(50, 60, 80), output_tokens=13)
+    values = timeline_metrics(chunked)
+    assert values["tpot"] == pytest.approx(0.030 / 12)
+    assert values["decode_throughput"] == pytest.approx(400)
+    assert values["output_throughput"] == pytest.approx(13 / 0.080)
+    assert gaps(chunked) == pytest.approx([0.010, 0.020])
+    assert timeline_metrics(replace(timeline(50), output_tokens=13))["tpot"] is None
+
+
 def test_no_token_has_no_latency_at_all() -> None:
     values = timeline_metrics(timeline())
     assert values.pop("prefill_throughput") == pytest.approx(8 / 0.040)
@@ -94,7 +106,8 @@ def test_a_summary_without_values_says_so() -> None:
 
 
 def test_a_percentile_needs_a_value_beyond_it() -> None:
-    assert summarize("ttft", range(1, 6)).unsupported == ("p95", "p99")
+    assert summarize("ttft", range(1, 6)).unsupported == ("p90", "p95", "p99")
+    assert summarize("ttft", range(1, 11)).unsupported == ("p95", "p99")
     assert summarize("ttft", range(1, 21)).unsupported == ("p99",)
     assert summarize("ttft", range(1, 101)).unsupported == ()
 

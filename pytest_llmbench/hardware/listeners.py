@@ -1,0 +1,48 @@
+"""Which process of this machine listens at an address?"""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+
+import psutil
+
+
+def listener(url: str) -> tuple[int | None, str | None]:
+    """The id of the process that serves *url*, or None and why it is not known.
+
+    Of a parent and children that share a socket, the parent: its tree has them all.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if not _is_here(host, port):
+        return None, "the server runs on another machine"
+    try:
+        found = {
+            one.pid
+            for one in psutil.net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid
+        }
+    except psutil.AccessDenied:
+        return None, "the system does not tell which process listens there"
+    roots = [pid for pid in found if not found & _ancestors(pid)]
+    if not roots:
+        return None, "no process of this user listens there"
+    return (roots[0], None) if len(roots) == 1 else (None, "several processes listen there")
+
+
+def _is_here(host: str, port: int) -> bool:
+    """Whether *host* is an address of this machine."""
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except OSError:
+        return False
+    own = {a.address for addresses_of in psutil.net_if_addrs().values() for a in addresses_of}
+    return bool(addresses & own)
+
+
+def _ancestors(pid: int) -> set[int]:
+    try:
+        return {parent.pid for parent in psutil.Process(pid).parents()}
+    except psutil.Error:
+        return set()

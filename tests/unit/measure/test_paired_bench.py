@@ -1,0 +1,105 @@
+"""Are two engines held at once only where memory holds both?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.measure import pairs
+from pytest_llmbench.measure.engine import EngineSpec, Prompt
+from pytest_llmbench.measure.loop import EnginePool, Plan
+from pytest_llmbench.measure.pairs import PairedBench, Side, gpus_hold_another
+from pytest_llmbench.measure.run import ProcessRun, Run
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.report.progress import Progress
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "peak", "holds"),
+    [
+        ([], [], None, True),
+        ([], [], 50 * GIB, True),
+        ([None], [None], 50 * GIB, True),
+        ([80 * GIB], [70 * GIB], None, True),
+        ([80 * GIB], [30 * GIB], None, False),
+        # The first one just fits twice, and leaves nothing to spare.
+        ([80 * GIB], [40 * GIB], None, False),
+        ([80 * GIB], [70 * GIB], 75 * GIB, False),
+        ([80 * GIB], [70 * GIB], 50 * GIB, True),
+        # The engine is on one GPU of two: the other's room is none of it.
+        ([80 * GIB, 80 * GIB], [80 * GIB, 20 * GIB], None, False),
+        ([80 * GIB, 80 * GIB], [60 * GIB, 60 * GIB], 90 * GIB, True),
+        ([80 * GIB, None], [60 * GIB, None], 30 * GIB, True),
+        # On the CPU: nothing was taken, and others may give some back meanwhile.
+        ([10 * GIB], [12 * GIB], None, True),
+    ],
+)
+def test_gpus_hold_another_process_where_as_much_and_some_more_is_free(
+    before: list[int | None], after: list[int | None], peak: int | None, *, holds: bool
+) -> None:
+    assert gpus_hold_another(before, after, peak) is holds
+
+
+def sides(take: int, free: list[int]) -> tuple[PairedBench, list[str]]:
+    """A bench whose processes take so much GPU memory, and what happens to them."""
+    spec = ModelSpec("tiny", "f16")
+    engine = EngineSpec("fake", "x:y", ResolvedModel(spec, "hf", Path("x"), "sha256:0", 5, "f16", 6), {})
+    plan = Plan(engine, GenerationParams(max_new_tokens=2), rounds=1, warmup_rounds=0, prompt=Prompt("p"))
+    happened: list[str] = []
+
+    class FakeBench:
+        def __init__(self, plan: Plan, *_: object) -> None:
+            self.record = ProcessRun(pid=1, load_time=0.1, engine={}, versions={})
+            happened.append("open")
+            free[0] -= take
+
+        def close(self) -> None:
+            self.record.peak_vram = take
+            if happened.count("open") > happened.count("close"):
+                happened.append("close")
+                free[0] += take
+
+    class Bench(PairedBench):
+        def _open(self, name: str) -> FakeBench:  # type: ignore[override]
+            bench = FakeBench(plan)
+            self._sides[name].run.processes.append(bench.record)
+            return bench
+
+        def _round(self, name: str, bench: object, number: int) -> None:
+            happened.append("round")
+
+    both = [Side(plan, Run(name, {})) for name in ("base", "now")]
+    return Bench(both[0], both[1], EnginePool(), None, Progress()), happened
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    def have(total: int) -> list[int]:
+        free = [total]
+        monkeypatch.setattr(pairs, "free_memory", lambda: list(free))
+        monkeypatch.setattr(pairs, "room_for_another", lambda record: True)
+        return free
+
+    return have
+
+
+def test_a_gpu_that_holds_both_has_them_alternate(gpu: Callable[[int], list[int]]) -> None:
+    bench, happened = sides(20 * GIB, gpu(80 * GIB))
+    assert bench.pair().alternating
+    assert happened[:2] == ["open", "open"]
+
+
+def test_a_gpu_that_does_not_hold_both_has_them_come_one_after_the_other(
+    gpu: Callable[[int], list[int]],
+) -> None:
+    free = gpu(80 * GIB)
+    bench, happened = sides(50 * GIB, free)
+    assert not bench.pair().alternating
+    assert happened[:4] == ["open", "round", "close", "open"]
+    assert not bench.alternating
+    assert free == [80 * GIB]
