@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.report import rows
@@ -14,10 +14,21 @@ if TYPE_CHECKING:
 def markdown_table(cases: Iterable[Case]) -> str:
     """A GitHub-flavoured Markdown table of *cases*, numbers to the right, with a line for each mark.
 
-    It has the columns of a wide terminal's table. Ends with a newline.
+    It has the columns of a wide terminal's table; load levels have a table of their own. Ends with a
+    newline.
     """
     known = list(cases)
-    columns = rows.columns(known, wide=True)
+    loads = [case for case in known if rows.is_load(case)]
+    if not loads:
+        return _table(known, rows.columns(known, wide=True), rows.legend(known, wide=True))
+    from pytest_llmbench.report import load
+
+    text = _table(loads, load.columns(loads, wide=True), load.legend(loads, wide=True))
+    models = [case for case in known if not rows.is_load(case)]
+    return f"{markdown_table(models)}\n{text}" if models else text
+
+
+def _table(known: Sequence[Case], columns: Sequence[rows.Column], marks: Sequence[str]) -> str:
     lines = [
         _line(["case", *(column.head for column in columns)]),
         _line([":---", *("---:" for _ in columns)]),
@@ -26,7 +37,6 @@ def markdown_table(cases: Iterable[Case]) -> str:
         lines.append(_line([f"**{_escape(f'{group.file}::{group.function}')}**", *("" for _ in columns)]))
         for case, label in zip(group.cases, group.labels, strict=True):
             lines.append(_line([_escape(label), *(_escape(column.cell(case)) for column in columns)]))
-    marks = rows.legend(known, wide=True)
     # A list, since GitHub joins plain lines, and its items' own marks must not start a list in turn.
     notes = ["", *(f"- {_escape(line)}" for line in marks)] if marks else []
     return "\n".join([*lines, *notes]) + "\n"

@@ -53,6 +53,11 @@ class Group:
         ]
 
 
+def is_load(case: Case) -> bool:
+    """Whether a case is a load level, whose rounds are requests that overlap."""
+    return any(process.load is not None for process in case.processes)
+
+
 def grouped(cases: Iterable[Case]) -> list[Group]:
     """*cases* sorted by file, in it by test function; both else in the order they ran."""
     found: dict[tuple[str, str], list[Case]] = {}
@@ -101,10 +106,15 @@ def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
         lines.append("± standard deviation over the median")
     if any(cell.endswith(UNSUPPORTED_MARK) for cell in cells):
         lines.append(f"{UNSUPPORTED_MARK} too few values for this percentile: none lies beyond it")
+    return lines + legend_of_disturbance(cases)
+
+
+def legend_of_disturbance(cases: Sequence[Case]) -> list[str]:
+    """What disturbed rounds of *cases*: a line, or none."""
     codes = sorted({code for case in cases for code in case.disturbance})
-    if codes:
-        lines.append(f"{DISTURBED_MARK} rounds that other load on the machine disturbed: {', '.join(codes)}")
-    return lines
+    if not codes:
+        return []
+    return [f"{DISTURBED_MARK} rounds that other load on the machine disturbed: {', '.join(codes)}"]
 
 
 def median(case: Case, metric: str, show: Callable[[float | None], str], *, spread: bool = False) -> str:

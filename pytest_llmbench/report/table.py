@@ -1,9 +1,10 @@
 """What do the measured cases look like on a terminal?
 
-One table for all cases, in groups: a row for each file, under it one for each test function, under
-that one for each case. Numbers are never shortened. Where the cases' ids do not fit beside them,
-what all ids of a group begin with moves into the group's own row; if that is not enough, each
-backend gets such a row; and if an id is still too long, it has a line of its own above its numbers.
+One table for all cases that measured a model and one for all load levels, in groups: a row for each
+file, under it one for each test function, under that one for each case. Numbers are never shortened.
+Where the cases' ids do not fit beside them, what all ids of a group begin with moves into the group's
+own row; if that is not enough, each backend gets such a row; and if an id is still too long, it has a
+line of its own above its numbers.
 """
 
 from __future__ import annotations
@@ -11,19 +12,33 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from pytest_llmbench.report import rows
+from pytest_llmbench.report.rows import is_load
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.document import Case
 
 WIDE = 120
 """Terminal columns from which spread and percentiles are shown too."""
+
+
+class Columns(Protocol):
+    """What chooses the columns of cases."""
+
+    def __call__(self, cases: Sequence[Case], *, wide: bool) -> list[rows.Column]: ...
+
+
+class Legend(Protocol):
+    """What explains the marks in them."""
+
+    def __call__(self, cases: Sequence[Case], *, wide: bool) -> list[str]: ...
+
 
 _INDENT = "  "
 _ASCII = str.maketrans("µ±×…", "u+x.")
@@ -32,6 +47,21 @@ _ASCII = str.maketrans("µ±×…", "u+x.")
 def cases_table(cases: Iterable[Case], *, width: int | None = None) -> CasesTable:
     """One table of all *cases*, *width* columns wide; by default as wide as what prints it."""
     return CasesTable(tuple(cases), width)
+
+
+def case_tables(cases: Iterable[Case]) -> list[CasesTable]:
+    """A table of the *cases* that measured a model, and one of those that measured a server under load.
+
+    Those that measured nothing are left out; so is a table without cases.
+    """
+    measured = [case for case in cases if case.processes]
+    loads = [case for case in measured if is_load(case)]
+    tables = [cases_table(models)] if (models := [case for case in measured if not is_load(case)]) else []
+    if loads:
+        from pytest_llmbench.report import load
+
+        tables.append(CasesTable(tuple(loads), None, load.columns, load.legend))
+    return tables
 
 
 def render(table: RenderableType, *, width: int, color: bool, encoding: str = "utf-8") -> str:
@@ -63,6 +93,8 @@ class CasesTable:
 
     cases: tuple[Case, ...]
     width: int | None = None
+    columns: Columns = rows.columns
+    legend: Legend = rows.legend
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line in self._lines(self.width or options.max_width):
@@ -72,7 +104,7 @@ class CasesTable:
 
     def _lines(self, width: int) -> Iterator[Text]:
         wide = width >= WIDE
-        columns = rows.columns(self.cases, wide=wide)
+        columns = self.columns(self.cases, wide=wide)
         cells = {id(case): [column.cell(case) for column in columns] for case in self.cases}
         # A unit goes below its name, where it costs no width.
         names, units = zip(*(column.head.partition(" ")[::2] for column in columns), strict=True)
@@ -101,7 +133,7 @@ class CasesTable:
                     yield Text(block.above[index], style=style)
                 label = block.beside[index] if block.beside else ""
                 yield Text(set_cell_size(label, first) + numbers(cells[id(case)]).rstrip(), style=style)
-        for line in rows.legend(self.cases, wide=wide):
+        for line in self.legend(self.cases, wide=wide):
             yield Text(line, style="dim")
 
 

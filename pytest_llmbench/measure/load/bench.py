@@ -1,0 +1,213 @@
+"""In which order is everything done when a load level is measured?
+
+For each process of the case: a load client of its own, the server's counters, the level, the
+counters again. Whatever came back is in the run before anything is judged.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pytest_llmbench import errors
+from pytest_llmbench.measure.load.level import Level, summarize_level
+from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult, Target
+from pytest_llmbench.measure.load.process import LoadClient
+from pytest_llmbench.measure.loop import Monitor, Progress
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.timeline import NANO
+
+_SECOND = 1_000_000_000
+_READ_EVERY = 1.0
+"""Seconds between two readings of the server's own counters during a level."""
+
+
+class RunningServer(Protocol):
+    """What a level needs of the server that it is sent to."""
+
+    target: Target
+    label: str
+    pid: int | None
+    """The root of its process tree; None where it cannot be known."""
+    load_time: float | None
+    """Seconds from its start until it was ready; None where it ran already."""
+    engine: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    def metrics(self) -> Mapping[str, float | None]: ...
+
+    def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, Any]: ...
+
+    def explain(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBench:
+    """One server under load.
+
+    :param slo: seconds that a good request stays within, by metric.
+    """
+
+    server: RunningServer
+    monitor: Monitor | None
+    progress: Progress
+    slo: Mapping[str, float]
+
+    def ask(self, plan: LoadPlan) -> LoadResult:
+        """Send a few requests that are not measured, to learn what the server makes of them.
+
+        :raises errors.EngineError: with the first failure, if all fail.
+        """
+        self.progress.loading(self.server.label)
+        with LoadClient(self._follow) as client:
+            try:
+                result = client.run(plan)
+            finally:
+                self._unfollow(client.pid)
+        self._refuse_failures(result.requests)
+        return result
+
+    def level(self, plan: LoadPlan, run: Run, *, fresh: bool) -> Level:
+        """Measure one level into *run*, as one more of its processes.
+
+        :param fresh: whether the server was started for this level alone.
+        :raises errors.EngineError: if no request succeeded; what came back is kept.
+        """
+        server, monitor = self.server, self.monitor
+        record = ProcessRun(
+            pid=server.pid or 0,
+            load_time=server.load_time if fresh else None,
+            engine=server.engine,
+            versions=server.versions,
+        )
+        run.processes.append(record)
+        self.progress.loading(f"{server.label}: {_described(plan)}")
+        with LoadClient(self._follow) as client:
+            try:
+                start = monitor.edge() if monitor is not None else None
+                with _Readings(server) as readings:
+                    result = client.run(plan)
+                end = monitor.edge() if monitor is not None else None
+            finally:
+                self._unfollow(client.pid)
+        level = summarize_level(result, plan, slo=self.slo)
+        for request in result.measured:
+            if request.timeline is not None and request.ok:
+                record.rounds.append(_round(request, level, result.started))
+                run.text = request.text if run.text is None else run.text
+            else:
+                record.failures.append(_failure(request, result))
+        record.request_throughput = level.request_throughput
+        record.system_throughput = level.system_throughput
+        record.goodput = level.goodput
+        record.load = {**level.to_json(), "server_metrics": dict(server.metrics_between(readings.taken))}
+        if monitor is not None:
+            record.load["energy"] = monitor.energy(start, end).joules
+            self._take_hardware(record, level, monitor)
+        self._refuse_failures(result.measured)
+        return level
+
+    def _take_hardware(self, record: ProcessRun, level: Level, monitor: Monitor) -> None:
+        record.hardware = monitor.summary(level.start, level.end)
+        record.peak_vram = record.hardware.get("peak_vram")
+        if self.server.pid is not None:
+            record.peak_rss = monitor.peak_rss_of(self.server.pid)
+        # A level has thousands of requests, and they overlap: each second is judged once.
+        judged: dict[int, tuple[str, ...]] = {}
+
+        def disturbance(second: int) -> tuple[str, ...]:
+            if second not in judged:
+                judged[second] = monitor.disturbance(second * _SECOND, (second + 1) * _SECOND)
+            return judged[second]
+
+        for measured in record.rounds:
+            seconds = range(measured.timeline.sent // _SECOND, measured.timeline.done // _SECOND + 1)
+            measured.disturbance = tuple(sorted({code for s in seconds for code in disturbance(s)}))
+
+    def _follow(self, pid: int) -> None:
+        if self.monitor is not None:
+            self.monitor.follow(pid)
+
+    def _unfollow(self, pid: int) -> None:
+        if self.monitor is not None:
+            self.monitor.unfollow(pid)
+
+    def _refuse_failures(self, requests: Sequence[RequestResult]) -> None:
+        failures = [request.failure for request in requests if request.failure is not None]
+        if len(failures) < len(requests) or not failures:
+            return
+        what = f"all {len(failures)} requests failed: " if len(failures) > 1 else ""
+        msg = f"{self.server.label}: {what}{failures[0]}{self.server.explain()}"
+        raise errors.EngineError(msg)
+
+
+class _Readings:
+    """The server's own counters before, once a second during, and after a level."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self._server = server
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._read_on, name="llmbench-server-metrics", daemon=True)
+        self.taken: list[Mapping[str, float | None]] = []
+
+    def __enter__(self) -> _Readings:
+        self.taken.append(self._server.metrics())
+        if any(value is not None for value in self.taken[0].values()):
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.taken.append(self._server.metrics())
+
+    def _read_on(self) -> None:
+        while not self._over.wait(_READ_EVERY):
+            self.taken.append(self._server.metrics())
+
+
+def _described(plan: LoadPlan) -> str:
+    if plan.schedule is None:
+        return f"{plan.concurrency} at once, {len(plan.requests)} requests"
+    return f"{len(plan.requests)} requests in {plan.schedule[-1]:.0f} s"
+
+
+def _round(request: RequestResult, level: Level, started: int) -> Round:
+    timeline = request.timeline
+    assert timeline is not None
+    since = _since(timeline.sent)
+    facts = {
+        "number": request.number,
+        "at": _since(started)(request.sent),
+        "send_lag": request.send_lag,
+        "chunks": request.chunks,
+        "reasoning_chunks": request.reasoning_chunks,
+        "reasoning_tokens": request.reasoning_tokens,
+        "first_content": None if request.first_content is None else since(request.first_content),
+        "token_source": request.token_source,
+        "attempts": request.attempts,
+        "new_connection": request.new_connection,
+    }
+    return Round(timeline, request=facts, counted=level.holds(request))
+
+
+def _failure(request: RequestResult, result: LoadResult) -> dict[str, Any]:
+    since = _since(result.started)
+    failure, timeline = request.failure, request.timeline
+    return {
+        "number": request.number,
+        "kind": None if failure is None else failure.kind,
+        "detail": None if failure is None else failure.detail,
+        "status": request.status,
+        "sent": since(request.sent),
+        "ended": since(request.ended),
+        "output_tokens": 0 if timeline is None else timeline.output_tokens,
+        "attempts": request.attempts,
+    }
+
+
+def _since(start: int) -> Callable[[int], float]:
+    return lambda time: round((time - start) * NANO, 9)

@@ -1,0 +1,149 @@
+"""Which bytes ask a server for a completion?
+
+Every request is bytes before a level starts: head and body together, so that one ``send`` carries it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from pytest_llmbench import __version__
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.measure.load.plan import Request, Target
+
+_PORTS = {"http": 80, "https": 443}
+_PATHS = {"completions": "/completions", "chat": "/chat/completions"}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header's name (RFC 9110, section 5.6.2)."""
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_OURS = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
+"""Headers that are the client's own affair: it does not unpack, and counts bytes itself."""
+
+
+def split_url(url: str, what: str, schemes: Sequence[str]) -> tuple[SplitResult, str, int]:
+    """A URL, its host as it goes over the wire, and its port.
+
+    :param what: the option that it came from.
+    :raises UsageError: if it is none of *schemes*, or has no host, or a user in it.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("ascii" if (parts.hostname or "").isascii() else "idna").decode()
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError as error:
+        msg = f"{what}={_safe(url)}: {error}"
+        raise UsageError(msg) from None
+    if parts.scheme not in schemes or not host:
+        msg = f"{what}={_safe(url)}: write {' or '.join(schemes)}://HOST:PORT"
+        raise UsageError(msg)
+    if parts.username is not None:
+        msg = f"{what}={_safe(url)}: a user or password in a URL is not sent; remove it"
+        raise UsageError(msg)
+    return parts, host, port
+
+
+def _safe(url: str) -> str:
+    """*url* without what may be a password."""
+    return re.sub(r"//[^/]*@", "//***@", url)
+
+
+def authority(host: str, port: int, scheme: str = "") -> str:
+    """``HOST[:PORT]``; the port is left out where it is the scheme's own."""
+    bracketed = f"[{host}]" if ":" in host else host
+    return bracketed if _PORTS.get(scheme) == port else f"{bracketed}:{port}"
+
+
+def request_bytes(target: Target, requests: Sequence[Request], params: GenerationParams) -> list[bytes]:
+    """Each of *requests* as it goes over the wire.
+
+    :raises UsageError: for a URL or header that cannot be sent, and for a key's variable that is not set.
+    """
+    head = _head(target)
+    found = []
+    for request in requests:
+        text = json.dumps(request_body(target, request, params), ensure_ascii=False, separators=(",", ":"))
+        # Half of a surrogate pair has no UTF-8; its escape is JSON's own.
+        body = text.encode(errors="backslashreplace")
+        found.append(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
+    return found
+
+
+def _head(target: Target) -> bytes:
+    url, host, port = split_url(target.base_url, "base_url", ("http", "https"))
+    place = authority(host, port, url.scheme)
+    # A proxy is told the whole address, unless it is only a tunnel (RFC 9112, section 3.2.2).
+    origin = f"http://{place}" if target.proxy is not None and url.scheme == "http" else ""
+    path = f"{url.path.rstrip('/')}{_PATHS[target.endpoint]}"
+    if not path.isascii() or not path.isprintable() or " " in path:
+        msg = f"base_url={target.base_url}: its path has characters that a URL cannot have"
+        raise UsageError(msg)
+    query = f"?{url.query}" if url.query else ""
+    ours = {
+        "host": ("Host", place),
+        "user-agent": ("User-Agent", f"pytest-llmbench/{__version__}"),
+        "accept": ("Accept", "text/event-stream"),
+        "content-type": ("Content-Type", "application/json"),
+    }
+    key = _api_key(target)
+    if key is not None:
+        ours["authorization"] = ("Authorization", f"Bearer {key}")
+    for name, value in target.headers.items():
+        if name.lower() in _OURS:
+            msg = f"header {name}: the load client sets it itself; remove it"
+            raise UsageError(msg)
+        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+            msg = f"header {name!r}: its name or value has characters that a header cannot have"
+            raise UsageError(msg)
+        ours[name.lower()] = (name, value)
+    # Without this header a server might choose to compress (RFC 9110, section 12.5.3).
+    ours["accept-encoding"] = ("Accept-Encoding", "identity")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in ours.values())
+    return f"POST {origin}{path}{query} HTTP/1.1\r\n{lines}".encode("latin-1")
+
+
+def _api_key(target: Target) -> str | None:
+    """The key, from its environment variable."""
+    if target.api_key_env is None:
+        return None
+    key = os.environ.get(target.api_key_env, "").strip()
+    if not key:
+        msg = (
+            f"openai.api_key_env={target.api_key_env}: the environment variable {target.api_key_env} is not "
+            "set; set it to the server's key"
+        )
+        raise UsageError(msg)
+    if not key.isascii() or not key.isprintable():
+        msg = f"the environment variable {target.api_key_env} has characters that no API key has"
+        raise UsageError(msg)
+    return key
+
+
+def request_body(target: Target, request: Request, params: GenerationParams) -> dict[str, Any]:
+    """What *request* asks for, as JSON; what ``Target.body`` has goes before all else."""
+    body: dict[str, Any] = {"model": target.model}
+    if request.messages is None:
+        body["prompt"] = request.prompt
+    else:
+        body["messages"] = list(request.messages)
+    body |= {
+        "max_tokens": request.max_new_tokens,
+        "stream": target.stream,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "seed": params.seed,
+    }
+    if target.stream and target.include_usage:
+        body["stream_options"] = {"include_usage": True}
+    if target.extensions:
+        body["ignore_eos"] = params.ignore_eos
+        if params.ignore_eos:
+            body["min_tokens"] = request.max_new_tokens
+        if params.top_k > 0:
+            body["top_k"] = params.top_k
+    return body | dict(target.body)

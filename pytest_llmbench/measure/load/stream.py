@@ -1,0 +1,332 @@
+"""What did a server's bytes say, and when?
+
+An exchange, which is what the wire carried, becomes a request's result: its events are read by the
+rules of server-sent events (WHATWG HTML, section 9.2.6), their JSON by OpenAI's API reference, with
+the reasoning fields of vLLM and SGLang. A response that is one JSON object counts as one chunk.
+
+A request succeeded if the server answered 2xx, said that it was done, sent tokens and no error, and
+nothing went wrong on the way. All else is a failure that keeps what had come.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Any
+
+from pydantic_core import from_json
+
+from pytest_llmbench.measure.load.exchange import Exchange
+from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target, TokenSource
+from pytest_llmbench.measure.timeline import Timeline
+
+_BOM = b"\xef\xbb\xbf"
+_WORDS = 400
+"""Characters that a failure keeps of what was said."""
+_SECRETIVE = ("auth", "key", "token", "secret", "cookie", "password")
+"""What the name of a header with a secret in it contains."""
+_GIVEN_UP = ("abort", "error")
+"""Finish reasons by which vLLM and SGLang say that they gave a request up."""
+
+
+def read_result(
+    exchange: Exchange,
+    request: Request,
+    target: Target,
+    *,
+    count: Callable[[str], int] | None = None,
+    keep_text: bool = False,
+) -> RequestResult:
+    """The result of *request*, as *exchange* has it.
+
+    :param count: tells how many tokens a text has; asked where the server sent no ``usage``.
+    :param keep_text: whether the result keeps the output's text.
+
+    An event arrived when the last byte of its last data line did. Chunks without text (of a role
+    alone, or of a token whose text is still held back) bring no tokens; those of reasoning and of
+    tool calls do. The timeline's ``tokenized`` is its ``sent``, since no client can know it;
+    ``output_hash`` is over the output text in UTF-8 (reasoning and tool calls included, in order of
+    arrival), ``prompt_hash`` over the prompt's, or over the messages as canonical JSON.
+    ``prompt_tokens`` is 0 where nobody counted them; *count* leaves out what a chat template adds.
+    """
+    output = _Output()
+    answered = exchange.status is not None and 200 <= exchange.status < 300
+    if answered:
+        output.read(exchange.body)
+    failure = _failure(exchange, output) if answered else _refusal(exchange)
+    if failure is not None:
+        # Cut only when masked: half a key is no key that can be found.
+        failure = Failure(failure.kind, _cut(_masked(failure.detail, target)))
+    text = "".join(output.parts)
+    tokens, source = output.tokens(count)
+    due = exchange.sent if exchange.scheduled is None else exchange.scheduled
+    timeline = None
+    if output.times:
+        timeline = Timeline(
+            sent=due,
+            tokenized=due,
+            prefilled=None,
+            token_times=tuple(output.times),
+            done=exchange.ended,
+            prompt_tokens=_prompt_tokens(output, request, count),
+            output_tokens=tokens,
+            output_hash=_sha256(text),
+            prompt_hash=_sha256(_prompt_text(request)),
+            finish_reason=output.finish_reason or "unknown",
+        )
+    return RequestResult(
+        number=exchange.number,
+        warmup=exchange.warmup,
+        sent=exchange.sent,
+        ended=exchange.ended,
+        scheduled=exchange.scheduled,
+        status=exchange.status,
+        failure=failure,
+        timeline=timeline,
+        chunks=len(output.times),
+        reasoning_chunks=output.reasoning_chunks,
+        reasoning_tokens=output.reasoning_tokens,
+        first_content=output.first_content,
+        token_source=source,
+        attempts=exchange.attempts,
+        new_connection=exchange.new_connection,
+        text=text if keep_text else None,
+    )
+
+
+class _Output:
+    """What a response brought, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        """When each chunk with tokens arrived."""
+        self.parts: list[str] = []
+        """The text, in order of arrival."""
+        self.reasoning_chunks = 0
+        self.first_content: int | None = None
+        self.usage: dict[str, Any] = {}
+        """The last that came: where each chunk has it, it counts from the start."""
+        self.finish_reason: str | None = None
+        self.events = 0
+        self.finished = False
+        """Whether the server said that this was all."""
+        self.failure: Failure | None = None
+
+    def read(self, pieces: list[tuple[int, bytes]]) -> None:
+        """Read the body up to its end, or to what cannot be right."""
+        body = b"".join(piece for _, piece in pieces)
+        # Bytes come in order: one that seems to have come before its predecessor did not.
+        times = list(accumulate((at for at, _ in pieces), max))
+        if body[:64].removeprefix(_BOM).lstrip()[:1] in (b"{", b"["):
+            # Not streamed, or an error in place of the stream.
+            self._take(b"", body.removeprefix(_BOM), times[-1], 0)
+            self.finished = True
+            return
+        ends = list(accumulate(len(piece) for _, piece in pieces))
+        for name, data, position, last in _events(body):
+            if data.strip() == b"[DONE]":
+                self.finished = True
+                return
+            self._take(name, data, times[bisect_right(ends, last)], position)
+            if self.failure is not None:
+                return
+        self.finished = self.finish_reason is not None
+
+    def _take(self, name: bytes, data: bytes, at: int, position: int) -> None:
+        self.events += 1
+        if name == b"error":
+            self.failure = Failure("error_in_stream", _words(data))
+            return
+        try:
+            chunk = from_json(data)
+            if chunk.get("error") or chunk.get("object") == "error":
+                self.failure = Failure("error_in_stream", _words(data))
+            else:
+                self._chunk(chunk, at)
+        except (AttributeError, TypeError, ValueError) as error:
+            # The first two: it is JSON, but no chunk of this API.
+            self.failure = Failure(
+                "malformed",
+                f"event {self.events}, at byte {position} of the body, is no chunk of the API ({error}): "
+                f"{_plain(data)!r}",
+            )
+
+    def _chunk(self, chunk: dict[str, Any], at: int) -> None:
+        usage = chunk.get("usage")
+        if isinstance(usage, dict):
+            self.usage = usage
+        content = reasoning = False
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or choice.get("message")
+            if delta is None:
+                text = choice.get("text")
+            else:
+                text = delta.get("content")
+                thought = delta.get("reasoning_content") or delta.get("reasoning")
+                if thought:
+                    self.parts.append(_checked(thought))
+                    reasoning = True
+                for call in delta.get("tool_calls") or ():
+                    function = call.get("function") or {}
+                    self.parts += (_checked(function.get(key) or "") for key in ("name", "arguments"))
+                    content = True
+            if text:
+                self.parts.append(_checked(text))
+                content = True
+            reason = choice.get("finish_reason")
+            if reason:
+                self.finish_reason = str(reason)
+        if content or reasoning:
+            self.times.append(at)
+            self.reasoning_chunks += reasoning
+            if content and self.first_content is None:
+                self.first_content = at
+        if self.finish_reason in _GIVEN_UP:
+            self.failure = Failure(
+                "error_in_stream", f"the server gave the request up: finish_reason {self.finish_reason!r}"
+            )
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        details = self.usage.get("completion_tokens_details")
+        return _whole(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+
+    def tokens(self, count: Callable[[str], int] | None) -> tuple[int, TokenSource]:
+        """How many tokens came, and who says so."""
+        told = _whole(self.usage.get("completion_tokens"))
+        if told or not self.times:
+            return told or 0, "usage"
+        if count is not None:
+            return count("".join(self.parts)), "tokenizer"
+        return len(self.times), "chunks"
+
+
+def _events(body: bytes) -> Iterator[tuple[bytes, bytes, int, int]]:
+    """Each event's name, its data, where it begins, and where the last byte of its data lies."""
+    data: list[bytes] = []
+    name = b""
+    begin = last = 0
+    position = len(_BOM) if body.startswith(_BOM) else 0
+    for raw in body[position:].splitlines(keepends=True):
+        line = raw.rstrip(b"\r\n")
+        if line.startswith(b"data:"):
+            if not data:
+                begin = position
+            data.append(line[6:] if line[5:6] == b" " else line[5:])
+            last = position + len(line) - 1
+        elif not line:
+            if any(data):
+                yield name, b"\n".join(data), begin, last
+            data, name = [], b""
+        elif line.startswith(b"event:"):
+            name = line[6:].strip()
+        elif line.startswith(b"error:"):
+            # No field of the standard: so does llama-server name the event of an error.
+            name, data, begin, last = b"error", [line[6:]], position, position + len(line) - 1
+        position += len(raw)
+    # The standard drops an event that no empty line ends, but this one has said all it can say.
+    if data == [b"[DONE]"]:
+        yield name, data[0], begin, last
+
+
+def _failure(exchange: Exchange, output: _Output) -> Failure | None:
+    """Why an answered request failed: the server's own words first, then the wire's."""
+    if output.failure is not None and output.failure.kind == "error_in_stream":
+        return output.failure
+    if exchange.failure is not None:
+        return exchange.failure
+    if output.failure is not None:
+        return output.failure
+    if not exchange.complete:
+        return Failure("truncated", f"the response broke off after {len(output.times)} chunks")
+    if not output.events:
+        start = _plain(b"".join(piece for _, piece in exchange.body))
+        return Failure("empty", f"no event came; the response was {start!r}" if start else "no byte came")
+    if not output.finished:
+        return Failure(
+            "truncated",
+            f"the stream ended after {len(output.times)} chunks without a finish_reason or [DONE]",
+        )
+    if not output.times:
+        told = _whole(output.usage.get("completion_tokens"))
+        return Failure(
+            "empty", f"the server counted {told} tokens and sent no text" if told else "no token came"
+        )
+    return None
+
+
+def _refusal(exchange: Exchange) -> Failure:
+    """Why a request failed that no 2xx answered."""
+    if exchange.status is None:
+        return exchange.failure or Failure("truncated", "no response came")
+    words = _words(b"".join(piece for _, piece in exchange.body))
+    place = exchange.headers.get("location")
+    if 300 <= exchange.status < 400 and place:
+        words = f"redirects to {place}: give the address that answers itself"
+    return Failure("status", f"{exchange.status} {words}".strip())
+
+
+def _words(body: bytes) -> str:
+    """What an error's body says to a person."""
+    try:
+        said = from_json(body)
+    except ValueError:
+        return _plain(body)
+    # {"error": {"message": ...}}, {"error": ...}, {"message": ...}, {"detail": ...} (FastAPI)
+    for key in ("error", "message", "detail"):
+        if isinstance(said, dict) and said.get(key):
+            said = said[key]
+    return _plain((said if isinstance(said, str) else json.dumps(said)).encode())
+
+
+def _plain(data: bytes) -> str:
+    return " ".join(data.decode(errors="replace").split())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
+
+
+def _masked(text: str, target: Target) -> str:
+    """*text* without the secrets that went out with the request; some servers repeat them."""
+    secrets = [os.environ.get(target.api_key_env, "")] if target.api_key_env else []
+    for name, value in target.headers.items():
+        if any(part in name.lower() for part in _SECRETIVE):
+            secrets += (value, value.rpartition(" ")[2])
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _prompt_tokens(output: _Output, request: Request, count: Callable[[str], int] | None) -> int:
+    told = _whole(output.usage.get("prompt_tokens"))
+    if told or count is None:
+        return told or 0
+    if request.messages is None:
+        return count(request.prompt or "")
+    return sum(count(message["content"]) for message in request.messages)
+
+
+def _prompt_text(request: Request) -> str:
+    if request.messages is None:
+        return request.prompt or ""
+    return json.dumps(request.messages, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _sha256(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _checked(text: Any) -> str:
+    if not isinstance(text, str):
+        msg = f"a {type(text).__name__} in place of text"
+        raise TypeError(msg)
+    return text
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None

@@ -1,0 +1,181 @@
+"""Which cells does a load level have, whatever draws the table?
+
+A row is a level; a test's levels make a sweep, in which the knee is marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.measure.load.level import knee
+from pytest_llmbench.report import units
+from pytest_llmbench.report.rows import (
+    UNSUPPORTED_MARK,
+    Column,
+    disturbance,
+    disturbed_rounds,
+    grouped,
+    legend_of_disturbance,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmbench.results.document import Case
+
+KNEE_MARK = "^"
+SATURATED_MARK = "s"
+INVALID_MARK = "x"
+
+
+def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
+    """The columns that the load levels *cases* need.
+
+    *wide* adds confidence intervals, more percentiles, and what the client itself did.
+    """
+    knees = {case.key for group in sweeps(cases) if (case := _knee_of(group)) is not None}
+
+    def throughput(case: Case) -> str:
+        marks = (KNEE_MARK if case.key in knees else "") + _marks(case)
+        return _median(case, "system_throughput", units.rate) + marks
+
+    chosen = [
+        Column("req/s", lambda case: _median(case, "request_throughput", units.rate)),
+        Column("out tok/s", throughput),
+    ]
+    if any("goodput" in case.metrics for case in cases):
+        chosen.append(Column("good req/s", lambda case: _median(case, "goodput", units.rate)))
+    for head, metric, quantiles in (
+        ("TTFT", "ttft", ("p50", "p90", "p95", "p99")),
+        ("TPOT", "tpot", ("p50", "p90", "p95", "p99")),
+        ("gap", "itl", ("p99",)),
+        ("E2E", "e2e_latency", ("p50", "p99")),
+    ):
+        shown = quantiles if wide else tuple(q for q in quantiles if q in ("p50", "p99"))
+        if not wide and metric == "e2e_latency":
+            continue
+        chosen += [Column(f"{head} {q}", _percentile(metric, q, interval=wide and q == "p50")) for q in shown]
+    if wide:
+        if any(case.protocol.get("request_rate") for case in cases):
+            chosen.append(Column("send lag p99", _send_lag))
+        chosen.append(Column("client CPU", lambda case: units.percent(_worst(case, "client_cpu"))))
+    if any(_tokens_per_chunk(case) not in (None, 1.0) for case in cases):
+        chosen.append(Column("tok/ chunk", lambda case: f"{_tokens_per_chunk(case) or 0:.2f}"))
+    chosen.append(Column("ok", lambda case: str(sum(len(p.rounds) for p in case.processes))))
+    chosen.append(Column("fail", lambda case: str(sum(len(p.failures) for p in case.processes))))
+    if any(disturbed_rounds(case) for case in cases):
+        chosen.append(Column("dist.", disturbance))
+    return chosen
+
+
+def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
+    """One line for each mark that the cells of *cases* have, and what failed or is not to be believed."""
+    cells = [column.cell(case) for column in columns(cases, wide=wide) for case in cases]
+    lines = []
+    if any(KNEE_MARK in cell for cell in cells):
+        lines.append(f"{KNEE_MARK} knee: more load raises latency from here on more than throughput")
+    if any("±" in cell for cell in cells):
+        lines.append("± half the 95 % confidence interval over the value")
+    if any(cell.endswith(UNSUPPORTED_MARK) for cell in cells):
+        lines.append(f"{UNSUPPORTED_MARK} too few values for this percentile: none lies beyond it")
+    for mark, key in ((SATURATED_MARK, "saturation"), (INVALID_MARK, "invalid")):
+        lines += [f"{mark} {_name(case)}: {text}" for case in cases if (text := _told(case, mark, key))]
+    for case in cases:
+        if failed := _failures(case):
+            lines.append(f"{_name(case)}: failed: {failed}")
+    return lines + legend_of_disturbance(cases)
+
+
+def sweeps(cases: Sequence[Case]) -> list[list[Case]]:
+    """The levels of each test on each server and model, by rising load."""
+    found: dict[tuple[object, ...], list[tuple[float, Case]]] = {}
+    for group in grouped(cases):
+        for case in group.cases:
+            load = case.protocol.get("concurrency") or case.protocol.get("request_rate")
+            if load is None:
+                continue
+            kind = "rate" if case.protocol.get("request_rate") else "concurrency"
+            # Of the id, what names the server and the model stands before the level's own part.
+            place = (group.file, group.function, case.nodeid.rpartition("-")[0], case.measurement, kind)
+            found.setdefault(place, []).append((float(load), case))
+    return [[case for _, case in sorted(levels, key=lambda one: one[0])] for levels in found.values()]
+
+
+def _knee_of(levels: Sequence[Case]) -> Case | None:
+    points = [
+        (case.metrics["system_throughput"].median, case.metrics["e2e_latency"].median)
+        for case in levels
+        if "system_throughput" in case.metrics and "e2e_latency" in case.metrics
+    ]
+    index = knee(points) if len(points) == len(levels) else None
+    return None if index is None else levels[index]
+
+
+def _median(case: Case, metric: str, show: Callable[[float | None], str]) -> str:
+    summary = case.metrics.get(metric)
+    return units.UNKNOWN if summary is None else show(summary.median)
+
+
+def _percentile(metric: str, name: str, *, interval: bool) -> Callable[[Case], str]:
+    def cell(case: Case) -> str:
+        summary = case.metrics.get(metric)
+        value = None if summary is None else getattr(summary, name)
+        if summary is None or value is None:
+            return units.UNKNOWN
+        text = units.seconds(value)
+        bounds = (summary.intervals or {}).get(name)
+        if interval and bounds is not None and value:
+            return f"{text} ±{units.percent((bounds[1] - bounds[0]) / 2 / value)}"
+        return text + UNSUPPORTED_MARK if name in summary.unsupported else text
+
+    return cell
+
+
+def _loads(case: Case) -> list[Mapping[str, Any]]:
+    return [process.load for process in case.processes if process.load is not None]
+
+
+def _worst(case: Case, key: str) -> float | None:
+    known = [float(value) for load in _loads(case) if (value := load.get(key)) is not None]
+    return max(known, default=None)
+
+
+def _tokens_per_chunk(case: Case) -> float | None:
+    value = _worst(case, "tokens_per_chunk")
+    return None if value is None else round(value, 2)
+
+
+def _send_lag(case: Case) -> str:
+    lags = [lag["p99"] for load in _loads(case) if (lag := load.get("send_lag"))]
+    return units.seconds(max(lags)) if lags else units.UNKNOWN
+
+
+def _marks(case: Case) -> str:
+    return "".join(
+        mark
+        for mark, key in ((SATURATED_MARK, "saturation"), (INVALID_MARK, "invalid"))
+        if _told(case, mark, key)
+    )
+
+
+def _told(case: Case, mark: str, key: str) -> str | None:
+    """Why a case has *mark*; None if it has not."""
+    for load in _loads(case):
+        if mark == SATURATED_MARK and not load.get("saturated"):
+            continue
+        if load.get(key):
+            return str(load[key])
+    return None
+
+
+def _failures(case: Case) -> str:
+    kinds: dict[str, int] = {}
+    for process in case.processes:
+        for failure in process.failures:
+            status = failure.get("status")
+            kind = f"HTTP {status}" if failure.get("kind") == "status" else str(failure.get("kind"))
+            kinds[kind] = kinds.get(kind, 0) + 1
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+
+
+def _name(case: Case) -> str:
+    return case.nodeid.partition("::")[2]

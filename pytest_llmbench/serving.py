@@ -1,0 +1,292 @@
+"""Which server answers, and for how long does it live?
+
+A server that a session starts is kept for as long as consecutive cases ask for the same one: its
+start takes longer than most load levels.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.backends.options import option_values
+from pytest_llmbench.backends.servers.ask import Access
+from pytest_llmbench.backends.servers.launch import Server, ServerSpec, probe
+from pytest_llmbench.backends.servers.scrape import Scraper
+from pytest_llmbench.backends.servers.table import ENGINES, find_engine
+from pytest_llmbench.errors import EngineError, UsageError
+from pytest_llmbench.hardware.listeners import listener
+from pytest_llmbench.measure.load.engine import ServedSpec
+from pytest_llmbench.measure.load.plan import Target
+from pytest_llmbench.selection import ServerChoice
+
+if TYPE_CHECKING:
+    from pytest_llmbench.measure.loop import Monitor, Progress
+    from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
+    from pytest_llmbench.selection import CaseParam
+
+DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+
+
+@dataclass(slots=True)
+class Running:
+    """A server that answers: what a load level needs of it, and the fixture ``llm_server``."""
+
+    target: Target
+    label: str
+    spec: ModelSpec
+    """The model, by the name that the server has for it."""
+    model: ResolvedModel | None
+    """The model with its files, where this session serves it."""
+    engine: Mapping[str, Any]
+    """What is known of the server, for the results document."""
+    versions: Mapping[str, str]
+    options: Mapping[str, Any]
+    asked_for: tuple[ServerChoice | None, ModelSpec]
+    """By which choice and model of a test it was found."""
+    pid: int | None = None
+    """The root of its process tree; None where it cannot be known."""
+    load_time: float | None = None
+    """Seconds from its start until it was ready; None where it ran already."""
+    _scraper: Scraper | None = None
+    _server: Server | None = None
+
+    @property
+    def base_url(self) -> str:
+        """``http://HOST:PORT/v1``."""
+        return self.target.base_url
+
+    @property
+    def started(self) -> bool:
+        """Whether this session started it."""
+        return self._server is not None
+
+    @property
+    def startable(self) -> ServedSpec:
+        """What ``llm_model`` measures."""
+        return ServedSpec(self, self.model or self.spec, self.options)
+
+    def metrics(self) -> Mapping[str, float | None]:
+        """What the server counts of itself, by our names; empty where it tells nothing."""
+        return {} if self._scraper is None else self._scraper.read()
+
+    def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, Any]:
+        """What it counted from the first to the last of the readings; of what is not counted, the largest."""
+        if self._scraper is None:
+            return {}
+        return self._scraper.difference(readings[0], readings[-1], readings[1:-1])
+
+    def log_tail(self) -> str:
+        """The last lines of its log; empty for a server that this session did not start."""
+        return "" if self._server is None else self._server.log_tail()
+
+    def explain(self) -> str:
+        """What its log says, for an error message."""
+        if self._server is not None and (how := self._server.ended) is not None:
+            return f"; {how}\nThe last lines of its log:\n{self.log_tail()}"
+        tail = self.log_tail()
+        return f"\nThe last lines of the server's log:\n{tail}" if tail else ""
+
+    def close(self) -> None:
+        """End it, if this session started it."""
+        if self._server is not None:
+            self._server.close()
+
+
+class Servers:
+    """The servers of one session: those that run already, and the one that it started last."""
+
+    def __init__(
+        self,
+        resolve: Callable[[ModelSpec, Form], ResolvedModel],
+        progress: Progress,
+        monitor: Monitor | None,
+        python: str,
+    ) -> None:
+        self._resolve = resolve
+        self._progress = progress
+        self._monitor = monitor
+        self._python = python
+        self._running: dict[object, Running] = {}
+
+    def get(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Running:
+        """The server of a case, ready to answer.
+
+        :raises LLMBenchError: if it does not start, or does not answer.
+        """
+        assert case.server is not None
+        options = option_values(case.backend, backend_options.get(case.backend.name, {}))
+        key = _key(case.server, case.spec, options)
+        if key not in self._running:
+            if case.server.engine is not None:
+                self._end_started()
+                self._running[key] = self._start(case, case.server.engine, options)
+            else:
+                self._running[key] = self._look_at(case.spec, case.server, options)
+        return self._running[key]
+
+    def restart(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Running:
+        """The server of a case, started anew where this session starts it."""
+        if case.server is not None and case.server.engine is not None:
+            self._end_started()
+        return self.get(case, backend_options)
+
+    def other(
+        self,
+        case: CaseParam,
+        base_url: str,
+        model: str | None,
+        backend_options: Mapping[str, Mapping[str, Any]],
+    ) -> Running:
+        """Another server that runs already, with the options of the case."""
+        spec = case.spec if model is None else replace(case.spec, name=model)
+        other = replace(case, server=ServerChoice(base_url=base_url), spec=spec)
+        return self.get(other, backend_options)
+
+    def resolved(self, case: CaseParam) -> ResolvedModel | ModelSpec:
+        """The case's model as far as it is known."""
+        for running in self._running.values():
+            if running.asked_for == (case.server, case.spec):
+                return running.model or running.spec
+        return case.spec
+
+    def close(self) -> None:
+        """End what this session started."""
+        self._end_started()
+        for running in self._running.values():
+            self._unfollow(running.pid)
+        self._running.clear()
+
+    def _look_at(self, spec: ModelSpec, choice: ServerChoice, options: Mapping[str, Any]) -> Running:
+        """A server that runs already."""
+        assert choice.base_url is not None
+        asked_for = (choice, spec)
+        target = _target(choice.base_url, spec.name, options, extensions=options["extensions"])
+        access = _access(target)
+        info = probe(target.base_url, access)
+        known = None if info.engine is None else ENGINES[info.engine]
+        if not spec.name:
+            if len(info.models) != 1:
+                there = (
+                    f"has the models {', '.join(info.models)}" if info.models else "does not name its models"
+                )
+                msg = f"{target.base_url} {there}: choose one with --llm-model"
+                raise UsageError(msg)
+            spec = replace(spec, name=info.models[0])
+        elif info.models and spec.name not in info.models and (known is None or known.lists_models):
+            msg = f"{target.base_url} has no model {spec.name!r}; it has {', '.join(info.models)}"
+            raise EngineError(msg)
+        target = replace(
+            target, model=spec.name, extensions=target.extensions and (known is None or known.extensions)
+        )
+        pid, unknown = listener(target.base_url)
+        running = Running(
+            target=target,
+            label=f"openai {spec.label}",
+            spec=spec,
+            model=None,
+            engine={
+                "server": info.engine,
+                "base_url": target.base_url,
+                "context_length": info.context.get(spec.name),
+                "process_unknown": unknown,
+            },
+            versions={} if info.engine is None or info.version is None else {info.engine: info.version},
+            options=options,
+            asked_for=asked_for,
+            pid=pid,
+            _scraper=Scraper(info.metrics_url, info.engine, access),
+        )
+        self._follow(pid)
+        return running
+
+    def _start(self, case: CaseParam, engine: str, options: Mapping[str, Any]) -> Running:
+        """A server of this session."""
+        described = find_engine(engine)
+        model = self._resolve(case.spec, described.form)
+        label = f"{engine} {case.spec.label}"
+        self._progress.loading(label)
+        spec = ServerSpec(
+            engine=engine,
+            model=model,
+            arguments=tuple(shlex.split(options["arguments"])),
+            python=self._python,
+            start_timeout=options["start_timeout"],
+            context=options["context"],
+            image=options["image"],
+            gpus=options["gpus"],
+        )
+        begun: list[int] = []
+
+        def started(pid: int) -> None:
+            begun.append(pid)
+            self._follow(pid)
+
+        try:
+            server = Server(spec, started)
+        except BaseException:
+            for pid in begun:
+                self._unfollow(pid)
+            raise
+        extensions = options["extensions"] and described.extensions
+        target = _target(server.base_url, server.model_name, options, extensions=extensions)
+        return Running(
+            target=target,
+            label=label,
+            spec=replace(case.spec, name=server.model_name),
+            model=model,
+            engine={"server": engine, "command": server.command, "context_length": options["context"]},
+            versions=server.versions,
+            options=options,
+            asked_for=(case.server, case.spec),
+            pid=server.pid,
+            load_time=server.start_time,
+            _scraper=server.scraper,
+            _server=server,
+        )
+
+    def _end_started(self) -> None:
+        for key, running in list(self._running.items()):
+            if running.started:
+                del self._running[key]
+                try:
+                    running.close()
+                finally:
+                    self._unfollow(running.pid)
+
+    def _follow(self, pid: int | None) -> None:
+        if self._monitor is not None and pid is not None:
+            self._monitor.follow(pid)
+
+    def _unfollow(self, pid: int | None) -> None:
+        if self._monitor is not None and pid is not None:
+            self._monitor.unfollow(pid)
+
+
+def _access(target: Target) -> Access:
+    return Access(target.api_key_env, target.verify, target.ca_file, target.proxy, target.headers)
+
+
+def _key(choice: ServerChoice, spec: ModelSpec, options: Mapping[str, Any]) -> object:
+    return (choice, spec, tuple(sorted((name, str(value)) for name, value in options.items())))
+
+
+def _target(base_url: str, model: str, options: Mapping[str, Any], *, extensions: bool) -> Target:
+    key_env: str | None = options["api_key_env"]
+    if key_env is None and os.environ.get(DEFAULT_KEY_ENV):
+        key_env = DEFAULT_KEY_ENV
+    return Target(
+        base_url=base_url.rstrip("/"),
+        model=model,
+        endpoint=options["endpoint"],
+        api_key_env=key_env,
+        verify=options["verify"],
+        ca_file=options["ca_file"],
+        proxy=options["proxy"],
+        include_usage=options["usage"],
+        extensions=extensions,
+        tokenizer=options["tokenizer"],
+    )

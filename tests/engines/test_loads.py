@@ -1,0 +1,119 @@
+"""Does a whole session under load work on each real server that it starts itself?"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import psutil
+import pytest
+
+BENCH = """
+import pytest
+
+@pytest.mark.llm(models=["tiny"], concurrency=[1, 3], requests=6, prompt_length=24, max_new_tokens=8)
+def test_load(llm_load, llm_server):
+    run = llm_load.measure()
+    assert run.failed == 0
+    assert run.system_throughput.median > 0
+    assert llm_server.pid
+
+@pytest.mark.llm(models=["tiny"], request_rate=[4], requests=6, prompt_length=24, max_new_tokens=8)
+def test_rate(llm_load):
+    assert llm_load.measure(slo={"e2e_latency": 60}).goodput.median > 0
+
+@pytest.mark.llm(models=["tiny"], rounds=2, max_new_tokens=8)
+def test_alone(llm_model):
+    run = llm_model.measure("A benchmark is")
+    assert run.ttft.n == 2
+"""
+
+VLLM = os.environ.get("LLMBENCH_VLLM_PYTHON")
+VLLM_ON_A_CPU = "--dtype bfloat16 --enforce-eager --max-model-len 1024"
+ENGINES = {
+    "llamacpp-server": [],
+    "transformers-serve": [],
+    "vllm": [f"--llm-python={VLLM}", f"--llm-option=openai.arguments={VLLM_ON_A_CPU}"],
+}
+
+
+def servers_running() -> list[str]:
+    """The command lines of all servers that a test may have left."""
+    words = ("llama_cpp.server", "vllm.entrypoints", "transformers.cli")
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if any(word in line for word in words):
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_session_starts_the_server_and_measures_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    if engine == "vllm" and VLLM is None:
+        pytest.skip("LLMBENCH_VLLM_PYTHON names no interpreter that has vLLM: tox run -e vllm,serving")
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    before = servers_running()
+    pytester.makepyfile(BENCH)
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "--llm-json=out.json", f"--llm-serve={engine}", *ENGINES[engine]
+    )
+    result.assert_outcomes(passed=4)
+    assert servers_running() == before
+    document: dict[str, Any] = json.loads((pytester.path / "out.json").read_text())
+    cases = {case["name"]: case for case in document["cases"]}
+    assert list(cases) == [
+        f"test_load[{engine}-tiny-c1]",
+        f"test_load[{engine}-tiny-c3]",
+        f"test_rate[{engine}-tiny-r4]",
+        f"test_alone[{engine}-tiny]",
+    ]
+    for case in cases.values():
+        assert case["model"]["digest"].startswith("sha256:")
+        (process,) = case["processes"]
+        assert process["engine"]["server"] == engine
+        assert process["versions"]
+        assert process["peak_rss"] > 2**25
+        assert process["failures"] == []
+        for r in process["rounds"]:
+            assert 0 < r["ttft"] <= r["e2e_latency"] <= r["done"]
+            assert r["token_times"] == sorted(r["token_times"])
+    load = cases[f"test_load[{engine}-tiny-c3]"]["processes"][0]["load"]
+    assert load["successful"] == 6
+    if engine == "vllm":
+        counted = load["server_metrics"]
+        assert counted["generation_tokens"] >= 6 * 8
+        assert counted["prefix_cache_hits"] == 0
+        assert load["token_sources"] == {"usage": 6}
+
+
+def test_a_server_that_cannot_start_shows_its_log(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_load(llm_load): llm_load.measure()")
+    result = pytester.runpytest_subprocess(
+        "-p",
+        "no:cacheprovider",
+        "--llm-serve=llamacpp-server",
+        "--llm-option=openai.arguments=--no_such_argument 1",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*before it was ready*", "*last lines of its log*", "*no_such_argument*"])
+
+
+def test_an_engine_that_is_not_installed_is_named(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_load(llm_load): llm_load.measure()")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--llm-serve=sglang")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*pip install sglang*"])
+
+
+def test_a_container_without_docker_is_a_clear_error(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    pytester.makepyfile("def test_load(llm_load): llm_load.measure()")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--llm-serve=docker:vllm")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*[Dd]ocker*"])

@@ -1,0 +1,330 @@
+"""Is a server under load measured as the test asked, and is every outcome kept and told?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.fakes.openai_server import fake_server
+from tests.plugin.conftest import Run
+
+Document = Callable[[], dict[str, Any]]
+
+SWEEP = """
+import pytest
+
+@pytest.mark.llm(concurrency=[1, 3], requests=12, prompt_length=20, max_new_tokens=4)
+def test_load(llm_load):
+    run = llm_load.measure()
+    assert run.failed == 0
+    assert run.ttft.n >= 1
+"""
+
+
+def one_level(text: str = "", call: str = "") -> str:
+    return f"""
+import pytest
+
+@pytest.mark.llm(requests=8, prompt_length=20, max_new_tokens=4, {text})
+def test_load(llm_load):
+    run = llm_load.measure({call})
+"""
+
+
+def test_each_load_level_is_a_case(bench: pytest.Pytester, run: Run, document: Document) -> None:
+    bench.makepyfile(SWEEP)
+    with fake_server("org/name") as server:
+        result = run(f"--llm-base-url={server.url}", backend=None)
+    result.assert_outcomes(passed=2)
+    cases = document()["cases"]
+    assert [case["name"] for case in cases] == ["test_load[openai-c1]", "test_load[openai-c3]"]
+    for case, concurrency in zip(cases, (1, 3), strict=True):
+        assert case["model"]["name"] == "org/name"
+        assert case["model"]["backend"] == "openai"
+        assert case["protocol"]["concurrency"] == concurrency
+        (process,) = case["processes"]
+        assert process["load"]["successful"] == len(process["rounds"]) == 12
+        assert process["failures"] == []
+        assert {"request_throughput", "system_throughput", "ttft", "tpot", "itl"} <= case["metrics"].keys()
+        assert all(
+            r["output_tokens"] == 4 and r["request"]["token_source"] == "usage" for r in process["rounds"]
+        )
+        assert process["load"]["stamps"] in ("kernel", "user")
+
+
+def test_the_table_of_loads_is_printed(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(SWEEP)
+    with fake_server() as server:
+        result = run(f"--llm-base-url={server.url}", backend=None)
+    result.stdout.fnmatch_lines(["*req/s*TTFT*", "*test_load*", "*c1 *", "*c3 *"])
+
+
+def test_the_command_line_has_the_last_word_on_the_load(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(SWEEP)
+    with fake_server() as server:
+        run(
+            f"--llm-base-url={server.url}",
+            "--llm-backend=openai",
+            "--llm-model=fake",
+            "--llm-concurrency=2",
+            "--llm-requests=5",
+            "--llm-warmup-requests=1",
+            backend=None,
+        ).assert_outcomes(passed=1)
+        loads = [body for body in server.bodies if body["max_tokens"] == 4]
+    (case,) = document()["cases"]
+    assert case["name"] == "test_load[openai-fake-c2]"
+    assert len(case["processes"][0]["rounds"]) == 5
+    assert len(loads) == 6
+
+
+def test_no_two_prompts_begin_alike(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(SWEEP)
+    with fake_server() as server:
+        run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=2)
+        prompts = [b["prompt"] for b in server.bodies if b["max_tokens"] == 4]
+    assert len({prompt[:16] for prompt in prompts}) == len(prompts)
+    assert {len(prompt.split()) for prompt in prompts} == {20}
+
+
+def test_a_rate_is_an_open_loop(bench: pytest.Pytester, run: Run, document: Document) -> None:
+    bench.makepyfile(one_level("request_rate=[50], arrivals='constant', slo={'ttft': '10s'}"))
+    with fake_server() as server:
+        run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=1)
+    (case,) = document()["cases"]
+    assert case["name"] == "test_load[openai-r50]"
+    assert case["protocol"]["arrivals"] == "constant"
+    assert case["metrics"]["goodput"]["median"] > 0
+    assert all(r["request"]["send_lag"] is not None for r in case["processes"][0]["rounds"])
+
+
+def test_failures_are_counted_by_kind_and_are_no_rounds(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(one_level("concurrency=[2], warmup_requests=0"))
+    with fake_server(fail_every=4) as server:
+        result = run(f"--llm-base-url={server.url}", backend=None)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*failed: 2 HTTP 503*"])
+    (case,) = document()["cases"]
+    (process,) = case["processes"]
+    assert len(process["rounds"]) == 6
+    assert [failure["kind"] for failure in process["failures"]] == ["status", "status"]
+    assert "overloaded" in process["failures"][0]["detail"]
+    assert process["load"]["failed"] == {"status": 2}
+
+
+def test_a_level_of_failures_alone_fails_the_test(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(one_level("concurrency=[2], warmup_requests=0", "'hello'"))
+    with fake_server(fail_every=1) as server:
+        result = run(f"--llm-base-url={server.url}", backend=None)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*all 8 requests failed: *503*overloaded*"])
+    (case,) = document()["cases"]
+    assert len(case["processes"][0]["failures"]) == 8
+
+
+def test_a_server_that_is_not_there_is_a_clear_error(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(one_level())
+    with fake_server() as server:
+        url = server.url
+    result = run(f"--llm-base-url={url}", backend=None)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*no server answers at*nothing listens there*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_model_that_the_server_does_not_have_is_named(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(one_level())
+    with fake_server("one", "two") as server:
+        result = run(f"--llm-base-url={server.url}", "--llm-model=three", backend=None)
+        result.stdout.fnmatch_lines(["*has no model 'three'; it has one, two*"])
+        result = run(f"--llm-base-url={server.url}", backend=None)
+        result.stdout.fnmatch_lines(["*has the models one, two: choose one with --llm-model*"])
+
+
+def test_two_servers_are_measured_side_by_side(bench: pytest.Pytester, run: Run, document: Document) -> None:
+    bench.makepyfile(one_level())
+    with fake_server() as first, fake_server() as second:
+        run(f"--llm-base-url={first.url}", f"--llm-base-url={second.url}", backend=None).assert_outcomes(
+            passed=2
+        )
+        ports = [server.server_address[1] for server in (first, second)]
+    names = [case["name"] for case in document()["cases"]]
+    assert names == [f"test_load[openai@127.0.0.1:{port}-c1]" for port in ports]
+
+
+def test_the_key_is_sent_and_kept_nowhere(
+    bench: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SERVER_KEY", "sesame-opens")
+    bench.makepyfile(one_level())
+    with fake_server() as server:
+        result = run(
+            f"--llm-base-url={server.url}", "--llm-option=openai.api_key_env=MY_SERVER_KEY", backend=None
+        )
+        assert server.keys == {"Bearer sesame-opens"}
+    result.assert_outcomes(passed=1)
+    assert "sesame-opens" not in result.stdout.str()
+    kept = [path for path in bench.path.rglob("*") if path.is_file() and b"sesame-opens" in path.read_bytes()]
+    assert kept == []
+
+
+def test_a_key_whose_variable_is_not_set_is_refused(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(one_level())
+    with fake_server() as server:
+        result = run(f"--llm-base-url={server.url}", "--llm-option=openai.api_key_env=NOT_SET", backend=None)
+    result.stdout.fnmatch_lines(["*NOT_SET*"])
+    result.assert_outcomes(failed=1)
+
+
+def test_chat_goes_to_the_chat_endpoint(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(one_level("", "[{'role': 'user', 'content': 'hello'}], prefix_cache=True"))
+    with fake_server() as server:
+        run(
+            f"--llm-base-url={server.url}", "--llm-option=openai.endpoint=chat", backend=None
+        ).assert_outcomes(passed=1)
+        assert {body["messages"][-1]["content"] for body in server.bodies} == {"hello"}
+
+
+def test_a_data_set_gives_the_prompts(bench: pytest.Pytester, run: Run, document: Document) -> None:
+    bench.makefile(".jsonl", prompts="\n".join(json.dumps({"prompt": f"question {n}"}) for n in range(3)))
+    bench.makepyfile(one_level("prefix_cache=True"))
+    with fake_server() as server:
+        run(f"--llm-base-url={server.url}", "--llm-dataset=prompts.jsonl", backend=None).assert_outcomes(
+            passed=1
+        )
+        assert set(server.prompts) == {"question 0", "question 1", "question 2"}
+    (case,) = document()["cases"]
+    assert case["protocol"]["prompts"].startswith("sha256:")
+
+
+def test_a_trace_is_replayed_at_its_times(bench: pytest.Pytester, run: Run, document: Document) -> None:
+    lines = [json.dumps({"timestamp": 40 * n, "input_length": 20, "output_length": 2 + n}) for n in range(4)]
+    bench.makefile(".jsonl", trace="\n".join(lines))
+    bench.makepyfile("def test_load(llm_load): llm_load.measure()")
+    with fake_server() as server:
+        run(
+            f"--llm-base-url={server.url}", "--llm-dataset=trace.jsonl", "--llm-arrivals=trace", backend=None
+        ).assert_outcomes(passed=1)
+    (case,) = document()["cases"]
+    assert case["name"] == "test_load[openai-trace]"
+    assert [r["output_tokens"] for r in case["processes"][0]["rounds"]] == [2, 3, 4, 5]
+
+
+def test_llm_model_measures_a_server_one_request_at_a_time(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(
+        """
+        def test_speed(llm_model):
+            run = llm_model.measure("hello there", rounds=3, max_new_tokens=4)
+            assert run.ttft.n == 3
+            assert llm_model.generate("hello", max_new_tokens=2).round.timeline.output_tokens == 2
+        """
+    )
+    with fake_server() as server:
+        run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=1)
+    cases = document()["cases"]
+    assert [case["measurement"] for case in cases] == ["default", "generate"]
+    assert cases[0]["model"]["name"] == "fake"
+    assert [r["output_tokens"] for r in cases[0]["processes"][0]["rounds"]] == [4, 4, 4]
+
+
+def test_llm_server_is_there_beside_the_load(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(
+        """
+        def test_alone(llm_server):
+            assert llm_server.base_url.startswith("http://127.0.0.1")
+
+        def test_both(llm_load, llm_server):
+            llm_load.measure(requests=2)
+            assert llm_server is llm_load.server
+        """
+    )
+    with fake_server() as server:
+        run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("argument", ["--llm-backend=fake", "--llm-backend=openai", "-v"])
+def test_without_a_server_a_load_is_skipped_with_the_reason(
+    bench: pytest.Pytester, run: Run, argument: str
+) -> None:
+    bench.makepyfile(one_level())
+    result = run(argument, "-rs", backend=None)
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*SKIP*--llm-base-url*"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--llm-base-url=localhost:80", "write http://HOST:PORT/v1"),
+        ("--llm-serve=vlm", "did you mean 'vllm'"),
+        ("--llm-concurrency=0", "a whole number of at least 1"),
+        ("--llm-request-rate=0", "a number above 0"),
+        ("--llm-arrivals=poison", "poisson"),
+        ("--llm-requests=x", "a whole number of at least 1"),
+        ("--llm-duration=0", "a number above 0"),
+        ("--llm-warmup-requests=-1", "a whole number of at least 0"),
+        ("--llm-slo=itl:5ms", "ttft"),
+        ("--llm-prompt-length=uniform:9:3", "uniform"),
+        ("--llm-output-length=0", "a length is at least 1 token"),
+        ("--llm-shared-prefix=x", "a whole number of at least 0"),
+        ("--llm-option=openai.endpoint=embeddings", "completions"),
+        ("--llm-option=openai.proxy=socks://x", "http://HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+    bench: pytest.Pytester, run: Run, argument: str, told: str
+) -> None:
+    bench.makepyfile(one_level())
+    result = run(argument, backend=None)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert told in result.stderr.str()
+
+
+def test_a_data_set_that_is_not_there_fails_the_test(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(one_level())
+    with fake_server() as server:
+        result = run(f"--llm-base-url={server.url}", "--llm-dataset=nowhere.jsonl", backend=None)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*nowhere.jsonl cannot be read: No such file*"])
+
+
+def test_a_load_is_compared_with_a_baseline(bench: pytest.Pytester, run: Run, document: Document) -> None:
+    bench.makepyfile(one_level("processes=2"))
+    with fake_server(seconds_per_token=0.002) as server:
+        run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=1)
+        (bench.path / "out.json").rename(bench.path / "base.json")
+        result = run(f"--llm-base-url={server.url}", "--llm-compare=base.json", backend=None)
+    (case,) = document()["cases"]
+    assert case["verdict"] in ("pass", "inconclusive", "fail")
+    assert {j["metric"] for j in case["judgements"]} >= {"ttft", "tpot"}
+    result.stdout.fnmatch_lines(["*LLM comparison*"])
+
+
+def test_a_load_is_refused_in_an_ab_session(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(one_level())
+    with fake_server() as server:
+        result = run(f"--llm-base-url={server.url}", f"--llm-ab=base_url={server.url}", backend=None)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*llm_load is not measured in pairs*"])
+
+
+def test_two_servers_are_judged_in_pairs(bench: pytest.Pytester, run: Run, document: Document) -> None:
+    bench.makepyfile("def test_speed(llm_model): llm_model.measure('hello', rounds=4, max_new_tokens=8)")
+    with fake_server(seconds_per_token=0.001) as base, fake_server(seconds_per_token=0.01) as slow:
+        result = run(
+            f"--llm-base-url={slow.url}", f"--llm-ab=base_url={base.url}", "--llm-gate=tpot", backend=None
+        )
+    result.assert_outcomes(failed=1)
+    verdicts = {case["measurement"]: case["verdict"] for case in document()["cases"]}
+    assert verdicts["default"] == "fail"
