@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from engines import LARGE, Bare, bench, decode_speed
 from pairs import Bound, Measured, Row, alternate, ratios
 
+from pytest_llmbench.models.spec import ResolvedModel
+
 _LLAMACPP = ("n_ctx", "n_batch", "n_ubatch", "n_threads", "n_threads_batch", "n_gpu_layers")
 _TRANSFORMERS = ("n_threads", "dtype", "device")
 
@@ -31,7 +33,9 @@ def _measure(
     for number in range(processes):
         with bench(backend, model, quantization, tokens) as ours:
             # What the engine says of its load, so that both sides have the same.
-            setup = {"path": str(ours.plan.engine.model.path)}
+            resolved = ours.plan.engine.model
+            assert isinstance(resolved, ResolvedModel)
+            setup = {"path": str(resolved.path)}
             setup |= {name: ours.record.engine[name] for name in settings}
             with Bare(backend, setup) as bare:
                 taken = alternate(
