@@ -30,7 +30,7 @@ from pytest_llmbench.gate.compare import (
 )
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
-from pytest_llmbench.gate.measured import EXACT_METRICS
+from pytest_llmbench.gate.measured import EXACT_METRICS, Measured
 from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.thresholds import (
     GATED_METRICS,
@@ -301,9 +301,12 @@ class Gating:
         why = _bad(header.session.outcomes) or (f"{failed} failed" if failed else "")
         if not why and header.session.state == "interrupted":
             why = "the session was interrupted"
-        if not why and (missing := self._gate.comparison(header).missing):
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            why = f"it would lose {missing[0].nodeid}{more}, not measured now"
+        comparison = self._gate.comparison(header)
+        if not why and (missing := comparison.missing):
+            why = f"it would lose {missing[0].nodeid}{_more(missing)}, not measured now"
+        spoiled = [one for one in comparison.cases if Measured(one.case, header).spoiled]
+        if not why and spoiled:
+            why = f"{spoiled[0].nodeid}{_more(spoiled)}: too disturbed to compare with"
         if not why:
             return None
         name = self.place.name
@@ -345,6 +348,10 @@ def promote(place: Place, store: Store, document: ResultsDocument) -> str:
     :raises ResultsError: if it cannot be written.
     """
     return f"baseline {place.label}: {take_place(place, store, document)}"
+
+
+def _more(found: Sequence[object]) -> str:
+    return f" and {len(found) - 1} more" if len(found) > 1 else ""
 
 
 def _bad(outcomes: Mapping[str, int]) -> str:

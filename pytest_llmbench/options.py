@@ -470,7 +470,7 @@ def _add_gate_options(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
         "--llm-ab",
         metavar="'KEY=VALUE ...'",
         default=None,
-        help="Fail what is slower than a base side that differs in python, model, quantization, "
+        help="Fail what is slower than a base side that differs in python, model, quantization, base_url, "
         "BACKEND.OPTION or env.NAME, measured in pairs in this session",
     )
     group.addoption(
@@ -519,7 +519,7 @@ def _add_gate_options(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
         "--llm-update-baseline",
         action="store_true",
         help="Replace the baseline that --llm-compare names (in the store, or a document) by this session; "
-        "refused if a case failed or one of the baseline was not measured",
+        "refused if a case failed or was disturbed, or one of the baseline was not measured",
     )
 
 

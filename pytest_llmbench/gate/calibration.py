@@ -223,7 +223,7 @@ def read_calibration(store: Store, machine: str) -> Calibration:
         return Calibration(machine, ())
     except OSError as error:
         raise results_error("read", path, error) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path} is damaged, or no calibration ({error}); remove it and calibrate again"
         raise ResultsError(msg) from error
 

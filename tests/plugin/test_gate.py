@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.plugin.conftest import Run
+from tests.plugin.conftest import CONFTEST, Run
 
 Document = Callable[[], dict[str, Any]]
 
@@ -330,6 +330,24 @@ def test_a_session_that_would_lose_a_case_replaces_no_baseline(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert document()["session"]["exit_status"] == 1
     result.stdout.fnmatch_lines(["*the baseline 'main' was not changed: it would lose *test_left*"])
+    assert results(bench, "baselines/main") == before
+
+
+DISTURBED = """
+from pytest_llmbench.hardware.monitor import HardwareMonitor
+
+HardwareMonitor.disturbance = lambda self, start, end: ("foreign_cpu",)
+"""
+
+
+def test_a_session_that_was_disturbed_replaces_no_baseline(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(ONE)
+    run(FAST, "--llm-save=main")
+    before = results(bench, "baselines/main")
+    bench.makeconftest(CONFTEST + DISTURBED)
+    result = run(*UPDATE, "--llm-compare=main", monitor=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*the baseline 'main' was not changed: *test_one*: too disturbed*"])
     assert results(bench, "baselines/main") == before
 
 

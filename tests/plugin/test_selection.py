@@ -115,7 +115,7 @@ def test_a_class_without_a_parametrised_model_runs_untouched(bench: pytest.Pytes
     [
         (
             "--llm-backend=lamacpp",
-            "there is no backend 'lamacpp'; did you mean 'llamacpp'?*transformers, fake",
+            "there is no backend 'lamacpp'; did you mean 'llamacpp'?*transformers, openai, fake",
         ),
         ("--llm-model=tinny", "*'tinny'*tiny*"),
         ("--llm-model=./missing.gguf", "*missing.gguf*"),
@@ -155,7 +155,7 @@ def test_a_wrong_option_is_a_usage_error_that_says_what_there_is(
         ("rounds='many'", "*@pytest.mark.llm(rounds=...): 'many' is not a whole number of at least 1"),
         ("models=[1]", "*@pytest.mark.llm(models=...): [[]1] is not a name or a list of names"),
         ("models=['tinny']", "*'tinny'*tiny*"),
-        ("backends=['vlm']", "*there is no backend 'vlm'*llamacpp, transformers, fake*"),
+        ("backends=['vlm']", "*there is no backend 'vlm'*llamacpp, transformers, openai, fake*"),
         ("quantizations=['q3_9']", "*no backend has a quantisation 'q3_9'*"),
         ("backend_options={'fake': {'contxt': 1}}", "*contxt*context*"),
         ("backend_options={'fake': 1}", "*backend_options*"),

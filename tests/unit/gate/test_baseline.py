@@ -11,11 +11,13 @@ from pytest_llmbench.errors import ResultsError, UsageError
 from pytest_llmbench.gate.baseline import (
     baselines_folder,
     find_baselines,
+    find_place,
     named_baselines,
     replace_baseline,
     save_baseline,
+    take_place,
 )
-from pytest_llmbench.results.document import write_document
+from pytest_llmbench.results.document import read_document, write_document
 from pytest_llmbench.results.store import Store
 
 
@@ -126,3 +128,49 @@ def test_what_an_update_replaces_is_kept_beside_it(store: Store, a_session: Any)
 def test_a_name_that_could_mean_something_else_is_refused(store: Store, name: str, a_session: Any) -> None:
     with pytest.raises(UsageError, match="cannot name a baseline"):
         save_baseline(store, name, a_session(7))
+
+
+def test_a_session_takes_the_place_of_a_named_baseline(store: Store, a_session: Any) -> None:
+    old = [save_baseline(store, "nightly", a_session(day)) for day in (6, 7)]
+    place = find_place("nightly", store)
+    assert place.label == "'nightly'"
+    assert "takes the place of 2 sessions" in take_place(place, store, a_session(8))
+    assert days(find_baselines(["nightly"], store)) == [8]
+    assert sorted(path.name for path in (place.path / "replaced").iterdir()) == [path.name for path in old]
+
+
+def test_a_document_that_is_replaced_is_kept_in_the_store(
+    store: Store, tmp_path: Path, a_session: Any
+) -> None:
+    path = write_document(tmp_path / "base.json", a_session(7))
+    before = path.read_bytes()
+    take_place(find_place(str(path), store), store, a_session(8))
+    assert read_document(path).session.id == a_session(8).session.id
+    (kept,) = (store.path / "replaced").iterdir()
+    assert (kept.stem, kept.read_bytes()) == (a_session(7).session.id, before)
+
+
+def test_a_document_whose_session_is_in_the_store_is_kept_there(
+    store: Store, tmp_path: Path, a_session: Any
+) -> None:
+    path = write_document(tmp_path / "base.json", a_session(3))
+    assert str(store.document_path(a_session(3).session.id)) in take_place(
+        find_place(str(path), store), store, a_session(8)
+    )
+    assert not (store.path / "replaced").exists()
+
+
+def test_the_id_of_a_foreign_document_is_no_path(store: Store, tmp_path: Path, a_session: Any) -> None:
+    foreign = a_session(7)
+    foreign.session.id = "../../outside"
+    path = write_document(tmp_path / "base.json", foreign)
+    take_place(find_place(str(path), store), store, a_session(8))
+    assert [kept.name for kept in (store.path / "replaced").iterdir()] == ["base.json"]
+
+
+def test_a_baseline_that_cannot_be_kept_is_not_replaced(store: Store, tmp_path: Path, a_session: Any) -> None:
+    path = write_document(tmp_path / "base.json", a_session(7))
+    (store.path / "replaced").write_text("in the way")
+    with pytest.raises(ResultsError, match="replaced"):
+        take_place(find_place(str(path), store), store, a_session(8))
+    assert read_document(path).session.id == a_session(7).session.id

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,15 @@ def test_sessions_add_up_and_the_newest_gives_the_date(tmp_path: Path, now: Meas
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"sessions": [{}]}', '{"sessions": [1]}', '{"machine": "machine-a"}']
+    "content",
+    [
+        "{",
+        "[]",
+        '{"sessions": [{}]}',
+        '{"sessions": [1]}',
+        '{"machine": "machine-a"}',
+        json.dumps({"sessions": [{**asdict(SESSIONS[0]), "values": [1.0]}]}),
+    ],
 )
 def test_a_damaged_calibration_is_told_and_not_used(tmp_path: Path, now: Measured, content: str) -> None:
     store = Store(tmp_path / "store")
