@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.plugin.conftest import CONFTEST, Run
+from pytest_llmbench.hardware.monitor import HardwareMonitor
+from tests.plugin.conftest import Run
 
 Document = Callable[[], dict[str, Any]]
 
@@ -333,18 +334,13 @@ def test_a_session_that_would_lose_a_case_replaces_no_baseline(
     assert results(bench, "baselines/main") == before
 
 
-DISTURBED = """
-from pytest_llmbench.hardware.monitor import HardwareMonitor
-
-HardwareMonitor.disturbance = lambda self, start, end: ("foreign_cpu",)
-"""
-
-
-def test_a_session_that_was_disturbed_replaces_no_baseline(bench: pytest.Pytester, run: Run) -> None:
+def test_a_session_that_was_disturbed_replaces_no_baseline(
+    bench: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.makepyfile(ONE)
     run(FAST, "--llm-save=main")
     before = results(bench, "baselines/main")
-    bench.makeconftest(CONFTEST + DISTURBED)
+    monkeypatch.setattr(HardwareMonitor, "disturbance", lambda self, start, end: ("foreign_cpu",))
     result = run(*UPDATE, "--llm-compare=main", monitor=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*the baseline 'main' was not changed: *test_one*: too disturbed*"])
