@@ -466,13 +466,16 @@ def _told(doing: str, *, out_of_memory: str) -> Iterator[None]:
         yield
     except LLMBenchError:
         raise
-    except torch.OutOfMemoryError as error:
-        msg = f"the GPU's memory is full, cannot {doing}: {out_of_memory}, or end what else uses it ({error})"
-        raise EngineError(msg) from error
     except ImportError as error:
         msg = f"Transformers lacks a package, cannot {doing}: {error}"
         raise BackendUnavailableError(msg) from error
     except Exception as error:
+        # Without room for CUDA's own context, PyTorch raises another error than for a tensor.
+        if isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error):
+            said = str(error).partition("\n")[0]
+            advice = f"{out_of_memory}, or end what else uses it"
+            msg = f"the GPU's memory is full, cannot {doing}: {advice} ({said})"
+            raise EngineError(msg) from error
         kind = ModelError if doing.startswith("load") else EngineError
         msg = f"Transformers cannot {doing}: {type(error).__name__}: {error}"
         raise kind(msg) from error

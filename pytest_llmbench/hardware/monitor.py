@@ -22,6 +22,7 @@ from pytest_llmbench.hardware.nvml import event_reasons
 from pytest_llmbench.hardware.raspberry import reasons_between
 from pytest_llmbench.hardware.series import (
     NANO,
+    NEAR,
     Energy,
     Sample,
     bits_over,
@@ -199,7 +200,7 @@ class HardwareMonitor:
             "rate": self.rate,
             "values": _values(beats),
             "held_back": _held_back(samples),
-            "energy": energy_over(samples, start_ns, end_ns, self._unavailable).to_json(),
+            "energy": self._energy(start_ns, end_ns).to_json(),
             **memory,
             "disturbance": self._assess(start_ns, end_ns).to_json(),
             "unavailable": self.unavailable,
@@ -209,9 +210,8 @@ class HardwareMonitor:
         }
 
     def energy(self, start: Edge, end: Edge) -> Energy:
-        """Energy between two edges: counters where there are any, else the power over time."""
-        samples, _ = self._between(start.time_ns, end.time_ns)
-        return energy_over(samples, start.time_ns, end.time_ns, self._unavailable)
+        """Energy between two edges, by what is known of it until now; see :func:`.series.energy_over`."""
+        return self._energy(start.time_ns, end.time_ns)
 
     def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...]:
         """Reason codes of what spoiled the span (:data:`.disturbance.BOUNDS`); empty if nothing did."""
@@ -329,6 +329,14 @@ class HardwareMonitor:
             middle = (start_ns + end_ns) / 2
             inside = [min(near, key=lambda row: abs(row["t"] - middle))]
         return samples, inside
+
+    def _energy(self, start_ns: int, end_ns: int) -> Energy:
+        self._reach(end_ns)
+        if not self._samples:
+            return energy_over([], start_ns, end_ns, self._unavailable)
+        # Edges have counters alone: the power is in the beats beside them.
+        first, last = span(self._samples, start_ns - NEAR, end_ns + NEAR)
+        return energy_over(self._samples[first : last + 1], start_ns, end_ns, self._unavailable)
 
     def _reach(self, end_ns: int) -> None:
         if not self._samples or self._samples[-1]["t"] < end_ns:

@@ -193,6 +193,8 @@ class Bench:
     record: ProcessRun = field(init=False)
     _engine: EngineHandle = field(init=False)
     _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
+    _edges: list[tuple[Any, Any]] = field(init=False, default_factory=list)
+    """The monitor's, of each round."""
     _failed: bool = field(init=False, default=False)
     _closed: bool = field(init=False, default=False)
 
@@ -234,6 +236,7 @@ class Bench:
         measured = Round(generation.timeline, instructions=generation.instructions)
         if self.monitor is not None:
             measured.energy = self.monitor.energy(start, end).joules
+            self._edges.append((start, end))
         self.record.rounds.append(measured)
         self.record.peak_rss = _largest(self.record.peak_rss, generation.peak_rss)
         return measured, generation
@@ -251,8 +254,9 @@ class Bench:
 
     def _take_hardware(self, monitor: Monitor) -> None:
         record = self.record
-        # Only now: a round is judged by the samples on both its sides.
-        for measured in record.rounds:
+        # Only now: a round is judged by the samples on both its sides, and so is its power.
+        for measured, (start, end) in zip(record.rounds, self._edges, strict=True):
+            measured.energy = monitor.energy(start, end).joules
             measured.disturbance = monitor.disturbance(measured.timeline.sent, measured.timeline.done)
         record.hardware = monitor.summary(record.rounds[0].timeline.sent, record.rounds[-1].timeline.done)
         if self.plan.isolation == "test":

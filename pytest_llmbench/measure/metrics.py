@@ -171,8 +171,8 @@ METRICS: dict[str, Metric] = {
             "J",
             "lower",
             "round",
-            "energy counter at the round's end - at its start",
-            "NVML, nvmlDeviceGetTotalEnergyConsumption; Linux powercap, energy_uj",
+            "energy counter at the round's end - at its start; a GPU's under 2 s: power over the time",
+            "NVML, nvmlDeviceGetTotalEnergyConsumption, NVML_FI_DEV_POWER_INSTANT; powercap, energy_uj",
         ),
         Metric(
             "energy_per_token",

@@ -59,8 +59,8 @@ def test_others_cpu_counts_the_usable_cores_alone() -> None:
 
 
 def test_energy_is_the_difference_of_the_counters_at_the_edges() -> None:
-    samples = [at(0, gpu0_energy=10.0, package0_energy=1.0), at(1, gpu0_energy=110.0, package0_energy=21.0)]
-    energy = energy_over(samples, 0, SECOND, {})
+    samples = [at(0, gpu0_energy=10.0, package0_energy=1.0), at(2, gpu0_energy=110.0, package0_energy=21.0)]
+    energy = energy_over(samples, 0, 2 * SECOND, {})
     assert energy.domains == {"gpu0": 100.0, "package0": 20.0}
     assert (energy.joules, energy.method, energy.reason) == (120.0, "nvml_counter+rapl", None)
 
@@ -77,6 +77,24 @@ def test_power_is_integrated_where_no_counter_moved(counter: dict[str, float]) -
     assert energy.joules == pytest.approx(200.0)
     assert energy.method == "power_integral"
     assert energy_over(samples, SECOND // 2, SECOND, {}).joules == pytest.approx(125.0)
+
+
+def test_a_span_too_short_for_the_counter_of_a_gpu_has_its_power_over_the_time() -> None:
+    # As an H100 counted rounds of 20 ms at 160 W: nothing, then all of 120 ms at once.
+    readings = [100.0, 100.0, 100.0, 119.0, 119.0, 119.0]
+    samples = [at(0.02 * i, edge=True, gpu0_energy=value) for i, value in enumerate(readings)]
+    samples = [at(-0.05, gpu0_power=150.0, gpu0_energy=100.0), *samples, at(0.15, gpu0_power=170.0)]
+    for i in range(5):
+        energy = energy_over(samples, round(0.02 * i * SECOND), round(0.02 * (i + 1) * SECOND), {})
+        assert energy.joules == pytest.approx(0.02 * 160.0, rel=0.1)
+        assert energy.method == "power_integral"
+
+
+def test_a_short_span_without_power_has_no_energy_and_says_so() -> None:
+    samples = [at(0, gpu0_energy=100.0), at(0.05, gpu0_energy=119.0)]
+    energy = energy_over(samples, 0, SECOND // 20, {})
+    assert energy.joules is None
+    assert energy.reason == "gpu0: the window is too short, or was not sampled"
 
 
 def test_power_from_long_ago_gives_no_energy() -> None:
