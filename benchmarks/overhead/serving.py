@@ -12,6 +12,7 @@ import dataclasses
 import json
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +38,14 @@ from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.timeline import NANO, Timeline
 
 _BUSY = 10.0
+_BARE = Path(__file__).with_name("bare_load.py")
 _ROWS = ("closed", "exponential", "chat", "chunks", "tls", "open")
 _RATE = 500.0
 _PEER_STREAMS = (64, 256)
 
 TTFT, TPOT, GAP, THROUGHPUT = "TTFT p50", "TPOT p50", "gap p99", "output throughput"
 CPU, LAG, LATE, TLS = "client CPU an event", "send lag p99", "server late", "TLS minus plain"
+BARE, TIMES_BARE = "bare loop's CPU an event", "client CPU / bare loop's"
 COMMAND = "CPU of the command"
 UNITS = {
     TTFT: ("ms", 1e3),
@@ -53,6 +56,8 @@ UNITS = {
     LAG: ("ms", 1e3),
     LATE: ("ms", 1e3),
     TLS: ("µs", 1e6),
+    BARE: ("µs", 1e6),
+    TIMES_BARE: ("", 1.0),
     COMMAND: ("s", 1.0),
 }
 """What each figure is printed in, and how many of that are one of its SI unit."""
@@ -175,6 +180,21 @@ class Bench:
             msg = f"{blocked} events found no room in the kernel: when they left is not known"
             raise NotMeasuredError(msg)
         return plan, result, log
+
+    def bare_cpu(self, case: Case) -> float:
+        """Seconds of CPU an event that the shortest possible client takes for a closed loop of *case*."""
+        assert case.streams is not None
+        waves = case.requests // case.streams
+        with TruthServer(self.program, *self.arguments, *case.server) as server:
+            numbers = map(str, (server.port, case.streams, waves, case.tokens))
+            done = subprocess.run(
+                [sys.executable, str(_BARE), *numbers], capture_output=True, text=True, check=False
+            )
+        if done.returncode:
+            msg = f"the bare loop ended with status {done.returncode}: {done.stderr.strip()[-1000:]}"
+            raise NotMeasuredError(msg)
+        cpu: float = json.loads(done.stdout)["cpu"]
+        return cpu / (case.requests * -(-case.tokens // case.per_event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +344,7 @@ class Row:
         unit, scale = UNITS[name]
         values = [run[name] for run in self.runs]
         truths = [value.truth * scale for value in values if value.truth is not None]
-        client = f"{_digits(statistics.median(value.client for value in values) * scale)} {unit}"
+        client = f"{_digits(statistics.median(value.client for value in values) * scale)} {unit}".strip()
         judged = self.judged(name)
         middle, low, high = (
             f"{value:.4f}" if truths else _digits(value * scale)
@@ -360,7 +380,7 @@ def _bound(bound: Bound, unit: str, scale: float, *, ratio: bool) -> str:
     assert high is not None
     if ratio and low is not None:
         return f"within {100 * (high - low) / 2:g} %"
-    return f"at most {high * scale:g} {unit}"
+    return f"at most {high * scale:g} {unit}".strip()
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
@@ -378,7 +398,10 @@ def _rows(given: argparse.Namespace, folder: Path) -> list[Row]:
         if name not in given.rows:
             continue
         for case in found:
-            measure = _tls_measure(bench, case, folder) if name == "tls" else _measure(bench, case)
+            if name == "tls":
+                measure = _tls_measure(bench, case, folder)
+            else:
+                measure = (_closed_measure if name == "closed" else _measure)(bench, case)
             rows.append(Row(case, measure))
             if name == "closed" and case.streams in _PEER_STREAMS:
                 rows += [_peer_row(bench, case, peer) for peer in given.peer]
@@ -411,6 +434,18 @@ def _peer_row(bench: Bench, case: Case, peer: str) -> Row:
 
 def _measure(bench: Bench, case: Case) -> Callable[[int], Figures]:
     return lambda number: figures(case, *bench.run(case, number))
+
+
+def _closed_measure(bench: Bench, case: Case) -> Callable[[int], Figures]:
+    """With our client and with a bare loop, one after the other, and by turns first."""
+
+    def measure(number: int) -> Figures:
+        before = bench.bare_cpu(case) if number % 2 else None
+        found = figures(case, *bench.run(case, number))
+        bare = bench.bare_cpu(case) if before is None else before
+        return {**found, BARE: Value(bare), TIMES_BARE: Value(found[CPU].client / bare)}
+
+    return measure
 
 
 def _tls_measure(bench: Bench, case: Case, folder: Path) -> Callable[[int], Figures]:

@@ -23,7 +23,7 @@ from pytest_llmbench.measure.load.poller import Poller
 from pytest_llmbench.measure.load.stamps import SPACE, stamp_arrivals
 from pytest_llmbench.measure.load.tls import TLS, TLSError, tls_context
 
-_READ = 64 * 1024
+READ_SIZE = 64 * 1024
 """Bytes that one read takes at most."""
 
 Address = tuple[int, int, int, Any]
@@ -97,7 +97,9 @@ class Connection:
         "fd",
         "flight",
         "ready",
+        "recvmsg",
         "stamps_reason",
+        "stream",
     )
 
     def __init__(self, route: Route, address: int, poller: Poller) -> None:
@@ -108,6 +110,8 @@ class Connection:
         """Whether a request can be sent."""
         self.flight: Flight | None = None
         """The request that it is busy with, or made for."""
+        self.stream: list[Segment] | None = None
+        """Where segments go while nothing needs to be done but to store them."""
         self._route = route
         self._poller = poller
         self._stage = _CONNECTING
@@ -121,6 +125,8 @@ class Connection:
         except OSError as error:
             raise ConnectionFailedError(_failure(error)) from None
         self.fd = self._sock.fileno()
+        self.recvmsg = self._sock.recvmsg
+        """The socket's own, for segments that go to the stream."""
         self._sock.setblocking(False)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stamps_reason = stamp_arrivals(self._sock)
@@ -135,6 +141,11 @@ class Connection:
     def unsent(self) -> bool:
         """Whether a part of a request waits for room in the kernel."""
         return bool(self._unsent)
+
+    @property
+    def plain(self) -> bool:
+        """Whether its segments are the response's own bytes."""
+        return self._tls is None
 
     @property
     def whole(self) -> bool:
@@ -251,11 +262,11 @@ class Connection:
     def receive(self) -> Segment | None:
         """What came, by one read; None if nothing did, and no text if the connection has ended."""
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(_READ, SPACE)
+            data, ancillary, _, _ = self.recvmsg(READ_SIZE, SPACE)
         except BlockingIOError:
             return None
         except OSError as error:
-            raise ConnectionFailedError(self._trouble or _failure(error)) from None
+            raise ConnectionFailedError(self.failed_by(error)) from None
         now = time.perf_counter_ns()
         if self._tls is not None and self.ready and data:
             data = self._decrypted(self._tls, data)
@@ -264,6 +275,10 @@ class Connection:
         if not data and self._trouble is not None:
             raise ConnectionFailedError(self._trouble)
         return now, ancillary[0][2] if ancillary else None, data
+
+    def failed_by(self, error: OSError) -> Failure:
+        """What a read that raised *error* says of the connection."""
+        return self._trouble or _failure(error)
 
     def _decrypted(self, tls: TLS, data: bytes) -> bytes:
         try:

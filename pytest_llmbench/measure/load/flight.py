@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.measure.load.exchange import Exchange
-from pytest_llmbench.measure.load.http import Response, body_of
+from pytest_llmbench.measure.load.http import Response, body_of, may_end
 from pytest_llmbench.measure.load.stamps import Clock
 
 if TYPE_CHECKING:
@@ -18,7 +18,16 @@ Segment = tuple[int, bytes | None, bytes]
 class Flight:
     """An exchange that is not read yet."""
 
-    __slots__ = ("connection", "exchange", "repeated", "resent", "response", "segments")
+    __slots__ = (
+        "_followed",
+        "connection",
+        "exchange",
+        "inside",
+        "repeated",
+        "resent",
+        "response",
+        "segments",
+    )
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -28,13 +37,35 @@ class Flight:
         """Whether it went out again because the server had closed the connection before."""
         self.repeated = 0
         """How often it went out again because the server was busy."""
-        self.response = Response()
-        self.segments: list[Segment] = []
+        self.begin_again()
 
     def begin_again(self) -> None:
-        """Forget what came: it goes out once more."""
+        """Forget what came, if anything: it goes out once more."""
         self.response = Response()
-        self.segments = []
+        self.segments: list[Segment] = []
+        self.inside = False
+        """Whether segments need only be stored until one :func:`may_end` the response."""
+        self._followed = 0
+        """How many segments the response has read."""
+
+    def take(self, segment: Segment) -> bool:
+        """Store what came; returns whether the response has ended.
+
+        :raises MalformedError: for what HTTP does not allow; inside a chunked body not before its end.
+        """
+        self.segments.append(segment)
+        return not (self.inside and not may_end(segment[2])) and self.follow()
+
+    def follow(self) -> bool:
+        """Read the framing of all that is stored; returns whether the response has ended.
+
+        :raises MalformedError: for what HTTP does not allow.
+        """
+        pieces = [data for _, _, data in self.segments[self._followed :]]
+        self._followed = len(self.segments)
+        ended = self.response.feed(b"".join(pieces))
+        self.inside = not ended and self.response.inside_chunks
+        return ended
 
     def land(self, clock: Clock) -> None:
         """Read what came into the exchange; after the level."""

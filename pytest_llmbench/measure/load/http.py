@@ -24,6 +24,8 @@ _SHOWN = 2048
 """Bytes of what a server sent that a message repeats: far more than are shown in the end, because a secret
 that is cut cannot be found and masked any more."""
 
+ZERO = ord("0")
+
 _STATUS, _HEADER, _LENGTH, _UNTIL_CLOSE, _SIZE, _CHUNK, _CHUNK_END, _TRAILER, _DONE = range(9)
 
 
@@ -79,6 +81,11 @@ class Response:
     def until_close(self) -> bool:
         """Whether the body ends with its connection."""
         return self._state == _UNTIL_CLOSE
+
+    @property
+    def inside_chunks(self) -> bool:
+        """Whether nothing but chunks can come until a segment :func:`may_end` the response."""
+        return self._state in (_SIZE, _CHUNK, _CHUNK_END) and not self._held
 
     def feed(self, data: bytes, body: list[bytes] | None = None) -> bool:
         """Read on; returns whether the response has ended.
@@ -258,6 +265,15 @@ class Response:
         shown = data[:_SHOWN].decode("latin-1").rstrip("\r\n")
         msg = f"{what} {shown!r}"
         raise MalformedError(msg)
+
+
+def may_end(segment: bytes) -> bool:
+    """Whether a segment from inside a chunked body can have its end.
+
+    The line before the end begins with 0 (RFC 9112, section 7.1), and a line begins with its segment or
+    after a line break. What follows that line is no longer :attr:`Response.inside_chunks`.
+    """
+    return segment[0] == ZERO or b"\n0" in segment
 
 
 def _words(value: str) -> set[str]:
