@@ -24,6 +24,7 @@ import psutil
 import starting
 import two_pass
 from pairs import Measured, NotMeasuredError, Row
+from tables import markdown
 
 from pytest_llmbench.errors import LLMBenchError
 
@@ -91,11 +92,7 @@ def measure(row: Row, pairs: int | None) -> Result:
 def table(results: Sequence[Result]) -> str:
     """All rows as a Markdown table."""
     lines = [("what", "median (quartiles)", "bound", "verdict")]
-    lines += [(r.row.what, r.value, _bound(r.row), r.verdict) for r in results]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    rows = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines]
-    rows.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(rows)
+    return markdown([*lines, *((r.row.what, r.value, _bound(r.row), r.verdict) for r in results)])
 
 
 def _bound(row: Row) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from pairs import Bound, Measured, NotMeasuredError, Row, alternate, differences, ratios
+from child_pytest import make_folder, run_pytest
+from pairs import Bound, Measured, Row, alternate, differences, ratios
 
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.errors import BackendUnavailableError
@@ -29,33 +27,14 @@ _QUANTIZATIONS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
 
 def _session(folder: Path, *options: str, expect: str) -> float:
     """Seconds of one pytest in *folder*, its start included; its output must have *expect*."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    # Compiled modules are kept, as they are for a user, but not in the source tree.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "compiled")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
     started = perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    seconds = perf_counter() - started
-    if done.returncode or expect not in done.stdout:
-        tail = (done.stdout + done.stderr)[-1000:]
-        msg = f"pytest ended with status {done.returncode}, and {expect!r} was expected:\n{tail}"
-        raise NotMeasuredError(msg)
-    return seconds
-
-
-def _folder(parent: str, name: str, test: str) -> Path:
-    folder = Path(parent, name)
-    folder.mkdir()
-    # The file keeps pytest from looking for a configuration further up.
-    (folder / "pytest.ini").write_text("[pytest]\n")
-    (folder / "test_generated.py").write_text(test)
-    return folder
+    run_pytest(folder, *options, expect=expect)
+    return perf_counter() - started
 
 
 def _empty(pairs: int) -> Measured:
     with TemporaryDirectory() as parent:
-        folder = _folder(parent, "empty", "def test_empty():\n    pass\n")
+        folder = make_folder(parent, "empty", "def test_empty():\n    pass\n")
 
         def milliseconds(*options: str) -> float:
             return 1000 * _session(folder, *options, expect="1 passed")
@@ -69,8 +48,8 @@ def _collect(pairs: int) -> Measured:
     if not (availability := backend.availability()).available:
         raise BackendUnavailableError(availability.reason)
     with TemporaryDirectory() as parent:
-        ours = _folder(parent, "ours", _our_file())
-        plain = _folder(parent, "plain", _plain_file())
+        ours = make_folder(parent, "ours", _our_file())
+        plain = make_folder(parent, "plain", _plain_file())
         collect, expect = ("--collect-only", "-q"), f"{CASES} tests collected"
         taken = alternate(
             pairs,

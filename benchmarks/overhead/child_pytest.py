@@ -1,0 +1,41 @@
+"""How is a pytest session run as a user would run it, on a file that was made for it?"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pairs import NotMeasuredError
+
+_TAIL = 1000
+
+
+def make_folder(parent: str, name: str, test: str) -> Path:
+    """A folder with that one test file."""
+    folder = Path(parent, name)
+    folder.mkdir()
+    # The file keeps pytest from looking for a configuration further up.
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_generated.py").write_text(test)
+    return folder
+
+
+def run_pytest(folder: Path, *options: str, statuses: tuple[int, ...] = (0,), expect: str = "") -> int:
+    """Run it in *folder*. Returns its exit status.
+
+    :raises NotMeasuredError: for a status that is not among *statuses*, or an output without *expect*.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    # Compiled modules are kept, as they are for a user, but not in the source tree.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "compiled")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in statuses or expect not in done.stdout:
+        tail = (done.stdout + done.stderr)[-_TAIL:]
+        wanted = f", and {expect!r} was expected" if expect else ""
+        msg = f"pytest ended with status {done.returncode}{wanted}:\n{tail}"
+        raise NotMeasuredError(msg)
+    return done.returncode
