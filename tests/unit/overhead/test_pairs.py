@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "benchmarks" / "overhead"
+
+@pytest.fixture
+def overhead(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("run")
 
 
 @pytest.fixture
-def overhead(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The command's module; it and its neighbours are forgotten afterwards."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(FOLDER)
-    import run
-
-    yield run
-    for name in set(sys.modules) - before:
-        if str(FOLDER) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def pairs(overhead: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    module = sys.modules["pairs"]
+def pairs(script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = script("pairs")
     monkeypatch.setattr(module, "SETTLE", 0.0)
     return module
 
