@@ -1,135 +1,162 @@
-"""How often is the gate wrong on a real engine: false alarms on equal sides, misses on a slower one?
+"""How often is the gate wrong on a real engine: false alarms on equal sides, misses on a worse one?
 
-``python benchmarks/overhead/gate.py --sessions 12``: each session is a fresh A/B measurement of
-llama.cpp on ``tiny``. On equal sides a ``fail`` is a false alarm; against a side that is slower by a
-known share, everything but a ``fail`` within 20 pairs is a miss.
+``python benchmarks/overhead/gate.py pairs --sessions 12``: llama.cpp on ``tiny``, judged in A/B pairs,
+on the machine as it is, or with others at work on it.
+See README.md beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import platform
+import signal
 import sys
-from dataclasses import dataclass, replace
-from statistics import fmean, median, stdev
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
 
-from delayed import backend
+import gate_pairs
+import psutil
+from gate_engine import natural, watching
+from neighbours import Neighbours
+from pairs import NotMeasuredError
 
-from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.backends.options import option_values
-from pytest_llmbench.gate.paired import PairedTest
-from pytest_llmbench.gate.verdict import Verdict
-from pytest_llmbench.hardware.monitor import HardwareMonitor
-from pytest_llmbench.measure.engine import EngineSpec, Prompt
-from pytest_llmbench.measure.loop import Bench, EnginePool, Plan
-from pytest_llmbench.measure.pairs import PairedBench, Side
-from pytest_llmbench.measure.run import Run
-from pytest_llmbench.models.resolve import resolve
-from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.report.progress import Progress
+from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.results.files import atomic_write
 
-_METRIC = "tpot"
-_SUITE = 20  # Cases of the suite whose error is shared among its comparisons.
-_WITHIN = 20
+_BUSY = 10.0
+_INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """One row: how much slower the judged side is, and what is allowed."""
+class Result(Protocol):
+    """One session, or suite, with its verdicts; its text is a line of progress."""
 
-    name: str
-    slower: float
-    threshold: float
+    def to_json(self) -> dict[str, Any]: ...
 
 
-SCENARIOS = (
-    Scenario("A/A", 0.0, 0.05),
-    Scenario("+10 %", 0.10, 0.05),
-    Scenario("+5 %", 0.05, 0.02),
-)
+Results = Generator[Result, None, None]
 
 
-def plan(delay: float) -> Plan:
-    """The measurement of one side."""
-    model = resolve(ModelSpec("tiny", "f16"), "gguf", quiet=True)
-    options = option_values(backend, {"delay": delay})
-    engine = EngineSpec("delayed", "delayed:backend", model, options)
-    return Plan(
-        engine,
-        GenerationParams(max_new_tokens=32),
-        rounds=10,
-        timeout=120,
-        prompt=Prompt.of("Explain what a benchmark is in three sentences."),
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One table."""
+
+    sessions: int
+    """How many there are if nobody says otherwise, of each row or side."""
+    least: int
+    """Fewer have no verdict."""
+    measure: Callable[[argparse.Namespace, Neighbours], Results]
+    """Yields what is measured; the neighbours are entered when nothing needs a quiet machine any more."""
+    table: Callable[[Sequence[Any]], str]
+
+
+def _pairs(given: argparse.Namespace, load: Neighbours) -> Results:
+    known = natural()
+    with watching(given.monitor) as monitor, load:
+        yield from gate_pairs.measure(given.sessions, given.rows, known, monitor)
+
+
+KINDS = {
+    "pairs": Kind(gate_pairs.SESSIONS, 1, _pairs, gate_pairs.table),
+}
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    rows = [scenario.key for scenario in gate_pairs.SCENARIOS]
+    parser = argparse.ArgumentParser(description="Measure how often the gate is wrong on a real engine.")
+    parser.add_argument(
+        "kind", nargs="?", default="pairs", metavar="KIND", help=f"which table: {', '.join(KINDS)} (pairs)"
     )
+    parser.add_argument(
+        "--sessions", type=int, metavar="N", help="sessions of each row or side; of suite, suites"
+    )
+    parser.add_argument(
+        "--rows", nargs="+", metavar="ROW", help=f"of pairs, measure these only: {', '.join(rows)}"
+    )
+    parser.add_argument("--load", type=int, default=0, metavar="N", help="so many others work meanwhile (0)")
+    parser.add_argument("--no-monitor", dest="monitor", action="store_false", help="nothing is dropped")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every verdict here")
+    given = parser.parse_args(arguments)
+    if given.kind not in KINDS:
+        parser.error(f"there is no kind {given.kind!r}; there are: {', '.join(KINDS)}")
+    given.rows = rows if given.rows is None else given.rows
+    for row in given.rows:
+        if row not in rows:
+            parser.error(f"there is no row {row!r}; there are: {', '.join(rows)}")
+    kind = KINDS[given.kind]
+    given.sessions = kind.sessions if given.sessions is None else given.sessions
+    if given.sessions < kind.least:
+        why = f" for {given.kind}: the first ones are the baseline" if kind.least > 1 else ""
+        parser.error(f"--sessions={given.sessions}: at least {kind.least} {_are(kind.least)} needed{why}")
+    if given.load < 0:
+        parser.error(f"--load={given.load}: it is a number of processes, 0 or more")
+    if given.json is not None and (given.json.is_dir() or not given.json.resolve().parent.is_dir()):
+        what = "is a folder" if given.json.is_dir() else f"there is no folder {given.json.resolve().parent}"
+        parser.error(f"--json={given.json}: {what}")
+    return given
 
 
-def time_per_token(monitor: HardwareMonitor) -> float:
-    """Seconds; what a share of slowness is a share of."""
-    bench = Bench(plan(0.0), EnginePool(), monitor, Progress())
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and return the exit status: 0, or 1 if it did not come to its end."""
+    given = _arguments(arguments)
+    kind = KINDS[given.kind]
+    busy = psutil.cpu_percent(interval=1.0)
+    if busy > _BUSY:
+        print(f"The machine is busy: {busy:.0f} % of its CPU is used by others.", file=sys.stderr)
+    neighbours = Neighbours(given.load)
+    began, status, cores = time.monotonic(), 0, 0.0
+    results: list[Result] = []
+
+    def keep() -> None:
+        if given.json is not None:
+            facts = {
+                "kind": given.kind,
+                "version": version("pytest-llmbench"),
+                "python": platform.python_version(),
+                "load": given.load,
+                "cores_of_load": cores,
+                "monitor": given.monitor,
+                "busy_before": busy,
+                "minutes": (time.monotonic() - began) / 60,
+                "results": [result.to_json() for result in results],
+            }
+            atomic_write(given.json, (json.dumps(facts, indent=1) + "\n").encode())
+
+    # Whoever ends us by a signal ends the session that runs as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return median(bench.round()[0].metrics[_METRIC] or 0.0 for _ in range(20))
-    finally:
-        bench.close()
+        with closing(kind.measure(given, neighbours)) as measured:
+            for result in measured:
+                results.append(result)
+                cores = neighbours.cores
+                print(result, file=sys.stderr, flush=True)
+                # Each one at once: a run of hours that is ended loses nothing.
+                keep()
+    except (LLMBenchError, NotMeasuredError) as error:
+        print(f"{given.kind} ended early: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    print(kind.table(results))
+    load = f", with {given.load} others that took {cores:.1f} cores" if given.load else ""
+    watched = "" if given.monitor else ", without the monitor"
+    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes on {_machine()}{load}{watched}")
+    return status
 
 
-def session(scenario: Scenario, delay: float, seed: int, monitor: HardwareMonitor) -> PairedTest:
-    """One A/B session of one case, until its verdict."""
-    base, now = plan(0.0), plan(delay)
-    base = replace(base, params=replace(base.params, seed=seed))
-    now = replace(now, params=replace(now.params, seed=seed))
-    pairs = PairedBench(
-        Side(base, Run("base", {})), Side(now, Run("now", {})), EnginePool(), monitor, Progress()
-    )
-    test = PairedTest(scenario.threshold, metric=_METRIC, comparisons=2 * _SUITE)
-    while not test.done:
-        pair = pairs.pair()
-        difference = pair.difference(_METRIC)
-        if pair.disturbed or difference is None:
-            test.drop("disturbed")
-        else:
-            test.add(difference)
-    return test
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=12, help="sessions of each row")
-    sessions = parser.parse_args().sessions
-    heads = (
-        "sides",
-        "threshold",
-        "sessions",
-        "fail",
-        f"fail within {_WITHIN} pairs",
-        "other verdicts",
-        "pairs",
-    )
-    print("| " + " | ".join((*heads, "spread")) + " |")
-    print("|---" * (len(heads) + 1) + "|")
-    with HardwareMonitor() as monitor:
-        natural = time_per_token(monitor)
-        for scenario in SCENARIOS:
-            tests = []
-            for seed in range(sessions):
-                tests.append(session(scenario, scenario.slower * natural, seed, monitor))
-                print(f"{scenario.name} {seed}: {tests[-1].verdict}", file=sys.stderr)
-            print(_row(scenario, tests), flush=True)
-
-
-def _row(scenario: Scenario, tests: list[PairedTest]) -> str:
-    verdicts = [test.verdict for test in tests]
-    fails = verdicts.count(Verdict.FAIL)
-    soon = sum(t.verdict is Verdict.FAIL and len(t.differences) <= _WITHIN for t in tests)
-    others = ", ".join(
-        f"{verdicts.count(v)} {v.value}" for v in Verdict if v is not Verdict.FAIL and v in verdicts
-    )
-    spread = fmean(stdev(t.differences) for t in tests if len(t.differences) > 1)
-    pairs = fmean(len(t.differences) for t in tests)
-    return (
-        f"| {scenario.name} | {scenario.threshold:.0%} | {len(tests)} | {fails} | {soon} | {others or '-'} "
-        f"| {pairs:.1f} | {spread:.1%} |"
-    )
+def _machine() -> str:
+    count = psutil.cpu_count() or 0
+    return f"{count} logical core{'' if count == 1 else 's'}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Which engine does the gate judge, and how much worse is its worse side?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+from delayed import Burden, backend, steps_per_second
+
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.options import option_values
+from pytest_llmbench.hardware.monitor import HardwareMonitor
+from pytest_llmbench.measure.engine import EngineSpec, Prompt
+from pytest_llmbench.measure.loop import Bench, EnginePool, Plan
+from pytest_llmbench.models.resolve import resolve
+from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.report.progress import Progress
+
+_ROUNDS = 20
+
+
+def plan(burden: Burden, *, processes: int = 1, seed: int = 0) -> Plan:
+    """The measurement of llama.cpp on ``tiny``, with what it has to bear."""
+    model = resolve(ModelSpec("tiny", "f16"), "gguf", quiet=True)
+    engine = EngineSpec(
+        "delayed",
+        "delayed:backend",
+        model,
+        option_values(backend, {}),
+        environment=burden.environment(),
+    )
+    return Plan(
+        engine,
+        GenerationParams(max_new_tokens=32, seed=seed),
+        rounds=10,
+        processes=processes,
+        timeout=120,
+        prompt=Prompt.of("Explain what a benchmark is in three sentences."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Natural:
+    """What the engine takes without a burden: what a share of worse is a share of."""
+
+    ttft: float
+    """Seconds."""
+    tpot: float
+    """Seconds."""
+    memory: int
+    """Bytes."""
+    steps: float
+    """Steps of a burden, a second."""
+
+    def worse(self, share: float) -> Burden:
+        """What makes TTFT, TPOT and memory worse by *share*."""
+        # The first token is held up like every other, which is a part of TTFT.
+        prefill = max(0.0, self.ttft - self.tpot)
+        return Burden(
+            round(share * prefill * self.steps),
+            round(share * self.tpot * self.steps),
+            round(share * self.memory),
+        )
+
+
+def natural() -> Natural:
+    """Measure it, here and now."""
+    bench = Bench(plan(Burden()), EnginePool(), None, Progress())
+    try:
+        bench.warm_up()
+        before = steps_per_second()
+        rounds = [bench.round()[0].metrics for _ in range(_ROUNDS)]
+        steps = median((before, steps_per_second(), steps_per_second()))
+    finally:
+        bench.close()
+    ttft, tpot = (median(r[name] or 0.0 for r in rounds) for name in ("ttft", "tpot"))
+    return Natural(ttft, tpot, bench.record.peak_rss or 0, steps)
+
+
+@contextmanager
+def watching(wanted: bool) -> Iterator[HardwareMonitor | None]:
+    """The hardware monitor, or none."""
+    if not wanted:
+        yield None
+        return
+    with HardwareMonitor() as monitor:
+        yield monitor
