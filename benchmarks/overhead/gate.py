@@ -1,7 +1,7 @@
 """How often is the gate wrong on a real engine: false alarms on equal sides, misses on a worse one?
 
 ``python benchmarks/overhead/gate.py pairs --sessions 12``: llama.cpp on ``tiny``, judged in A/B pairs,
-on the machine as it is, or with others at work on it.
+in whole suites, or against stored sessions; on the machine as it is, or with others at work on it.
 See README.md beside this file.
 """
 
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import gate_pairs
+import gate_stored
+import gate_suite
 import psutil
 from gate_engine import natural, watching
 from neighbours import Neighbours
@@ -61,8 +63,21 @@ def _pairs(given: argparse.Namespace, load: Neighbours) -> Results:
         yield from gate_pairs.measure(given.sessions, given.rows, known, monitor)
 
 
+def _suite(given: argparse.Namespace, load: Neighbours) -> Results:
+    with load:
+        yield from gate_suite.measure(given.sessions, monitored=given.monitor)
+
+
+def _stored(given: argparse.Namespace, load: Neighbours) -> Results:
+    known = natural()
+    with watching(given.monitor) as monitor, load:
+        yield from gate_stored.measure(given.sessions, given.interval, known, monitor)
+
+
 KINDS = {
     "pairs": Kind(gate_pairs.SESSIONS, 1, _pairs, gate_pairs.table),
+    "suite": Kind(gate_suite.SUITES, 1, _suite, gate_suite.table),
+    "stored": Kind(gate_stored.SESSIONS, gate_stored.BASELINE + 1, _stored, gate_stored.table),
 }
 
 
@@ -78,13 +93,23 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rows", nargs="+", metavar="ROW", help=f"of pairs, measure these only: {', '.join(rows)}"
     )
+    parser.add_argument(
+        "--interval",
+        type=float,
+        metavar="SECONDS",
+        help="of stored, from the start of one session to that of the next (0: at once)",
+    )
     parser.add_argument("--load", type=int, default=0, metavar="N", help="so many others work meanwhile (0)")
     parser.add_argument("--no-monitor", dest="monitor", action="store_false", help="nothing is dropped")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every verdict here")
     given = parser.parse_args(arguments)
     if given.kind not in KINDS:
         parser.error(f"there is no kind {given.kind!r}; there are: {', '.join(KINDS)}")
+    for option, owner in (("rows", "pairs"), ("interval", "stored")):
+        if getattr(given, option) is not None and given.kind != owner:
+            parser.error(f"--{option} is for {owner}, not for {given.kind}")
     given.rows = rows if given.rows is None else given.rows
+    given.interval = 0.0 if given.interval is None else given.interval
     for row in given.rows:
         if row not in rows:
             parser.error(f"there is no row {row!r}; there are: {', '.join(rows)}")
@@ -95,6 +120,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--sessions={given.sessions}: at least {kind.least} {_are(kind.least)} needed{why}")
     if given.load < 0:
         parser.error(f"--load={given.load}: it is a number of processes, 0 or more")
+    if not 0 <= given.interval < float("inf"):
+        parser.error(f"--interval={given.interval:g}: it is a number of seconds, 0 or more")
     if given.json is not None and (given.json.is_dir() or not given.json.resolve().parent.is_dir()):
         what = "is a folder" if given.json.is_dir() else f"there is no folder {given.json.resolve().parent}"
         parser.error(f"--json={given.json}: {what}")
@@ -147,7 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = _INTERRUPTED
     print(kind.table(results))
-    load = f", with {given.load} others that took {cores:.1f} cores" if given.load else ""
+    load = f", with {given.load} others" if given.load else ""
+    load += f" that took {cores:.1f} cores" if load and results else ""
     watched = "" if given.monitor else ", without the monitor"
     print(f"\n{(time.monotonic() - began) / 60:.1f} minutes on {_machine()}{load}{watched}")
     return status
