@@ -144,9 +144,9 @@ def _short_session(plan: Plan, run: Run) -> ShortSession | None:
     from statistics import median
 
     from pytest_llmbench.gate.calibration import ShortSession
-    from pytest_llmbench.gate.measured import MAX_DISTURBED
     from pytest_llmbench.measure.engine import EngineSpec
     from pytest_llmbench.measure.metrics import TIMELINE_METRICS
+    from pytest_llmbench.measure.run import MAX_DISTURBED
 
     clean = [[r for r in process.rounds if not r.disturbance] for process in run.processes]
     if len(run.rounds) - sum(map(len, clean)) > MAX_DISTURBED * len(run.rounds):

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,15 +40,21 @@ from pytest_llmbench.gate.thresholds import (
     thresholds_of,
 )
 from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
-from pytest_llmbench.measure.loop import EnginePool, Monitor, Plan, Progress
 from pytest_llmbench.measure.metrics import METRICS, gaps
-from pytest_llmbench.measure.pairs import Pair, PairedBench, Side
+from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.store import Store
+
+
+# Of memory, so many values show by how much it varies.
+_FEW_PAIRS = 5
+# Why a pair has no difference of a metric.
+_NO_VALUE = "it was not measured"
+_ZERO = "a value of 0 has no relative change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +174,11 @@ class Gating:
 
     # -- A/B --------------------------------------------------------------------------------
 
-    def measure(
-        self,
-        plan: Plan,
-        base_plan: Plan,
-        run: Run,
-        base_run: Run,
-        marker: Sequence[Threshold],
-        pool: EnginePool,
-        monitor: Monitor | None,
-        progress: Progress,
-    ) -> None:
-        """Measure pairs of both sides until every metric is decided, or the budget is spent."""
+    def measure(self, source: PairSource, run: Run, base_run: Run, marker: Sequence[Threshold]) -> None:
+        """Measure pairs of both sides until every metric is decided, or the budget is spent.
+
+        :param run: where *source* puts what it measures of the side that is judged; likewise *base_run*.
+        """
         thresholds = self._thresholds(marker)
         if tails := [t.name for t in thresholds if t.percentile is not None and t.relative is not None]:
             msg = (
@@ -189,32 +187,43 @@ class Gating:
             )
             raise UsageError(msg)
         relative = [t for t in thresholds if t.relative is not None and t.percentile is None]
-        noisy = [t for t in relative if t.metric not in EXACT_METRICS and METRICS[t.metric].scope == "round"]
+        noisy = [
+            t for t in relative if t.metric not in EXACT_METRICS and METRICS[t.metric].scope in source.scopes
+        ]
         tests = {t.metric: self._test(t, noisy) for t in noisy}
-        bench = PairedBench(Side(base_plan, base_run), Side(plan, run), pool, monitor, progress)
+        asked = {t.metric for t in noisy if t.asked}
         end = None if self._budget.seconds is None else time.monotonic() + self._budget.seconds
-        other_work = False
-        while any(not test.done for test in tests.values()) and not other_work:
-            pair = bench.pair()
-            other_work = not pair.same_work
-            if not other_work:
-                _feed(tests, pair)
-            if end is not None and time.monotonic() >= end:
-                for test in tests.values():
-                    test.finish()
-        judgements = [test.judgement() for test in tests.values()]
-        if other_work:
-            reason = "the two sides did not do the same work: other prompt or output lengths"
-            judgements = [replace(j, verdict=Verdict.INVALID, reason=reason) for j in judgements]
-        if not bench.alternating:
+        invalid, over, pairs = None, False, 0
+        # Memory and limits have no test that asks for pairs; and what is not gated is measured too.
+        others = any(t.metric in EXACT_METRICS or t.limit is not None for t in thresholds)
+        enough = min(_FEW_PAIRS, self._budget.pairs or _FEW_PAIRS) if others else 1
+        while not over and (any(not test.done for test in tests.values()) or (not tests and pairs < enough)):
+            pair = source.pair()
+            pairs += 1
+            invalid = pair.invalid
+            if invalid is None:
+                _feed(tests, asked, pair)
+            over = invalid is not None or (end is not None and time.monotonic() >= end)
+        judgements = []
+        for test in tests.values():
+            if invalid is None and over:
+                test.finish()
+            judgements.append(_judged(test))
+        if invalid is not None:
+            # What failed, failed by the pairs before.
             judgements = [
-                replace(j, details={**j.details, "order": "one after the other: memory does not hold both"})
+                j if j.verdict is Verdict.FAIL else replace(j, verdict=Verdict.INVALID, reason=invalid)
                 for j in judgements
             ]
+        if source.order is not None:
+            judgements = [replace(j, details={**j.details, "order": source.order}) for j in judgements]
         for t in relative:
             if t.metric in EXACT_METRICS and run.metric(t.metric).n and base_run.metric(t.metric).n:
                 base_values, now = base_run.metric(t.metric).values, run.metric(t.metric).values
-                judgements.append(judge_exact(t.metric, base_values, now, t.relative or 0.0))
+                found = judge_exact(t.metric, base_values, now, t.relative or 0.0)
+                judgements.append(
+                    found if invalid is None else replace(found, verdict=Verdict.INVALID, reason=invalid)
+                )
         for t in thresholds:
             processes = [v for p in run.processes if (v := _values(p, t.metric))]
             if t.limit is None or not processes:
@@ -378,23 +387,29 @@ def _place(config: pytest.Config, store: Store, ref: str) -> Place:
     return place
 
 
-def _feed(tests: Mapping[str, PairedTest], pair: Pair) -> None:
-    if pair.disturbed:
-        codes = {code for p in (pair.base, pair.now) for r in p.rounds for code in r.disturbance}
+def _feed(tests: dict[str, PairedTest], asked: Collection[str], pair: MeasuredPair) -> None:
+    """Give a pair to the tests; a metric that there is not, and that nobody *asked* for, has none."""
+    if (codes := pair.dropped) is not None:
         for test in tests.values():
-            test.drop("+".join(sorted(codes)))
+            test.drop(codes)
         return
-    for metric, test in tests.items():
+    for metric, test in list(tests.items()):
+        base, now = pair.value("base", metric), pair.value("now", metric)
         difference = pair.difference(metric)
-        if difference is None:
-            test.drop("not measured")
+        if difference is not None:
+            test.add(difference, base, now)
+        elif base is None and now is None and metric not in asked and not test.differences:
+            del tests[metric]
         else:
-            test.add(difference, _centre(pair, "base", metric), _centre(pair, "now", metric))
+            test.drop(_NO_VALUE if base is None or now is None else _ZERO)
 
 
-def _centre(pair: Pair, side: str, metric: str) -> float:
-    rounds = [base if side == "base" else now for base, now in pair.kept]
-    return median(value for r in rounds if (value := r.metrics.get(metric)) is not None)
+def _judged(test: PairedTest) -> Judgement:
+    judgement = test.judgement()
+    if test.differences or not set(test.dropped) <= {_NO_VALUE, _ZERO}:
+        return judgement
+    # No machine was disturbed, so that a quieter one is no advice.
+    return replace(judgement, reason="; ".join(test.dropped) or judgement.reason)
 
 
 def _values(process: Any, metric: str) -> list[float]:
@@ -402,7 +417,7 @@ def _values(process: Any, metric: str) -> list[float]:
     if scope in ("process", "load"):
         value = getattr(process, metric)
         return [] if value is None else [float(value)]
-    rounds = [r for r in process.rounds if not r.disturbance]
+    rounds = [r for r in process.rounds if r.counted and not r.disturbance]
     if scope == "gap":
         return [gap for r in rounds for gap in gaps(r.timeline)]
     return [v for r in rounds if (v := r.metrics.get(metric)) is not None]

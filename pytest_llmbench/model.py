@@ -13,6 +13,7 @@ from pytest_llmbench.gate.thresholds import read_thresholds
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.loop import Bench, Plan, Startable, measure
 from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.measure.pairs import PairedBench, Side
 from pytest_llmbench.measure.run import Round, Run
 
 if TYPE_CHECKING:
@@ -216,16 +217,14 @@ class LLMModel:
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
         base_run.model = base_plan.engine.model
         self.runs.append(base_run)
-        gating.measure(
-            plan,
-            base_plan,
-            run,
-            base_run,
-            self.thresholds,
+        pairs = PairedBench(
+            Side(base_plan, base_run),
+            Side(plan, run),
             self._session.pool,
             self._session.loop_monitor,
             self._session.progress,
         )
+        gating.measure(pairs, run, base_run, self.thresholds)
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:

@@ -8,16 +8,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.measure.run import MAX_DISTURBED, MAX_FAILED
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
 
 EXACT_METRICS = frozenset({"peak_rss", "peak_vram", "instructions_per_token"})
 """Metrics that repeat themselves: they compare with a tolerance, and no load disturbs them."""
-
-MAX_DISTURBED = 0.2
-"""The share of rounds that may be left out: with more, what is left was chosen by the disturbance."""
-
-MAX_FAILED = 0.01
-"""The share of failed requests above which the others' times were taken under another load."""
 
 # How often and how patiently it is measured changes how sure the result is, not what it is.
 _HOW_OFTEN = frozenset({"rounds", "processes", "timeout", "thresholds"})

@@ -17,17 +17,52 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal, Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, Progress
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.measure.metrics import METRICS, Scope
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 
 KEEP_AT_LEAST = 0.5
 """Of a pair's rounds: with fewer undisturbed ones the whole pair is dropped."""
 HEADROOM = 1.2
 """Free memory that a second process must find, in sizes of the first."""
+
+SideName = Literal["base", "now"]
+
+
+class MeasuredPair(Protocol):
+    """One measurement of each side, as the gate takes it."""
+
+    @property
+    def invalid(self) -> str | None:
+        """Why the sides cannot be compared at all, in words; None if they can."""
+
+    @property
+    def dropped(self) -> str | None:
+        """The reason codes if so much was disturbed that the pair is dropped whole; its timing has no say."""
+
+    def value(self, side: SideName, metric: str) -> float | None:
+        """What one side had, in the metric's unit; None where it was not measured."""
+
+    def difference(self, metric: str) -> float | None:
+        """Log ratio of the sides, oriented so that positive is worse; None where there is none."""
+
+
+class PairSource(Protocol):
+    """What measures pair after pair."""
+
+    scopes: tuple[Scope, ...]
+    """Of which scopes its pairs have the metrics."""
+
+    @property
+    def order(self) -> str | None:
+        """How the sides of a pair came, for the report; None where they alternated round by round."""
+
+    def pair(self) -> MeasuredPair:
+        """Measure the next pair."""
 
 
 @dataclass(slots=True)
@@ -52,6 +87,21 @@ class Pair:
         return len(self.kept) < KEEP_AT_LEAST * rounds
 
     @property
+    def dropped(self) -> str | None:
+        """The reason codes of a pair that is dropped whole."""
+        if not self.disturbed:
+            return None
+        codes = {code for p in (self.base, self.now) for r in p.rounds for code in r.disturbance}
+        return "+".join(sorted(codes))
+
+    @property
+    def invalid(self) -> str | None:
+        """Why the sides cannot be compared: they did other work."""
+        if self.same_work:
+            return None
+        return "the two sides did not do the same work: other prompt or output lengths"
+
+    @property
     def same_work(self) -> bool:
         """Whether both sides took prompts of equal length and generated equally many tokens."""
         work = {
@@ -60,6 +110,12 @@ class Pair:
             for r in p.rounds
         }
         return len(work) <= 1
+
+    def value(self, side: SideName, metric: str) -> float | None:
+        """Median over one side's rounds that count."""
+        rounds = [base if side == "base" else now for base, now in self.kept]
+        values = [value for r in rounds if (value := r.metrics.get(metric)) is not None]
+        return median(values) if values else None
 
     def difference(self, metric: str) -> float | None:
         """Median over the rounds of log(now / base), oriented so that positive is worse.
@@ -89,6 +145,8 @@ class PairedBench:
     The processes are in the sides' runs from their start, so that a failure loses no round.
     """
 
+    scopes: tuple[Scope, ...] = ("round",)
+
     def __init__(
         self, base: Side, now: Side, pool: EnginePool, monitor: Monitor | None, progress: Progress
     ) -> None:
@@ -100,6 +158,11 @@ class PairedBench:
         self._number = 0
         self.alternating = True
         """False from the first pair on that memory did not hold at once."""
+
+    @property
+    def order(self) -> str | None:
+        """How the processes of a pair came; None where they alternated."""
+        return None if self.alternating else "one after the other: memory does not hold both"
 
     def pair(self) -> Pair:
         """Measure the next pair.

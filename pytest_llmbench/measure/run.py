@@ -10,6 +10,11 @@ from pytest_llmbench.measure.metrics import METRICS, Summary, gaps, summarize, t
 from pytest_llmbench.measure.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
+MAX_DISTURBED = 0.2
+"""The share of rounds that may be left out: with more, what is left was chosen by the disturbance."""
+MAX_FAILED = 0.01
+"""The share of failed requests above which the others' times were taken under another load."""
+
 
 @dataclass(slots=True)
 class Round:

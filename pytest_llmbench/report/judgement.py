@@ -72,7 +72,8 @@ def explain(judgement: Judgement) -> str:
     add("threshold", _said_threshold(judgement))
     dropped = f", {judgement.dropped} dropped: the machine was disturbed" if judgement.dropped else ""
     unit = "pairs" if judgement.method == "signed-rank" else "processes"
-    add("judged by", f"{judgement.method}, {judgement.n} {unit}{dropped}")
+    order = f"; {details['order']}" if "order" in details else ""
+    add("judged by", f"{judgement.method}, {judgement.n} {unit}{dropped}{order}")
     if judgement.detectable is not None:
         add("sees", f"changes from {_share(judgement.detectable)} on, in 4 of 5 such comparisons")
     if judgement.reason:
