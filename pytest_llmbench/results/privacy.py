@@ -16,6 +16,8 @@ _SECRET_VALUE = re.compile(
     r"\b(?:hf|sk|gsk|pk|ghp|gho|ghs|github_pat|glpat|nvapi|xox[abp])[_-][A-Za-z0-9_-]{12,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+|\bAKIA[A-Z0-9]{12,}"
 )
+# Of --llm-ab: what an engine's variables hold is nobody's business. A value may be quoted as in a shell.
+_SET_VARIABLE = re.compile(r"""(?<![\w.])(env\.\w+=)(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 _URL_USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 _KEPT_PREFIXES = (
@@ -48,7 +50,8 @@ def mask_value(text: str) -> str:
 
 
 def mask_command(arguments: Sequence[str]) -> list[str]:
-    """A command line with the values of options masked whose names say that they are secret."""
+    """A command line with the values masked of options whose names say that they are secret, and of
+    the variables that ``--llm-ab`` sets."""
     masked: list[str] = []
     hide = False
     for argument in arguments:
@@ -58,6 +61,9 @@ def mask_command(arguments: Sequence[str]) -> list[str]:
             hide = False
             continue
         hide = False
+        if (set_variables := _SET_VARIABLE.sub(rf"\1{MASK}", argument)) != argument:
+            masked.append(mask_value(set_variables))
+            continue
         if equals and value and _SECRET_OPTION.match(name):
             masked.append(f"{name}={MASK}")
             continue

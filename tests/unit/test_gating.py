@@ -150,7 +150,7 @@ def test_disturbed_pairs_are_replaced_until_they_are_too_many() -> None:
     assert "steal (3)" in str(one.reason)
 
 
-@pytest.mark.filterwarnings("ignore:.*no metric that gates was measured")
+@pytest.mark.filterwarnings("ignore::pytest_llmbench.errors.LLMBenchWarning")
 def test_a_metric_that_is_not_there_and_that_nobody_asked_for_is_left_out() -> None:
     source = Source(ever())
     found = judged(source, "tpot", "goodput")

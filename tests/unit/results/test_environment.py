@@ -153,6 +153,21 @@ def test_a_secret_within_a_value_is_masked(value: str) -> None:
     assert "PASSWORD" not in str(mask_command([value]))
 
 
+@pytest.mark.parametrize(
+    ("argument", "kept"),
+    [
+        ("--llm-ab=env.A=PASSWORD", "--llm-ab=env.A=***"),
+        ("env.A=PASSWORD python=x env.B=PASSWORD", "env.A=*** python=x env.B=***"),
+        ("--llm-ab=env.A='a PASSWORD' model=x", "--llm-ab=env.A=*** model=x"),
+        ('env.A=x"a PASSWORD" model=x', "env.A=*** model=x"),
+        ("--llm-ab=env.A= model=x", "--llm-ab=env.A= model=x"),
+        ("tests/my.env.A=b", "tests/my.env.A=b"),
+    ],
+)
+def test_the_values_of_variables_that_a_base_side_has_are_masked(argument: str, kept: str) -> None:
+    assert mask_command(["--llm-ab", argument]) == ["--llm-ab", kept]
+
+
 def test_a_command_line_without_secrets_is_kept_whole() -> None:
     command = [
         "benchmarks/test_auth.py::test_key[a=b]",
