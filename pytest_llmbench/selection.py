@@ -223,22 +223,25 @@ class Selector:
             for model in models if given else ("",):
                 yield ModelSpec(model), None
             return
-        from pytest_llmbench.backends.servers.table import find_engine
-
-        engine = find_engine(server.engine)
-        runner = next(b for n in self._registry.names() if (b := self._registry.get(n)).form == engine.form)
         for model in models:
             for quantization in quantizations:
                 spec = self.spec(model)
                 if quantization is not None:
                     spec = replace(spec, quantization=quantization)
-                if engine.form == "hf" and quantization is not None:
-                    yield (
-                        spec,
-                        f"{server.engine} takes a model as it is: quantisation {quantization!r} is not made",
-                    )
-                else:
-                    yield spec, misfit(runner, spec, server.engine)
+                yield spec, self.unservable(server.engine, spec, quantization)
+
+    def unservable(self, engine: str, spec: ModelSpec, quantization: str | None) -> str | None:
+        """Why a server of *engine* cannot be started with a model in the *quantization* that was asked for.
+
+        None if it may.
+        """
+        from pytest_llmbench.backends.servers.table import find_engine
+
+        form = find_engine(engine).form
+        if form == "hf" and quantization is not None:
+            return f"{engine} takes a model as it is: quantisation {quantization!r} is not made"
+        runner = next(b for n in self._registry.names() if (b := self._registry.get(n)).form == form)
+        return misfit(runner, spec, engine)
 
     def backends(self, marker: Mapping[str, Any]) -> tuple[list[str], str | None]:
         """The backends to run on, or none and why.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.options import option_values
@@ -96,6 +97,32 @@ class Running:
             self._server.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which server is asked for, and how."""
+
+    choice: ServerChoice
+    spec: ModelSpec
+    options: Mapping[str, Any]
+    """Of the backend, all of them."""
+    python: str
+    """The interpreter that starts it; it says nothing of one that runs already, like the environment."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further variables of its process; what they hold is shown nowhere."""
+
+    @property
+    def starts(self) -> bool:
+        """Whether the session starts it."""
+        return self.choice.engine is not None
+
+    @property
+    def key(self) -> object:
+        """Equal for what one server can be."""
+        start = (self.python, tuple(sorted(self.environment.items()))) if self.starts else None
+        options = tuple(sorted((name, str(value)) for name, value in self.options.items()))
+        return (self.choice, self.spec, options, start)
+
+
 class Servers:
     """The servers of one session: those that run already, and the one that it started last."""
 
@@ -112,20 +139,31 @@ class Servers:
         self._python = python
         self._running: dict[object, Running] = {}
 
+    def asked(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Asked:
+        """Which server a case asks for."""
+        assert case.server is not None
+        options = option_values(case.backend, backend_options.get(case.backend.name, {}))
+        return Asked(case.server, case.spec, options, self._python)
+
     def get(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Running:
         """The server of a case, ready to answer.
 
         :raises LLMBenchError: if it does not start, or does not answer.
         """
-        assert case.server is not None
-        options = option_values(case.backend, backend_options.get(case.backend.name, {}))
-        key = _key(case.server, case.spec, options)
+        return self.of(self.asked(case, backend_options))
+
+    def of(self, asked: Asked) -> Running:
+        """The server that is asked for; one that this session started before ends if it is another.
+
+        :raises LLMBenchError: if it does not start, or does not answer.
+        """
+        key = asked.key
         if key not in self._running:
-            if case.server.engine is not None:
+            if asked.choice.engine is not None:
                 self._end_started()
-                self._running[key] = self._start(case, case.server.engine, options)
+                self._running[key] = self._start(asked, asked.choice.engine)
             else:
-                self._running[key] = self._look_at(case.spec, case.server, options)
+                self._running[key] = self._look_at(asked.spec, asked.choice, asked.options)
         return self._running[key]
 
     def restart(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Running:
@@ -133,6 +171,19 @@ class Servers:
         if case.server is not None and case.server.engine is not None:
             self._end_started()
         return self.get(case, backend_options)
+
+    @contextmanager
+    def during(self, asked: Asked) -> Iterator[Running]:
+        """A server for one level: started for it and ended after it; one that runs already stays.
+
+        :raises LLMBenchError: if it does not start, or does not answer.
+        """
+        # Also the one of the case, if a running one is its base: it would have the machine's memory.
+        self._end_started()
+        try:
+            yield self.of(asked)
+        finally:
+            self._end_started()
 
     def other(
         self,
@@ -203,17 +254,18 @@ class Servers:
         self._follow(pid)
         return running
 
-    def _start(self, case: CaseParam, engine: str, options: Mapping[str, Any]) -> Running:
+    def _start(self, asked: Asked, engine: str) -> Running:
         """A server of this session."""
-        described = find_engine(engine)
-        model = self._resolve(case.spec, described.form)
-        label = f"{engine} {case.spec.label}"
+        described, options = find_engine(engine), asked.options
+        model = self._resolve(asked.spec, described.form)
+        label = f"{engine} {asked.spec.label}"
         self._progress.loading(label)
         spec = ServerSpec(
             engine=engine,
             model=model,
             arguments=tuple(shlex.split(options["arguments"])),
-            python=self._python,
+            python=asked.python,
+            environment=asked.environment,
             start_timeout=options["start_timeout"],
             context=options["context"],
             image=options["image"],
@@ -236,12 +288,12 @@ class Servers:
         return Running(
             target=target,
             label=label,
-            spec=replace(case.spec, name=server.model_name),
+            spec=replace(asked.spec, name=server.model_name),
             model=model,
             engine={"server": engine, "command": server.command, "context_length": options["context"]},
             versions=server.versions,
             options=options,
-            asked_for=(case.server, case.spec),
+            asked_for=(asked.choice, asked.spec),
             pid=server.pid,
             load_time=server.start_time,
             _scraper=server.scraper,
@@ -268,10 +320,6 @@ class Servers:
 
 def _access(target: Target) -> Access:
     return Access(target.api_key_env, target.verify, target.ca_file, target.proxy, target.headers)
-
-
-def _key(choice: ServerChoice, spec: ModelSpec, options: Mapping[str, Any]) -> object:
-    return (choice, spec, tuple(sorted((name, str(value)) for name, value in options.items())))
 
 
 def _target(base_url: str, model: str, options: Mapping[str, Any], *, extensions: bool) -> Target:

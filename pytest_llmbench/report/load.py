@@ -18,6 +18,7 @@ from pytest_llmbench.report.rows import (
     grouped,
     legend_of_disturbance,
 )
+from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.document import Case
@@ -178,4 +179,5 @@ def _failures(case: Case) -> str:
 
 
 def _name(case: Case) -> str:
-    return case.nodeid.partition("::")[2]
+    name = case.nodeid.partition("::")[2]
+    return name if case.measurement == DEFAULT_MEASUREMENT else f"{name} ({case.measurement})"

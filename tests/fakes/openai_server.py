@@ -2,16 +2,24 @@
 
 It runs in threads of the test's process, counts what it is asked, and answers every prompt with as many
 words as were asked for.
+
+``python openai_server.py --port PORT`` is a process of its own, for tests of servers that a session starts;
+``LLMBENCH_FAKE_SECONDS`` is its time for a token. In the file that ``LLMBENCH_FAKE_LOG`` names, it writes a
+line when it starts: which side of a comparison ``LLMBENCH_FAKE_SIDE`` says that it is, its id, and how many
+of those that wrote before it are still there.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -19,11 +27,16 @@ class FakeServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, models: tuple[str, ...], seconds_per_token: float, fail_every: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(
+        self, models: tuple[str, ...], seconds_per_token: float, fail_every: int, fewer: int, port: int = 0
+    ) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.models = models
         self.seconds_per_token = seconds_per_token
         self.fail_every = fail_every
+        self.fewer = fewer
+        self.fail_after: int | None = None
+        """After so many requests, each of them fails."""
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
 
@@ -56,9 +69,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.keys.add(self.headers.get("authorization"))
         self.server.bodies.append(body)
         number = len(self.server.bodies)
-        if self.server.fail_every and number % self.server.fail_every == 0:
+        every, after = self.server.fail_every, self.server.fail_after
+        if (every and number % every == 0) or (after is not None and number > after):
             self._json(503, {"error": {"message": "the fake is overloaded"}})
             return
+        body["max_tokens"] = max(1, body["max_tokens"] - self.server.fewer)
         chat = self.path.endswith("/chat/completions")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": body["max_tokens"]}
@@ -103,9 +118,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def fake_server(*models: str, seconds_per_token: float = 0.0, fail_every: int = 0) -> Iterator[FakeServer]:
-    """A running server; *fail_every* N answers each N-th request with 503."""
-    with FakeServer(models or ("fake",), seconds_per_token, fail_every) as server:
+def fake_server(
+    *models: str, seconds_per_token: float = 0.0, fail_every: int = 0, fewer: int = 0
+) -> Iterator[FakeServer]:
+    """A running server.
+
+    :param fail_every: N answers each N-th request with 503.
+    :param fewer: generates so many tokens fewer than were asked for.
+    """
+    with FakeServer(models or ("fake",), seconds_per_token, fail_every, fewer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
@@ -113,3 +134,24 @@ def fake_server(*models: str, seconds_per_token: float = 0.0, fail_every: int = 
         finally:
             server.shutdown()
             thread.join()
+
+
+def main() -> None:
+    """Serve one model until the process is ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--model")
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("LLMBENCH_FAKE_SECONDS", 0)))
+    options = parser.parse_args()
+    if (log := os.environ.get("LLMBENCH_FAKE_LOG")) is not None:
+        path = Path(log)
+        earlier = path.read_text().splitlines() if path.exists() else []
+        there = sum(Path(f"/proc/{line.split()[1]}").exists() for line in earlier)
+        side = os.environ.get("LLMBENCH_FAKE_SIDE", "now")
+        path.write_text("\n".join([*earlier, f"{side} {os.getpid()} {there}"]))
+    with FakeServer((options.model,), options.seconds, 0, 0, options.port) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

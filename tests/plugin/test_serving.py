@@ -311,14 +311,6 @@ def test_a_load_is_compared_with_a_baseline(bench: pytest.Pytester, run: Run, do
     result.stdout.fnmatch_lines(["*LLM comparison*"])
 
 
-def test_a_load_is_refused_in_an_ab_session(bench: pytest.Pytester, run: Run) -> None:
-    bench.makepyfile(one_level())
-    with fake_server() as server:
-        result = run(f"--llm-base-url={server.url}", f"--llm-ab=base_url={server.url}", backend=None)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*llm_load is not measured in pairs*"])
-
-
 def test_two_servers_are_judged_in_pairs(bench: pytest.Pytester, run: Run, document: Document) -> None:
     bench.makepyfile("def test_speed(llm_model): llm_model.measure('hello', rounds=4, max_new_tokens=8)")
     with fake_server(seconds_per_token=0.001) as base, fake_server(seconds_per_token=0.01) as slow:

@@ -54,13 +54,15 @@ class LoadBench:
     monitor: Monitor | None
     progress: Progress
     slo: Mapping[str, float]
+    whose: str = ""
+    """Comes before the server's name where a person sees what is going on."""
 
     def ask(self, plan: LoadPlan) -> LoadResult:
         """Send a few requests that are not measured, to learn what the server makes of them.
 
         :raises errors.EngineError: with the first failure, if all fail.
         """
-        self.progress.loading(self.server.label)
+        self.progress.loading(f"{self.whose}{self.server.label}")
         with LoadClient(self._follow) as client:
             try:
                 result = client.run(plan)
