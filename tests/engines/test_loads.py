@@ -90,6 +90,35 @@ def test_a_session_starts_the_server_and_measures_it(
         assert load["token_sources"] == {"usage": 6}
 
 
+def test_a_level_is_measured_in_pairs_on_servers_that_are_started_for_it(pytester: pytest.Pytester) -> None:
+    before = servers_running()
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.llm(models=["tiny"], concurrency=[2], requests=8, prompt_length=24, max_new_tokens=8)
+        def test_load(llm_load):
+            assert llm_load.measure().failed == 0
+        """
+    )
+    result = pytester.runpytest_subprocess(
+        *("-p", "no:cacheprovider", "--llm-json=out.json", "--llm-serve=llamacpp-server"),
+        *("--llm-ab=openai.arguments='--n_threads 1'", "--llm-budget=1", "--llm-inconclusive=pass"),
+    )
+    result.assert_outcomes(passed=1)
+    assert servers_running() == before
+    now, base = json.loads((pytester.path / "out.json").read_text())["cases"]
+    assert now["judgements"][0]["details"]["order"].startswith("a fresh server for each level")
+    assert base["protocol"]["ab"] == {"openai.arguments": "--n_threads 1"}
+    for case in (now, base):
+        (process,) = case["processes"]
+        assert process["load_time"] > 0
+        assert process["peak_rss"] > 2**25
+        assert len(process["rounds"]) == 8
+    assert "--n_threads" in base["processes"][0]["engine"]["command"]
+    assert "--n_threads" not in now["processes"][0]["engine"]["command"]
+
+
 def test_a_server_that_cannot_start_shows_its_log(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_load(llm_load): llm_load.measure()")
     result = pytester.runpytest_subprocess(
