@@ -220,6 +220,8 @@ def _plan(backend: str, model: str, quant: str | None, rounds: int, max_new_toke
 
 
 def _measure(plan: Plan, pairs: int) -> list[Pair]:
+    import random
+
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.loop import EnginePool
     from pytest_llmbench.measure.pairs import PairedBench, Side
@@ -228,7 +230,7 @@ def _measure(plan: Plan, pairs: int) -> list[Pair]:
 
     with HardwareMonitor() as monitor:
         sides = [Side(replace(plan), Run(name, plan.protocol())) for name in ("base", "now")]
-        bench = PairedBench(sides[0], sides[1], EnginePool(), monitor, Progress())
+        bench = PairedBench(sides[0], sides[1], EnginePool(), monitor, Progress(), coin=random.Random())
         found = []
         with typer.progressbar(range(pairs), label="A/A pairs") as numbers:
             for _ in numbers:

@@ -7,6 +7,7 @@ A case is judged when its test's body has passed, still in the test's call: so J
 from __future__ import annotations
 
 import os
+import random
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmbench.distributed import session_id
 from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
 from pytest_llmbench.gate.baseline import Place, find_baselines, find_place, save_baseline, take_place
@@ -98,6 +100,7 @@ class Gating:
         base: BaseSide | None,
         budget: Budget,
         cases: int,
+        session: str,
         notes: Sequence[str] = (),
         place: Place | None = None,
     ) -> None:
@@ -111,6 +114,8 @@ class Gating:
         self._gate = gate
         self._budget = budget
         self._cases = cases
+        # What the coins show is told by the session's id, which is in its document.
+        self._coins = random.Random(session)
         self._paired: list[CaseComparison] = []
         self._ab: dict[int, list[Judgement]] = {}
 
@@ -170,9 +175,14 @@ class Gating:
             cases=len(items),
             notes=notes,
             place=_place(config, store, refs[0]) if update else None,
+            session=session_id(config),
         )
 
     # -- A/B --------------------------------------------------------------------------------
+
+    def coin(self) -> random.Random:
+        """The coin of the next measurement in pairs, independent of every other's."""
+        return random.Random(self._coins.getrandbits(64))
 
     def measure(self, source: PairSource, run: Run, base_run: Run, marker: Sequence[Threshold]) -> None:
         """Measure pairs of both sides until every metric is decided, or the budget is spent.

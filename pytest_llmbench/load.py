@@ -183,7 +183,7 @@ class LLMLoad:
             self._session.loop_monitor,
             self._session.progress,
             slo=values["slo"],
-            seed=values["seed"],
+            coin=gating.coin(),
         )
         # One that was started for llm_server ends with the first level.
         self._server = None if now.starts else self._session.servers.of(now)

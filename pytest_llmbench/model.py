@@ -223,6 +223,7 @@ class LLMModel:
             self._session.pool,
             self._session.loop_monitor,
             self._session.progress,
+            coin=gating.coin(),
         )
         gating.measure(pairs, run, base_run, self.thresholds)
 

@@ -21,7 +21,7 @@ from pytest_llmbench.report.progress import Progress
 _ROUNDS = 20
 
 
-def plan(burden: Burden, *, processes: int = 1, seed: int = 0) -> Plan:
+def plan(burden: Burden, *, processes: int = 1) -> Plan:
     """The measurement of llama.cpp on ``tiny``, with what it has to bear."""
     model = resolve(ModelSpec("tiny", "f16"), "gguf", quiet=True)
     engine = EngineSpec(
@@ -33,7 +33,7 @@ def plan(burden: Burden, *, processes: int = 1, seed: int = 0) -> Plan:
     )
     return Plan(
         engine,
-        GenerationParams(max_new_tokens=32, seed=seed),
+        GenerationParams(max_new_tokens=32),
         rounds=10,
         processes=processes,
         timeout=120,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -85,9 +86,13 @@ def measure(
 
 def _session(scenario: Scenario, burden: Burden, seed: int, monitor: HardwareMonitor | None) -> PairedTest:
     """One A/B session of one case, until its verdict."""
-    base, now = plan(Burden(), seed=seed), plan(burden, seed=seed)
     pairs = PairedBench(
-        Side(base, Run("base", {})), Side(now, Run("now", {})), EnginePool(), monitor, Progress()
+        Side(plan(Burden()), Run("base", {})),
+        Side(plan(burden), Run("now", {})),
+        EnginePool(),
+        monitor,
+        Progress(),
+        coin=random.Random(f"{scenario.name} {seed}"),
     )
     test = PairedTest(scenario.threshold, metric=_METRIC, comparisons=2 * _SUITE)
     while not test.done:

@@ -143,18 +143,28 @@ class PairedBench:
     """Measures pair after pair of *base* and *now*.
 
     The processes are in the sides' runs from their start, so that a failure loses no round.
+
+    :param coin: decides who goes first. Each measurement needs one of its own: were it the same in all,
+        what the order does would come again in each and not average out.
     """
 
     scopes: tuple[Scope, ...] = ("round",)
 
     def __init__(
-        self, base: Side, now: Side, pool: EnginePool, monitor: Monitor | None, progress: Progress
+        self,
+        base: Side,
+        now: Side,
+        pool: EnginePool,
+        monitor: Monitor | None,
+        progress: Progress,
+        *,
+        coin: random.Random,
     ) -> None:
         self._sides = {"base": base, "now": now}
         self._pool = pool
         self._monitor = monitor
         self._progress = progress
-        self._coin = random.Random(now.plan.params.seed)
+        self._coin = coin
         self._number = 0
         self.alternating = True
         """False from the first pair on that memory did not hold at once."""

@@ -68,19 +68,23 @@ def ever(metric: str = "tpot", base: float | None = 0.01, now: float | None = 0.
         yield Scripted({metric: (base, now if now is None else now * factor)})
 
 
-def judged(
-    source: Source, *metrics: str, budget: Budget | None = None, marker: tuple[Threshold, ...] = ()
-) -> list[Judgement]:
-    policy = Policy(missing="warn", inconclusive="pass", improvement="pass")
-    gating = Gating(
-        policy=policy,
+def gate(*metrics: str, budget: Budget | None = None, session: str = "20260101T000000Z-0a0a0a0a") -> Gating:
+    return Gating(
+        policy=Policy(missing="warn", inconclusive="pass", improvement="pass"),
         command_line=(),
         metrics=metrics or ("tpot",),
         gate=None,
         base=None,
         budget=budget or Budget(),
         cases=1,
+        session=session,
     )
+
+
+def judged(
+    source: Source, *metrics: str, budget: Budget | None = None, marker: tuple[Threshold, ...] = ()
+) -> list[Judgement]:
+    gating = gate(*metrics, budget=budget)
     gating.measure(source, source.now, source.base, marker)
 
     def case_of(run: Run) -> Any:
@@ -193,3 +197,23 @@ def test_a_budget_of_time_that_is_spent_ends_with_the_pair_at_hand() -> None:
     source = Source(ever(now=0.02))
     (one,) = judged(source, budget=Budget(seconds=1e-9))
     assert (one.verdict, one.n, source.measured) == (Verdict.INCONCLUSIVE, 1, 1)
+
+
+def flips(gating: Gating, count: int = 32) -> list[bool]:
+    coin = gating.coin()
+    return [coin.random() < 0.5 for _ in range(count)]
+
+
+def test_each_measurement_has_a_coin_of_its_own_that_the_session_tells() -> None:
+    one, again, other = gate(), gate(), gate(session="20260101T000000Z-0a0a0a0b")
+    first, second = flips(one), flips(one)
+    assert first != second
+    assert [flips(again), flips(again)] == [first, second]
+    assert flips(other) != first
+
+
+def test_who_goes_first_differs_from_session_to_session() -> None:
+    # Of 400 fair coins, from 150 to 250 show the same side, but for one in a million times.
+    for place in range(4):
+        heads = sum(flips(gate(session=f"session {number}"), 4)[place] for number in range(400))
+        assert 150 < heads < 250

@@ -174,7 +174,7 @@ class LoadPairs:
 
     The levels are in the sides' runs as soon as they are known, so that a failure loses none.
 
-    :param seed: of the coin that decides who goes first.
+    :param coin: decides who goes first, as in :class:`.pairs.PairedBench`.
     """
 
     scopes: tuple[Scope, ...] = ("round", "gap", "process", "load")
@@ -187,13 +187,13 @@ class LoadPairs:
         progress: Progress,
         *,
         slo: dict[str, float],
-        seed: int,
+        coin: random.Random,
     ) -> None:
         self._sides: dict[SideName, LoadSide] = {"base": base, "now": now}
         self._monitor = monitor
         self._progress = progress
         self._slo = slo
-        self._coin = random.Random(seed)
+        self._coin = coin
         self._number = 0
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def sides(take: int, free: list[int]) -> tuple[PairedBench, list[str]]:
             happened.append("round")
 
     both = [Side(plan, Run(name, {})) for name in ("base", "now")]
-    return Bench(both[0], both[1], EnginePool(), None, Progress()), happened
+    return Bench(both[0], both[1], EnginePool(), None, Progress(), coin=random.Random(0)), happened
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -212,7 +213,12 @@ class Measuring:
 
         monkeypatch.setattr(module, "LoadBench", Bench)
         self.pairs = LoadPairs(
-            self._side("base", fresh), self._side("now", fresh), None, Progress(), slo={}, seed=0
+            self._side("base", fresh),
+            self._side("now", fresh),
+            None,
+            Progress(),
+            slo={},
+            coin=random.Random(0),
         )
 
     def _side(self, name: str, fresh: bool) -> LoadSide:
