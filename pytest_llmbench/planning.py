@@ -15,7 +15,7 @@ from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.load.bench import LoadBench
 from pytest_llmbench.measure.load.plan import LoadPlan, Request
 from pytest_llmbench.measure.timeline import NANO
-from pytest_llmbench.options import TRACE
+from pytest_llmbench.settings import TRACE
 from pytest_llmbench.workloads.arrivals import parse_arrivals
 from pytest_llmbench.workloads.datasets import Dataset
 from pytest_llmbench.workloads.lengths import parse_length

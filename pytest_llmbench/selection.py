@@ -16,7 +16,7 @@ import pytest
 from pytest_llmbench.backends.openai import NO_SERVER
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.options import AUTO, TRACE
+from pytest_llmbench.settings import AUTO, TRACE
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet

@@ -17,8 +17,9 @@ import pytest
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.options import SETTINGS, monitor_rate, read_marker, read_session
+from pytest_llmbench.options import monitor_rate, read_session
 from pytest_llmbench.selection import Selector
+from pytest_llmbench.settings import SETTINGS, read_marker
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.ab import BaseSide

@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 from pairs import Bound, NotMeasuredError
 from peers import PEERS
+from tables import markdown
 from truth import Served, TruthServer, build, certificate
 
 from pytest_llmbench.backends.base import GenerationParams, Message
@@ -383,14 +384,6 @@ def _bound(bound: Bound, unit: str, scale: float, *, ratio: bool) -> str:
     return f"at most {high * scale:g} {unit}".strip()
 
 
-def table(lines: Sequence[Sequence[str]]) -> str:
-    """Markdown; the first line is the head."""
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    rows = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines]
-    rows.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(rows)
-
-
 def _rows(given: argparse.Namespace, folder: Path) -> list[Row]:
     bench = Bench(build(folder), ("--ttft", str(given.ttft), "--gap", str(given.gap)))
     rows = []
@@ -515,7 +508,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in rows:
         if row.problem is not None:
             print(f"{row.case.name}: {row.problem}", file=sys.stderr)
-    print(table([_HEAD, *(line for row in rows for line in row.lines())]))
+    print(markdown([_HEAD, *(line for row in rows for line in row.lines())]))
     if given.json is not None:
         document = {
             "version": version("pytest-llmbench"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_llmbench.backends.base import GenerationParams, Message
+from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.timeline import NANO, Timeline
 
 Endpoint = Literal["chat", "completions"]
@@ -163,6 +164,16 @@ class RequestResult:
     @property
     def ok(self) -> bool:
         return self.failure is None
+
+    @property
+    def due(self) -> int:
+        """ns: when it was scheduled; in a closed loop, when it was sent."""
+        return self.sent if self.scheduled is None else self.scheduled
+
+    def metric(self, name: str) -> float | None:
+        """A metric of its timeline, in the metric's unit; None where it has none."""
+        compute = METRICS[name].compute
+        return None if self.timeline is None or compute is None else compute(self.timeline)
 
     @property
     def send_lag(self) -> float | None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.measure.load.level import STEADY, Level, knee, summarize_level
+from pytest_llmbench.measure.load.level import Level, knee, summarize_level
 from pytest_llmbench.measure.load.plan import Failure, LoadPlan, LoadResult, Request, RequestResult, Target
+from pytest_llmbench.measure.load.window import STEADY
 from pytest_llmbench.measure.timeline import Timeline
 
 S = 1_000_000_000

@@ -1,0 +1,426 @@
+"""What can be set for a case, and which values can it have?
+
+One table, :data:`SETTINGS`: each row is a marker key, a command line option and an ini option of
+the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_llmbench.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    import pytest
+
+AUTO = "auto"
+TRACE = "trace"
+"""Arrivals at the times of a data set."""
+IniType = Literal["string", "int", "float", "bool", "args", "linelist"]
+
+
+def _whole(minimum: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError
+        number = int(value)
+        if number < minimum:
+            raise ValueError
+        return number
+
+    parse.__doc__ = f"a whole number of at least {minimum}"
+    return parse
+
+
+def _real(minimum: float) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        number = float(value)
+        if not minimum <= number < float("inf"):
+            raise ValueError
+        return number
+
+    parse.__doc__ = f"a number of at least {minimum:g}"
+    return parse
+
+
+def _fraction(value: Any) -> float:
+    """a number above 0, at most 1"""
+    number = _real(0)(value)
+    if not 0 < number <= 1:
+        raise ValueError
+    return number
+
+
+def _flag(value: Any) -> bool:
+    """True or False"""
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+        raise ValueError
+    return word in ("true", "yes", "on", "1")
+
+
+def _isolation(value: Any) -> str:
+    """one of test, model, none"""
+    if value not in ("test", "model", "none"):
+        raise ValueError
+    return str(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """a name or a list of names"""
+    values = [value] if isinstance(value, str) else list(value)
+    if not all(isinstance(v, str) for v in values):
+        raise ValueError
+    return tuple(name for v in values for part in v.split(",") if (name := part.strip()))
+
+
+def _backend_options(value: Any) -> dict[str, dict[str, Any]]:
+    """{"BACKEND": {"NAME": VALUE}}, or BACKEND.NAME=VALUE once or several times"""
+    if isinstance(value, Mapping):
+        if not all(isinstance(options, Mapping) for options in value.values()):
+            raise ValueError
+        return {str(backend): dict(options) for backend, options in value.items()}
+    from pytest_llmbench.backends.options import parse_option
+
+    merged: dict[str, dict[str, Any]] = {}
+    for line in [value] if isinstance(value, str) else value:
+        backend, name, text = parse_option(line)
+        merged.setdefault(backend, {})[name] = text
+    return merged
+
+
+def _several(one: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    def parse(value: Any) -> tuple[Any, ...]:
+        values = [value] if isinstance(value, int | float | str) else list(value)
+        parts = [part for v in values for part in (v.split(",") if isinstance(v, str) else [v])]
+        return tuple(one(part) for part in parts)
+
+    parse.__doc__ = f"{one.__doc__}, or a list of such"
+    return parse
+
+
+def _above_zero(value: Any) -> float:
+    """a number above 0"""
+    number = _real(0)(value)
+    if not number:
+        raise ValueError
+    return number
+
+
+def _length(value: Any) -> str:
+    """a number of tokens, uniform:MIN:MAX or lognormal:MEDIAN:SIGMA[:MAX]"""
+    from pytest_llmbench.workloads.lengths import parse_length
+
+    return str(parse_length(value))
+
+
+def _arrivals(value: Any) -> str:
+    """one of constant, poisson, burst[:SIZE], ramp[:START], trace"""
+    from pytest_llmbench.workloads.arrivals import parse_arrivals
+
+    return TRACE if value == TRACE else str(parse_arrivals(value))
+
+
+def _text(value: Any) -> str:
+    """a text"""
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _slo(value: Any) -> dict[str, float]:
+    """{"ttft": 0.5} in seconds, or METRIC:TIME such as ttft:500ms; the metrics are ttft, tpot, e2e_latency"""
+    from pytest_llmbench.measure.load.level import SLO_METRICS
+
+    if not isinstance(value, Mapping):
+        texts = [value] if isinstance(value, str) else list(value)
+        value = dict(text.split(":") for part in texts for text in part.split(","))
+    found = {}
+    for metric, limit in value.items():
+        name = metric.strip()
+        if name not in SLO_METRICS:
+            raise ValueError
+        scale = 1.0
+        if isinstance(limit, str):
+            limit = limit.strip()
+            scale = 1e-3 if limit.endswith("ms") else 1.0
+            limit = limit.removesuffix("ms").removesuffix("s")
+        found[name] = _above_zero(limit) * scale
+    return found
+
+
+def _thresholds(value: Any) -> Mapping[str, Any]:
+    """{"METRIC": "5%"}, with limits such as "<300ms"; one or a list of them"""
+    if not isinstance(value, Mapping):
+        raise ValueError
+    from pytest_llmbench.gate.thresholds import read_thresholds
+
+    read_thresholds(value, "thresholds")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: ``key`` is the marker key, ``llm_KEY`` the ini option, ``flag`` the command line's.
+
+    Without a flag it is a marker key only.
+    """
+
+    key: str
+    flag: str
+    parse: Callable[[Any], Any]
+    default: Any
+    help: str
+    metavar: str = "N"
+    many: bool = False
+    ini_type: IniType = "string"
+
+    @property
+    def ini(self) -> str:
+        return f"llm_{self.key}"
+
+    def read(self, value: Any, where: str) -> Any:
+        """The parsed value.
+
+        :raises UsageError: saying where it stands and what it must be.
+        """
+        try:
+            return self.parse(value)
+        except (ValueError, TypeError):
+            msg = f"{where}: {value!r} is not {self.parse.__doc__}"
+            raise UsageError(msg) from None
+
+
+SETTINGS: dict[str, Setting] = {
+    setting.key: setting
+    for setting in (
+        Setting(
+            "models",
+            "--llm-model",
+            _names,
+            ("tiny",),
+            "Model to run: tiny, synthetic/NAME, a path, a hub id ORG/NAME[@REVISION] or an alias",
+            "NAME",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "backends",
+            "--llm-backend",
+            _names,
+            (AUTO,),
+            "Backend to run on; auto runs every in-process engine that is installed",
+            "NAME",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "quantizations",
+            "--llm-quantization",
+            _names,
+            (),
+            "Quantisation to run, such as f16 or q4_k_m",
+            "NAME",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "backend_options",
+            "--llm-option",
+            _backend_options,
+            {},
+            "Option of a backend, such as llamacpp.n_threads=2",
+            "BACKEND.NAME=VALUE",
+            many=True,
+            ini_type="linelist",
+        ),
+        Setting("max_new_tokens", "--llm-max-new-tokens", _whole(1), 64, "Tokens to generate in a round"),
+        Setting("rounds", "--llm-rounds", _whole(1), 5, "Measured rounds in each process"),
+        Setting(
+            "warmup_rounds", "--llm-warmup-rounds", _whole(0), 1, "Rounds before them that are not measured"
+        ),
+        Setting("processes", "--llm-processes", _whole(1), 1, "Fresh engine processes for each case"),
+        Setting(
+            "timeout",
+            "--llm-timeout",
+            _real(0.001),
+            600.0,
+            "Seconds that one load or one round may take",
+            "SECONDS",
+        ),
+        Setting(
+            "isolation",
+            "--llm-isolation",
+            _isolation,
+            "test",
+            "test: a fresh process for each test; model: one shared by consecutive tests of a model; "
+            "none: pytest's own process, for a debugger",
+            "KIND",
+        ),
+        Setting("seed", "--llm-seed", _whole(0), 0, "Seed of sampling and of made prompts"),
+        Setting("temperature", "--llm-temperature", _real(0), 0.0, "0 is greedy decoding", "X"),
+        Setting("top_k", "--llm-top-k", _whole(0), 0, "Sample among so many tokens; 0 is all"),
+        Setting("top_p", "--llm-top-p", _fraction, 1.0, "Sample within this probability mass; 1 is all", "X"),
+        Setting(
+            "ignore_eos",
+            "--llm-ignore-eos",
+            _flag,
+            True,
+            "Generate exactly max_new_tokens, past an end of sequence",
+            "BOOL",
+        ),
+        Setting(
+            "prefix_cache",
+            "--llm-prefix-cache",
+            _flag,
+            False,
+            "Leave the KV cache of the round before",
+            "BOOL",
+        ),
+        Setting(
+            "base_url",
+            "--llm-base-url",
+            _names,
+            (),
+            "OpenAI-compatible server that runs already, such as http://localhost:8000/v1",
+            "URL",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "serve",
+            "--llm-serve",
+            _names,
+            (),
+            "Server to start for the tests: vllm, llamacpp-server, ... or docker:vllm",
+            "ENGINE",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "concurrency",
+            "--llm-concurrency",
+            _several(_whole(1)),
+            (),
+            "Requests at once, one load level each: the next is sent when one has ended",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "request_rate",
+            "--llm-request-rate",
+            _several(_above_zero),
+            (),
+            "Requests a second, one load level each, sent whether or not earlier ones have ended",
+            "X",
+            many=True,
+            ini_type="args",
+        ),
+        Setting(
+            "arrivals",
+            "--llm-arrivals",
+            _arrivals,
+            "poisson",
+            "How requests at a rate come: poisson, constant, burst[:SIZE], ramp[:START]; or trace, at a data "
+            "set's times",
+            "KIND",
+        ),
+        Setting(
+            "requests",
+            "--llm-requests",
+            _whole(1),
+            None,
+            "Measured requests of a load level; default: 4 times the concurrency, or 30 seconds at the "
+            "rate, and at least 64",
+        ),
+        Setting(
+            "duration",
+            "--llm-duration",
+            _above_zero,
+            None,
+            "Seconds after which a load level sends no more, instead of a number of requests",
+            "SECONDS",
+        ),
+        Setting(
+            "warmup_requests",
+            "--llm-warmup-requests",
+            _whole(0),
+            None,
+            "Requests of a load level that come first and are not measured; default: the concurrency",
+        ),
+        Setting(
+            "slo",
+            "--llm-slo",
+            _slo,
+            {},
+            "What a good request stays within, for goodput: ttft:500ms, tpot:50ms, e2e_latency:10s",
+            "METRIC:TIME",
+            many=True,
+            ini_type="linelist",
+        ),
+        Setting(
+            "prompt_length",
+            "--llm-prompt-length",
+            _length,
+            "128",
+            "Tokens of a made prompt under load: 128, uniform:64:256 or lognormal:128:0.5",
+            "TOKENS",
+        ),
+        Setting(
+            "output_length",
+            "--llm-output-length",
+            _length,
+            None,
+            "Tokens of an answer under load, likewise; default: max_new_tokens",
+            "TOKENS",
+        ),
+        Setting(
+            "dataset",
+            "--llm-dataset",
+            _text,
+            None,
+            "File with the prompts of a load: JSON Lines, ShareGPT, or a trace with time stamps",
+            "FILE",
+        ),
+        Setting(
+            "shared_prefix",
+            "--llm-shared-prefix",
+            _whole(0),
+            0,
+            "Tokens at the beginning that all made prompts of a load have in common",
+            "TOKENS",
+        ),
+        Setting(
+            "thresholds",
+            "",
+            _thresholds,
+            {},
+            "What the gate allows",
+        ),
+    )
+}
+
+
+def read_marker(marks: Iterable[pytest.Mark], where: str) -> dict[str, Any]:
+    """The settings of ``@pytest.mark.llm(...)``; of several, the first (the closest) holds.
+
+    :raises UsageError: for a positional argument, an unknown key or a value that cannot be.
+    """
+    values: dict[str, Any] = {}
+    for mark in reversed(list(marks)):
+        if mark.args:
+            msg = f"{where}: @pytest.mark.llm takes keywords only, as in llm(models=[{mark.args[0]!r}])"
+            raise UsageError(msg)
+        for key, value in mark.kwargs.items():
+            if key not in SETTINGS:
+                hint = suggest(key, list(SETTINGS)) or "."
+                msg = f"{where}: @pytest.mark.llm has no key {key!r}{hint} It has {', '.join(SETTINGS)}"
+                raise UsageError(msg)
+            values[key] = SETTINGS[key].read(value, f"{where}: @pytest.mark.llm({key}=...)")
+    return values
