@@ -64,6 +64,9 @@ class Level:
     stamps_reason: str | None
     tokens_per_chunk: float | None
     """Mean over the window's requests; None where no token came."""
+    read_together: float | None
+    """The share of the window's chunks that have the arrival of the chunk before them: they were sent
+    together, or a busy client read them together, and the first of them came sooner. None without two."""
     token_sources: Mapping[str, int]
     """Who counted the tokens of how many requests."""
     output_mismatch: int
@@ -153,6 +156,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     timed = [request for request in inside if request.ok and request.timeline is not None]
     chunks = sum(request.chunks for request in timed)
     client_cpu = _client_cpu(result, start, end)
+    together = _read_together(timed)
     saturated, saturation = find_saturation(result, plan, course, window)
     lags = None if plan.schedule is None else [(request.send_lag or 0.0) for request in inside]
     return Level(
@@ -174,12 +178,13 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         tokens_per_chunk=(
             sum(r.timeline.output_tokens for r in timed if r.timeline) / chunks if chunks else None
         ),
+        read_together=together,
         token_sources=dict(Counter(r.token_source for r in measured if r.timeline is not None)),
         output_mismatch=sum(_mismatch(request, plan) for request in measured),
         in_flight=course.in_flight(start, end),
         saturated=saturated,
         saturation=saturation,
-        invalid=_invalid(result, timed, lags, client_cpu),
+        invalid=_invalid(result, timed, lags, client_cpu, together),
     )
 
 
@@ -220,7 +225,11 @@ def knee(points: Sequence[tuple[float, float]]) -> int | None:
 
 
 def _invalid(
-    result: LoadResult, timed: Sequence[RequestResult], lags: Sequence[float] | None, client_cpu: float
+    result: LoadResult,
+    timed: Sequence[RequestResult],
+    lags: Sequence[float] | None,
+    client_cpu: float,
+    together: float | None,
 ) -> str | None:
     if not result.measured:
         return "no measured request was sent"
@@ -235,12 +244,22 @@ def _invalid(
                 "in their latencies; ask for fewer requests a second, or leave the client a core of its own"
             )
     if client_cpu > BUSY:
-        spoiled = "send times" if result.stamps == "kernel" else "send times and latencies"
+        spoiled = "send times and latencies"
+        if result.stamps == "kernel":
+            spoiled = f"send times, and in the {together or 0.0:.0%} of chunks that it read with later ones"
         reasons.append(
             f"the client used {client_cpu:.0%} of its core: its own lateness is in the {spoiled}; ask for "
             "fewer requests at once, or leave the client a core of its own"
         )
     return "; ".join(reasons) or None
+
+
+def _read_together(requests: Sequence[RequestResult]) -> float | None:
+    import numpy as np
+
+    steps = [np.diff(r.timeline.token_times) for r in requests if r.timeline is not None]
+    apart = np.concatenate(steps) if steps else np.empty(0)
+    return float(np.mean(apart == 0)) if apart.size else None
 
 
 def _client_cpu(result: LoadResult, start: int, end: int) -> float:

@@ -423,7 +423,11 @@ def test_one_late_request_does_not_spoil_a_level() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamps", "what"), [("kernel", "send times;"), ("user", "send times and latencies;")]
+    ("stamps", "what"),
+    [
+        ("kernel", "send times, and in the 0% of chunks that it read with later ones;"),
+        ("user", "send times and latencies;"),
+    ],
 )
 def test_a_client_without_time_left_spoils_the_level(stamps: str, what: str) -> None:
     requests = streams(8, 64, np.random.default_rng(0))
@@ -437,6 +441,17 @@ def test_a_client_without_time_left_spoils_the_level(stamps: str, what: str) -> 
 
 def test_a_closed_loop_has_no_schedule_to_be_late_for() -> None:
     assert summed(streams(4, 40, np.random.default_rng(0)), concurrency=4).send_lag is None
+
+
+def test_chunks_that_were_read_together_are_told() -> None:
+    apart = [answered(i, i, [i + 0.1, i + 0.2, i + 0.3]) for i in range(20)]
+    assert summed(apart, concurrency=1).read_together == 0.0
+    # Of the two steps of each, one is none.
+    together = [answered(i, i, [i + 0.2, i + 0.2, i + 0.3]) for i in range(20)]
+    level = summed(together, concurrency=1, cpu=0.95 * 20)
+    assert level.read_together == 0.5
+    assert "in the 50% of chunks that it read with later ones" in (level.invalid or "")
+    assert summed([answered(i, i, [i + 0.2]) for i in range(20)], concurrency=1).read_together is None
 
 
 # --- What else is counted ----------------------------------------------------------------------------
