@@ -255,10 +255,18 @@ class Bench:
     def _take_hardware(self, monitor: Monitor) -> None:
         record = self.record
         # Only now: a round is judged by the samples on both its sides, and so is its power.
+        methods: set[str] = set()
         for measured, (start, end) in zip(record.rounds, self._edges, strict=True):
-            measured.energy = monitor.energy(start, end).joules
+            energy = monitor.energy(start, end)
+            measured.energy = energy.joules
+            if energy.method is not None:
+                methods.add(energy.method)
             measured.disturbance = monitor.disturbance(measured.timeline.sent, measured.timeline.done)
-        record.hardware = monitor.summary(record.rounds[0].timeline.sent, record.rounds[-1].timeline.done)
+        summary = monitor.summary(record.rounds[0].timeline.sent, record.rounds[-1].timeline.done)
+        if methods:
+            # The process's own energy may be known otherwise: its span is longer.
+            summary["methods"]["energy"] = "+".join(sorted(methods))
+        record.hardware = summary
         if self.plan.isolation == "test":
             # With other isolations the peak may be that of another test, or of pytest itself.
             record.peak_rss = _largest(record.peak_rss, monitor.peak_rss_of(record.pid))
