@@ -72,7 +72,7 @@ class Child:
             raise errors.BackendUnavailableError(msg) from None
         try:
             started(self._process.pid)
-            greeting = self._receive("starting", START_TIMEOUT)
+            greeting = self.answer("starting", START_TIMEOUT)
             if greeting["protocol"] != PROTOCOL:
                 msg = (
                     f"{python} has pytest-llmbench {greeting['version']}, which speaks another "
@@ -94,11 +94,15 @@ class Child:
         :param timeout: seconds; None waits for ever.
         :raises errors.EngineError: and its kinds, for what failed there, or if the worker is gone.
         """
+        self.tell(request, doing)
+        return self.answer(doing, timeout)
+
+    def tell(self, request: dict[str, Any], doing: str) -> None:
+        """The first half of :meth:`ask`: several workers can so be asked before the first answers."""
         try:
             wire.send(self._sock, request)
         except wire.PeerGoneError:
             raise self._ended(doing) from None
-        return self._receive(doing, timeout)
 
     def close(self) -> None:
         """Let the worker close; end it if it does not."""
@@ -119,7 +123,8 @@ class Child:
         self._sock.close()
         self._output.close()
 
-    def _receive(self, doing: str, timeout: float | None) -> dict[str, Any]:
+    def answer(self, doing: str, timeout: float | None) -> dict[str, Any]:
+        """The second half of :meth:`ask`."""
         try:
             response = wire.receive(self._sock, timeout)
         except wire.PeerGoneError:

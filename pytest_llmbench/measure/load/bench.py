@@ -67,7 +67,7 @@ class LoadBench:
             try:
                 result = client.run(plan)
             finally:
-                self._unfollow(client.pid)
+                self._unfollow(client.pids)
         self._refuse_failures(result.requests)
         return result
 
@@ -93,7 +93,7 @@ class LoadBench:
                     result = client.run(plan)
                 end = monitor.edge() if monitor is not None else None
             finally:
-                self._unfollow(client.pid)
+                self._unfollow(client.pids)
         level = summarize_level(result, plan, slo=self.slo)
         for request in result.measured:
             if request.timeline is not None and request.ok:
@@ -132,9 +132,10 @@ class LoadBench:
         if self.monitor is not None:
             self.monitor.follow(pid)
 
-    def _unfollow(self, pid: int) -> None:
+    def _unfollow(self, pids: Sequence[int]) -> None:
         if self.monitor is not None:
-            self.monitor.unfollow(pid)
+            for pid in pids:
+                self.monitor.unfollow(pid)
 
     def _refuse_failures(self, requests: Sequence[RequestResult]) -> None:
         failures = [request.failure for request in requests if request.failure is not None]

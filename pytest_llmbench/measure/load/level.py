@@ -59,7 +59,8 @@ class Level:
     send_lag: Mapping[str, float] | None
     """How late requests were sent: ``p50``, ``p99``, ``max``; None in a closed loop."""
     client_cpu: float
-    """Share of one core that the client used."""
+    """Share of one core that the client used, of its processes the mean."""
+    client_processes: int
     stamps: Stamps
     stamps_reason: str | None
     tokens_per_chunk: float | None
@@ -173,6 +174,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         goodput=rate(float(shares[good].sum())) if slo else None,
         send_lag=_percentiles(lags) if lags else None,
         client_cpu=client_cpu,
+        client_processes=result.processes,
         stamps=result.stamps,
         stamps_reason=result.stamps_reason,
         tokens_per_chunk=(
@@ -264,11 +266,12 @@ def _read_together(requests: Sequence[RequestResult]) -> float | None:
 
 def _client_cpu(result: LoadResult, start: int, end: int) -> float:
     """Share of one core in the window; the level's CPU time counts by the chunks that came in it."""
+    cpu = result.cpu / result.processes
     times = [time for r in result.requests if r.timeline is not None for time in r.timeline.token_times]
     inside = sum(start <= time <= end for time in times)
     if not inside:
-        return min(1.0, result.cpu / (max(result.ended - result.started, 1) * NANO))
-    return min(1.0, result.cpu * inside / len(times) / (max(end - start, 1) * NANO))
+        return min(1.0, cpu / (max(result.ended - result.started, 1) * NANO))
+    return min(1.0, cpu * inside / len(times) / (max(end - start, 1) * NANO))
 
 
 def _meets(request: RequestResult, name: str, limit: float) -> bool:

@@ -217,6 +217,8 @@ class LoadResult:
     """Seconds of CPU that the client used between ``started`` and ``ended``."""
     reads: int
     """How often it read from a socket meanwhile."""
+    processes: int = 1
+    """Among how many processes of the client the level was divided."""
 
     @property
     def measured(self) -> Sequence[RequestResult]:
