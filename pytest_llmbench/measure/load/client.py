@@ -54,6 +54,8 @@ class Traffic:
     """Seconds of CPU between ``started`` and ``ended``."""
     reads: int
     """Segments that were read."""
+    read_lag: float | None
+    """Seconds; see :meth:`.Clock.read_lag`."""
 
 
 class Client:
@@ -116,6 +118,7 @@ class Client:
             stamps_reason=reason,
             cpu=cpu,
             reads=self._reads,
+            read_lag=self._clock.read_lag(),
         )
 
     # -- the level -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ and whether the client could be believed.
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ MAY_BE_LATE = 0.01
 """The share of requests that may be sent later than that."""
 BUSY = 0.9
 """Of one core: a client above it reads late and sends late."""
+READ_LATE = 0.5
+"""Of the time between two chunks: a client that reads so late may read two at a time."""
+MAY_BE_TOGETHER = 0.01
+"""The share of chunks that a late client may have read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,9 @@ class Level:
     read_together: float | None
     """The share of the window's chunks that have the arrival of the chunk before them: they were sent
     together, or a busy client read them together, and the first of them came sooner. None without two."""
+    read_lag: float | None
+    """Seconds within which the client had read 99 of 100 segments after they arrived; None without the
+    kernel's stamps."""
     token_sources: Mapping[str, int]
     """Who counted the tokens of how many requests."""
     output_mismatch: int
@@ -139,7 +147,9 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     **Invalid** is a level whose client spoiled it. In an open loop: more than 1 % of the requests, and
     more than one, were sent later than 5 ms and than a tenth of the median TTFT: latencies count from
     when a request was due, so the client's lateness is in each of them. In any loop: the client was
-    busy for more than 90 % of the window; its CPU time counts by the share of chunks that came then.
+    busy for more than 90 % of the window; its CPU time counts by the share of chunks that came then. Or
+    it read 1 % of the chunks or more together with later ones, and was late enough to be to blame: 1 % of
+    the segments were read more than 5 ms and half the time between two chunks after their arrival.
     """
     slo = {} if slo is None else slo
     check_slo(slo)
@@ -181,6 +191,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
             sum(r.timeline.output_tokens for r in timed if r.timeline) / chunks if chunks else None
         ),
         read_together=together,
+        read_lag=result.read_lag,
         token_sources=dict(Counter(r.token_source for r in measured if r.timeline is not None)),
         output_mismatch=sum(_mismatch(request, plan) for request in measured),
         in_flight=course.in_flight(start, end),
@@ -253,7 +264,21 @@ def _invalid(
             f"the client used {client_cpu:.0%} of its core: its own lateness is in the {spoiled}; ask for "
             "fewer requests at once, or leave the client a core of its own"
         )
+    if result.read_lag is not None and (together or 0.0) > MAY_BE_TOGETHER:
+        between = [t for r in timed if (t := _between_chunks(r)) is not None]
+        if result.read_lag > max(LATE, READ_LATE * statistics.median(between)):
+            reasons.append(
+                f"the client read late (p99 {result.read_lag * 1e3:.3g} ms after the arrival), and "
+                f"{together:.0%} of the chunks together with later ones, whose arrival they have; ask for "
+                "fewer requests at once, or leave the client a core of its own"
+            )
     return "; ".join(reasons) or None
+
+
+def _between_chunks(request: RequestResult) -> float | None:
+    """Seconds, the mean; None for one chunk."""
+    times = () if request.timeline is None else request.timeline.token_times
+    return (times[-1] - times[0]) * NANO / (len(times) - 1) if len(times) > 1 else None
 
 
 def _read_together(requests: Sequence[RequestResult]) -> float | None:

@@ -128,5 +128,6 @@ def joined(results: Sequence[LoadResult]) -> LoadResult:
         stamps_reason="; ".join(dict.fromkeys(r.stamps_reason for r in results if r.stamps_reason)) or None,
         cpu=sum(result.cpu for result in results),
         reads=sum(result.reads for result in results),
+        read_lag=max((r.read_lag for r in results if r.read_lag is not None), default=None),
         processes=len(results),
     )

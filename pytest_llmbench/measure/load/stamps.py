@@ -20,6 +20,8 @@ import time
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from pytest_llmbench.measure.timeline import NANO
+
 _TIMESTAMPNS, _TIMESTAMPNS_NEW = 35, 64
 """``SO_TIMESTAMPNS_OLD`` and ``_NEW`` (asm-generic/socket.h); the module socket does not name them. The old
 one has a 64-bit time wherever C's long has 64 bits."""
@@ -75,6 +77,7 @@ class Clock:
         """Segments whose stamp was believed."""
         self.unstamped = 0
         """Segments that had no stamp, or none that can be."""
+        self._lags: list[int] = []
         self.look()
 
     def look(self) -> int:
@@ -110,6 +113,7 @@ class Clock:
             # Clocks are compared with an error of their own: a stamp in the near future is of just now.
             if sent <= arrived <= read + _TOLERANCE:
                 self.stamped += 1
+                self._lags.append(max(0, read - arrived))
                 return min(arrived, read)
         self.unstamped += 1
         return read
@@ -121,6 +125,17 @@ class Clock:
         if len(spans) > 1:
             span = spans[max(0, bisect_right([one.first for one in spans], read) - 1)]
         return span.offset if span.first <= read <= span.last else None
+
+    def read_lag(self) -> float | None:
+        """Seconds from the arrival of a segment to its reading, the 99th percentile over those whose stamp
+        was believed; None where there is none.
+
+        Of segments that are read together, the last one's: the lag is no less.
+        """
+        if not self._lags:
+            return None
+        self._lags.sort()
+        return self._lags[len(self._lags) * 99 // 100] * NANO
 
     def explain(self) -> str | None:
         """Why not all arrivals are the kernel's; None if they are."""

@@ -42,6 +42,7 @@ def run(plan: LoadPlan) -> LoadResult:
         stamps_reason=traffic.stamps_reason,
         cpu=traffic.cpu,
         reads=traffic.reads,
+        read_lag=traffic.read_lag,
     )
 
 

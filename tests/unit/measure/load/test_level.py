@@ -454,6 +454,26 @@ def test_chunks_that_were_read_together_are_told() -> None:
     assert summed([answered(i, i, [i + 0.2]) for i in range(20)], concurrency=1).read_together is None
 
 
+@pytest.mark.parametrize(
+    ("read_lag", "together", "spoiled"),
+    [
+        (0.08, True, True),
+        # Half the time between two chunks is 37 ms.
+        (0.03, True, False),
+        (0.08, False, False),
+        (None, True, False),
+    ],
+)
+def test_a_client_that_reads_late_and_two_at_a_time_spoils_the_level(
+    read_lag: float | None, together: bool, spoiled: bool
+) -> None:
+    second = 0.1 if together else 0.15
+    requests = [answered(i, i, [i + 0.1, i + second, i + 0.2, i + 0.3, i + 0.4]) for i in range(20)]
+    level = summed(requests, concurrency=1, read_lag=read_lag)
+    assert (level.invalid is not None) == spoiled
+    assert not spoiled or "the client read late (p99 80 ms after the arrival), and 25% of" in level.invalid  # type: ignore[operator]
+
+
 # --- What else is counted ----------------------------------------------------------------------------
 
 

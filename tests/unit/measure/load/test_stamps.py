@@ -58,6 +58,17 @@ def test_a_stamp_from_before_the_request_or_after_the_reading_is_not_believed(
     assert "1 of 1 segments" in (clock.explain() or "")
 
 
+def test_how_late_the_client_read_is_known_by_the_stamps(clocks: Clocks) -> None:
+    clock = Clock()
+    assert clock.read_lag() is None
+    start, read = clocks.now, clocks.now + 90 * MS
+    clocks.pass_looks(clock, 1)
+    for lag in range(50):
+        clock.arrival(clocks.stamp(read - lag * MS), read, sent=start)
+    clock.arrival(None, read, sent=start)
+    assert clock.read_lag() == pytest.approx(0.049)
+
+
 @pytest.mark.parametrize("stamp", [None, b"", b"short"])
 def test_a_segment_without_a_stamp_arrived_when_it_was_read(clocks: Clocks, stamp: bytes | None) -> None:
     clock = Clock()
