@@ -74,8 +74,8 @@ class Level:
     """The share of the window's chunks that have the arrival of the chunk before them: they were sent
     together, or a busy client read them together, and the first of them came sooner. None without two."""
     read_lag: float | None
-    """Seconds within which the client had read 99 of 100 segments after they arrived; None without the
-    kernel's stamps."""
+    """Seconds within which the client had read 99 of 100 segments after they arrived; None for few of
+    them, or without the kernel's stamps."""
     token_sources: Mapping[str, int]
     """Who counted the tokens of how many requests."""
     output_mismatch: int

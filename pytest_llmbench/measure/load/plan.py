@@ -218,8 +218,8 @@ class LoadResult:
     reads: int
     """How often it read from a socket meanwhile."""
     read_lag: float | None = None
-    """Seconds within which 99 of 100 segments were read after they had arrived; None where nobody but the
-    client took the time of their arrival."""
+    """Seconds within which 99 of 100 segments were read after they had arrived; None for few of them, or
+    where nobody but the client took the time of their arrival."""
     processes: int = 1
     """Among how many processes of the client the level was divided."""
 

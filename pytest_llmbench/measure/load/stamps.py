@@ -34,6 +34,8 @@ SPACE = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 
 
 REFRESH = 100_000_000
 """ns between two looks at the clocks."""
+ENOUGH = 1000
+"""Segments for a 99th percentile: with ten beyond it, it is no single mishap."""
 _READINGS = 9
 _TOLERANCE = 5_000
 """ns by which two looks may differ beyond what their own readings took."""
@@ -128,11 +130,11 @@ class Clock:
 
     def read_lag(self) -> float | None:
         """Seconds from the arrival of a segment to its reading, the 99th percentile over those whose stamp
-        was believed; None where there is none.
+        was believed; None where there are fewer than :data:`ENOUGH`.
 
         Of segments that are read together, the last one's: the lag is no less.
         """
-        if not self._lags:
+        if len(self._lags) < ENOUGH:
             return None
         self._lags.sort()
         return self._lags[len(self._lags) * 99 // 100] * NANO

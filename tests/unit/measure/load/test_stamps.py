@@ -63,9 +63,11 @@ def test_how_late_the_client_read_is_known_by_the_stamps(clocks: Clocks) -> None
     assert clock.read_lag() is None
     start, read = clocks.now, clocks.now + 90 * MS
     clocks.pass_looks(clock, 1)
-    for lag in range(50):
-        clock.arrival(clocks.stamp(read - lag * MS), read, sent=start)
+    for number in range(999):
+        clock.arrival(clocks.stamp(read - number % 50 * MS), read, sent=start)
     clock.arrival(None, read, sent=start)
+    assert clock.read_lag() is None
+    clock.arrival(clocks.stamp(read), read, sent=start)
     assert clock.read_lag() == pytest.approx(0.049)
 
 
