@@ -245,13 +245,15 @@ m = HardwareMonitor(); m.start(); m.edge(); print(m._process.pid, flush=True); {
 
 
 @pytest.mark.parametrize(
-    "after",
-    ["time.sleep(600)", "os.fork() or time.sleep(30); time.sleep(600)"],
+    ("after", "forked"),
+    [("time.sleep(600)", 0), ("os.fork() or time.sleep(30); time.sleep(600)", 1)],
     ids=["alone", "with a child that holds the pipe"],
 )
-def test_the_sampler_ends_when_its_parent_is_killed(after: str) -> None:
+def test_the_sampler_ends_when_its_parent_is_killed(after: str, forked: int) -> None:
     with running(PARENT.format(after=after)) as parent:
         sampler = psutil.Process(int(first_line(parent)))
+        # The child comes after the line, and holds this test's pipe as well until it is killed.
+        until(lambda: len(psutil.Process(parent.pid).children()) == 1 + forked)
         children = [c for c in psutil.Process(parent.pid).children() if c != sampler]
         parent.send_signal(signal.SIGKILL)
         until(lambda: not sampler.is_running())
