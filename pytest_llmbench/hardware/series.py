@@ -153,7 +153,7 @@ def energy_over(
     Where a GPU has no counter, or the span is shorter than :data:`COUNTER_SPAN`, the power samples
     are integrated by the trapezoidal rule instead.
 
-    :param samples: with those that lie :data:`NEAR` the span, as far as they are there.
+    :param samples: with those within :data:`NEAR` of the span, whose power speaks for it.
     """
     names = {name for sample in samples for name in sample}
     domains: dict[str, float] = {}
