@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from pytest_llmbench.measure.load.connection import READ_SIZE, Connection, ConnectionFailedError
+from pytest_llmbench.measure.load.connection import Connection, ConnectionFailedError
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.flight import Flight, Segment
-from pytest_llmbench.measure.load.http import ZERO, MalformedError
+from pytest_llmbench.measure.load.http import MalformedError
 from pytest_llmbench.measure.load.outgoing import request_bytes
-from pytest_llmbench.measure.load.plan import Failure, LoadPlan, Stamps
-from pytest_llmbench.measure.load.poller import READ, WRITE
+from pytest_llmbench.measure.load.plan import Failure, LoadPlan, Receiver, Stamps
+from pytest_llmbench.measure.load.poller import WRITE
 from pytest_llmbench.measure.load.pool import Pool
-from pytest_llmbench.measure.load.stamps import REFRESH, SPACE, Clock
-from pytest_llmbench.measure.timeline import NANO
+from pytest_llmbench.measure.load.receiver import choose_receiver
+from pytest_llmbench.measure.load.stamps import REFRESH, Clock
 
 _SECOND = 1_000_000_000
 _BETWEEN_STREAMS = 1_000_000
@@ -56,6 +56,7 @@ class Traffic:
     """Segments that were read."""
     read_lag: float | None
     """Seconds; see :meth:`.Clock.read_lag`."""
+    receiver: Receiver
 
 
 class Client:
@@ -69,7 +70,8 @@ class Client:
         self._plan = plan
         self._bytes = request_bytes(plan.target, plan.requests, plan.params)
         self._timeout = round(plan.timeout * _SECOND)
-        self._pool = Pool(plan)
+        self._pool = pool = Pool(plan)
+        self._receiver, self._receive = choose_receiver(pool.poller, pool.connections, pool.streams)
         self._flights: list[Flight] = []
         self._next = 0
         """The number of the next request."""
@@ -119,37 +121,29 @@ class Client:
             cpu=cpu,
             reads=self._reads,
             read_lag=self._clock.read_lag(),
+            receiver=self._receiver,
         )
 
     # -- the level -----------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        clock, handle, connections = time.perf_counter_ns, self._handle, self._pool.connections
-        wait = self._pool.poller.wait_precisely
+        clock, receive, connections = time.perf_counter_ns, self._receive, self._pool.connections
         while self._active or self._next < len(self._bytes):
             now = clock()
             if now >= self._wake:
                 self._tick(now)
                 now = clock()
-            for fd, ready in wait((self._wake - now) * NANO):
-                # The hot path: nearly all that arrives is the middle of a stream. It is written out here,
-                # because a call costs as much as half of what it does.
+            for fd, ready, came in receive(max(0, self._wake - now)):
                 connection = connections.get(fd)
-                if connection is None or connection.stream is None or ready != READ:
-                    handle(fd, ready)
+                if connection is None:
+                    # It was closed by what was handled just before it.
                     continue
-                try:
-                    data, ancillary, _, _ = connection.recvmsg(READ_SIZE, SPACE)
-                except BlockingIOError:
-                    continue
-                except OSError as error:
-                    self._broken(connection, connection.failed_by(error))
-                    continue
-                segment = clock(), ancillary[0][2] if ancillary else None, data
-                if data and data[0] != ZERO and b"\n0" not in data:
-                    connection.stream.append(segment)
+                if came is None:
+                    self._handle(connection, ready)
+                elif isinstance(came, OSError):
+                    self._broken(connection, connection.failed_by(came))
                 else:
-                    self._take(connection, segment)
+                    self._take(connection, came)
 
     def _tick(self, now: int) -> None:
         """Do what is due, whether or not something arrived."""
@@ -166,12 +160,8 @@ class Client:
         if self._deadlines:
             self._wake = min(self._wake, self._deadlines[0][0])
 
-    def _handle(self, fd: int, ready: int) -> None:
-        """A socket has something."""
-        connection = self._pool.connections.get(fd)
-        if connection is None:
-            # It was closed by what was handled just before it.
-            return
+    def _handle(self, connection: Connection, ready: int) -> None:
+        """A socket has something, and was not read."""
         try:
             if not connection.ready:
                 connection.advance()
@@ -205,7 +195,10 @@ class Client:
         if ended:
             self._finish(connection, flight)
         elif segment[2]:
-            connection.stream = flight.segments if flight.inside and connection.plain else None
+            if flight.inside and connection.plain:
+                self._pool.streams[connection.fd] = flight.segments
+            else:
+                self._pool.streams.pop(connection.fd, None)
         else:
             self._broken(connection, _cut(flight))
 
@@ -313,7 +306,8 @@ class Client:
 
     def _finish(self, connection: Connection, flight: Flight) -> None:
         """A response has ended."""
-        connection.flight = flight.connection = connection.stream = None
+        connection.flight = flight.connection = None
+        self._pool.streams.pop(connection.fd, None)
         if flight.response.reusable and not connection.unsent:
             self._pool.idle.append(connection)
         else:

@@ -20,11 +20,9 @@ from pytest_llmbench.measure.load.http import MalformedError, Response
 from pytest_llmbench.measure.load.outgoing import authority, split_url
 from pytest_llmbench.measure.load.plan import Failure, Target
 from pytest_llmbench.measure.load.poller import Poller
+from pytest_llmbench.measure.load.receiver import READ_SIZE
 from pytest_llmbench.measure.load.stamps import SPACE, stamp_arrivals
 from pytest_llmbench.measure.load.tls import TLS, TLSError, tls_context
-
-READ_SIZE = 64 * 1024
-"""Bytes that one read takes at most."""
 
 Address = tuple[int, int, int, Any]
 """Family, type and protocol of a socket, and what it connects to."""
@@ -99,7 +97,6 @@ class Connection:
         "ready",
         "recvmsg",
         "stamps_reason",
-        "stream",
     )
 
     def __init__(self, route: Route, address: int, poller: Poller) -> None:
@@ -110,8 +107,6 @@ class Connection:
         """Whether a request can be sent."""
         self.flight: Flight | None = None
         """The request that it is busy with, or made for."""
-        self.stream: list[Segment] | None = None
-        """Where segments go while nothing needs to be done but to store them."""
         self._route = route
         self._poller = poller
         self._stage = _CONNECTING

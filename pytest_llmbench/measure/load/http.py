@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
+from pytest_llmbench.measure.load import native
+
 MAX_HEAD = 64 * 1024
 """Bytes of a response's head, of one line of its framing, and of its trailers."""
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
@@ -23,8 +25,6 @@ look one up takes half as long as to check and read it."""
 _SHOWN = 2048
 """Bytes of what a server sent that a message repeats: far more than are shown in the end, because a secret
 that is cut cannot be found and masked any more."""
-
-ZERO = ord("0")
 
 _STATUS, _HEADER, _LENGTH, _UNTIL_CLOSE, _SIZE, _CHUNK, _CHUNK_END, _TRAILER, _DONE = range(9)
 
@@ -98,20 +98,6 @@ class Response:
             if body is not None:
                 body.append(data)
             return False
-        if self._state == _SIZE and not self._held:
-            # Servers write an event as a chunk, and whole chunks are what nearly every segment holds.
-            at, length = 0, len(data)
-            while at < length:
-                begin = data.find(b"\r\n", at) + 2
-                size = _SIZES.get(data[at:begin])
-                if size is None or data[begin + size : begin + size + 2] != b"\r\n":
-                    break
-                if body is not None:
-                    body.append(data[begin : begin + size])
-                at = begin + size + 2
-            else:
-                return False
-            data = data[at:]
         return self._read(data, body)
 
     def close(self, *, whole: bool = True) -> bool:
@@ -143,6 +129,8 @@ class Response:
             elif self._state == _DONE:
                 self.excess = True
                 break
+            elif self._state == _SIZE and not self._held and (end := _skip_chunks(data, at, body)) > at:
+                at = end
             else:
                 end = data.find(b"\n", at)
                 if end < 0:
@@ -273,7 +261,25 @@ def may_end(segment: bytes) -> bool:
     The line before the end begins with 0 (RFC 9112, section 7.1), and a line begins with its segment or
     after a line break. What follows that line is no longer :attr:`Response.inside_chunks`.
     """
-    return segment[0] == ZERO or b"\n0" in segment
+    return segment[:1] == b"0" or b"\n0" in segment
+
+
+def _skip_chunks(data: bytes, at: int, body: list[bytes] | None) -> int:
+    """Where *data*, in which a chunk begins at *at*, has something else than whole chunks.
+
+    Servers write an event as a chunk, and whole chunks are what nearly every segment holds.
+    """
+    if body is None and native.skip_chunks is not None:
+        return native.skip_chunks(data, at)
+    while at < len(data):
+        begin = data.find(b"\r\n", at) + 2
+        size = _SIZES.get(data[at:begin])
+        if size is None or data[begin + size : begin + size + 2] != b"\r\n":
+            break
+        if body is not None:
+            body.append(data[begin : begin + size])
+        at = begin + size + 2
+    return at
 
 
 def _words(value: str) -> set[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult, Stamps
+from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, Receiver, RequestResult, Stamps
 from pytest_llmbench.measure.load.saturation import find_saturation, median_of
 from pytest_llmbench.measure.load.window import Course, find_window
 from pytest_llmbench.measure.timeline import NANO
@@ -66,6 +66,8 @@ class Level:
     client_cpu: float
     """Share of one core that the client used, of its processes the mean."""
     client_processes: int
+    receiver: Receiver
+    """What they read with: C, or Python where that was not built, which takes more CPU."""
     stamps: Stamps
     stamps_reason: str | None
     tokens_per_chunk: float | None
@@ -185,6 +187,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         send_lag=_percentiles(lags) if lags else None,
         client_cpu=client_cpu,
         client_processes=result.processes,
+        receiver=result.receiver,
         stamps=result.stamps,
         stamps_reason=result.stamps_reason,
         tokens_per_chunk=(

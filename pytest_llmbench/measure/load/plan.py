@@ -30,6 +30,7 @@ FailureKind = Literal[
 ]
 TokenSource = Literal["usage", "tokenizer", "chunks"]
 Stamps = Literal["kernel", "user"]
+Receiver = Literal["native", "python"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,8 @@ class LoadResult:
     read_lag: float | None = None
     """Seconds within which 99 of 100 segments were read after they had arrived; None for few of them, or
     where nobody but the client took the time of their arrival."""
+    receiver: Receiver = "python"
+    """What the segments were read with: C, or Python where that was not built."""
     processes: int = 1
     """Among how many processes of the client the level was divided."""
 

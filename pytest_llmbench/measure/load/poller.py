@@ -34,9 +34,6 @@ class Poller(Protocol):
     def wait(self, seconds: float) -> list[tuple[int, int]]:
         """The sockets that are ready, each with its bits; none after so many seconds."""
 
-    def wait_precisely(self, seconds: float) -> list[tuple[int, int]]:
-        """The same, where it matters that it does not take longer."""
-
     def close(self) -> None:
         """Give up what the system lent."""
 
@@ -61,10 +58,11 @@ class EpollPoller:
     def remove(self, fd: int) -> None:
         self._epoll.unregister(fd)
 
-    def wait(self, seconds: float) -> list[tuple[int, int]]:
-        return self._epoll.poll(max(seconds, 0.0), _AT_ONCE)
+    def fileno(self) -> int:
+        """Its own file descriptor."""
+        return self._epoll.fileno()
 
-    def wait_precisely(self, seconds: float) -> list[tuple[int, int]]:
+    def wait(self, seconds: float) -> list[tuple[int, int]]:
         # epoll_wait(2) counts whole milliseconds, and Python rounds up. An epoll is itself a file that
         # select(2) can wait for, and that counts microseconds: so nobody has to spin.
         if seconds >= 2 * _MS:
@@ -96,8 +94,6 @@ class SelectorPoller:
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
         return [(key.fd, _bits(events)) for key, events in self._selector.select(seconds)]
-
-    wait_precisely = wait
 
     def close(self) -> None:
         self._selector.close()

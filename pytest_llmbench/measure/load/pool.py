@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.load.connection import Connection, ConnectionFailedError, Route, find_route
-from pytest_llmbench.measure.load.flight import Flight
+from pytest_llmbench.measure.load.flight import Flight, Segment
 from pytest_llmbench.measure.load.plan import Failure, LoadPlan
 from pytest_llmbench.measure.load.poller import make_poller
 from pytest_llmbench.measure.timeline import NANO
@@ -45,6 +45,8 @@ class Pool:
         self.poller = make_poller()
         self.connections: dict[int, Connection] = {}
         """All of them, by file descriptor."""
+        self.streams: dict[int, list[Segment]] = {}
+        """Where their segments go while nothing needs to be done but to store them."""
         self.idle: list[Connection] = []
         """The one that was used last is used next: a server closes the others first."""
         self.stamps_reason: str | None = None
@@ -52,10 +54,10 @@ class Pool:
         self._lost = 0
         """Connections that were lost without a request on them."""
 
-    def prepare(self, handle: Callable[[int, int], None]) -> None:
+    def prepare(self, handle: Callable[[Connection, int], None]) -> None:
         """Make the connections with which the level begins; what cannot be made is left to the requests.
 
-        :param handle: is told what a socket is ready for.
+        :param handle: is told what a connection's socket is ready for.
         """
         plan, route = self._plan, self._route
         for address in range(0 if route is None else len(route.addresses)):
@@ -66,7 +68,7 @@ class Pool:
                 self._make(min(plan.concurrency or _due_at_first(plan), len(plan.requests)), 0, handle)
                 return
 
-    def _make(self, wanted: int, address: int, handle: Callable[[int, int], None]) -> bool:
+    def _make(self, wanted: int, address: int, handle: Callable[[Connection, int], None]) -> bool:
         """Have so many connections that wait for a request; returns whether there is one at least.
 
         After the first that cannot be made, or is lost, those that are on their way have to do.
@@ -84,7 +86,8 @@ class Pool:
             if have == len(self.connections) or left <= 0:
                 break
             for fd, ready in self.poller.wait(left * NANO):
-                handle(fd, ready)
+                if fd in self.connections:
+                    handle(self.connections[fd], ready)
             if len(self.idle) > have:
                 end = time.perf_counter_ns() + _PATIENCE
         for connection in list(self.connections.values()):
@@ -117,6 +120,7 @@ class Pool:
     def drop(self, connection: Connection) -> None:
         """Close one that is not idle."""
         del self.connections[connection.fd]
+        self.streams.pop(connection.fd, None)
         connection.close()
 
     def lose(self, connection: Connection) -> None:

@@ -1,24 +1,25 @@
 """Where does the load client live, and in how many processes?
 
-One process receives some 50,000 chunks a second with time to spare; where it has none, it reads tokens
-late and two at a time, and the first come late in its figures. A closed loop of many streams is
-divided among several, as far as there are cores: each has every n-th request and its share of the
-streams, and runs on its own. An open loop has one schedule, and one process keeps it.
+One process receives some 100,000 chunks a second, and half of that without its native part; where it has
+no time to spare, it reads tokens late and two at a time, and the first come late in its figures. A closed
+loop of many streams is divided among several, as far as there are cores: each has every n-th request and
+its share of the streams, and runs on its own. An open loop has one schedule, and one process keeps it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 
 from pytest_llmbench.backends.threads import usable_cores
 from pytest_llmbench.measure.child import Child
-from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult
+from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, Receiver
+from pytest_llmbench.measure.load.receiver import fastest
 
-STREAMS = 512
-"""Of a closed loop, that one process has with others beside it: at 100 tokens a second each, half a core."""
+STREAMS: Mapping[Receiver, int] = {"native": 1024, "python": 512}
+"""Of a closed loop, that one process has at most: at 100 tokens a second each, it has no time for more."""
 _DOING = "sending a load"
 
 
@@ -92,7 +93,7 @@ def processes_for(plan: LoadPlan) -> int:
     if plan.concurrency is None:
         return 1
     streams = min(plan.concurrency, len(plan.requests))
-    return max(1, min(streams // STREAMS, usable_cores()))
+    return min(-(-streams // STREAMS[fastest()]), usable_cores())
 
 
 def divided(plan: LoadPlan, parts: int) -> list[LoadPlan]:
@@ -129,5 +130,6 @@ def joined(results: Sequence[LoadResult]) -> LoadResult:
         cpu=sum(result.cpu for result in results),
         reads=sum(result.reads for result in results),
         read_lag=max((r.read_lag for r in results if r.read_lag is not None), default=None),
+        receiver=results[0].receiver,
         processes=len(results),
     )

@@ -43,6 +43,7 @@ def run(plan: LoadPlan) -> LoadResult:
         cpu=traffic.cpu,
         reads=traffic.reads,
         read_lag=traffic.read_lag,
+        receiver=traffic.receiver,
     )
 
 

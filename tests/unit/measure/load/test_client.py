@@ -45,6 +45,8 @@ from tests.fakes.llmbench_servers import (
     serve_resets,
 )
 
+pytestmark = pytest.mark.usefixtures("receiver")
+
 BUSY = plain("503 Service Unavailable", b'{"error": "later"}', "Retry-After: 0")
 
 

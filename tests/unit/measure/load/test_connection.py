@@ -34,6 +34,8 @@ from tests.fakes.llmbench_servers import (
     serve,
 )
 
+pytestmark = pytest.mark.usefixtures("receiver")
+
 Authority = Callable[..., tuple[ssl.SSLContext, Path]]
 
 

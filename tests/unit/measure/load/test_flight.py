@@ -10,6 +10,8 @@ from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.flight import Flight
 from pytest_llmbench.measure.load.http import MalformedError
 
+pytestmark = pytest.mark.usefixtures("receiver")
+
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDS = [b"0\r\n\r\n", b"00;last\r\n\r\n", b"0\r\nChecksum: 7\r\n0: 0\r\n\r\n"]
 

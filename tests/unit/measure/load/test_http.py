@@ -18,6 +18,8 @@ from pytest_llmbench.measure.load.outgoing import request_bytes
 from pytest_llmbench.measure.load.plan import Request, Target
 from tests.fakes.llmbench_servers import BODY, CHUNKED, LAST, STREAM, chunk, plain
 
+pytestmark = pytest.mark.usefixtures("receiver")
+
 OK = b"HTTP/1.1 200 OK\r\n"
 FANCY = (
     b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"

@@ -63,13 +63,21 @@ def test_what_the_parts_say_of_themselves_is_said_of_the_whole() -> None:
 
 @pytest.mark.parametrize(
     ("concurrency", "requests", "cores", "processes"),
-    [(1023, 4096, 8, 1), (1024, 4096, 8, 2), (1024, 4096, 1, 1), (1024, 600, 8, 1), (8192, 9000, 4, 4)],
+    [(1024, 4096, 8, 1), (1026, 4096, 8, 2), (4096, 4096, 1, 1), (2048, 500, 8, 1), (8192, 9000, 4, 4)],
 )
+@pytest.mark.parametrize(("receiver", "share"), [("native", 1), ("python", 2)])
 def test_a_closed_loop_has_as_many_processes_as_it_needs_and_cores_there_are(
-    monkeypatch: pytest.MonkeyPatch, concurrency: int, requests: int, cores: int, processes: int
+    monkeypatch: pytest.MonkeyPatch,
+    receiver: str,
+    share: int,
+    concurrency: int,
+    requests: int,
+    cores: int,
+    processes: int,
 ) -> None:
     monkeypatch.setattr(process, "usable_cores", lambda: cores)
-    assert processes_for(plan(requests=requests, concurrency=concurrency)) == processes
+    monkeypatch.setattr(process, "fastest", lambda: receiver)
+    assert processes_for(plan(requests=requests, concurrency=concurrency // share)) == processes
 
 
 def test_an_open_loop_has_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +88,7 @@ def test_an_open_loop_has_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "STREAMS", 2)
+    monkeypatch.setattr(process, "STREAMS", {"native": 2, "python": 2})
     monkeypatch.setattr(process, "usable_cores", lambda: 2)
 
 
