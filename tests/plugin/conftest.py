@@ -48,6 +48,8 @@ def run(bench: pytest.Pytester) -> Run:
 
     def run(*args: str, backend: str | None = "fake", monitor: bool = False) -> pytest.RunResult:
         fixed = ["-p", "no:cacheprovider", "--llm-json=out.json"]
+        # The package is imported already, by the pytest that runs this.
+        fixed += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
         if backend is not None:
             fixed.append(f"--llm-backend={backend}")
         if not monitor:
