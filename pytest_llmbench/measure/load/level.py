@@ -257,25 +257,26 @@ def _invalid(
             reasons.append(
                 f"the client could not keep its schedule: {late} of {len(lags)} requests were sent more "
                 f"than {allowed * 1e3:.3g} ms late (p99 {_percentiles(lags)['p99'] * 1e3:.3g} ms), which is "
-                "in their latencies; ask for fewer requests a second, or leave the client a core of its own"
+                "in their latencies"
             )
     if client_cpu > BUSY:
         spoiled = "send times and latencies"
         if result.stamps == "kernel":
             spoiled = f"send times, and in the {together or 0.0:.0%} of chunks that it read with later ones"
-        reasons.append(
-            f"the client used {client_cpu:.0%} of its core: its own lateness is in the {spoiled}; ask for "
-            "fewer requests at once, or leave the client a core of its own"
-        )
+        reasons.append(f"the client used {client_cpu:.0%} of its core: its own lateness is in the {spoiled}")
     if result.read_lag is not None and (together or 0.0) > MAY_BE_TOGETHER:
         between = [t for r in timed if (t := _between_chunks(r)) is not None]
         if result.read_lag > max(LATE, READ_LATE * statistics.median(between)):
             reasons.append(
                 f"the client read late (p99 {result.read_lag * 1e3:.3g} ms after the arrival), and "
-                f"{together:.0%} of the chunks together with later ones, whose arrival they have; ask for "
-                "fewer requests at once, or leave the client a core of its own"
+                f"{together:.0%} of the chunks together with later ones, whose arrival they have"
             )
-    return "; ".join(reasons) or None
+    if not reasons:
+        return None
+    advice = "ask for a smaller load, or leave the client a core of its own"
+    if result.receiver == "python":
+        advice += ", or install its part in C, which takes half the CPU and needs Linux and a C compiler"
+    return "; ".join([*reasons, advice])
 
 
 def _between_chunks(request: RequestResult) -> float | None:

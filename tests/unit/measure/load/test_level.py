@@ -409,7 +409,7 @@ def test_a_client_that_sends_late_spoils_the_level() -> None:
     level = summed(on_schedule([0.0001, 0.0001, 0.0001, 0.02] * 50))
     assert level.invalid is not None
     assert "sent more than 5 ms late (p99 20 ms)" in level.invalid
-    assert "fewer requests a second" in level.invalid
+    assert "ask for a smaller load" in level.invalid
 
 
 def test_lateness_is_measured_against_what_it_spoils() -> None:
@@ -437,6 +437,20 @@ def test_a_client_without_time_left_spoils_the_level(stamps: str, what: str) -> 
     assert what in busy.invalid
     assert busy.client_cpu == pytest.approx(0.95, rel=0.05)
     assert summed(requests, concurrency=8, cpu=0.5 * seconds, stamps=stamps).invalid is None
+
+
+def test_a_client_that_lacks_its_part_in_c_says_that_it_would_help() -> None:
+    requests = streams(8, 64, np.random.default_rng(0))
+    seconds = max(r.ended for r in requests) / S
+    slow, fast = (
+        summed(requests, concurrency=8, cpu=0.95 * seconds, receiver=receiver)
+        for receiver in ("python", "native")
+    )
+    assert (slow.receiver, fast.receiver) == ("python", "native")
+    assert "its part in C" in (slow.invalid or "")
+    assert fast.invalid is not None
+    assert "its part in C" not in fast.invalid
+    assert "leave the client a core of its own" in fast.invalid
 
 
 def test_a_closed_loop_has_no_schedule_to_be_late_for() -> None:
