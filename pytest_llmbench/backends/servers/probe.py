@@ -120,6 +120,9 @@ def _unreachable(base_url: str, error: NoAnswerError) -> str:
         "resolve": "is the host's name right?",
         "broken": "does it speak HTTP there, and not HTTPS, or the other way round?",
     }[error.kind]
+    if error.kind == "timeout" and base_url.startswith("https:"):
+        # A server without TLS may wait for the end of what it takes for a request.
+        advice += " Or does it speak HTTP there, and not HTTPS?"
     return f"no server answers at {shown(base_url)}: {error}; {advice}"
 
 

@@ -111,12 +111,18 @@ def test_a_server_that_is_not_there_is_said_without_the_password_in_its_url() ->
     assert "hunter22" not in str(caught.value)
 
 
-def test_a_server_that_does_not_answer_in_time_is_said() -> None:
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [("http", "or is it busy?"), ("https", "Or does it speak HTTP there, and not HTTPS?")],
+)
+def test_a_server_that_does_not_answer_in_time_is_said(scheme: str, advice: str) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        with pytest.raises(BackendUnavailableError, match=r"no answer within 0\.2 s; is it still loading"):
-            probe(f"http://127.0.0.1:{silent.getsockname()[1]}/v1", timeout=0.2)
+        with pytest.raises(BackendUnavailableError) as caught:
+            probe(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/v1", timeout=0.2)
+    assert "no answer within 0.2 s; is it still loading" in str(caught.value)
+    assert str(caught.value).endswith(advice)
 
 
 def test_a_host_that_nobody_knows_is_said() -> None:
