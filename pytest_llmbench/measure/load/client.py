@@ -24,6 +24,7 @@ from pytest_llmbench.measure.load.outgoing import request_bytes
 from pytest_llmbench.measure.load.plan import Failure, LoadPlan, Receiver, Stamps
 from pytest_llmbench.measure.load.poller import WRITE
 from pytest_llmbench.measure.load.pool import Pool
+from pytest_llmbench.measure.load.priority import real_time
 from pytest_llmbench.measure.load.receiver import choose_receiver
 from pytest_llmbench.measure.load.stamps import REFRESH, Clock
 
@@ -57,6 +58,8 @@ class Traffic:
     read_lag: float | None
     """Seconds; see :meth:`.Clock.read_lag`."""
     receiver: Receiver
+    real_time: bool
+    """Whether the client ran before what is not in real time."""
 
 
 class Client:
@@ -100,7 +103,7 @@ class Client:
         self._clock = Clock()
         try:
             self._pool.prepare(self._handle)
-            with _no_garbage_collection():
+            with _no_garbage_collection(), real_time() as first:
                 cpu = time.thread_time()
                 self._started = self._clock.look()
                 self._loop()
@@ -122,6 +125,7 @@ class Client:
             reads=self._reads,
             read_lag=self._clock.read_lag(),
             receiver=self._receiver,
+            real_time=first,
         )
 
     # -- the level -----------------------------------------------------------------------------

@@ -68,6 +68,8 @@ class Level:
     client_processes: int
     receiver: Receiver
     """What they read with: C, or Python where that was not built, which takes more CPU."""
+    real_time: bool
+    """Whether they ran before what is not in real time, as far as the system allowed that."""
     stamps: Stamps
     stamps_reason: str | None
     tokens_per_chunk: float | None
@@ -188,6 +190,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         client_cpu=client_cpu,
         client_processes=result.processes,
         receiver=result.receiver,
+        real_time=result.real_time,
         stamps=result.stamps,
         stamps_reason=result.stamps_reason,
         tokens_per_chunk=(
@@ -274,6 +277,8 @@ def _invalid(
     if not reasons:
         return None
     advice = "ask for a smaller load, or leave the client a core of its own"
+    if not result.real_time:
+        advice += ", or allow it real-time priority (RLIMIT_RTPRIO)"
     if result.receiver == "python":
         advice += ", or install its part in C, which takes half the CPU and needs Linux and a C compiler"
     return "; ".join([*reasons, advice])

@@ -223,6 +223,8 @@ class LoadResult:
     where nobody but the client took the time of their arrival."""
     receiver: Receiver = "python"
     """What the segments were read with: C, or Python where that was not built."""
+    real_time: bool = False
+    """Whether the client ran before what is not in real time."""
     processes: int = 1
     """Among how many processes of the client the level was divided."""
 

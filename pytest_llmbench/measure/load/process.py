@@ -131,5 +131,6 @@ def joined(results: Sequence[LoadResult]) -> LoadResult:
         reads=sum(result.reads for result in results),
         read_lag=max((r.read_lag for r in results if r.read_lag is not None), default=None),
         receiver=results[0].receiver,
+        real_time=all(result.real_time for result in results),
         processes=len(results),
     )

@@ -44,6 +44,7 @@ def run(plan: LoadPlan) -> LoadResult:
         reads=traffic.reads,
         read_lag=traffic.read_lag,
         receiver=traffic.receiver,
+        real_time=traffic.real_time,
     )
 
 
