@@ -93,7 +93,7 @@ def processes_for(plan: LoadPlan) -> int:
     if plan.concurrency is None:
         return 1
     streams = min(plan.concurrency, len(plan.requests))
-    return min(-(-streams // STREAMS[fastest()]), usable_cores())
+    return max(1, min(-(-streams // STREAMS[fastest()]), usable_cores()))
 
 
 def divided(plan: LoadPlan, parts: int) -> list[LoadPlan]:

@@ -63,7 +63,14 @@ def test_what_the_parts_say_of_themselves_is_said_of_the_whole() -> None:
 
 @pytest.mark.parametrize(
     ("concurrency", "requests", "cores", "processes"),
-    [(1024, 4096, 8, 1), (1026, 4096, 8, 2), (4096, 4096, 1, 1), (2048, 500, 8, 1), (8192, 9000, 4, 4)],
+    [
+        (1024, 4096, 8, 1),
+        (1026, 4096, 8, 2),
+        (4096, 4096, 1, 1),
+        (2048, 500, 8, 1),
+        (8, 0, 8, 1),
+        (8192, 9000, 4, 4),
+    ],
 )
 @pytest.mark.parametrize(("receiver", "share"), [("native", 1), ("python", 2)])
 def test_a_closed_loop_has_as_many_processes_as_it_needs_and_cores_there_are(
