@@ -155,7 +155,9 @@ def test_a_budget_ends_the_pairs(
     bench.makepyfile(LEVEL)
     with fake_server() as server:
         ab = (f"--llm-base-url={server.url}", f"--llm-ab=base_url={server.url}", "--llm-gate=tpot")
-        run(*ab, f"--llm-budget={budget}", backend=None).assert_outcomes(passed=1)
+        result = run(*ab, f"--llm-budget={budget}", backend=None)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*LLMBenchWarning: *: inconclusive"])
     cases = sides(document())
     assert [len(case["processes"]) for case in cases] == [pairs, pairs]
     assert cases[0]["verdict"] == "inconclusive"
@@ -171,6 +173,7 @@ def test_failed_requests_make_a_case_invalid_and_the_side_is_named(
         ab = (f"--llm-base-url={now.url}", f"--llm-ab=base_url={base.url}")
         result = run(*ab, "--llm-gate=tpot", backend=None)
         result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(["*LLMBenchWarning: *: invalid"])
         strict = run(*ab, "--llm-gate=tpot", "--llm-inconclusive=fail", backend=None)
     strict.assert_outcomes(failed=1)
     case, _ = sides(document())
@@ -187,7 +190,9 @@ def test_other_work_makes_a_case_invalid(bench: pytest.Pytester, run: Run, docum
     bench.makepyfile(LEVEL)
     with fake_server() as base, fake_server(fewer=1) as now:
         ab = (f"--llm-base-url={now.url}", f"--llm-ab=base_url={base.url}", "--llm-gate=tpot")
-        run(*ab, backend=None).assert_outcomes(passed=1)
+        result = run(*ab, backend=None)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*LLMBenchWarning: *: invalid"])
     case, before = sides(document())
     assert case["verdict"] == "invalid"
     assert "8 of 8 requests generated other numbers of tokens" in case["judgements"][0]["reason"]
@@ -201,7 +206,9 @@ def test_disturbed_pairs_are_dropped_and_too_many_make_a_case_invalid(
     bench.makepyfile(LEVEL)
     with fake_server() as server:
         ab = (f"--llm-base-url={server.url}", f"--llm-ab=base_url={server.url}", "--llm-gate=tpot")
-        run(*ab, backend=None, monitor=True).assert_outcomes(passed=1)
+        result = run(*ab, backend=None, monitor=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*LLMBenchWarning: *: invalid"])
     case, _ = sides(document())
     assert case["verdict"] == "invalid"
     (judged,) = case["judgements"]
