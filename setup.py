@@ -8,6 +8,7 @@ import sysconfig
 
 from setuptools import Extension, setup
 
+linux = sys.platform == "linux"
 # One build for every Python from 3.11 on; one without its lock has no such interface.
 stable = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -21,6 +22,6 @@ native = Extension(
 )
 
 setup(
-    ext_modules=[native] if sys.platform == "linux" else [],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if sys.platform == "linux" and stable else {},
+    ext_modules=[native] if linux else [],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if linux and stable else {},
 )

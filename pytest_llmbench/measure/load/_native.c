@@ -2,14 +2,12 @@
  *
  * receive() waits for sockets, reads each once, notes when, and puts the segment where its stream goes: what
  * receiver.py does otherwise. skip_chunks() passes over chunks of a body: what http.py does otherwise. Both
- * leave to Python whatever asks for more. Linux only; elsewhere there is a module that cannot be imported.
+ * leave to Python whatever asks for more. setup.py builds it on Linux only.
  */
 
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-
-#ifdef __linux__
 
 #include <errno.h>
 #include <poll.h>
@@ -256,14 +254,3 @@ PyInit__native(void)
 {
     return PyModuleDef_Init(&definition);
 }
-
-#else
-
-PyMODINIT_FUNC
-PyInit__native(void)
-{
-    PyErr_SetString(PyExc_ImportError, "this module is for Linux");
-    return NULL;
-}
-
-#endif

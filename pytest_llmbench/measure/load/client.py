@@ -137,7 +137,7 @@ class Client:
             if now >= self._wake:
                 self._tick(now)
                 now = clock()
-            for fd, ready, came in receive(max(0, self._wake - now)):
+            for fd, ready, came in receive(self._wake - now):
                 connection = connections.get(fd)
                 if connection is None:
                     # It was closed by what was handled just before it.

@@ -27,8 +27,8 @@ Arrived = tuple[int, int, Segment | OSError | None]
 """A socket that needs more than storing, and what it is ready for; then what was read from it: a segment
 that may end its response, the error that reading it raised, or None if it has no stream and was not read."""
 Receive = Callable[[int], list[Arrived]]
-"""Stores what arrives, until something arrives that needs more than that, or for so many ns; may return
-sooner, with nothing."""
+"""Stores what arrives, until something arrives that needs more than that, or for so many ns; not above 0,
+it does not wait. May return sooner, with nothing."""
 
 
 def fastest() -> Receiver:

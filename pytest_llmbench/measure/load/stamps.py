@@ -75,12 +75,16 @@ class Clock:
         self._spans: list[_Span] = []
         self.steps = 0
         """How often the wall clock was set."""
-        self.stamped = 0
-        """Segments whose stamp was believed."""
         self.unstamped = 0
         """Segments that had no stamp, or none that can be."""
         self._lags: list[int] = []
+        """ns from arrival to reading, of each segment whose stamp was believed."""
         self.look()
+
+    @property
+    def stamped(self) -> int:
+        """Segments whose stamp was believed."""
+        return len(self._lags)
 
     def look(self) -> int:
         """Compare the clocks; returns the time."""
@@ -114,7 +118,6 @@ class Clock:
             arrived: int = seconds * 1_000_000_000 + nanoseconds - offset
             # Clocks are compared with an error of their own: a stamp in the near future is of just now.
             if sent <= arrived <= read + _TOLERANCE:
-                self.stamped += 1
                 self._lags.append(max(0, read - arrived))
                 return min(arrived, read)
         self.unstamped += 1

@@ -194,6 +194,7 @@ def test_more_than_one_read_takes_is_read_by_several(wire: Wire) -> None:
 
 
 def test_where_nothing_comes_it_gives_up_when_it_should(wire: Wire) -> None:
+    assert wire._receive(-MS) == []
     for timeout in (0, 3 * MS, 20 * MS):
         before = time.perf_counter_ns()
         assert wire.receive(timeout) == []
