@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     )
     from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning
     from pytest_llmbench.hardware.monitor import HardwareMonitor
-    from pytest_llmbench.load import LLMLoad
     from pytest_llmbench.measure.metrics import METRICS, Metric, Summary
     from pytest_llmbench.measure.run import ProcessRun, Round, Run
     from pytest_llmbench.measure.timeline import Timeline
     from pytest_llmbench.model import Generated, LLMModel, TwoPass
-    from pytest_llmbench.results.frames import Results, load
+    from pytest_llmbench.results.frames import Results, load, read_results
     from pytest_llmbench.serving import Running
+    from pytest_llmbench.traffic import LLMLoad
 
 __version__ = "0.1.0"
 
@@ -43,12 +43,12 @@ _HOMES = {
     "pytest_llmbench.errors": ("LLMBenchError", "LLMBenchWarning"),
     "pytest_llmbench.model": ("Generated", "LLMModel", "TwoPass"),
     "pytest_llmbench.hardware.monitor": ("HardwareMonitor",),
-    "pytest_llmbench.load": ("LLMLoad",),
     "pytest_llmbench.measure.metrics": ("METRICS", "Metric", "Summary"),
     "pytest_llmbench.measure.run": ("ProcessRun", "Round", "Run"),
     "pytest_llmbench.measure.timeline": ("Timeline",),
-    "pytest_llmbench.results.frames": ("Results", "load"),
+    "pytest_llmbench.results.frames": ("Results", "load", "read_results"),
     "pytest_llmbench.serving": ("Running",),
+    "pytest_llmbench.traffic": ("LLMLoad",),
 }
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "Timeline",
     "TwoPass",
     "load",
+    "read_results",
 ]
 
 

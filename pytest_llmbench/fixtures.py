@@ -14,7 +14,7 @@ from pytest_llmbench.session import MEASURED, SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.hardware.monitor import HardwareMonitor
-    from pytest_llmbench.load import LLMLoad
+    from pytest_llmbench.traffic import LLMLoad
     from pytest_llmbench.model import LLMModel
     from pytest_llmbench.serving import Running
 
@@ -53,7 +53,7 @@ def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
 @pytest.fixture
 def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
     """The server of this case under its load level; see :class:`pytest_llmbench.LLMLoad`."""
-    from pytest_llmbench.load import LLMLoad
+    from pytest_llmbench.traffic import LLMLoad
 
     session = request.config.stash[SESSION]
     if session.rate:

@@ -48,7 +48,7 @@ class Results:
         return frame
 
 
-def load(source: str | Path | ResultsDocument, store: str | Path = DEFAULT_STORE) -> Results:
+def read_results(source: str | Path | ResultsDocument, store: str | Path = DEFAULT_STORE) -> Results:
     """The results of one session as pandas frames.
 
     *source* is a document, its path, the path of a journal (``*.jsonl``), or what a session of
@@ -64,3 +64,7 @@ def load(source: str | Path | ResultsDocument, store: str | Path = DEFAULT_STORE
     passed_over: list[str] = []
     path = Store(store).find(source, passed_over)
     return Results(read_document(path), tuple(passed_over))
+
+
+load = read_results
+"""The short name of :func:`read_results`."""
