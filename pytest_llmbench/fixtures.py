@@ -14,9 +14,9 @@ from pytest_llmbench.session import MEASURED, SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.hardware.monitor import HardwareMonitor
-    from pytest_llmbench.traffic import LLMLoad
     from pytest_llmbench.model import LLMModel
     from pytest_llmbench.serving import Running
+    from pytest_llmbench.traffic import LLMLoad
 
 
 @pytest.fixture

@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pytest_llmbench.hardware.cgroups import HERE, memory_left
 from pytest_llmbench.hardware.probes import SLOW, KernelFile, why
+
+
+def available(root: Path = HERE) -> int:
+    """Bytes that a new process can take without swapping: the machine's, or what its control groups leave."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    left = memory_left(root)
+    return free if left is None else min(free, left)
 
 
 class Memory:

@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.hardware.gpus import free_memory
+from pytest_llmbench.hardware.memory import available
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, Progress
 from pytest_llmbench.measure.metrics import METRICS, Scope
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
@@ -244,7 +245,7 @@ class PairedBench:
 
 
 def room_for_another(record: ProcessRun) -> bool:
-    """Whether the machine's memory holds a second process as large as the one of *record*.
+    """Whether the memory of this machine and of its control groups holds a second process like *record*'s.
 
     Asked while that one is loaded. Where neither can be told, it is taken to hold.
     """
@@ -252,7 +253,7 @@ def room_for_another(record: ProcessRun) -> bool:
 
     try:
         needed = psutil.Process(record.pid).memory_info().rss
-        return psutil.virtual_memory().available > HEADROOM * needed
+        return available() > HEADROOM * needed
     except psutil.Error:
         return True
 

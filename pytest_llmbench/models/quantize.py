@@ -6,13 +6,13 @@ is loaded into the caller, and what llama.cpp prints is kept for the message of 
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from pytest_llmbench.errors import ModelError
+from pytest_llmbench.hardware.cores import usable_cores
 
 # enum llama_ftype, in llama.h. With the bits a weight of a large model takes, for estimates of sizes.
 FILE_TYPES = {"bf16": 32, "q8_0": 7, "q6_k": 18, "q5_k_m": 17, "q4_k_m": 15, "q4_0": 2}
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
         return _NOT_INSTALLED
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = FILE_TYPES[quantization]
-    params.nthread = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    params.nthread = usable_cores()
     return int(llama_cpp.llama_model_quantize(source.encode(), target.encode(), params))
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.hardware.cgroups import limits
+
 if TYPE_CHECKING:
     from pytest_llmbench.backends.base import Backend
 
@@ -26,9 +28,13 @@ class Machine:
 
     cpu: str | None = None
     cores: int | None = None
-    """Logical cores that this process may use."""
+    """Logical cores that this process may run on."""
     memory: int | None = None
     """Bytes."""
+    quota: float | None = None
+    """Of the cores, how many it may use at once, by its control groups; None if they do not bound it."""
+    memory_limit: int | None = None
+    """Bytes; likewise."""
     gpus: tuple[str, ...] | None = None
     """Names of NVIDIA GPUs."""
 
@@ -36,15 +42,19 @@ class Machine:
     def here(cls, root: Path = Path("/")) -> Machine:
         """This machine, from what the kernel keeps as text; *root* is where its files lie."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return cls(_cpu(root), cores, _memory(), _gpus(root))
+        allowed = limits(root)
+        return cls(_cpu(root), cores, _memory(), allowed.cpus, allowed.memory, _gpus(root))
 
     def __str__(self) -> str:
         parts = []
         if self.cores is not None:
             cpu = f" ({self.cpu})" if self.cpu else ""
-            parts.append(f"{self.cores} core{'s' if self.cores != 1 else ''}{cpu}")
+            bound = "" if self.quota is None or self.quota >= self.cores else f"{self.quota:.3g} of "
+            parts.append(f"{bound}{self.cores} core{'s' if self.cores != 1 else ''}{cpu}")
         if self.memory is not None:
-            parts.append(f"{self.memory / _GIB:.0f} GiB")
+            limit = self.memory_limit
+            bound = "" if limit is None or limit >= self.memory else f"{limit / _GIB:.3g} of "
+            parts.append(f"{bound}{self.memory / _GIB:.0f} GiB")
         if self.gpus is not None:
             counted = Counter(self.gpus)
             parts += [name if count == 1 else f"{count} x {name}" for name, count in counted.items()]

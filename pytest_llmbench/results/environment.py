@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.hardware.cgroups import Limits, limits
 from pytest_llmbench.results.document import Commit, Header, Machine, Session
 from pytest_llmbench.results.privacy import environment_variables, mask_command
 
@@ -83,8 +84,12 @@ def versions() -> dict[str, str]:
 def machine(environ: Mapping[str, str] | None = None, root: Path = Path("/")) -> Machine:
     """This machine. *root* is where ``proc`` and ``sys`` lie."""
     unknown: dict[str, str] = {}
-    cpu = _cpu(root, unknown)
-    memory = _memory(root, unknown)
+    allowed = limits(root)
+    for name, key in (("cpus", "cpu.quota"), ("memory", "memory.limit")):
+        if name in allowed.unknown:
+            unknown[key] = allowed.unknown[name]
+    cpu = _cpu(root, allowed, unknown)
+    memory = _memory(allowed, unknown)
     gpus = _gpus(unknown)
     system = _system(root, unknown)
     return Machine(
@@ -150,7 +155,7 @@ def _git(folder: Path, *arguments: str) -> str | Commit:
     return done.stdout
 
 
-def _cpu(root: Path, unknown: dict[str, str]) -> dict[str, Any]:
+def _cpu(root: Path, allowed: Limits, unknown: dict[str, str]) -> dict[str, Any]:
     import psutil
 
     info = _cpuinfo(root)
@@ -177,7 +182,7 @@ def _cpu(root: Path, unknown: dict[str, str]) -> dict[str, Any]:
         "physical_cores": physical,
         "logical_cores": psutil.cpu_count(),
         "affinity": affinity,
-        "quota": _cpu_quota(root, unknown),
+        "quota": allowed.cpus,
         "flags": flags if info else None,
         "governor": governor,
         "max_frequency": int(frequency) * 1000 if frequency else None,
@@ -212,32 +217,15 @@ def _cpu_model_without_proc(root: Path) -> str | None:
     return platform.processor() or None
 
 
-def _cpu_quota(root: Path, unknown: dict[str, str]) -> float | None:
-    """How many CPUs the container may use; None without a limit."""
-    text = _text(root / "sys/fs/cgroup/cpu.max")
-    if text is None:
-        unknown["cpu.quota"] = "no cgroup v2 limit file"
-        return None
-    limit, _, period = text.partition(" ")
-    if limit == "max":
-        unknown["cpu.quota"] = "no limit is set"
-        return None
-    return int(limit) / int(period or 100_000)
-
-
-def _memory(root: Path, unknown: dict[str, str]) -> dict[str, Any]:
+def _memory(allowed: Limits, unknown: dict[str, str]) -> dict[str, Any]:
     import psutil
 
-    text = _text(root / "sys/fs/cgroup/memory.max")
-    limit = int(text) if text and text.isdigit() else None
-    if limit is None:
-        unknown["memory.limit"] = "no cgroup v2 limit file" if text is None else "no limit is set"
     swap = None
     try:
         swap = psutil.swap_memory().total
     except (OSError, RuntimeError) as error:
         unknown["memory.swap"] = str(error)
-    return {"total": psutil.virtual_memory().total, "swap": swap, "limit": limit}
+    return {"total": psutil.virtual_memory().total, "swap": swap, "limit": allowed.memory}
 
 
 def _gpus(unknown: dict[str, str]) -> list[dict[str, Any]]:

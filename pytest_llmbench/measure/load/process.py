@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 
-from pytest_llmbench.backends.threads import usable_cores
+from pytest_llmbench.hardware.cores import usable_cores
 from pytest_llmbench.measure.child import Child
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, Receiver
 from pytest_llmbench.measure.load.receiver import fastest

@@ -107,3 +107,13 @@ def test_the_header_imports_no_engine() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_what_a_container_allows_is_shown_beside_what_the_machine_has() -> None:
+    bounded = Machine(cpu="Some CPU", cores=16, memory=24 * 2**30, quota=1.5, memory_limit=3 * 2**29, gpus=())
+    assert str(bounded) == "1.5 of 16 cores (Some CPU), 1.5 of 24 GiB, no NVIDIA GPU"
+
+
+def test_a_limit_above_what_there_is_is_not_shown() -> None:
+    wide = Machine(cores=2, memory=24 * 2**30, quota=4.0, memory_limit=32 * 2**30)
+    assert str(wide) == "2 cores, 24 GiB"

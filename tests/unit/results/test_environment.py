@@ -82,15 +82,18 @@ def test_proc_and_sys_are_read(tmp_path: Path) -> None:
     cpufreq = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
     cgroup = tmp_path / "sys/fs/cgroup"
     proc = tmp_path / "proc"
-    for folder in (cpufreq, cgroup, proc):
+    for folder in (cpufreq, cgroup / "a.slice", proc / "self"):
         folder.mkdir(parents=True)
+    (proc / "self/cgroup").write_text("0::/a.slice\n")
+    (proc / "self/mountinfo").write_text("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n")
     (proc / "cpuinfo").write_text(
         "processor\t: 0\nmodel name\t: Fast CPU\nflags\t\t: fpu avx2 hypervisor\n\n"
         "processor\t: 1\nmodel name\t: Other CPU\nflags\t\t: fpu\n"
     )
     (cpufreq / "scaling_governor").write_text("performance\n")
     (cpufreq / "cpuinfo_max_freq").write_text("3500000\n")
-    (cgroup / "cpu.max").write_text("150000 100000\n")
+    (cgroup / "cpu.max").write_text("max 100000\n")
+    (cgroup / "a.slice/cpu.max").write_text("150000 100000\n")
     (cgroup / "memory.max").write_text("1073741824\n")
     (tmp_path / ".dockerenv").touch()
     found = machine({}, root=tmp_path)
@@ -100,6 +103,7 @@ def test_proc_and_sys_are_read(tmp_path: Path) -> None:
     assert found.cpu["max_frequency"] == 3_500_000_000
     assert found.cpu["quota"] == 1.5
     assert found.memory["limit"] == 2**30
+    assert not {"cpu.quota", "memory.limit"} & set(found.unknown)
     assert found.os["virtual_machine"] == "unknown hypervisor"
 
 

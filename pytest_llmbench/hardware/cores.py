@@ -1,0 +1,48 @@
+"""How many cores may this process use?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pytest_llmbench.hardware.cgroups import HERE, limits
+
+
+def usable_cores(cpus: frozenset[int] | None = None, root: Path = HERE) -> int:
+    """Physical cores among *cpus* (by default this process's affinity), at most the CPU quota; at least one.
+
+    The quota is that of its control groups, its own and those above: :func:`.cgroups.limits`.
+    """
+    allowed = _affinity() if cpus is None else cpus
+    count = len({_siblings(root / "sys/devices/system/cpu", cpu) for cpu in allowed})
+    if sys.platform == "darwin" and cpus is None:
+        count = _physical_cores_of_macos() or count
+    quota = limits(root).cpus
+    return max(1, count if quota is None else min(count, int(quota)))
+
+
+def _affinity() -> frozenset[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def _siblings(topology: Path, cpu: int) -> str:
+    """Which hardware threads share *cpu*'s core, as the kernel writes it; the CPU alone if unknown."""
+    try:
+        return (topology / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _physical_cores_of_macos() -> int | None:
+    import subprocess
+
+    try:
+        answer = subprocess.run(
+            ["sysctl", "-n", "hw.physicalcpu"], capture_output=True, text=True, check=True
+        )
+        return int(answer.stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return None
