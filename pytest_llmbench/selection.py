@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from pytest_llmbench.backends.openai import NO_SERVER
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.errors import ModelError, UsageError
+from pytest_llmbench.models.spec import FORMS, ModelSpec
 from pytest_llmbench.settings import AUTO, TRACE
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.backends.base import Backend
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.models.aliases import Aliases
+    from pytest_llmbench.models.spec import Form
     from pytest_llmbench.options import Session
 
 
@@ -93,6 +95,10 @@ class Selector:
         self._aliases = aliases
         self._missing: dict[str, str | None] = {}
         self._specs: dict[str, ModelSpec] = {}
+        self._misfits: dict[tuple[str, ModelSpec], str | None] = {}
+        self._unreadable: dict[tuple[str, str], str | None] = {}
+        self.notes: dict[str, None] = {}
+        """What a person is to know of the cases that were made, each once and in order."""
 
     def check_command_line(self) -> None:
         """Refuse what the command line or the ini file names and nobody has, before anything runs.
@@ -150,6 +156,7 @@ class Selector:
             return [_skipped(reason)]
         models: Sequence[str] = self._options.setting("models", marker)
         quantizations: Sequence[str | None] = self._options.setting("quantizations", marker) or (None,)
+        readers = {n: b.form for n in backends if not is_served(b := self._registry.get(n))}
         params = []
         for name in backends:
             backend = self._registry.get(name)
@@ -157,12 +164,14 @@ class Selector:
                 params += self.served(marker, [None])
                 continue
             for model in models:
+                if self._left_out(name, self.spec(model), readers):
+                    continue
                 for quantization in quantizations:
                     spec = self.spec(model)
                     if quantization is not None:
                         spec = replace(spec, quantization=quantization)
                     case = CaseParam(backend, spec)
-                    reason = misfit(backend, spec)
+                    reason = self._misfit(backend, spec, name)
                     marks = () if reason is None else pytest.mark.skip(reason=reason)
                     params.append(pytest.param(case, id=case.id, marks=marks))
         return params
@@ -215,6 +224,8 @@ class Selector:
         self, server: ServerChoice, marker: Mapping[str, Any]
     ) -> Iterator[tuple[ModelSpec, str | None]]:
         """The models to ask a server for, each with why it cannot be had, if so."""
+        from pytest_llmbench.backends.servers.table import find_engine
+
         given = self._options.given("models", marker)
         models: Sequence[str] = self._options.setting("models", marker)
         quantizations: Sequence[str | None] = self._options.setting("quantizations", marker) or (None,)
@@ -223,7 +234,11 @@ class Selector:
             for model in models if given else ("",):
                 yield ModelSpec(model), None
             return
+        engines: Sequence[str] = self._options.setting("serve", marker)
+        readers = {engine: find_engine(engine).form for engine in engines}
         for model in models:
+            if self._left_out(server.engine, self.spec(model), readers):
+                continue
             for quantization in quantizations:
                 spec = self.spec(model)
                 if quantization is not None:
@@ -241,7 +256,28 @@ class Selector:
         if form == "hf" and quantization is not None:
             return f"{engine} takes a model as it is: quantisation {quantization!r} is not made"
         runner = next(b for n in self._registry.names() if (b := self._registry.get(n)).form == form)
-        return misfit(runner, spec, engine)
+        return self._misfit(runner, spec, engine)
+
+    def _misfit(self, backend: Backend, spec: ModelSpec, name: str) -> str | None:
+        """:func:`misfit`, found out once."""
+        if (name, spec) not in self._misfits:
+            self._misfits[name, spec] = misfit(backend, spec, name)
+        return self._misfits[name, spec]
+
+    def _left_out(self, name: str, spec: ModelSpec, readers: Mapping[str, Form]) -> bool:
+        """Whether *name* cannot read a model's files and others of *readers* can: that is no case of its own.
+
+        It is noted once, and not a skip for every test.
+        """
+        for reader, form in readers.items():
+            if (reader, spec.name) not in self._unreadable:
+                self._unreadable[reader, spec.name] = other_form(form, spec, reader)
+        why = self._unreadable[name, spec.name]
+        able = [reader for reader in readers if self._unreadable[reader, spec.name] is None]
+        if why is None or not able:
+            return False
+        self.notes[f"{why}: it is measured on {', '.join(able)}"] = None
+        return True
 
     def backends(self, marker: Mapping[str, Any]) -> tuple[list[str], str | None]:
         """The backends to run on, or none and why.
@@ -338,14 +374,27 @@ def _skipped(reason: str) -> ParameterSet:
 
 
 def misfit(backend: Backend, spec: ModelSpec, name: str | None = None) -> str | None:
-    """Why *backend* (called *name*) cannot run *spec*, as far as its name tells; None if it may."""
+    """Why *backend* (called *name*) cannot run *spec*, as far as its name and files tell; None if it may."""
     name = name or backend.name
+    if (reason := other_form(backend.form, spec, name)) is not None:
+        return reason
     if spec.quantization is not None and spec.quantization not in backend.quantizations:
         there = ", ".join(backend.quantizations)
-        return f"{name} has no quantisation {spec.quantization!r}; it has {there}"
-    if spec.is_path:
-        form = "gguf" if spec.name.lower().endswith(".gguf") else "hf"
-        if form != backend.form:
-            kinds = {"gguf": "GGUF files", "hf": "Hugging Face folders"}
-            return f"{name} runs {kinds[backend.form]}, and {spec.name} is none"
+        return f"{name} has no quantization {spec.quantization!r}; it has {there}"
     return None
+
+
+def other_form(form: Form, spec: ModelSpec, name: str) -> str | None:
+    """Why what runs models of *form*, and is called *name*, cannot read the files at a path; None if it may.
+
+    Where no model lies there, the reason is told by whoever reads it.
+    """
+    if not spec.is_path:
+        return None
+    from pytest_llmbench.models.forms import forms_at
+
+    try:
+        there = forms_at(Path(spec.name).expanduser())
+    except (ModelError, OSError):
+        return None
+    return None if form in there else f"{name} runs {FORMS[form]}, and {spec.name} is none"

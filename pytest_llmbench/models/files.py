@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models.cache import remembered_digest, weights_digest
+from pytest_llmbench.models.forms import INDEX, SINGLE, named_after, no_safetensors, parts_of
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_PART = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE)
-# What people call a type in file names, beside llama.cpp's own name.
-_ALSO_CALLED = {"f16": ("fp16",), "f32": ("fp32",)}
 
 
 def gguf_model(spec: ModelSpec, path: Path, *, chosen_by_name: bool = False) -> ResolvedModel:
@@ -30,11 +23,11 @@ def gguf_model(spec: ModelSpec, path: Path, *, chosen_by_name: bool = False) -> 
     """
     from pytest_llmbench.models.gguf_header import read_header
 
-    files = _parts(path)
+    files = parts_of(path)
     headers = [read_header(file) for file in files]
     holds = headers[0].quantization
     asked = spec.quantization
-    if asked is not None and asked != holds and not chosen_by_name and not _named_after(path.name, asked):
+    if asked is not None and asked != holds and not chosen_by_name and not named_after(path.name, asked):
         what = f"holds {holds}" if holds else "does not say which quantisation it holds"
         msg = f"{path} {what}, and {asked} was asked for; leave the quantisation out or name another file"
         raise ModelError(msg)
@@ -47,61 +40,6 @@ def gguf_model(spec: ModelSpec, path: Path, *, chosen_by_name: bool = False) -> 
         quantization=holds or asked,
         size=sum(file.stat().st_size for file in files),
     )
-
-
-def _parts(path: Path) -> list[Path]:
-    match = _PART.fullmatch(path.name)
-    if match is None:
-        return [path]
-    if int(match["part"]) != 1:
-        msg = f"{path} is a part of a split model; name the first part, ...-00001-of-{match['parts']}.gguf"
-        raise ModelError(msg)
-    names = [f"{match['stem']}-{i:05d}-of-{match['parts']}.gguf" for i in range(1, int(match["parts"]) + 1)]
-    files = [path, *(path.with_name(name) for name in names[1:])]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        msg = f"{path} is the first of {len(files)} parts, and these are not beside it: {', '.join(missing)}"
-        raise ModelError(msg)
-    return files
-
-
-def choose_gguf(names: Sequence[str], quantization: str | None, where: str) -> list[str]:
-    """The GGUF file for a quantisation among *names*; several where it is split, in order.
-
-    A file's name says what it is, in either case: ``model-Q4_K_M.gguf``, ``q4_k_m/model.gguf``.
-
-    :param where: what holds the names, for the messages.
-    :raises ModelError: if no model fits or several do; it lists what there is.
-    """
-    models: dict[str, list[str]] = {}
-    for name in sorted(names):
-        base = name.rpartition("/")[2].lower()
-        # The projector of a multimodal model is no model.
-        if base.endswith(".gguf") and not base.startswith("mmproj"):
-            match = _PART.fullmatch(name)
-            models.setdefault(match["stem"] if match else name, []).append(name)
-    if not models:
-        msg = f"{where} holds no GGUF file"
-        raise ModelError(msg)
-    fitting = [m for m in models if quantization is None or _named_after(m, quantization)]
-    if len(fitting) == 1:
-        return models[fitting[0]]
-    there = ", ".join(files[0] for files in models.values())
-    if not fitting:
-        msg = f"{where} has no GGUF file for the quantisation {quantization}; there are: {there}"
-    elif quantization is None:
-        msg = f"{where} holds several GGUF files, say which quantisation you mean; there are: {there}"
-    else:
-        msg = (
-            f"{where} has several GGUF files for the quantisation {quantization}: "
-            f"{', '.join(models[m][0] for m in fitting)}; download one and name it by its path"
-        )
-    raise ModelError(msg)
-
-
-def _named_after(name: str, quantization: str) -> bool:
-    words = "|".join(map(re.escape, (quantization, *_ALSO_CALLED.get(quantization, ()))))
-    return re.search(rf"(?<![a-z0-9])(?:{words})(?![a-z0-9_])", name, re.IGNORECASE) is not None
 
 
 def huggingface_model(spec: ModelSpec, folder: Path) -> ResolvedModel:
@@ -152,24 +90,6 @@ def _weight_files(folder: Path) -> list[Path]:
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     raise no_safetensors(str(folder), [path.name for path in folder.iterdir()])
-
-
-def no_safetensors(where: str, names: Sequence[str]) -> ModelError:
-    """The error for a folder or repository that holds *names* and no safetensors weights."""
-    pickles = sorted(name for name in names if name.endswith(PICKLES))
-    ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
-    if pickles:
-        return ModelError(
-            f"{where} has its weights as pickles only ({', '.join(pickles)}), which can run any code when "
-            "they are loaded; use a revision with model.safetensors, or convert them if you trust the source"
-        )
-    if ggufs:
-        return ModelError(
-            f"{where} holds GGUF files ({', '.join(ggufs)}), and this backend needs a Hugging Face model "
-            "with safetensors; run it on the backend llamacpp"
-        )
-    there = ", ".join(sorted(names)) or "nothing"
-    return ModelError(f"{where} has no {SINGLE} and no {INDEX}; there is: {there}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

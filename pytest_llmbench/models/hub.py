@@ -14,14 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.errors import ModelError
-from pytest_llmbench.models.files import (
-    INDEX,
-    SINGLE,
-    choose_gguf,
-    gguf_model,
-    huggingface_model,
-    no_safetensors,
-)
+from pytest_llmbench.models.files import gguf_model, huggingface_model
+from pytest_llmbench.models.forms import INDEX, SINGLE, choose_gguf, no_safetensors
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 
 # The weights that Transformers would load, and what belongs to them; not the same weights in other

@@ -39,6 +39,7 @@ def parse_spec(text: str, *, aliases: Aliases | None = None) -> ModelSpec:
             if Path(text).expanduser().is_absolute():
                 msg = f"there is no model at {text}: no such file or folder"
             raise UsageError(msg)
+        _check_model_at(text)
         return spec
     name, at, revision = text.partition("@")
     if aliases is not None and name in aliases.entries:
@@ -58,6 +59,19 @@ def parse_spec(text: str, *, aliases: Aliases | None = None) -> ModelSpec:
         msg = f"{text}: a branch, a tag or a commit is missing after the '@'"
         raise UsageError(msg)
     return replace(spec, revision=revision)
+
+
+def _check_model_at(text: str) -> None:
+    """Refuse a path at which no model lies."""
+    from pytest_llmbench.models.forms import forms_at
+
+    try:
+        forms_at(Path(text).expanduser())
+    except ModelError as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        msg = f"the model at {text} cannot be read: {error.strerror or error}"
+        raise UsageError(msg) from None
 
 
 def _unknown(text: str, name: str, aliases: Aliases | None) -> UsageError:
@@ -91,7 +105,9 @@ def resolve(spec: ModelSpec, form: Form, *, quiet: bool = False) -> ResolvedMode
 
 
 def _local_model(spec: ModelSpec, path: Path, form: Form) -> ResolvedModel:
-    from pytest_llmbench.models.files import choose_gguf, gguf_model, huggingface_model
+    from pytest_llmbench.models.files import gguf_model, huggingface_model
+    from pytest_llmbench.models.forms import choose_gguf, gguf_files
+    from pytest_llmbench.models.gguf_header import read_header
 
     if not path.exists():
         msg = f"there is no model at {path}: it is gone"
@@ -106,11 +122,14 @@ def _local_model(spec: ModelSpec, path: Path, form: Form) -> ResolvedModel:
         raise ModelError(msg)
     if path.is_file():
         return gguf_model(spec, path)
-    names = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*.gguf"))]
+    names = gguf_files(path)
     if not names:
         msg = (
             f"{path} holds no GGUF file, and llama.cpp needs one: convert the folder with llama.cpp's "
             "convert_hf_to_gguf.py, or run it on the backend transformers"
         )
         raise ModelError(msg)
-    return gguf_model(spec, path / choose_gguf(names, spec.quantization, str(path))[0], chosen_by_name=True)
+    chosen = choose_gguf(
+        names, spec.quantization, str(path), lambda name: read_header(path / name).quantization
+    )
+    return gguf_model(spec, path / chosen[0], chosen_by_name=True)

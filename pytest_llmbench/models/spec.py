@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os.path
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Form = Literal["gguf", "hf"]
 """The file form an engine loads: one GGUF file, or a Hugging Face folder."""
+FORMS: Mapping[Form, str] = {"gguf": "GGUF files", "hf": "Hugging Face folders"}
+"""What messages call the models of a form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,8 @@ class ModelSpec:
         """A short name for test ids and tables: an alias, or else a path's last part without ``.gguf``."""
         name = self.alias or self.name
         if self.alias is None and self.is_path:
-            # Path.stem would take what follows the dot of "model-1.7B" for a suffix.
-            last = Path(self.name).name
+            # Path.stem would take what follows the dot of "model-1.7B" for a suffix. "./" has no last part.
+            last = Path(os.path.abspath(Path(self.name).expanduser())).name  # noqa: PTH100  # folds ".."
             name = last[: -len(".gguf")] if last.lower().endswith(".gguf") else last
         return name if self.quantization is None else f"{name}-{self.quantization}"
 

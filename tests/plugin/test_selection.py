@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.plugin.conftest import Run
@@ -84,7 +86,7 @@ def test_a_quantisation_of_another_backend_is_skipped_with_its_reason(
     bench.makepyfile(MEASURE.format(marker='@pytest.mark.llm(quantizations=["f16", "q4_k_m"])'))
     result = run("-rs")
     result.assert_outcomes(passed=1, skipped=1)
-    result.stdout.fnmatch_lines(["*fake has no quantisation 'q4_k_m'; it has f16, q8_0*"])
+    result.stdout.fnmatch_lines(["*fake has no quantization 'q4_k_m'; it has f16, q8_0*"])
 
 
 def test_auto_runs_every_backend_that_is_there(bench: pytest.Pytester, run: Run) -> None:
@@ -184,3 +186,76 @@ def test_the_marker_is_registered(bench: pytest.Pytester, run: Run) -> None:
     bench.makepyfile(MEASURE.format(marker="@pytest.mark.llm"))
     run("--strict-markers").assert_outcomes(passed=1)
     run("--markers").stdout.fnmatch_lines(["@pytest.mark.llm(models=*"])
+
+
+def gguf_folder(path: Path, *names: str) -> Path:
+    """A folder of files that are GGUF as far as their first bytes tell."""
+    path.mkdir()
+    for name in names:
+        (path / name).write_bytes(b"GGUF")
+    return path
+
+
+@pytest.mark.parametrize("model", ["./models", "./models/m.gguf", "mine"])
+def test_a_gguf_model_is_a_case_of_the_backends_that_read_it_and_the_others_are_named_once(
+    bench: pytest.Pytester, run: Run, model: str
+) -> None:
+    gguf_folder(bench.path / "models", "m.gguf")
+    bench.makefile(".yaml", names="mine: ./models/m.gguf")
+    bench.makepyfile(MEASURE.format(marker="") + "\ndef test_again(llm_model): pass\n")
+    result = run("--collect-only", f"--llm-model={model}", "--llm-models-file=names.yaml", backend=None)
+    cases = [line.strip() for line in result.outlines if "<Function" in line]
+    label = "m" if model.endswith(".gguf") else model.removeprefix("./")
+    assert cases == [f"<Function test_{test}[llamacpp-{label}]>" for test in ("speed", "again")]
+    for backend in ("transformers", "fake"):
+        notes = [line for line in result.outlines if line.startswith(f"llmbench: {backend} ")]
+        assert len(notes) == 1
+        assert "runs Hugging Face folders, and " in notes[0]
+        assert notes[0].endswith(": it is measured on llamacpp")
+
+
+def test_a_folder_with_both_forms_is_a_case_of_every_backend(bench: pytest.Pytester, run: Run) -> None:
+    folder = gguf_folder(bench.path / "models", "m.gguf", "config.json", "model.safetensors")
+    bench.makepyfile(MEASURE.format(marker=""))
+    lines = collected(run("--collect-only", "-q", f"--llm-model={folder}", backend=None))
+    assert [line.partition("[")[2] for line in lines] == [
+        f"{backend}-models]" for backend in ("llamacpp", "transformers", "fake")
+    ]
+
+
+def test_a_model_that_no_backend_of_the_test_reads_is_a_skip_with_its_reason(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    folder = gguf_folder(bench.path / "models", "m.gguf")
+    bench.makepyfile(MEASURE.format(marker=""))
+    result = run(f"--llm-model={folder}", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*fake runs Hugging Face folders, and */models is none*"])
+
+
+def test_servers_to_start_share_the_models_in_the_same_way(bench: pytest.Pytester, run: Run) -> None:
+    folder = gguf_folder(bench.path / "models", "m.gguf")
+    bench.makepyfile("def test_load(llm_load): llm_load.measure()")
+    options = (f"--llm-model={folder}", "--llm-serve=vllm", "--llm-serve=llamacpp-server")
+    result = run("--collect-only", *options, backend=None)
+    cases = [line.strip() for line in result.outlines if "<Function" in line]
+    assert cases == ["<Function test_load[llamacpp-server-models-c1]>"]
+    result.stdout.fnmatch_lines(["llmbench: vllm runs Hugging Face folders,*measured on llamacpp-server"])
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ((), "holds no model: neither a GGUF file nor a config.json with safetensors weights*nothing"),
+        (("README.md", "mmproj-f16.gguf"), "holds no model*there is: README.md, mmproj-f16.gguf"),
+    ],
+)
+def test_a_folder_without_a_model_is_refused_before_anything_runs(
+    bench: pytest.Pytester, run: Run, files: tuple[str, ...], told: str
+) -> None:
+    gguf_folder(bench.path / "models", *files)
+    bench.makepyfile(MEASURE.format(marker=""))
+    result = run("--llm-model=./models")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    # fnmatch takes brackets for a set.
+    result.stderr.fnmatch_lines([f"ERROR: *the folder models {told}*"])

@@ -86,7 +86,7 @@ def test_what_is_of_a_start_is_refused_for_a_server_that_runs(key: str) -> None:
         ("python=x", "llama-server", "llama-server is not run by an interpreter .* base_url="),
         ("openai.image=x", "vllm", "vllm is started without a container; serve docker:vllm"),
         ("quantization=q8_0", "vllm", "vllm takes a model as it is: quantisation 'q8_0' is not made"),
-        ("quantization=q9", "llamacpp-server", "llamacpp-server has no quantisation 'q9'"),
+        ("quantization=q9", "llamacpp-server", "llamacpp-server has no quantization 'q9'"),
         ("model=tinny", "vllm", "tinny.*tiny"),
         ("openai.argumens=x", "vllm", "has no option 'argumens'; did you mean 'arguments'"),
         ("llamacpp.n_threads=1", "vllm", "llamacpp.n_threads does not change: give base_url="),

@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_llmbench.backends.servers import docker
 from pytest_llmbench.backends.servers.table import DOCKER, OFFLINE, ServerEngine, find_engine
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models.spec import ResolvedModel
+from pytest_llmbench.models.spec import FORMS, ResolvedModel
 
 HOST = "127.0.0.1"
 
@@ -91,8 +91,7 @@ def make_plan(spec: ServerSpec, port: int, scratch: Path) -> Plan:
         msg = f"{engine.name} takes a GGUF file, and there is none at {spec.model}"
         raise UsageError(msg)
     if isinstance(spec.model, ResolvedModel) and spec.model.form != engine.form:
-        kinds = {"gguf": "GGUF files", "hf": "Hugging Face folders"}
-        msg = f"{engine.name} takes {kinds[engine.form]}, and {spec.model.path} is none"
+        msg = f"{engine.name} takes {FORMS[engine.form]}, and {spec.model.path} is none"
         raise UsageError(msg)
     if spec.context is not None and "{context}" not in str((engine.context, engine.fixed_environment)):
         msg = f"{engine.name} has no option that limits the context; leave it out"

@@ -276,7 +276,7 @@ def test_several_gguf_files_or_none_that_fits_are_listed(repository: dict[str, P
     assert "tiny-F16.gguf, tiny-f32.gguf" in several
     assert "mmproj" not in several
 
-    assert "no GGUF file for the quantisation q4_k_m; there are: tiny-F16.gguf" in str(
+    assert "no GGUF file for the quantization q4_k_m; there are: tiny-F16.gguf" in str(
         ask("gguf", "q4_k_m")["error"]
     )
 

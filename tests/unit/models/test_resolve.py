@@ -68,6 +68,7 @@ def test_a_folder_without_its_dot_is_told_how_to_write_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").touch()
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(UsageError, match=r"is written '\./weights'"):
@@ -222,7 +223,7 @@ def test_a_folder_of_several_gguf_files_needs_a_quantisation(cache: Path, tiny: 
     assert resolve(at(tmp_path, "f32"), "gguf").path == tmp_path / "model-F32.gguf"
     with pytest.raises(ModelError, match=r"several GGUF files.*model-F16\.gguf, model-F32\.gguf"):
         resolve(at(tmp_path), "gguf")
-    with pytest.raises(ModelError, match=r"no GGUF file for the quantisation q4_0.*model-F16\.gguf"):
+    with pytest.raises(ModelError, match=r"no GGUF file for the quantization q4_0.*model-F16\.gguf"):
         resolve(at(tmp_path, "q4_0"), "gguf")
 
 

@@ -14,6 +14,7 @@ from pytest_llmbench.models.spec import ModelSpec
         (ModelSpec("tiny", "q8_0"), "tiny-q8_0"),
         (ModelSpec("org/name", "f16", "main"), "org/name-f16"),
         (ModelSpec("./folder/small-1.7B"), "small-1.7B"),
+        (ModelSpec("./folder/small-1.7B/.."), "folder"),
         (ModelSpec("../small-1.7B.Q4_0.GGUF"), "small-1.7B.Q4_0"),
         (ModelSpec("./folder/model.gguf", "q4_0", alias="mine"), "mine-q4_0"),
     ],
