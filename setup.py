@@ -15,6 +15,7 @@ stable = not sysconfig.get_config_var("Py_GIL_DISABLED")
 native = Extension(
     "pytest_llmbench.measure.load._native",
     ["pytest_llmbench/measure/load/_native.c"],
+    depends=["pytest_llmbench/measure/load/_chunks.h"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if stable else [],
     py_limited_api=stable,
     # Without a compiler the package is whole: it reads a load in Python then.

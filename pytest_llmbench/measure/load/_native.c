@@ -20,10 +20,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "_chunks.h"
+
 #define AT_ONCE 64        /* sockets that are read before what is left of them has its turn */
 #define READ_SIZE 65536   /* bytes that one read takes at most */
 #define STAMP_SPACE 64    /* bytes of ancillary data: room for one stamp */
-#define MOST_DIGITS 15    /* of a chunk's size, as http.py has it */
 #define SECOND 1000000000LL
 
 /* ns of time.perf_counter_ns(). */
@@ -192,15 +193,6 @@ receive(PyObject *module, PyObject *args)
     return left;
 }
 
-static int
-hex_digit(char one)
-{
-    return one >= '0' && one <= '9'   ? one - '0'
-           : one >= 'a' && one <= 'f' ? one - 'a' + 10
-           : one >= 'A' && one <= 'F' ? one - 'A' + 10
-                                      : -1;
-}
-
 PyDoc_STRVAR(skip_chunks_doc, "skip_chunks($module, data, at, /)\n--\n\n"
                               "Where *data*, in which a chunk begins at *at*, has something else than whole\n"
                               "chunks: its length if nowhere. A chunk with an extension is something else, and\n"
@@ -215,23 +207,7 @@ skip_chunks(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "y#n:skip_chunks", &data, &length, &at)) {
         return NULL;
     }
-    while (at >= 0) {
-        Py_ssize_t size = 0, begin = at;
-        for (int digit; begin < length && begin - at < MOST_DIGITS && (digit = hex_digit(data[begin])) >= 0;
-             begin++) {
-            size = size * 16 + digit;
-        }
-        /* A size has 60 bits at most, so that nothing here can overflow. */
-        if (size == 0 || length - begin < size + 4 || data[begin] != '\r' || data[begin + 1] != '\n') {
-            break;
-        }
-        Py_ssize_t end = begin + 2 + size;
-        if (data[end] != '\r' || data[end + 1] != '\n') {
-            break;
-        }
-        at = end + 2;
-    }
-    return PyLong_FromSsize_t(at);
+    return PyLong_FromSsize_t(pass_chunks(data, length, at));
 }
 
 static PyMethodDef methods[] = {

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pytest_llmbench.measure.load
 from pytest_llmbench.measure.load import native
 
 CAN_BUILD = (
@@ -80,3 +81,43 @@ def test_the_native_part_was_built_and_can_be_left_out() -> None:
 
     assert fastest() == "native"
     assert fastest(**{native.NO_EXTENSIONS: "1"}) == "python"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_chunk_of_any_size_is_measured_without_overflow(tmp_path: Path, bits: int) -> None:
+    """Compiled with the integers of such a system; a program in which one overflows ends with a signal."""
+    source, program = tmp_path / "chunks.c", tmp_path / "chunks"
+    source.write_text(
+        f"""
+        #include <stdint.h>
+        #include <stdio.h>
+        #include <string.h>
+        typedef int{bits}_t Py_ssize_t;
+        #include "_chunks.h"
+        int main(int count, char **texts)
+        {{
+            for (int i = 1; i < count; i++) {{
+                char data[100];
+                int length = snprintf(data, sizeof data, "%s\\r\\nx\\r\\n", texts[i]);
+                printf("%d\\n", (int)pass_chunks(data, length, 0));
+            }}
+            return 0;
+        }}
+        """
+    )
+    include = Path(pytest_llmbench.measure.load.__file__).parent
+    build = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsanitize=signed-integer-overflow"]
+    build += ["-fsanitize-undefined-trap-on-error", f"-I{include}", "-o", str(program), str(source)]
+    subprocess.run(build, check=True)
+    # Of the third, 32 bits are those of a chunk of one byte, which is there.
+    sizes = ["1", "7fffffff", "100000001", "fffffffffffffff", "7ffffffffffffff", "000000000000001"]
+    done = subprocess.run([str(program), *sizes], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["6", "0", "0", "0", "0", "20"]
+
+
+@needs_native
+@pytest.mark.parametrize("size", [b"7fffffff", b"fffffffffffffff", b"100000001"])
+def test_a_chunk_that_is_larger_than_any_memory_is_left(size: bytes) -> None:
+    assert native.skip_chunks is not None
+    assert native.skip_chunks(size + b"\r\nx\r\n", 0) == 0
