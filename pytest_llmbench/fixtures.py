@@ -38,6 +38,7 @@ def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
     session = request.config.stash[SESSION]
     if session.rate:
         request.getfixturevalue("hw_monitor")
+    session.progress.case(session.cases)
     model = LLMModel(
         session,
         request.param,
@@ -58,6 +59,7 @@ def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
     session = request.config.stash[SESSION]
     if session.rate:
         request.getfixturevalue("hw_monitor")
+    session.progress.case(session.cases)
     load = LLMLoad(session, request.param, session.item_settings(request.node))
     request.node.stash[MEASURED] = load
     yield load
@@ -71,5 +73,6 @@ def llm_server(request: pytest.FixtureRequest) -> Running:
         load: LLMLoad = request.getfixturevalue("llm_load")
         return load.server
     session = request.config.stash[SESSION]
+    session.progress.case(session.cases)
     settings = session.item_settings(request.node)
     return session.servers.get(request.param, settings["backend_options"])

@@ -32,7 +32,7 @@ FIRST_LABEL = "default"
 GENERATE_LABEL = "generate"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Generated:
     """What ``llm_model.generate`` returns: the text, and the round that recorded it.
 
@@ -41,6 +41,9 @@ class Generated:
 
     text: str
     round: Round
+
+    def __repr__(self) -> str:
+        return f"<Generated {len(self.text)} characters: {self.round!r}>"
 
     def __getattr__(self, name: str) -> float | None:
         if name in METRICS:

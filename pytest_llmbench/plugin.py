@@ -111,6 +111,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if config.option.collectonly or not (benchmarks := [i for i in session.items if is_benchmark(i)]):
         return
+    config.stash[SESSION].cases = sum(item.get_closest_marker("skip") is None for item in benchmarks)
     if config.stash[SESSION].disabled:
         return
     from pytest_llmbench.recording import Recording

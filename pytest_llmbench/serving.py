@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Running:
     """A server that answers: what a load level needs of it, and the fixture ``llm_server``."""
 
@@ -54,6 +54,10 @@ class Running:
     """Seconds from its start until it was ready; None where it ran already."""
     _scraper: Scraper | None = None
     _server: Server | None = None
+
+    def __repr__(self) -> str:
+        # A failing assert shows it: neither its headers nor its options, which are many.
+        return f"<llm_server {self.label}>"
 
     @property
     def base_url(self) -> str:

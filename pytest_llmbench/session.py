@@ -52,6 +52,8 @@ class BenchSession:
         self._pool: EnginePool | None = None
         self._servers: Servers | None = None
         self._progress: Progress | None = None
+        self.cases = 0
+        """How many benchmarks were collected and will run."""
 
     # -- settings ---------------------------------------------------------------------------
 
@@ -116,11 +118,11 @@ class BenchSession:
         if key not in self._models:
             from pytest_llmbench.models.resolve import resolve
 
-            # A download shows its progress bar on the terminal, not in the test's captured output.
+            # A bar draws on the terminal, not into the test's captured output: over the line that says
+            # what is loaded, and never over pytest's own, which is the one above.
+            self.progress.loading(spec.label)
             with self._uncaptured():
                 quiet = not sys.stderr.isatty()
-                if not quiet:
-                    self.progress.done()
                 self._models[key] = resolve(spec, form, quiet=quiet)
         return self._models[key]
 

@@ -16,7 +16,7 @@ from typing import Any
 NANO = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Timeline:
     """One generation. All times are integers in nanoseconds of the machine's monotonic clock."""
 
@@ -36,6 +36,13 @@ class Timeline:
     """``sha256:HEX`` of the output token ids: equal hashes prove equal output."""
     prompt_hash: str
     finish_reason: str
+
+    def __repr__(self) -> str:
+        # A failing assert shows it: the times are for those who ask for them.
+        times = [*self.token_times[:1], self.done]
+        first, *last = (f"{(time - self.sent) * NANO:.3g} s" for time in times)
+        when = f"the first after {first}, done after {last[0]}" if last else f"done after {first}"
+        return f"<Timeline: {self.output_tokens} tokens, {when}>"
 
     def to_json(self) -> dict[str, Any]:
         """The timeline as it crosses the worker's socket."""

@@ -84,9 +84,24 @@ def _download(spec: ModelSpec, names: Sequence[str], *, quiet: bool) -> Path:
     try:
         with _progress_bars(quiet=quiet):
             patterns = [glob.escape(name) for name in names]
-            return Path(snapshot_download(spec.name, revision=spec.revision, allow_patterns=patterns))
+            return Path(
+                snapshot_download(
+                    spec.name, revision=spec.revision, allow_patterns=patterns, tqdm_class=_transient_bar()
+                )
+            )
     except Exception as error:
         raise _explained(spec, error) from error
+
+
+def _transient_bar() -> type[Any]:
+    """huggingface_hub's bar, which goes when it is full: another's line may be above or below it."""
+    from huggingface_hub.utils import tqdm
+
+    class Transient(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "leave": False})
+
+    return Transient
 
 
 @contextlib.contextmanager

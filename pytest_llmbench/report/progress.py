@@ -1,12 +1,14 @@
 """What is being measured at this moment?
 
 One line below pytest's own, on a terminal only, which goes when the measurement ends. It changes
-between rounds, never during one: drawing would disturb what is measured.
+between rounds, never during one: drawing would disturb what is measured. Of several cases it says
+which one this is, and how long the rest will take at the pace so far.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,12 +27,31 @@ class Progress:
     :param stream: a terminal that pytest's capture does not redirect, or None.
     :param column: where pytest's own writing stands in its line, in characters; the cursor goes
         back there.
+    :param clock: seconds, for the time that is left.
     """
 
-    def __init__(self, stream: TextIO | None = None, column: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        column: Callable[[], int] = lambda: 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stream = stream
         self._column = column
+        self._clock = clock
         self._shown = False
+        self._case = 0
+        self._cases = 0
+        self._first = self._latest = 0.0
+
+    def case(self, cases: int) -> None:
+        """The next of so many *cases* begins. The pace is taken from one beginning to the next."""
+        self._latest = self._clock()
+        if not self._case:
+            self._first = self._latest
+        self._case += 1
+        # A test that is run again begins once more.
+        self._cases = max(cases, self._case)
 
     def loading(self, label: str) -> None:
         """The model *label* is being built, downloaded or loaded."""
@@ -74,9 +95,21 @@ class Progress:
         if self._stream is None:
             return
         # A line that wraps could not be removed: keep it shorter than the terminal.
-        text = text[: self._width() - 1]
+        text = f"{self._where()}{text}"[: self._width() - 1]
         self._write((_CLEAR_LINE if self._shown else "\n" + _CLEAR_LINE) + text)
         self._shown = True
+
+    def _where(self) -> str:
+        """``[3/27, 4 min left] ``; nothing where there is one case only."""
+        if self._cases < 2:
+            return ""
+        place = f"{self._case}/{self._cases}"
+        if self._case < 2:
+            return f"[{place}] "
+        pace = (self._latest - self._first) / (self._case - 1)
+        # A case that takes longer than those before says nothing of those after it.
+        left = pace * (self._cases - self._case) + max(0.0, pace - (self._clock() - self._latest))
+        return f"[{place}, {units.span(left)} left] "
 
     def _width(self) -> int:
         try:

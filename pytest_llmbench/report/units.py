@@ -33,6 +33,14 @@ def seconds(value: float | None) -> str:
     return _scaled(value, _SECONDS)
 
 
+def span(value: float) -> str:
+    """A time to wait, roughly: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if value < 100:
+        return f"{value:.0f} s"
+    minutes = round(value / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def size(value: float | None) -> str:
     """A size in bytes as ``512 B``, ``1.50 MiB``, ``13.5 GiB``: powers of 1,024."""
     return _scaled(value, _BYTES)

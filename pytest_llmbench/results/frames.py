@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """One session's results, as a document and as frames."""
 
     document: ResultsDocument
     problems: tuple[str, ...] = ()
     """What was damaged and left out."""
+
+    def __repr__(self) -> str:
+        return f"<Results of session {self.document.session.id}: {len(self.document.cases)} cases>"
 
     @cached_property
     def cases(self) -> pd.DataFrame:

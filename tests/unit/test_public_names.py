@@ -59,3 +59,9 @@ def test_every_public_name_has_one_home_and_every_home_is_public() -> None:
 def test_a_name_that_is_not_public_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'loads'"):
         _ = pytest_llmbench.loads
+
+
+def test_dir_lists_the_public_names_before_any_was_used() -> None:
+    code = "import pytest_llmbench as p; print([n for n in sorted(dir(p)) if n[0] != '_'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(sorted(pytest_llmbench.__all__))

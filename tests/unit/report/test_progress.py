@@ -16,9 +16,9 @@ from pytest_llmbench.report.progress import Progress, terminal_progress
 
 
 def _screen(text: str) -> list[str]:
-    """The lines that a terminal shows after *text*; knows only the codes that progress uses."""
+    """The lines that a terminal shows after *text*; knows the codes that progress and rich's bars use."""
     lines, row, column = [""], 0, 0
-    for part in re.findall(r"\x1b\[\d*[A-Za-z]|\r|\n|[^\x1b\r\n]", text):
+    for part in re.findall(r"\x1b\[\??[\d;]*[A-Za-z]|\r|\n|[^\x1b\r\n]", text):
         if part == "\n":
             row, column = row + 1, 0
             lines += [""] * (row + 1 - len(lines))
@@ -26,9 +26,13 @@ def _screen(text: str) -> list[str]:
             column = 0
         elif part == "\x1b[K":
             lines[row] = lines[row][:column]
-        elif part == "\x1b[A":
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part in ("\x1b[A", "\x1b[1A"):
             row -= 1
-        elif part.endswith("C"):
+        elif part.startswith("\x1b[") and part[-1] in "mlh":
+            pass  # color, and the cursor's own look
+        elif part.startswith("\x1b[") and part.endswith("C"):
             column += int(part[2:-1])
         else:
             lines[row] = lines[row].ljust(column)[:column] + part + lines[row][column + 1 :]
@@ -97,6 +101,34 @@ def test_a_long_label_stays_on_one_line(terminal: _Terminal) -> None:
     assert len(terminal.screen[-1]) == 79
 
 
+def test_of_several_cases_it_says_which_and_how_long_the_others_will_take(terminal: _Terminal) -> None:
+    now = 100.0
+    progress = Progress(terminal, clock=lambda: now)
+    progress.case(4)
+    progress.loading("tiny")
+    assert terminal.screen[-1] == "[1/4] tiny: loading"
+    now += 60
+    progress.case(4)
+    progress.loading("tiny")
+    assert terminal.screen[-1] == "[2/4, 3 min left] tiny: loading"
+    now += 20
+    progress.round("tiny", 1, 1, 1, 2)
+    assert terminal.screen[-1] == "[2/4, 3 min left] tiny: round 1/2"
+    now += 400
+    progress.loading("tiny")
+    assert terminal.screen[-1] == "[2/4, 2 min left] tiny: loading"
+
+
+def test_a_case_alone_is_not_counted_and_one_that_is_run_again_is_one_more(terminal: _Terminal) -> None:
+    progress = Progress(terminal, clock=lambda: 0.0)
+    progress.case(1)
+    progress.loading("tiny")
+    assert terminal.screen[-1] == "tiny: loading"
+    progress.case(1)
+    progress.loading("tiny")
+    assert terminal.screen[-1] == "[2/2, 0 s left] tiny: loading"
+
+
 def test_without_a_stream_nothing_happens() -> None:
     progress = Progress()
     progress.loading("tiny")
@@ -159,10 +191,10 @@ def _project(folder: Path) -> list[str]:
     return [sys.executable, "-m", "pytest", "-p", "no:llmbench", "-p", "no:cacheprovider", "--color=no"]
 
 
-def _on_a_terminal(command: list[str], folder: Path) -> str:
+def _on_a_terminal(command: list[str], folder: Path, **variables: str) -> str:
     pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **variables}
     with subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=folder
     ) as process:
@@ -194,3 +226,36 @@ def test_in_a_pipe_nothing_is_shown(tmp_path: Path) -> None:
     out = subprocess.run(_project(tmp_path), capture_output=True, text=True, check=False, cwd=tmp_path)
     assert out.returncode == 0, out.stdout
     assert "some-model" not in out.stdout + out.stderr
+
+
+BUILDS = f"""
+import sys
+
+sys.path.insert(0, {str(Path(__file__).parents[2] / "fakes")!r})
+from llmbench_fake import backend
+
+def pytest_llmbench_register_backends(registry):
+    registry.register(backend)
+"""
+
+MEASURES = """
+import pytest
+
+@pytest.mark.parametrize("number", range(3))
+def test_speed(llm_model, number):
+    llm_model.measure("hello", max_new_tokens=2, rounds=1, warmup_rounds=0)
+"""
+
+
+def test_the_bar_of_a_model_that_is_built_leaves_pytests_own_line_alone(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(BUILDS)
+    (tmp_path / "test_it.py").write_text(MEASURES)
+    command = [sys.executable, "-m", "pytest", "--llm-backend=fake", "--llm-monitor-rate=0"]
+    command += ["-p", "no:cacheprovider", "--color=no"]
+    output = _on_a_terminal(command, tmp_path, LLMBENCH_CACHE=str(tmp_path / "cache"))
+    assert "building tiny" in output
+    screen = _screen(output)
+    assert any(re.search(r"^test_it\.py \.\.\. +\[100%\]$", line) for line in screen), repr(output)
+    assert not [line for line in screen if "building" in line]
+    assert "[1/3] fake tiny" in output
+    assert re.search(r"\[3/3, \d+ s left\] fake tiny: round 1/1", output)

@@ -34,6 +34,14 @@ def test_a_duration_has_three_digits_and_a_unit(value: float | None, text: str) 
 
 @pytest.mark.parametrize(
     ("value", "text"),
+    [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (12345, "3 h 26 min")],
+)
+def test_a_time_to_wait_is_rough(value: float, text: str) -> None:
+    assert units.span(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
     [
         (None, "-"),
         (0, "0 B"),
