@@ -181,12 +181,20 @@ class LLMModel:
         prompt_tokens: int | None = None,
         **settings: Any,
     ) -> TwoPass:
-        """Estimate TTFT and TPOT from whole generations of one token and of ``max_new_tokens``."""
+        """Estimate TTFT and TPOT from whole generations of one token and of ``max_new_tokens``.
+
+        Where a server ends before it was to, its generations have as many tokens as came.
+        """
+        import statistics
+
         __tracebackhide__ = True
         full = self.measure(prompt, prompt_tokens=prompt_tokens, label="two-pass-full", **settings)
-        tokens = full.protocol["max_new_tokens"]
+        tokens = statistics.median(r.timeline.output_tokens for r in full.rounds)
         if tokens < 2:
-            msg = "two_pass() needs max_new_tokens of at least 2: one token has no next one"
+            msg = (
+                "two_pass() needs generations of 2 tokens at least, since one token has no next one: "
+                f"max_new_tokens is {full.protocol['max_new_tokens']}, and {tokens:g} came"
+            )
             raise UsageError(msg)
         one = self.measure(
             prompt, prompt_tokens=prompt_tokens, label="two-pass-one", **{**settings, "max_new_tokens": 1}

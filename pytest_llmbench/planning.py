@@ -36,8 +36,6 @@ _OPEN_LOOP_SECONDS = 30.0
 # A request alone may have been slower than most: a cold cache, a long output.
 _MARGIN = 2.0
 _SHORTEST = 1e-3
-# English in the tokenizers of today's models, where a server does not tell.
-_TOKENS_PER_WORD = 4 / 3
 # Words of the prompts from which a server's tokens a word are learnt.
 _CALIBRATION_WORDS = (32, 256) * 4
 
@@ -150,16 +148,10 @@ class Planner:
             failure = next(r.failure for r in result.requests if r.failure is not None)
             msg = f"{bench.server.label}: too many of the first requests failed: {failure}"
             raise EngineError(msg)
-        try:
-            return Calibration.fit(counted)
-        except UsageError:
-            said = ", ".join(f"{tokens} tokens for {words} words" for words, tokens in counted[:2])
-            msg = (
-                f"{self.label}: the server's token counts are not those of its prompts ({said}): prompts "
-                f"are made with {_TOKENS_PER_WORD:.2f} tokens for a word"
-            )
-            warnings.warn(LLMBenchWarning(msg), stacklevel=6)
-            return Calibration(0.0, _TOKENS_PER_WORD)
+        calibration, note = Calibration.fit_or_guess(counted)
+        if note is not None:
+            warnings.warn(LLMBenchWarning(f"{self.label}: {note}"), stacklevel=6)
+        return calibration
 
     def _seconds_alone(self, bench: LoadBench, params: GenerationParams, text: int) -> float:
         """How long one request takes that has the server for itself."""

@@ -52,7 +52,8 @@ def _e2e_latency(t: Timeline) -> float | None:
 
 
 def _prefill_throughput(t: Timeline) -> float | None:
-    if t.prefilled is None or t.prefilled <= t.tokenized:
+    # Nobody counted a prompt of 0 tokens.
+    if t.prefilled is None or t.prefilled <= t.tokenized or not t.prompt_tokens:
         return None
     return t.prompt_tokens / ((t.prefilled - t.tokenized) * NANO)
 

@@ -23,6 +23,8 @@ _STRING, _ARRAY = 8, 9
 # Type id to struct format; see enum gguf_metadata_value_type.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _DEFAULT_ALIGNMENT = 32
+_NONSENSE = (UnicodeDecodeError, KeyError, TypeError, OverflowError, ZeroDivisionError, RecursionError)
+"""What reading raises where a file says what cannot be: an unknown type, an alignment of 0, deep arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class _Reader:
             return self._read()
         except struct.error:
             raise self._truncated("the file ends inside its header") from None
-        except (UnicodeDecodeError, KeyError, OverflowError) as error:
+        except _NONSENSE as error:
             msg = f"{self._path} is damaged: its header makes no sense ({error}); fetch or build it again"
             raise ModelError(msg) from error
 

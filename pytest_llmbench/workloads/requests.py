@@ -33,7 +33,10 @@ _LARGEST_FIRST_NUMBER = 900_000_000
 _OWN_WORDS = 3
 # Two prompts, in tokens, of which the words that any other has are derived.
 _SHORT, _LONG = BLOCK, 8 * BLOCK
-_LEAST_TOKENS_PER_WORD = 0.25
+LEAST_TOKENS_PER_WORD = 0.25
+"""What a server counts less for, it does not count."""
+_TOKENS_PER_WORD = 4 / 3
+"""English in the tokenizers of today's models, where a server does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Calibration:
         mean_tokens = sum(tokens for _, tokens in counted) / len(counted)
         spread = sum((w - mean_words) ** 2 for w in words)
         per_word = sum((w - mean_words) * (t - mean_tokens) for w, t in counted) / spread
-        if min(tokens for _, tokens in counted) < 1 or per_word < _LEAST_TOKENS_PER_WORD:
+        if min(tokens for _, tokens in counted) < 1 or per_word < LEAST_TOKENS_PER_WORD:
             found = ", ".join(f"{tokens} tokens for {w} words" for w, tokens in counted)
             msg = (
                 f"the server's token counts are not those of its prompts ({found}), so no prompt can be "
@@ -91,6 +94,22 @@ class Calibration:
             )
             raise UsageError(msg)
         return cls(mean_tokens - per_word * mean_words, per_word)
+
+    @classmethod
+    def fit_or_guess(cls, counted: Sequence[tuple[int, int]]) -> tuple[Calibration, str | None]:
+        """The same; where the counts tell nothing, a guess, and what a person has to know of it."""
+        guess = f"prompts are made with {_TOKENS_PER_WORD:.2f} tokens for a word"
+        if not any(tokens for _, tokens in counted):
+            return cls(0.0, _TOKENS_PER_WORD), (
+                f"the server does not tell how many tokens its prompts have: {guess}; for the right lengths, "
+                "name the model's tokenizer with --llm-option openai.tokenizer=FOLDER"
+            )
+        try:
+            return cls.fit(counted), None
+        except UsageError:
+            said = ", ".join(f"{tokens} tokens for {words} words" for words, tokens in counted[:2])
+            note = f"the server's token counts are not those of its prompts ({said}): {guess}"
+            return cls(0.0, _TOKENS_PER_WORD), note
 
     def words_for(self, tokens: int) -> int:
         """How many words come nearest to a prompt of *tokens*; at least 1."""

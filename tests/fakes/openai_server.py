@@ -35,6 +35,10 @@ class FakeServer(ThreadingHTTPServer):
         self.seconds_per_token = seconds_per_token
         self.fail_every = fail_every
         self.fewer = fewer
+        self.counts = True
+        """Whether answers have ``usage``."""
+        self.prompt_tokens: int | None = None
+        """What it counts for each prompt, whatever it is; None for a token a word."""
         self.fail_after: int | None = None
         """After so many requests, each of them fails."""
         self.bodies: list[dict[str, Any]] = []
@@ -76,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         body["max_tokens"] = max(1, body["max_tokens"] - self.server.fewer)
         chat = self.path.endswith("/chat/completions")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
-        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": body["max_tokens"]}
+        usage = self._usage(prompt, body["max_tokens"])
         if not body["stream"]:
             words = " ".join(f"word{index}" for index in range(body["max_tokens"]))
             choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}
@@ -94,12 +98,16 @@ class _Handler(BaseHTTPRequestHandler):
             choice = {"index": 0, "finish_reason": "length" if last else None}
             choice |= {"delta": {"content": text}} if chat else {"text": text}
             self._event({"choices": [choice]})
-        words = len(prompt.split())
-        self._event(
-            {"choices": [], "usage": {"prompt_tokens": words, "completion_tokens": body["max_tokens"]}}
-        )
+        self._event({"choices": [], "usage": usage})
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
+
+    def _usage(self, prompt: str, output: int) -> dict[str, int] | None:
+        if not self.server.counts:
+            return None
+        counted = self.server.prompt_tokens
+        words = len(prompt.split()) if counted is None else counted
+        return {"prompt_tokens": words, "completion_tokens": output}
 
     def _event(self, data: dict[str, Any]) -> None:
         self._chunk(b"data: " + json.dumps(data).encode() + b"\n\n")

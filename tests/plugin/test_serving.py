@@ -320,3 +320,61 @@ def test_two_servers_are_judged_in_pairs(bench: pytest.Pytester, run: Run, docum
     result.assert_outcomes(failed=1)
     verdicts = {case["measurement"]: case["verdict"] for case in document()["cases"]}
     assert verdicts["default"] == "fail"
+
+
+MADE_PROMPT = """
+def test_speed(llm_model):
+    llm_model.measure(prompt_tokens=32, rounds=2, warmup_rounds=0, max_new_tokens=4)
+"""
+
+
+@pytest.mark.parametrize(
+    ("counted", "told"),
+    [
+        (None, "the server does not tell how many tokens its prompts have*openai.tokenizer=FOLDER*"),
+        (1, "the server's token counts are not those of its prompts (1 tokens for 32 words*"),
+    ],
+)
+def test_a_prompt_is_made_where_the_server_does_not_count_it_and_the_guess_is_told(
+    bench: pytest.Pytester, run: Run, document: Document, counted: int | None, told: str
+) -> None:
+    bench.makepyfile(MADE_PROMPT)
+    with fake_server() as server:
+        server.counts, server.prompt_tokens = counted is not None, counted
+        result = run(f"--llm-base-url={server.url}", backend=None)
+        (prompt,) = set(server.prompts[-2:])
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*prompts are made with 1.33 tokens for a word*"])
+    result.stdout.fnmatch_lines([f"*{told}"])
+    assert len(prompt.split()) == 24
+    (case,) = document()["cases"]
+    assert case["protocol"]["prompt_tokens"] == 32
+    assert [r["prompt_tokens"] for p in case["processes"] for r in p["rounds"]] == [counted, counted]
+
+
+def test_a_made_prompt_has_the_length_that_the_server_counts(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(MADE_PROMPT)
+    with fake_server() as server:
+        run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=1)
+        asked = [body for body in server.bodies if body["max_tokens"] == 1]
+    (case,) = document()["cases"]
+    assert [r["prompt_tokens"] for p in case["processes"] for r in p["rounds"]] == [32, 32]
+    # Not every server counts what it streams.
+    assert [body["stream"] for body in asked] == [False]
+
+
+def test_two_passes_count_the_tokens_that_came(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(
+        """
+        import pytest
+
+        def test_speed(llm_model):
+            found = llm_model.two_pass("hello", rounds=3, max_new_tokens=20)
+            whole, first = (run.e2e_latency.median for run in (found.full, found.one))
+            assert found.tpot == pytest.approx((whole - first) / 15)
+        """
+    )
+    with fake_server(fewer=4, seconds_per_token=0.001) as server:
+        run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=1)

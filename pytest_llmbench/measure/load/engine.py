@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import math
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -57,25 +59,31 @@ class ServedEngine:
     def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt:
         """A made text that the server counts as *tokens* tokens, or as nearly so many as was found.
 
-        Its true length is in every round. A request of one token is sent for each text that is tried.
+        Its true length is in every round. A request of one token is sent for each text that is tried. Where
+        the server does not count its prompts, the length is a guess, and a warning says so.
         """
-        from pytest_llmbench.workloads.requests import words_text
+        from pytest_llmbench.workloads.requests import LEAST_TOKENS_PER_WORD, Calibration, words_text
 
-        params = GenerationParams(max_new_tokens=1)
-        best: tuple[int, str] | None = None
+        most = math.ceil(tokens / LEAST_TOKENS_PER_WORD)
+        counted: dict[int, int] = {}
         words = tokens
-        for _ in range(_LENGTH_TRIES):
-            text = words_text(max(1, words), seed=seed)
-            found = self._send(Prompt(text=text), params)
-            assert found.timeline is not None
-            missing = tokens - found.timeline.prompt_tokens
-            if best is None or abs(missing) < best[0]:
-                best = (abs(missing), text)
-            if not missing or (step := round(missing * words / found.timeline.prompt_tokens) or missing) == 0:
-                break
-            words = max(1, words + step)
-        assert best is not None
-        return Prompt(text=best[1])
+        while words not in counted and len(counted) < _LENGTH_TRIES:
+            counted[words] = found = self._count(words_text(words, seed=seed))
+            if not found or len(counted) > 1:
+                calibration, note = Calibration.fit_or_guess([*counted.items()])
+                if note is not None:
+                    warnings.warn(errors.LLMBenchWarning(f"{self._server.label}: {note}"), stacklevel=6)
+                    return Prompt(text=calibration.text_of(tokens, seed))
+            missing = tokens - found
+            words = min(max(1, words + (round(missing * words / found) or missing)), most)
+        nearest = min(counted, key=lambda words: abs(tokens - counted[words]))
+        return Prompt(text=words_text(nearest, seed=seed))
+
+    def _count(self, text: str) -> int:
+        """How many tokens the server counts for a text and all that it adds; 0 where it does not tell."""
+        # In a stream, not every server tells what it counted.
+        found = self._send(Prompt(text=text), GenerationParams(max_new_tokens=1), stream=False)
+        return 0 if found.timeline is None else found.timeline.prompt_tokens
 
     def prepare(self, *, cold: bool) -> None:
         """Have the next request find no prefix cache of its own prompt, if *cold*."""
@@ -97,8 +105,8 @@ class ServedEngine:
         """End the client."""
         self._client.close()
 
-    def _send(self, prompt: Prompt, params: GenerationParams) -> RequestResult:
-        target = self._server.target
+    def _send(self, prompt: Prompt, params: GenerationParams, *, stream: bool = True) -> RequestResult:
+        target = replace(self._server.target, stream=stream)
         if self._cold and target.extensions:
             # vLLM keeps prefixes apart by salt; llama-server can be told not to use its cache.
             salted = {**target.body, "cache_salt": uuid.uuid4().hex, "cache_prompt": False}

@@ -55,6 +55,23 @@ def test_another_alignment_is_respected(tmp_path: Path) -> None:
     assert read_header(write(tmp_path / "a.gguf", alignment=256)).parameters == 192
 
 
+def test_an_alignment_that_cannot_be_is_damage(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", alignment=256)
+    data = path.read_bytes()
+    at = data.index(b"general.alignment") + len("general.alignment") + 4
+    path.write_bytes(data[:at] + bytes(4) + data[at + 4 :])
+    with pytest.raises(ModelError, match="is damaged: its header makes no sense"):
+        read_header(path)
+
+
+def test_arrays_in_arrays_without_end_are_damage(tmp_path: Path) -> None:
+    array = struct.pack("<IQ", 9, 1)
+    entry = struct.pack("<Q", 1) + b"a" + struct.pack("<I", 9) + 100_000 * array
+    (tmp_path / "a.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry)
+    with pytest.raises(ModelError, match="is damaged: its header makes no sense"):
+        read_header(tmp_path / "a.gguf")
+
+
 @pytest.mark.parametrize(
     ("file_type", "name"),
     [
