@@ -35,6 +35,9 @@ READ_LATE = 0.5
 MAY_BE_TOGETHER = 0.01
 """The share of chunks that a late client may have read together."""
 
+_KINDS = 8
+"""So many types of parts without text are told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -82,6 +85,8 @@ class Level:
     them, or without the kernel's stamps."""
     token_sources: Mapping[str, int]
     """Who counted the tokens of how many requests."""
+    ignored_parts: Mapping[str, int]
+    """Of content in parts: the types of those without text, and of how many requests they were left out."""
     output_mismatch: int
     """Requests with another number of tokens than was asked for, by the server's own count, while the
     end of sequence was to be ignored."""
@@ -199,6 +204,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         read_together=together,
         read_lag=result.read_lag,
         token_sources=dict(Counter(r.token_source for r in measured if r.timeline is not None)),
+        ignored_parts=dict(Counter(kind for r in measured for kind in r.ignored_parts).most_common(_KINDS)),
         output_mismatch=sum(_mismatch(request, plan) for request in measured),
         in_flight=course.in_flight(start, end),
         saturated=saturated,

@@ -154,6 +154,8 @@ class RequestResult:
     """As the server counted them; None where it did not say."""
     first_content: int | None = None
     """ns: the first chunk that was not reasoning; None if none came."""
+    ignored_parts: tuple[str, ...] = ()
+    """Of content in parts: the types of those without text, which were left out."""
     token_source: TokenSource = "usage"
     """Who counted the tokens: the server, the model's tokenizer, or nobody (chunks)."""
     attempts: int = 1
@@ -196,6 +198,7 @@ class RequestResult:
                 **data,
                 "timeline": None if timeline is None else Timeline.from_json(timeline),
                 "failure": None if failure is None else Failure(**failure),
+                "ignored_parts": tuple(data["ignored_parts"]),
             }
         )
 

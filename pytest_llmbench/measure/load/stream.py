@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from pytest_llmbench.measure.load.deltas import read_message
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target, TokenSource
 from pytest_llmbench.measure.timeline import Timeline
@@ -29,6 +30,8 @@ _WORDS = 400
 """Characters that a failure keeps of what was said."""
 _SECRETIVE = ("auth", "key", "token", "secret", "cookie", "password")
 """What the name of a header with a secret in it contains."""
+_KINDS = 8
+"""So many types of parts without text are kept."""
 _GIVEN_UP = ("abort", "error")
 """Finish reasons by which vLLM and SGLang say that they gave a request up."""
 
@@ -48,9 +51,10 @@ def read_result(
 
     An event arrived when the last byte of its last data line did. Chunks without text (of a role
     alone, or of a token whose text is still held back) bring no tokens; those of reasoning and of
-    tool calls do. The timeline's ``tokenized`` is its ``sent``, since no client can know it;
-    ``output_hash`` is over the output text in UTF-8 (reasoning and tool calls included, in order of
-    arrival), ``prompt_hash`` over the prompt's, or over the messages as canonical JSON.
+    tool calls do, and so do parts of a content in parts, as far as they have text. The timeline's
+    ``tokenized`` is its ``sent``, since no client can know it; ``output_hash`` is over the output text in
+    UTF-8 (reasoning and tool calls included, in order of arrival), ``prompt_hash`` over the prompt's, or
+    over the messages as canonical JSON.
     ``prompt_tokens`` is 0 where nobody counted them; *count* leaves out what a chat template adds.
     """
     output = _Output()
@@ -91,6 +95,7 @@ def read_result(
         reasoning_chunks=output.reasoning_chunks,
         reasoning_tokens=output.reasoning_tokens,
         first_content=output.first_content,
+        ignored_parts=output.ignored,
         token_source=source,
         attempts=exchange.attempts,
         new_connection=exchange.new_connection,
@@ -108,6 +113,8 @@ class _Output:
         """The text, in order of arrival."""
         self.reasoning_chunks = 0
         self.first_content: int | None = None
+        self.ignored: tuple[str, ...] = ()
+        """The types of parts without text, each once."""
         self.usage: dict[str, Any] = {}
         """The last that came: where each chunk has it, it counts from the start."""
         self.finish_reason: str | None = None
@@ -161,22 +168,15 @@ class _Output:
             self.usage = usage
         content = reasoning = False
         for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or choice.get("message")
-            if delta is None:
-                text = choice.get("text")
-            else:
-                text = delta.get("content")
-                thought = delta.get("reasoning_content") or delta.get("reasoning")
-                if thought:
-                    self.parts.append(_checked(thought))
-                    reasoning = True
-                for call in delta.get("tool_calls") or ():
-                    function = call.get("function") or {}
-                    self.parts += (_checked(function.get(key) or "") for key in ("name", "arguments"))
-                    content = True
-            if text:
-                self.parts.append(_checked(text))
-                content = True
+            # A completion is a message whose content is called otherwise.
+            message = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+            said = read_message(message)
+            for text, thought in said.words:
+                self.parts.append(text)
+                reasoning |= thought
+                content |= not thought
+            if said.ignored:
+                self.ignored = tuple(sorted({*self.ignored, *said.ignored}))[:_KINDS]
             reason = choice.get("finish_reason")
             if reason:
                 self.finish_reason = str(reason)
@@ -253,9 +253,9 @@ def _failure(exchange: Exchange, output: _Output) -> Failure | None:
         )
     if not output.times:
         told = _whole(output.usage.get("completion_tokens"))
-        return Failure(
-            "empty", f"the server counted {told} tokens and sent no text" if told else "no token came"
-        )
+        what = f"the server counted {told} tokens and sent no text" if told else "no token came"
+        parts = f": its parts have the types {', '.join(output.ignored)}" if output.ignored else ""
+        return Failure("empty", what + parts)
     return None
 
 
@@ -319,13 +319,6 @@ def _prompt_text(request: Request) -> str:
 
 def _sha256(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def _checked(text: Any) -> str:
-    if not isinstance(text, str):
-        msg = f"a {type(text).__name__} in place of text"
-        raise TypeError(msg)
-    return text
 
 
 def _whole(value: Any) -> int | None:

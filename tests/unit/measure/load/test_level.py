@@ -574,6 +574,11 @@ def test_chunks_sources_and_lengths_are_told() -> None:
     assert summed(short, concurrency=1).output_mismatch == 10
 
 
+def test_parts_that_have_no_text_are_counted_by_request() -> None:
+    requests = [answered(i, i, [i + 0.2], ignored_parts=("audio",) if i else ()) for i in range(4)]
+    assert summed(requests, concurrency=1).ignored_parts == {"audio": 3}
+
+
 def test_a_level_goes_into_the_document_as_json() -> None:
     level = summed(on_schedule([0.0] * 150), slo={"ttft": 1.0})
     data = json.loads(json.dumps(level.to_json()))

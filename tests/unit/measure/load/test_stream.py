@@ -160,6 +160,89 @@ def test_calls_of_tools_are_content() -> None:
     assert result.timeline.output_hash == sha256('look_up{"x": 1}')
 
 
+THINKING = [
+    [{"type": "thinking", "thinking": "Well"}],
+    # Mistral's
+    [{"type": "thinking", "thinking": [{"type": "text", "text": "Well"}]}],
+    [{"type": "reasoning_text", "text": "Well"}],
+    [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Well"}]}],
+    {"type": "thinking", "thinking": "Well"},
+]
+ANSWER = [
+    [{"type": "text", "text": "Yes"}],
+    [{"type": "output_text", "text": "Yes"}],
+    [{"type": "text", "text": {"value": "Yes", "annotations": []}}],
+    ["Yes"],
+    [{"type": "of_another_day", "text": "Yes"}, {"type": "image_url", "image_url": {"url": "u"}}],
+    [{"type": "refusal", "refusal": "Yes"}],
+]
+
+
+@pytest.mark.parametrize("thought", THINKING)
+@pytest.mark.parametrize("answer", ANSWER)
+def test_content_in_parts_is_text_and_its_thoughts_are_told_apart(thought: object, answer: object) -> None:
+    result = read(
+        event(chat(content=thought)), event(chat(content=answer, finish="stop")), DONE, keep_text=True
+    )
+    assert result.ok
+    assert (result.chunks, result.reasoning_chunks) == (2, 1)
+    assert result.first_content == SENT + 60 * MS
+    assert result.text == "WellYes"
+
+
+def test_an_answer_in_one_piece_may_have_its_content_in_parts() -> None:
+    parts = [{"type": "thinking", "thinking": "Well"}, {"type": "text", "text": "Yes"}]
+    message = {"role": "assistant", "content": parts}
+    result = read(
+        json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode(), keep_text=True
+    )
+    assert (result.ok, result.chunks, result.reasoning_chunks, result.text) == (True, 1, 1, "WellYes")
+    assert result.first_content == SENT + 50 * MS
+
+
+def test_parts_without_text_are_left_out_and_told() -> None:
+    picture = {"type": "image_\x1b[31murl", "image_url": {"url": "data:..."}}
+    result = read(event(chat(content=[picture, {"x": 1}])), *FOUR, DONE)
+    assert result.ok
+    assert (result.chunks, result.ignored_parts) == (4, ("image_?[31murl", "without a type"))
+    empty = read(event(chat(content=[{"type": "audio"}], finish="stop")), event(usage(9)), DONE)
+    assert kind_of(empty) == "empty"
+    assert detail_of(empty).endswith("sent no text: its parts have the types audio")
+
+
+def test_so_many_types_of_parts_are_kept_and_no_more() -> None:
+    parts = [{"type": f"type{number}"} for number in range(1000)]
+    assert len(read(event(chat(content=parts)), *FOUR, DONE).ignored_parts) == 8
+
+
+@pytest.mark.parametrize(
+    ("delta", "text"),
+    [
+        ({"refusal": "No"}, "No"),
+        ({"function_call": {"name": "f", "arguments": "{}"}}, "f{}"),
+        ({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": {"x": 1}}}]}, 'f{"x": 1}'),
+    ],
+)
+def test_refusals_and_calls_of_every_form_are_content(delta: dict[str, Any], text: str) -> None:
+    result = read(event(chat(**delta, finish="stop")), DONE, keep_text=True)
+    assert (result.ok, result.text, result.reasoning_chunks) == (True, text, 0)
+    assert result.first_content == SENT + 50 * MS
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"thinking": "Hm"},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]},
+        {"reasoning": "Hm", "reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]},
+        {"reasoning_content": [{"type": "text", "text": "Hm"}], "content": ""},
+    ],
+)
+def test_reasoning_of_every_form_is_taken_once(delta: dict[str, Any]) -> None:
+    result = read(event(chat(**delta)), event(chat(content="Yes", finish="stop")), DONE, keep_text=True)
+    assert (result.chunks, result.reasoning_chunks, result.text) == (2, 1, "HmYes")
+
+
 def test_a_chunk_may_bring_several_tokens() -> None:
     result = read(event(completion(" a b c")), event(completion(" d e f", finish="length")), event(usage(6)))
     assert result.timeline is not None
@@ -378,10 +461,20 @@ def test_an_event_that_is_no_chunk_is_malformed_and_shown_with_its_place(data: s
     assert result.chunks == 1
 
 
-def test_text_that_is_no_text_is_malformed() -> None:
-    result = read(event(chat(content=[{"type": "text", "text": "x"}])))
+@pytest.mark.parametrize(
+    "content", [7, [7], [{"type": "text", "text": 7}], {"type": "thinking", "thinking": [[7]]}]
+)
+def test_text_that_is_no_text_is_malformed(content: object) -> None:
+    result = read(event(chat(content=content)))
     assert kind_of(result) == "malformed"
-    assert "a list in place of text" in detail_of(result)
+    assert "a int in place of text" in detail_of(result)
+
+
+def test_parts_within_parts_end_somewhere() -> None:
+    content: object = "x"
+    for _ in range(20):
+        content = [content]
+    assert kind_of(read(event(chat(content=content)))) == "malformed"
 
 
 def test_bytes_that_are_no_utf8_are_malformed() -> None:
