@@ -43,6 +43,14 @@ class ResultsError(LLMBenchError):
     """A results document, journal or store folder that cannot be read or written."""
 
 
+BY_NAME: dict[str, type[LLMBenchError]] = {
+    name: kind
+    for name, kind in list(globals().items())
+    if isinstance(kind, type) and issubclass(kind, LLMBenchError)
+}
+"""By which an error is raised again that crossed from a process of ours."""
+
+
 class LLMBenchWarning(UserWarning):
     """What does not fail the test, and somebody should read."""
 

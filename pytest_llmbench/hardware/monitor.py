@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pytest_llmbench.guard import GUARD
 from pytest_llmbench.hardware.disturbance import Assessment, assess
 from pytest_llmbench.hardware.nvml import event_reasons
 from pytest_llmbench.hardware.raspberry import reasons_between
@@ -113,6 +114,7 @@ class HardwareMonitor:
         except OSError as error:
             self._unavailable["sampler"] = f"the sampler process does not start: {error}"
             return
+        GUARD.watch(self._process.pid)
         self._unavailable.pop("sampler", None)
         assert self._process.stdout is not None
         self._answers = queue.Queue()
@@ -134,6 +136,7 @@ class HardwareMonitor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            GUARD.release(process.pid)
 
     def __enter__(self) -> HardwareMonitor:
         self.start()
@@ -295,6 +298,7 @@ class HardwareMonitor:
         if status is None:
             process.kill()
             process.wait()
+        GUARD.release(process.pid)
         how = "did not answer and was ended" if status is None else f"ended by itself, with status {status}"
         self._unavailable["sampler"] = f"the sampler process {how}: nothing is known from then on"
 

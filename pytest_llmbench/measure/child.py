@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,14 +17,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_llmbench import errors
+from pytest_llmbench.guard import GUARD
 from pytest_llmbench.measure import wire
-from pytest_llmbench.measure.worker import PROTOCOL
+from pytest_llmbench.measure.worker import PROTOCOL, Kind
 
-# Seconds that a worker may take from its start to its greeting: an interpreter and our own modules.
-START_TIMEOUT = 120.0
-# Seconds that a worker may take to close before it is ended.
+START_WITHIN = (20.0, 120.0)
+"""Seconds that a worker may take from its start to its greeting, an interpreter and our own modules: the
+case's timeout, between these."""
 CLOSE_TIMEOUT = 20.0
+"""Seconds that a worker may take to close before it is ended."""
 _LOG_TAIL = 2000
+_SHELLS_SIGNAL = 128
+"""What a shell adds to the number of the signal that ended its command."""
 
 
 class Child:
@@ -31,7 +36,8 @@ class Child:
 
     :param module: what it runs.
     :param label: what messages call what it works on.
-    :param kind: what messages call the process: ``"engine"``.
+    :param kind: of the process, with the advice for when it fails.
+    :param timeout: seconds of the case, from which the time for the greeting follows.
     :param started: is told the process's id before it does anything, so that a monitor sees all of it.
     :raises errors.BackendUnavailableError: if it cannot be started; nothing is left of it then.
     """
@@ -41,14 +47,16 @@ class Child:
         module: str,
         *,
         label: str,
-        kind: str,
+        kind: Kind,
         python: str,
         environment: Mapping[str, str],
+        timeout: float | None = None,
         started: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._label = label
         self._kind = kind
         self._python = python
+        self._killed = False
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
         ours, theirs = socket.socketpair()
         self._sock = ours
@@ -68,17 +76,12 @@ class Child:
         except OSError as error:
             ours.close()
             self._output.close()
-            msg = f"cannot start the {kind}'s process with {python}: {error.strerror or error}"
+            msg = f"cannot start the {kind.name}'s process with {python}: {error.strerror or error}"
             raise errors.BackendUnavailableError(msg) from None
         try:
+            GUARD.watch(self._process.pid)
             started(self._process.pid)
-            greeting = self.answer("starting", START_TIMEOUT)
-            if greeting["protocol"] != PROTOCOL:
-                msg = (
-                    f"{python} has pytest-llmbench {greeting['version']}, which speaks another "
-                    "protocol than this one; install the same version there"
-                )
-                raise errors.BackendUnavailableError(msg)
+            self._greet(timeout)
         except BaseException:
             self.kill()
             raise
@@ -94,32 +97,39 @@ class Child:
         :param timeout: seconds; None waits for ever.
         :raises errors.EngineError: and its kinds, for what failed there, or if the worker is gone.
         """
-        self.tell(request, doing)
+        self.tell(request, doing, timeout)
         return self.answer(doing, timeout)
 
-    def tell(self, request: dict[str, Any], doing: str) -> None:
+    def tell(self, request: dict[str, Any], doing: str, timeout: float | None = None) -> None:
         """The first half of :meth:`ask`: several workers can so be asked before the first answers."""
         try:
-            wire.send(self._sock, request)
+            wire.send(self._sock, request, timeout)
         except wire.PeerGoneError:
             raise self._ended(doing) from None
+        except TimeoutError:
+            raise self._late(doing, timeout) from None
 
     def close(self) -> None:
         """Let the worker close; end it if it does not."""
         if self._process.poll() is None:
-            with contextlib.suppress(wire.PeerGoneError, TimeoutError):
-                wire.send(self._sock, {"op": "close"})
+            with contextlib.suppress(wire.PeerGoneError, wire.GarbledError, TimeoutError):
+                wire.send(self._sock, {"op": "close"}, CLOSE_TIMEOUT)
                 wire.receive(self._sock, CLOSE_TIMEOUT)
-        self._sock.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSE_TIMEOUT)
+                self._sock.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(CLOSE_TIMEOUT)
         self.kill()
 
     def kill(self) -> None:
-        """End the worker and whatever it started, at once."""
+        """End the worker and whatever it started, at once. Once is enough."""
+        if self._killed:
+            # Its number may be another's by now.
+            return
+        self._killed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        GUARD.release(self._process.pid)
         self._sock.close()
         self._output.close()
 
@@ -130,51 +140,102 @@ class Child:
         except wire.PeerGoneError:
             raise self._ended(doing) from None
         except TimeoutError:
+            raise self._late(doing, timeout) from None
+        except wire.GarbledError:
             tail = self._tail()
             self.kill()
-            msg = (
-                f"{self._label} did not finish {doing} within {timeout:g} s and was ended; raise "
-                f"timeout=... in the marker or --llm-timeout if it needs longer{tail}"
-            )
-            raise errors.EngineTimeoutError(msg) from None
+            msg = f"the {self._kind.name}'s process of {self._label} answered what cannot be read{tail}"
+            raise errors.EngineError(msg) from None
         except BaseException:
             # Ctrl-C in the middle of a round: the answer will never be read, so nothing may stay behind.
             self.kill()
             raise
         if (failure := response.get("error")) is not None:
-            error = getattr(errors, failure["type"])(f"{self._label}: {failure['message']}")
+            kind = errors.BY_NAME.get(failure["type"], errors.EngineError)
+            error = kind(f"{self._label}: {failure['message']}")
             if "traceback" in failure:
-                error.add_note(f"In the {self._kind}'s process:\n" + failure["traceback"])
+                error.add_note(f"In the {self._kind.name}'s process:\n" + failure["traceback"])
             raise error
         return response
 
+    def _greet(self, timeout: float | None) -> None:
+        """Wait until the worker says that it is there.
+
+        :raises errors.BackendUnavailableError: with what happened instead.
+        """
+        least, most = START_WITHIN
+        limit = most if timeout is None else min(max(timeout, least), most)
+        try:
+            greeting = wire.receive(self._sock, limit)
+        except wire.PeerGoneError:
+            raise errors.BackendUnavailableError(self._not_started()) from None
+        except TimeoutError:
+            how = (
+                "was stopped by a signal before it had started, and did not go on"
+                if self._stopped()
+                else "did not come up: its interpreter hangs, or a module that it imports"
+            )
+            msg = f"{self._what()} {how} within {limit:g} s and was ended{self._tail()}"
+            raise errors.BackendUnavailableError(msg) from None
+        except wire.GarbledError:
+            greeting = {}
+        if greeting.get("protocol") != PROTOCOL:
+            version = greeting.get("version", "of an unknown version")
+            msg = (
+                f"{self._python} has pytest-llmbench {version}, which speaks another protocol than this "
+                "one; install the same version there"
+            )
+            raise errors.BackendUnavailableError(msg)
+
+    def _not_started(self) -> str:
+        """Why the worker was gone before it had started."""
+        status, tail = self._status(), self._tail()
+        if re.search(r"No module named '?pytest_llmbench\b", tail):
+            return f"{self._what()} does not start: install the same pytest-llmbench there{tail}"
+        if "unknown option: -p" in tail.lower():
+            return f"{self._what()} does not start: it needs Python 3.11 or newer{tail}"
+        how, killed = _how(status)
+        return f"{self._what()} {how} before it had started{_OF_MEMORY if killed else ''}{tail}"
+
+    def _what(self) -> str:
+        return f"the {self._kind.name}'s process of {self._label}, run by {self._python},"
+
+    def _late(self, doing: str, timeout: float | None) -> errors.EngineTimeoutError:
+        """Ends the worker, and says how it was late."""
+        stopped, tail = self._stopped(), self._tail()
+        self.kill()
+        within = f"within {timeout:g} s and was ended"
+        if stopped:
+            how = f"was stopped by a signal while {doing}, did not go on"
+            return errors.EngineTimeoutError(f"the process of {self._label} {how} {within}{tail}")
+        advice = f"; {self._kind.late}" if self._kind.late else ""
+        return errors.EngineTimeoutError(f"{self._label} did not finish {doing} {within}{advice}{tail}")
+
     def _ended(self, doing: str) -> errors.LLMBenchError:
         """Why the worker is gone, as a user can use it."""
-        try:
-            status = self._process.wait(CLOSE_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            status = 0
-        tail = self._tail()
+        status, tail = self._status(), self._tail()
         self.kill()
-        if doing == "starting":
-            return errors.BackendUnavailableError(
-                f"{self._python} could not start the {self._kind}'s process (exit status {status}); is "
-                f"pytest-llmbench installed for that interpreter?{tail}"
+        how, killed = _how(status)
+        advice = f"{_OF_MEMORY}: {self._kind.memory}" if killed else ""
+        return errors.EngineCrashedError(f"the process of {self._label} {how} while {doing}{advice}{tail}")
+
+    def _status(self) -> int | None:
+        """With what the worker ended, negative for a signal; None if it still runs."""
+        try:
+            return self._process.wait(CLOSE_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _stopped(self) -> bool:
+        """Whether the worker, or a process below it, was stopped by a signal."""
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self._process.pid)
+            return any(
+                one.status() == psutil.STATUS_STOPPED for one in (process, *process.children(recursive=True))
             )
-        if status >= 0:
-            return errors.EngineCrashedError(
-                f"the process of {self._label} exited with status {status} while {doing}{tail}"
-            )
-        name = signal.Signals(-status).name
-        advice = ""
-        if -status == signal.SIGKILL:
-            advice = (
-                "; the system does that when memory runs out: try a smaller quantisation, a shorter "
-                "context or a smaller model, and see the kernel's log"
-            )
-        return errors.EngineCrashedError(
-            f"the process of {self._label} was ended by {name} while {doing}{advice}{tail}"
-        )
+        return False
 
     def _tail(self) -> str:
         """The last lines of what the worker printed."""
@@ -182,3 +243,22 @@ class Child:
         self._output.seek(max(0, size - _LOG_TAIL))
         text = self._output.read().decode(errors="replace").strip()
         return f"\nThe last lines of its output:\n{text}" if text else ""
+
+
+_OF_MEMORY = "; the system does that when memory runs out, and its log then says so"
+
+
+def _how(status: int | None) -> tuple[str, bool]:
+    """In words how a process ended, and whether something else killed it; None for one that still runs."""
+    if status is None:
+        return "closed its connection", False
+    number = -status if status < 0 else status - _SHELLS_SIGNAL
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return (f"was ended by signal {number}" if status < 0 else f"exited with status {status}"), False
+    words = f"was ended by {name}"
+    if status > 0:
+        # An interpreter may be a script that runs one.
+        words = f"exited with status {status}, as a shell does when its command {words},"
+    return words, name == "SIGKILL"

@@ -18,7 +18,7 @@ from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams, Message
 from pytest_llmbench.measure.child import Child
 from pytest_llmbench.measure.timeline import Timeline
-from pytest_llmbench.measure.worker import Host
+from pytest_llmbench.measure.worker import ENGINE, Host
 from pytest_llmbench.models.spec import ResolvedModel
 
 
@@ -200,9 +200,10 @@ class EngineProcess(_Operations):
         self._child = Child(
             "pytest_llmbench.measure.worker",
             label=spec.label,
-            kind="engine",
+            kind=ENGINE,
             python=spec.python,
             environment=spec.environment,
+            timeout=timeout,
             started=started,
         )
         try:

@@ -13,21 +13,30 @@ import time
 from typing import Any
 
 _LENGTH = struct.Struct(">Q")
+_LONGEST = 1 << 36
+"""Bytes of a frame: what claims to be longer is no frame."""
 
 
 class PeerGoneError(Exception):
     """The other side closed the socket, or its process ended."""
 
 
-def send(sock: socket.socket, message: dict[str, Any]) -> None:
-    """Send one frame.
+class GarbledError(Exception):
+    """What came is no frame: the other side speaks something else."""
+
+
+def send(sock: socket.socket, message: dict[str, Any], timeout: float | None = None) -> None:
+    """Send one frame, in at most *timeout* seconds: a socket takes only so much that nobody reads.
 
     :raises PeerGoneError: if the other side is gone.
+    :raises TimeoutError: if the time is over; nothing can be sent any more then.
     """
     payload = json.dumps(message, separators=(",", ":")).encode()
     try:
-        sock.settimeout(None)
+        sock.settimeout(timeout)
         sock.sendall(_LENGTH.pack(len(payload)) + payload)
+    except TimeoutError:
+        raise
     except OSError as error:
         raise PeerGoneError from error
 
@@ -36,22 +45,29 @@ def receive(sock: socket.socket, timeout: float | None = None) -> dict[str, Any]
     """Wait for one frame, at most *timeout* seconds for the whole of it.
 
     :raises PeerGoneError: if the other side is gone.
+    :raises GarbledError: if it is none.
     :raises TimeoutError: if the time is over.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     (length,) = _LENGTH.unpack(_read(sock, _LENGTH.size, deadline))
-    message: dict[str, Any] = json.loads(_read(sock, length, deadline))
+    if length > _LONGEST:
+        raise GarbledError
+    try:
+        message = json.loads(_read(sock, length, deadline))
+    except (ValueError, RecursionError) as error:
+        raise GarbledError from error
+    if not isinstance(message, dict):
+        raise GarbledError
     return message
 
 
 def _read(sock: socket.socket, size: int, deadline: float | None) -> bytes:
     parts: list[bytes] = []
     while size:
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            sock.settimeout(left)
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError
+        sock.settimeout(left)
         try:
             part = sock.recv(min(size, 1 << 20))
         except TimeoutError:

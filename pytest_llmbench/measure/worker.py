@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,29 @@ from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.workloads.prompts import prompt_of_tokens
 
 PROTOCOL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What runs in a process of ours, and what a person can do when it fails."""
+
+    name: str
+    memory: str
+    """What to do when it had more memory than there is."""
+    late: str
+    """What to do when it did not answer in time; empty where nothing is known to help."""
+
+
+ENGINE = Kind(
+    "engine",
+    "try a smaller quantization, a shorter context or a smaller model",
+    "raise timeout=... in the marker or --llm-timeout if it needs longer",
+)
+LOAD_CLIENT = Kind(
+    "load client",
+    "it keeps what the server sends until the level is over: measure fewer requests or shorter answers",
+    "",
+)
 
 
 class Host:
@@ -180,18 +204,15 @@ def peak_rss() -> int | None:
     return None
 
 
-def describe(error: BaseException, kind: str = "engine") -> dict[str, Any]:
+def describe(error: BaseException, kind: Kind = ENGINE) -> dict[str, Any]:
     """An exception as it crosses the socket: ours by name, any other as one of what works here."""
     if isinstance(error, errors.LLMBenchError):
         return {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, MemoryError):
-        message = (
-            f"the {kind} ran out of memory; use a smaller quantisation, a shorter context or a smaller model"
-        )
-        return {"type": "EngineError", "message": message}
+        return {"type": "EngineError", "message": f"the {kind.name} ran out of memory: {kind.memory}"}
     name = type(error).__qualname__
     trace = "".join(traceback.format_exception(error, limit=-8))
-    return {"type": "EngineError", "message": f"the {kind} raised {name}: {error}", "traceback": trace}
+    return {"type": "EngineError", "message": f"the {kind.name} raised {name}: {error}", "traceback": trace}
 
 
 def _die_with_parent() -> None:
@@ -214,7 +235,7 @@ def _prefer_for_oom_kill() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def serve(fd: int, handle: Callable[[dict[str, Any]], dict[str, Any]], kind: str = "engine") -> None:
+def serve(fd: int, handle: Callable[[dict[str, Any]], dict[str, Any]], kind: Kind = ENGINE) -> None:
     """Answer the requests of one parent over the socket *fd* until it closes that.
 
     What *handle* raises is the answer to that request, and the next one is waited for.

@@ -47,7 +47,7 @@ def workers_of_ours() -> list[psutil.Process]:
         ("!killed", "*was ended by SIGKILL while generating; the system does that when memory runs out*"),
         ("!exit", "*process of fake tiny exited with status 3 while generating*"),
         ("!raise", "*fake tiny: the engine raised RuntimeError: tensor of the wrong shape*"),
-        ("!oom", "*the engine ran out of memory; use a smaller quantisation*"),
+        ("!oom", "*the engine ran out of memory: try a smaller quantization*"),
         ("!hang", "*did not finish generating within 1 s and was ended; raise timeout=*--llm-timeout*"),
     ],
 )

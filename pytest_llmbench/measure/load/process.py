@@ -17,6 +17,7 @@ from pytest_llmbench.hardware.cores import usable_cores
 from pytest_llmbench.measure.child import Child
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, Receiver
 from pytest_llmbench.measure.load.receiver import fastest
+from pytest_llmbench.measure.worker import LOAD_CLIENT
 
 STREAMS: Mapping[Receiver, int] = {"native": 1024, "python": 512}
 """Of a closed loop, that one process has at most: at 100 tokens a second each, it has no time for more."""
@@ -68,7 +69,7 @@ class LoadClient:
             child = Child(
                 "pytest_llmbench.measure.load.worker",
                 label="the load client",
-                kind="load client",
+                kind=LOAD_CLIENT,
                 python=sys.executable,
                 environment={},
                 started=self._start,

@@ -17,7 +17,7 @@ from pytest_llmbench.measure.load.client import Client
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.measure.load.stream import read_result
-from pytest_llmbench.measure.worker import serve
+from pytest_llmbench.measure.worker import LOAD_CLIENT, serve
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
@@ -83,4 +83,4 @@ def token_counter(folder: str) -> Callable[[str], int]:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), handle, "load client")
+    serve(int(sys.argv[1]), handle, LOAD_CLIENT)
