@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -94,22 +96,30 @@ def process(pid: int, memory: int | None = 2**30) -> SimpleNamespace:
     return SimpleNamespace(pid=pid, usedGpuMemory=memory)
 
 
-def processes(fake: FakeNvml) -> GpuProcesses:
+@pytest.fixture
+def engine() -> Iterator[int]:
+    """A process to follow. Not a parent of this one: it may be the first of all, of which all others come."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        yield child.pid
+        child.kill()
+
+
+def processes(fake: FakeNvml, engine: int) -> GpuProcesses:
     trees = ProcessTrees(process_reader())
-    trees.follow(os.getppid())
+    trees.follow(engine)
     probe = GpuProcesses(Nvml(fake), trees)
     assert probe.start() == {}
     return probe
 
 
-def test_the_memory_of_followed_processes_is_ours(fake_nvml: FakeNvml) -> None:
-    probe = processes(fake_nvml)
-    fake_nvml.processes = [process(os.getppid())]
+def test_the_memory_of_followed_processes_is_ours(fake_nvml: FakeNvml, engine: int) -> None:
+    probe = processes(fake_nvml, engine)
+    fake_nvml.processes = [process(engine)]
     assert probe.sample() == {"gpu0_foreign_processes": 0, "gpu0_vram": 2**30}
 
 
-def test_a_process_of_others_is_foreign_with_its_share(fake_nvml: FakeNvml) -> None:
-    probe = processes(fake_nvml)
+def test_a_process_of_others_is_foreign_with_its_share(fake_nvml: FakeNvml, engine: int) -> None:
+    probe = processes(fake_nvml, engine)
     fake_nvml.processes = [process(1)]
     fake_nvml.process_utilization = [SimpleNamespace(pid=1, smUtil=35, timeStamp=10)]
     sample = probe.sample()
@@ -117,23 +127,25 @@ def test_a_process_of_others_is_foreign_with_its_share(fake_nvml: FakeNvml) -> N
     assert sample["gpu0_foreign_utilization"] == 35.0
 
 
-def test_a_foreign_process_that_computed_nothing_took_no_share(fake_nvml: FakeNvml) -> None:
+def test_a_foreign_process_that_computed_nothing_took_no_share(fake_nvml: FakeNvml, engine: int) -> None:
     fake_nvml.processes = [process(1)]
-    assert processes(fake_nvml).sample()["gpu0_foreign_utilization"] == 0.0
+    assert processes(fake_nvml, engine).sample()["gpu0_foreign_utilization"] == 0.0
 
 
-def test_a_process_of_another_namespace_is_foreign_only_if_it_was_there_before(fake_nvml: FakeNvml) -> None:
+def test_a_process_of_another_namespace_is_foreign_only_if_it_was_there_before(
+    fake_nvml: FakeNvml, engine: int
+) -> None:
     fake_nvml.processes = [process(2**22 + 1)]
-    probe = processes(fake_nvml)
+    probe = processes(fake_nvml, engine)
     fake_nvml.processes.append(process(2**22 + 2))
     sample = probe.sample()
     assert sample["gpu0_foreign_processes"] == 1
     assert "gpu0_vram" not in sample
 
 
-def test_memory_that_the_driver_does_not_tell_is_left_out(fake_nvml: FakeNvml) -> None:
-    fake_nvml.processes = [process(os.getppid(), None)]
-    assert "gpu0_vram" not in processes(fake_nvml).sample()
+def test_memory_that_the_driver_does_not_tell_is_left_out(fake_nvml: FakeNvml, engine: int) -> None:
+    fake_nvml.processes = [process(engine, None)]
+    assert "gpu0_vram" not in processes(fake_nvml, engine).sample()
 
 
 def test_pcie_throughput_is_measured_beside_the_beats(fake_nvml: FakeNvml) -> None:
