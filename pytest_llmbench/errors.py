@@ -6,6 +6,8 @@ without a traceback of ours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class LLMBenchError(Exception):
     """Base of every error that a user is meant to read."""
@@ -55,9 +57,15 @@ class LLMBenchWarning(UserWarning):
     """What does not fail the test, and somebody should read."""
 
 
-def suggest(unknown: str, known: list[str] | tuple[str, ...]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of *known*, or an empty string."""
+def suggest(unknown: str, known: list[str] | tuple[str, ...], also: Mapping[str, str] | None = None) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of *known*, or an empty string.
+
+    *also* says for names of other tools (without dashes before them) which of *known* is meant.
+    """
     import difflib
 
+    meant = (also or {}).get(unknown.lstrip("-").replace("_", "-"))
+    if meant in known:
+        return f"; did you mean {meant!r}?"
     near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -31,6 +31,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Generator[None, object, object]:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_load_initial_conftests"""
+    result = yield
+    # Now every plugin and conftest has said which options it has.
+    if any(argument.startswith("-") for argument in args):
+        from pytest_llmbench.hints import unknown_options
+
+        if (told := unknown_options(parser, args)) is not None:
+            raise pytest.UsageError(told)
+    return result
+
+
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addhooks"""
     from pytest_llmbench import hookspecs
@@ -147,9 +160,15 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport"""
     report = yield
+    if is_benchmark(item):
+        from pytest_llmbench import remarks
+
+        remarks.mark(report)
     recording = item.config.stash.get(RECORDING, None)
     if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
         recording.see(item, model, report)
+        if report.when == "teardown":
+            item.config.stash[SESSION].seen |= remarks.kinds_of(item, model.runs)
     return report
 
 
@@ -176,6 +195,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     recording = config.stash.get(RECORDING, None)
     if recording is not None:
         recording.summarize(terminalreporter)
+    from pytest_llmbench import remarks
+
+    session = config.stash[SESSION]
+    # With -rs pytest shows them itself, and who asked for --llm-skip knows.
+    shown = terminalreporter.hasopt("s") or config.getoption("llm_skip")
+    skipped = [] if shown else remarks.skipped(terminalreporter.stats.get("skipped", ()))
+    idle = remarks.idle_options(session, session.seen)
+    if (skipped or idle) and (recording is None or not recording.shown):
+        terminalreporter.write_sep("=", "LLM benchmarks")
+    for line in skipped:
+        terminalreporter.write_line(f"Skipped: {line}", yellow=True)
+    for line in idle:
+        terminalreporter.write_line(f"Note: {line}", yellow=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -200,11 +200,16 @@ class Recording:
                 with suppress(ResultsError):
                     write_document(path, self._document)
 
+    @property
+    def shown(self) -> bool:
+        """Whether :meth:`summarize` has anything to show."""
+        return worker_id(self._config) is None and bool(self._document.cases or self._problems)
+
     def summarize(self, terminal: Any) -> None:
         """The table of all cases, where the document lies, and what went wrong with it."""
         from pytest_llmbench.report.table import case_tables, render
 
-        if worker_id(self._config) is not None or not (self._document.cases or self._problems):
+        if not self.shown:
             return
         writer = terminal._tw  # pytest offers no public way to its width and colour
         terminal.section("LLM benchmarks")

@@ -19,7 +19,7 @@ from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.options import monitor_rate, read_session
 from pytest_llmbench.selection import Selector
-from pytest_llmbench.settings import SETTINGS, read_marker
+from pytest_llmbench.settings import SETTINGS, other_names, read_marker
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.ab import BaseSide
@@ -52,6 +52,8 @@ class BenchSession:
         self._pool: EnginePool | None = None
         self._servers: Servers | None = None
         self._progress: Progress | None = None
+        self.seen: set[str] = set()
+        """What kinds of cases were measured; see :mod:`pytest_llmbench.remarks`."""
         self.cases = 0
         """How many benchmarks were collected and will run."""
 
@@ -102,7 +104,7 @@ class BenchSession:
         values = dict(settings)
         for key, value in call.items():
             if key not in known:
-                hint = suggest(key, list(known)) or "."
+                hint = suggest(key, list(known), other_names()) or "."
                 msg = f"no setting {key!r} for a call{hint} There are {', '.join(known)}"
                 raise UsageError(msg)
             parsed = SETTINGS[key].read(value, f"{key}=...")

@@ -165,6 +165,22 @@ def _thresholds(value: Any) -> Mapping[str, Any]:
     return value
 
 
+KINDS = {
+    "model": "what llm_model measures",
+    "engine": "models in a process of their own",
+    "sampled": "a temperature above 0",
+    "running": "servers that run already (--llm-base-url)",
+    "started": "servers that are started (--llm-serve)",
+    "docker": "servers in a container (--llm-serve docker:ENGINE)",
+    "https": "servers behind https://",
+    "load": "load levels (llm_load)",
+    "closed": "load levels of a concurrency",
+    "open": "load levels at a request rate",
+    "made": "load levels with made prompts",
+}
+"""What a case can be, in words; a setting or an option of a backend may be for some of them only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row: ``key`` is the marker key, ``llm_KEY`` the ini option, ``flag`` the command line's.
@@ -180,6 +196,10 @@ class Setting:
     metavar: str = "N"
     many: bool = False
     ini_type: IniType = "string"
+    only: tuple[str, ...] = ()
+    """The kinds of cases (:data:`KINDS`) for which it does anything; empty is all."""
+    also: tuple[str, ...] = ()
+    """What other tools call it, as an option without its dashes: known in messages, not taken."""
 
     @property
     def ini(self) -> str:
@@ -209,6 +229,7 @@ SETTINGS: dict[str, Setting] = {
             "NAME",
             many=True,
             ini_type="args",
+            also=("model",),
         ),
         Setting(
             "backends",
@@ -219,6 +240,7 @@ SETTINGS: dict[str, Setting] = {
             "NAME",
             many=True,
             ini_type="args",
+            also=("backend",),
         ),
         Setting(
             "quantizations",
@@ -229,6 +251,8 @@ SETTINGS: dict[str, Setting] = {
             "NAME",
             many=True,
             ini_type="args",
+            only=("engine", "started"),
+            also=("quant", "quantize"),
         ),
         Setting(
             "backend_options",
@@ -240,10 +264,31 @@ SETTINGS: dict[str, Setting] = {
             many=True,
             ini_type="linelist",
         ),
-        Setting("max_new_tokens", "--llm-max-new-tokens", _whole(1), 64, "Tokens to generate in a round"),
-        Setting("rounds", "--llm-rounds", _whole(1), 5, "Measured rounds in each process"),
         Setting(
-            "warmup_rounds", "--llm-warmup-rounds", _whole(0), 1, "Rounds before them that are not measured"
+            "max_new_tokens",
+            "--llm-max-new-tokens",
+            _whole(1),
+            64,
+            "Tokens to generate in a round",
+            also=("max-tokens", "n-predict", "n-gen", "output-len"),
+        ),
+        Setting(
+            "rounds",
+            "--llm-rounds",
+            _whole(1),
+            5,
+            "Measured rounds in each process",
+            only=("model",),
+            also=("repetitions", "benchmark-min-rounds", "num-iters"),
+        ),
+        Setting(
+            "warmup_rounds",
+            "--llm-warmup-rounds",
+            _whole(0),
+            1,
+            "Rounds before them that are not measured",
+            only=("model",),
+            also=("benchmark-warmup-iterations", "num-iters-warmup"),
         ),
         Setting("processes", "--llm-processes", _whole(1), 1, "Fresh engine processes for each case"),
         Setting(
@@ -262,11 +307,24 @@ SETTINGS: dict[str, Setting] = {
             "test: a fresh process for each test; model: one shared by consecutive tests of a model; "
             "none: pytest's own process, for a debugger",
             "KIND",
+            only=("engine",),
         ),
-        Setting("seed", "--llm-seed", _whole(0), 0, "Seed of sampling and of made prompts"),
+        Setting(
+            "seed", "--llm-seed", _whole(0), 0, "Seed of sampling and of made prompts", also=("random-seed",)
+        ),
         Setting("temperature", "--llm-temperature", _real(0), 0.0, "0 is greedy decoding", "X"),
-        Setting("top_k", "--llm-top-k", _whole(0), 0, "Sample among so many tokens; 0 is all"),
-        Setting("top_p", "--llm-top-p", _fraction, 1.0, "Sample within this probability mass; 1 is all", "X"),
+        Setting(
+            "top_k", "--llm-top-k", _whole(0), 0, "Sample among so many tokens; 0 is all", only=("sampled",)
+        ),
+        Setting(
+            "top_p",
+            "--llm-top-p",
+            _fraction,
+            1.0,
+            "Sample within this probability mass; 1 is all",
+            "X",
+            only=("sampled",),
+        ),
         Setting(
             "ignore_eos",
             "--llm-ignore-eos",
@@ -292,6 +350,8 @@ SETTINGS: dict[str, Setting] = {
             "URL",
             many=True,
             ini_type="args",
+            only=("running",),
+            also=("target", "url"),
         ),
         Setting(
             "serve",
@@ -302,6 +362,7 @@ SETTINGS: dict[str, Setting] = {
             "ENGINE",
             many=True,
             ini_type="args",
+            only=("started",),
         ),
         Setting(
             "concurrency",
@@ -311,6 +372,8 @@ SETTINGS: dict[str, Setting] = {
             "Requests at once, one load level each: the next is sent when one has ended",
             many=True,
             ini_type="args",
+            only=("closed",),
+            also=("max-concurrency",),
         ),
         Setting(
             "request_rate",
@@ -321,6 +384,8 @@ SETTINGS: dict[str, Setting] = {
             "X",
             many=True,
             ini_type="args",
+            only=("open",),
+            also=("rate", "rps", "qps"),
         ),
         Setting(
             "arrivals",
@@ -330,6 +395,8 @@ SETTINGS: dict[str, Setting] = {
             "How requests at a rate come: poisson, constant, burst[:SIZE], ramp[:START]; or trace, at a data "
             "set's times",
             "KIND",
+            only=("open",),
+            also=("arrival-pattern", "burstiness", "rate-type", "profile"),
         ),
         Setting(
             "requests",
@@ -338,6 +405,8 @@ SETTINGS: dict[str, Setting] = {
             None,
             "Measured requests of a load level; default: 4 times the concurrency, or 30 seconds at the "
             "rate, and at least 64",
+            only=("load",),
+            also=("num-prompts", "request-count", "max-requests", "num-requests"),
         ),
         Setting(
             "duration",
@@ -346,6 +415,8 @@ SETTINGS: dict[str, Setting] = {
             None,
             "Seconds after which a load level sends no more, instead of a number of requests",
             "SECONDS",
+            only=("load",),
+            also=("max-seconds", "benchmark-duration"),
         ),
         Setting(
             "warmup_requests",
@@ -353,6 +424,8 @@ SETTINGS: dict[str, Setting] = {
             _whole(0),
             None,
             "Requests of a load level that come first and are not measured; default: the concurrency",
+            only=("load",),
+            also=("num-warmups", "warmup-request-count"),
         ),
         Setting(
             "slo",
@@ -363,6 +436,8 @@ SETTINGS: dict[str, Setting] = {
             "METRIC:TIME",
             many=True,
             ini_type="linelist",
+            only=("load",),
+            also=("goodput",),
         ),
         Setting(
             "prompt_length",
@@ -371,6 +446,8 @@ SETTINGS: dict[str, Setting] = {
             "128",
             "Tokens of a made prompt under load: 128, uniform:64:256 or lognormal:128:0.5",
             "TOKENS",
+            only=("made",),
+            also=("random-input-len", "input-len", "isl", "synthetic-input-tokens-mean", "n-prompt"),
         ),
         Setting(
             "output_length",
@@ -379,6 +456,8 @@ SETTINGS: dict[str, Setting] = {
             None,
             "Tokens of an answer under load, likewise; default: max_new_tokens",
             "TOKENS",
+            only=("load",),
+            also=("random-output-len", "osl", "output-tokens-mean"),
         ),
         Setting(
             "dataset",
@@ -387,6 +466,8 @@ SETTINGS: dict[str, Setting] = {
             None,
             "File with the prompts of a load: JSON Lines, ShareGPT, or a trace with time stamps",
             "FILE",
+            only=("load",),
+            also=("dataset-path", "dataset-name", "input-file", "data"),
         ),
         Setting(
             "shared_prefix",
@@ -395,6 +476,8 @@ SETTINGS: dict[str, Setting] = {
             0,
             "Tokens at the beginning that all made prompts of a load have in common",
             "TOKENS",
+            only=("made",),
+            also=("random-prefix-len", "prefix-len"),
         ),
         Setting(
             "thresholds",
@@ -405,6 +488,11 @@ SETTINGS: dict[str, Setting] = {
         ),
     )
 }
+
+
+def other_names() -> dict[str, str]:
+    """What other tools call a setting to its key."""
+    return {name: setting.key for setting in SETTINGS.values() for name in setting.also}
 
 
 def read_marker(marks: Iterable[pytest.Mark], where: str) -> dict[str, Any]:
@@ -419,7 +507,7 @@ def read_marker(marks: Iterable[pytest.Mark], where: str) -> dict[str, Any]:
             raise UsageError(msg)
         for key, value in mark.kwargs.items():
             if key not in SETTINGS:
-                hint = suggest(key, list(SETTINGS)) or "."
+                hint = suggest(key, list(SETTINGS), other_names()) or "."
                 msg = f"{where}: @pytest.mark.llm has no key {key!r}{hint} It has {', '.join(SETTINGS)}"
                 raise UsageError(msg)
             values[key] = SETTINGS[key].read(value, f"{where}: @pytest.mark.llm({key}=...)")

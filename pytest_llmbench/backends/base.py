@@ -106,6 +106,10 @@ class OptionSpec:
     choices: tuple[str, ...] = ()
     minimum: int | float | None = None
     """The smallest value of a number; None for no bound."""
+    only: tuple[str, ...] = ()
+    """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.KINDS`."""
+    also: tuple[str, ...] = ()
+    """What other tools call it, as an option without its dashes: known in messages, not taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,15 +35,19 @@ class OpenAIBackend:
             "completions",
             "which API: /v1/completions, or /v1/chat/completions",
             choices=("completions", "chat"),
+            also=("endpoint-type",),
         ),
         OptionSpec(
             "api_key_env",
             str,
             None,
             "environment variable with the API key; default: OPENAI_API_KEY where it is set",
+            also=("api-key",),
         ),
-        OptionSpec("verify", bool, True, "whether a TLS certificate has to be valid"),
-        OptionSpec("ca_file", str, None, "PEM file of the authority to trust; default: the system's"),
+        OptionSpec("verify", bool, True, "whether a TLS certificate has to be valid", only=("https",)),
+        OptionSpec(
+            "ca_file", str, None, "PEM file of the authority to trust; default: the system's", only=("https",)
+        ),
         OptionSpec("proxy", str, None, "http://HOST:PORT; default: none, whatever the environment says"),
         OptionSpec("usage", bool, True, "ask for token counts at a stream's end (stream_options)"),
         OptionSpec(
@@ -65,17 +69,38 @@ class OpenAIBackend:
             600.0,
             "seconds that a server of --llm-serve has to become ready",
             minimum=1,
+            only=("started",),
         ),
-        OptionSpec("arguments", str, "", "further arguments of a server of --llm-serve, in a shell's words"),
+        OptionSpec(
+            "arguments",
+            str,
+            "",
+            "further arguments of a server of --llm-serve, in a shell's words",
+            only=("started",),
+        ),
         OptionSpec(
             "context",
             int,
             None,
             "tokens that prompt and output may have together in a server of --llm-serve",
             minimum=1,
+            only=("started",),
+            also=("max-model-len",),
         ),
-        OptionSpec("gpus", str, None, "of docker run --gpus, or none; default: all NVIDIA GPUs there are"),
-        OptionSpec("image", str, None, "image of --llm-serve docker:ENGINE; default: the engine's own"),
+        OptionSpec(
+            "gpus",
+            str,
+            None,
+            "of docker run --gpus, or none; default: all NVIDIA GPUs there are",
+            only=("docker",),
+        ),
+        OptionSpec(
+            "image",
+            str,
+            None,
+            "image of --llm-serve docker:ENGINE; default: the engine's own",
+            only=("docker",),
+        ),
     )
 
     def availability(self) -> Availability:

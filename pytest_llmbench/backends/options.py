@@ -39,7 +39,7 @@ def option_values(backend: Backend, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in specs:
             known = ", ".join(f"{s.name} ({s.type.__name__})" for s in backend.options) or "none"
-            hint = suggest(name, list(specs))
+            hint = suggest(name, list(specs), {other: s.name for s in backend.options for other in s.also})
             msg = f"backend {backend.name!r} has no option {name!r}{hint}; its options are: {known}"
             raise UsageError(msg)
     values = {

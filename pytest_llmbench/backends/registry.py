@@ -50,7 +50,11 @@ class Registry:
         """
         backends = self._all()
         if name not in backends:
+            from pytest_llmbench.backends.servers.table import ENGINES
+
             hint = suggest(name, list(backends))
+            if name in ENGINES:
+                hint = f"; {name} is a server: start one with --llm-serve={name}"
             msg = f"there is no backend {name!r}{hint}; there are: {', '.join(backends)}"
             raise UsageError(msg)
         return backends[name]
