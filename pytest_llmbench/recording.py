@@ -22,6 +22,7 @@ from pytest_llmbench.results.document import Case, Header, Outcome, ResultsDocum
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
+from pytest_llmbench.selection import CASE_FIXTURES
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import Comparison
@@ -308,10 +309,10 @@ def case_of(
 
 
 def _user_params(item: pytest.Item) -> dict[str, object]:
-    """The values of the user's own ``parametrize``."""
+    """The values of the user's own ``parametrize``: not what our fixtures stand for."""
     callspec = getattr(item, "callspec", None)
     params: dict[str, object] = callspec.params if callspec is not None else {}
-    return {name: value for name, value in params.items() if name != "llm_model"}
+    return {name: value for name, value in params.items() if name not in CASE_FIXTURES}
 
 
 def _outcome(report: pytest.TestReport) -> Outcome:

@@ -182,7 +182,7 @@ class Gate:
         """Everything that was judged so far, and what of the baseline was not."""
         seen = set()
         for one in self._judged.values():
-            seen.add(one.case.key)
+            seen.add(self.baselines.key_of(one.case))
             if one.mismatch is not None and one.mismatch.base_key is not None:
                 seen.add(one.mismatch.base_key)
         documents = self.baselines.documents

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.measured import Measured
+from pytest_llmbench.gate.measured import Measured, without_address
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import DEFAULT_MEASUREMENT, Case, ResultsDocument
 
@@ -148,17 +148,32 @@ class Baselines:
         self.documents = [by_id[i] for i in sorted(by_id, reverse=True)]
         self.present = frozenset(present)
         self._cases: dict[Key, list[Measured]] = {}
+        self._elsewhere: dict[Key, set[Key]] = {}
         for document in self.documents:
             for case in document.cases:
                 if case.measurement.endswith(BASE_SUFFIX):
                     continue  # What the session itself was compared with.
                 self._cases.setdefault(case.key, []).append(Measured(case, document))
+                anywhere = (without_address(case), case.measurement)
+                self._elsewhere.setdefault(anywhere, set()).add(case.key)
+
+    def key_of(self, case: Case) -> Key:
+        """What the baseline calls *case*.
+
+        Its own name comes first. Else that of a test which is gone and had it on a server at another
+        address, if there was one such server: of several, their addresses alone tell which is which.
+        """
+        if case.key not in self._cases:
+            there = self._elsewhere.get((without_address(case), case.measurement), set())
+            if len(there) == 1 and (key := next(iter(there)))[0] not in self.present:
+                return key
+        return case.key
 
     def match(self, now: Measured) -> Match:
         """The measurements that *now* compares with, or why there is none."""
         matches: list[Measured] = []
         others: list[Mismatch] = []
-        for base in self._cases.get(now.case.key, ()):
+        for base in self._cases.get(self.key_of(now.case), ()):
             if not base.usable:
                 others.append(_failed(now.case, base))
             elif found := differences(base, now):
@@ -229,7 +244,8 @@ def _places(measured: Measured) -> tuple[tuple[object, ...], ...]:
     case = measured.case
     rest = case.nodeid.partition("::")[2]
     parameters = rest.partition("[")[2]
-    same = (measured.identity, measured.prompts, case.measurement)
+    # The words of a load's prompts are others each time.
+    same = (measured.identity, None if measured.under_load else measured.prompts, case.measurement)
     return ((*same, "name", rest), (*same, "file", case.file, parameters), (*same, "any"))
 
 

@@ -6,6 +6,7 @@ import re
 import statistics
 from functools import cached_property
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import MAX_DISTURBED, MAX_FAILED
@@ -81,7 +82,8 @@ class Measured:
             machine=None if machine is None else machine.id,
             backend=model.backend,
             engine=engine_version(case),
-            weights=model.digest or (f"{model.name}@{model.revision}" if model.revision else None),
+            # Of a server that runs already nobody knows more than the name.
+            weights=model.digest or (f"{model.name}@{model.revision}" if model.revision else model.name),
             quantization=model.quantization,
             params=tuple((name, _ADDRESS.sub("", value)) for name, value in sorted(case.params.items())),
             protocol=tuple(sorted(protocol(case).items())),
@@ -200,11 +202,28 @@ def _spoiled_load(process: ProcessRecord) -> str | None:
 
 
 def engine_version(case: Case) -> str | None:
-    """The engine's own distribution and version, such as ``llama-cpp-python 0.3.36``."""
+    """The engine's own distribution and version, such as ``llama-cpp-python 0.3.36``.
+
+    Of a server that does not tell its version, what it is.
+    """
     for process in case.processes:
         for name, version in process.versions.items():
             return f"{name} {version}"
+        if (server := process.engine.get("server")) is not None:
+            return str(server)
     return None
+
+
+def without_address(case: Case) -> str:
+    """The test's id without the address of the server that it was measured on.
+
+    Ids have it where several servers that run are measured side by side. Where a server listens says
+    nothing of it.
+    """
+    for process in case.processes:
+        if (url := process.engine.get("base_url")) is not None:
+            return case.nodeid.replace(f"@{urlsplit(str(url)).netloc.rpartition('@')[2]}", "")
+    return case.nodeid
 
 
 def protocol(case: Case) -> dict[str, str]:

@@ -152,3 +152,38 @@ def test_what_was_not_measured_now_is_missing(a_session: Any, a_case: Any) -> No
     base = a_session(1, [a_case("test_x"), a_case("test_y"), a_case("test_z", outcome="failed")])
     missing = Baselines([base]).missing({("benchmarks/test_a.py::test_x", "default")})
     assert [(one.nodeid, one.kind) for one in missing] == [("benchmarks/test_a.py::test_y", Kind.MISSING)]
+
+
+def served(day: int, a_session: Any, *, server: str = "vllm", url: str = "http://a:1/v1", **case: Any) -> Any:
+    """A session on a server that runs and does not tell its version."""
+    session = a_session(day, engine={"server": server, "base_url": url}, **case)
+    for process in session.cases[0].processes:
+        process.versions = {}
+    session.cases[0].model.digest = None
+    return session
+
+
+def test_where_a_server_listens_is_no_difference_and_what_it_is_is_one(a_session: Any) -> None:
+    base = served(1, a_session)
+    assert matched(base, served(2, a_session, url="http://b:2/v1")).bases
+    match = matched(base, served(2, a_session, server="sglang"))
+    assert match.mismatch is not None
+    assert match.mismatch.reason.startswith("vllm → sglang")
+
+
+def test_a_test_id_with_a_servers_address_finds_that_server_at_another_one(a_session: Any) -> None:
+    base = served(1, a_session, name="test_x[openai@a:1-tiny-c2]")
+    moved = served(2, a_session, name="test_x[openai@b:2-tiny-c2]", url="http://b:2/v1")
+    assert matched(base, moved).bases
+    alone = served(3, a_session, name="test_x[openai-tiny-c2]", url="http://b:2/v1")
+    assert matched(base, alone).bases
+    assert matched(alone, moved).bases
+
+
+def test_of_two_servers_at_other_addresses_none_is_guessed(a_session: Any) -> None:
+    base = served(1, a_session, name="test_x[openai@a:1-tiny-c2]")
+    base.cases += served(1, a_session, name="test_x[openai@b:2-tiny-c2]", url="http://b:2/v1").cases
+    moved = served(2, a_session, name="test_x[openai@c:3-tiny-c2]", url="http://c:3/v1")
+    assert not matched(base, moved).bases
+    there = served(2, a_session, name="test_x[openai@b:2-tiny-c2]", url="http://b:2/v1")
+    assert [one.case.key[0] for one in matched(base, there).bases] == [there.cases[0].nodeid]
