@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from pytest_llmbench import __version__, cli_gate
 from pytest_llmbench.cli_models import models_app
-from pytest_llmbench.cli_options import STORE, StoreOption
+from pytest_llmbench.cli_options import STORE, StoreOption, say
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -113,14 +113,14 @@ def show(
             _show_case(one)
         return
     for line in _about(document):
-        typer.echo(line)
+        say(line)
     typer.echo()
     for table in case_tables(document.cases):
         _render(table)
     for one in document.cases:
         if one.outcome != "passed":
             reason = f": {one.error.strip().splitlines()[0]}" if one.error and one.error.strip() else ""
-            typer.echo(f"{one.outcome}: {one.nodeid}{reason}")
+            say(f"{one.outcome}: {one.nodeid}{reason}")
 
 
 @app.command()
@@ -276,17 +276,15 @@ def _show_case(case: Case) -> None:
     from pytest_llmbench.report.units import quantity
 
     label = "" if case.measurement == "default" else f" ({case.measurement})"
-    typer.echo(f"{case.nodeid}{label}: {case.outcome}")
+    say(f"{case.nodeid}{label}: {case.outcome}")
     if case.error:
-        typer.echo(f"  {case.error.strip()}")
+        say(f"  {case.error.strip()}")
     model = case.model
-    typer.echo(
-        f"  {model.backend}, {model.name}, {model.quantization or 'as it is'}, {model.digest or 'no digest'}"
-    )
+    say(f"  {model.backend}, {model.name}, {model.quantization or 'as it is'}, {model.digest or 'no digest'}")
     rounds = ", ".join(str(len(process.rounds)) for process in case.processes) or "none"
     typer.echo(f"  rounds in each process: {rounds}")
     if case.disturbance:
-        typer.echo(f"  disturbed by: {', '.join(case.disturbance)}")
+        say(f"  disturbed by: {', '.join(case.disturbance)}")
     rows: list[tuple[str, ...]] = [("METRIC", "MEDIAN", "STDDEV", "P95", "P99", "N")]
     for name, metric in case.metrics.items():
         values = {q: quantity(getattr(metric, q), metric.unit) for q in ("median", "stddev", "p95", "p99")}
@@ -334,4 +332,4 @@ def _print_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
         line = indent + "  ".join(
             [*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]]
         )
-        typer.echo((line[: _width()] if sys.stdout.isatty() else line).rstrip())
+        say((line[: _width()] if sys.stdout.isatty() else line).rstrip())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_llmbench.cli_calibrate import calibrate
-from pytest_llmbench.cli_options import STORE, StoreOption
+from pytest_llmbench.cli_options import STORE, StoreOption, say
 from pytest_llmbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def list_baselines(store: StoreOption = STORE) -> None:
             header = entry.header
             commit = (header.commit.id or "no commit")[:9] + ("+" if header.commit.dirty else "")
             cases = sum(header.session.outcomes.values())
-            typer.echo(f"  {entry.id}  {cases} cases  {commit}  {header.commit.branch or ''}".rstrip())
+            say(f"  {entry.id}  {cases} cases  {commit}  {header.commit.branch or ''}".rstrip())
         _warn(baseline.problems)
     if not baselines:
         typer.echo(
@@ -231,7 +231,7 @@ def _show_series(series: Series) -> None:
     nodeid, measurement = series.key
     label = "" if measurement == DEFAULT_MEASUREMENT else f" ({measurement})"
     where = f", machine {series.machine}" if series.points else ""
-    typer.echo(f"{nodeid}{label}: {series.metric}{where}")
+    say(f"{nodeid}{label}: {series.metric}{where}")
     definition = METRICS[series.metric]
     engine = series.points[0].engine if series.points else None
     for point in series.points:
@@ -246,9 +246,9 @@ def _show_series(series: Series) -> None:
             engine = point.engine
         value = quantity(point.value, definition.unit)
         line = f"  {point.header.session.id}  {revision:<10}  {value:>14}  {point.processes} proc."
-        typer.echo(f"{line}  {'; '.join(notes)}".rstrip())
+        say(f"{line}  {'; '.join(notes)}".rstrip())
     for told in series.left_out:
-        typer.echo(f"  left out: {told}")
+        say(f"  left out: {told}")
     typer.echo()
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pytest_llmbench.printable import printable
+
 STORE = Path(".llmbench")
 
 StoreOption = Annotated[
@@ -19,3 +21,8 @@ StoreOption = Annotated[
         help="The folder that pytest --llm-store named.",
     ),
 ]
+
+
+def say(text: str) -> None:
+    """Write a line that repeats what a results document holds, which somebody else may have written."""
+    typer.echo(printable(text))

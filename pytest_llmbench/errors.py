@@ -7,10 +7,23 @@ without a traceback of ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmbench.printable import printable
+
+
+def _shown(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(printable(one) if isinstance(one, str) else one for one in given)
 
 
 class LLMBenchError(Exception):
-    """Base of every error that a user is meant to read."""
+    """Base of every error that a user is meant to read; what is not printable in it is escaped."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*_shown(given))
+
+    def add_note(self, note: str, /) -> None:
+        super().add_note(printable(note))
 
 
 class UsageError(LLMBenchError):
@@ -54,7 +67,10 @@ BY_NAME: dict[str, type[LLMBenchError]] = {
 
 
 class LLMBenchWarning(UserWarning):
-    """What does not fail the test, and somebody should read."""
+    """What does not fail the test, and somebody should read; escaped as in :class:`LLMBenchError`."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*_shown(given))
 
 
 def suggest(unknown: str, known: list[str] | tuple[str, ...], also: Mapping[str, str] | None = None) -> str:

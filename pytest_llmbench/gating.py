@@ -45,6 +45,7 @@ from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
 from pytest_llmbench.measure.metrics import METRICS, gaps
 from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
 from pytest_llmbench.measure.run import Run
+from pytest_llmbench.printable import printable
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
 
@@ -279,7 +280,7 @@ class Gating:
             else:
                 warnings.warn(LLMBenchWarning(text), stacklevel=2)
         if failures:
-            pytest.fail("\n\n".join(failures), pytrace=False)
+            pytest.fail(printable("\n\n".join(failures)), pytrace=False)
 
     def _compare(self, run: Run, case: Case, header: Header) -> CaseComparison | None:
         if self._gate is not None:

@@ -22,6 +22,7 @@ from pytest_llmbench.errors import EngineError, UsageError
 from pytest_llmbench.hardware.listeners import listener
 from pytest_llmbench.measure.load.engine import ServedSpec
 from pytest_llmbench.measure.load.plan import Target
+from pytest_llmbench.printable import few
 from pytest_llmbench.selection import ServerChoice
 
 if TYPE_CHECKING:
@@ -225,14 +226,12 @@ class Servers:
         known = None if info.engine is None else ENGINES[info.engine]
         if not spec.name:
             if len(info.models) != 1:
-                there = (
-                    f"has the models {', '.join(info.models)}" if info.models else "does not name its models"
-                )
+                there = f"has the models {few(info.models)}" if info.models else "does not name its models"
                 msg = f"{target.base_url} {there}: choose one with --llm-model"
                 raise UsageError(msg)
             spec = replace(spec, name=info.models[0])
         elif info.models and spec.name not in info.models and (known is None or known.lists_models):
-            msg = f"{target.base_url} has no model {spec.name!r}; it has {', '.join(info.models)}"
+            msg = f"{target.base_url} has no model {spec.name!r}; it has {few(info.models)}"
             raise EngineError(msg)
         target = replace(
             target, model=spec.name, extensions=target.extensions and (known is None or known.extensions)

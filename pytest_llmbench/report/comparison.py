@@ -18,6 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.printable import printable
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.judgement import HEADS, Cells, cells, explain
 from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
@@ -342,6 +343,7 @@ def _markdown_unmatched(comparison: Comparison) -> list[str]:
 
 
 def _escape(text: str) -> str:
+    text = printable(text)
     for sign in "\\`*_|<~[":
         text = text.replace(sign, f"\\{sign}")
     return text

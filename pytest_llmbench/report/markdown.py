@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.printable import printable
 from pytest_llmbench.report import rows
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _escape(text: str) -> str:
+    text = printable(text)
     for sign in "\\`*_|<~":
         text = text.replace(sign, f"\\{sign}")
     return text

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
+from pytest_llmbench.printable import one_line
 from pytest_llmbench.report import units
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Progress:
         if self._stream is None:
             return
         # A line that wraps could not be removed: keep it shorter than the terminal.
-        text = f"{self._where()}{text}"[: self._width() - 1]
+        text = f"{self._where()}{one_line(text)}"[: self._width() - 1]
         self._write((_CLEAR_LINE if self._shown else "\n" + _CLEAR_LINE) + text)
         self._shown = True
 

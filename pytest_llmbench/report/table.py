@@ -10,6 +10,7 @@ line of its own above its numbers.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +19,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from pytest_llmbench.printable import printable
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.rows import is_load
 
@@ -41,6 +43,8 @@ class Legend(Protocol):
 
 
 _INDENT = "  "
+_COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
+"""What Rich writes to change the color."""
 _ASCII = str.maketrans("µ±×…", "u+x.")
 
 
@@ -67,7 +71,8 @@ def case_tables(cases: Iterable[Case]) -> list[CasesTable]:
 def render(table: RenderableType, *, width: int, color: bool, encoding: str = "utf-8") -> str:
     """*table* as text, without escape codes unless *color*.
 
-    What *encoding* cannot write is replaced by ASCII of the same width.
+    What *encoding* cannot write is replaced by ASCII of the same width; what acts on a terminal and is not
+    ours is escaped.
     """
     stream = io.StringIO()
     Console(
@@ -79,7 +84,9 @@ def render(table: RenderableType, *, width: int, color: bool, encoding: str = "u
         highlight=False,
         legacy_windows=False,
     ).print(table, crop=False)
-    text = stream.getvalue()
+    text = "".join(
+        part if _COLOR.fullmatch(part) else printable(part) for part in _COLOR.split(stream.getvalue())
+    )
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

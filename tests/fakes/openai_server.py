@@ -39,6 +39,8 @@ class FakeServer(ThreadingHTTPServer):
         """Whether answers have ``usage``."""
         self.prompt_tokens: int | None = None
         """What it counts for each prompt, whatever it is; None for a token a word."""
+        self.error = "the fake is overloaded"
+        """What it says when a request fails."""
         self.fail_after: int | None = None
         """After so many requests, each of them fails."""
         self.bodies: list[dict[str, Any]] = []
@@ -75,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         number = len(self.server.bodies)
         every, after = self.server.fail_every, self.server.fail_after
         if (every and number % every == 0) or (after is not None and number > after):
-            self._json(503, {"error": {"message": "the fake is overloaded"}})
+            self._json(503, {"error": {"message": self.server.error}})
             return
         body["max_tokens"] = max(1, body["max_tokens"] - self.server.fewer)
         chat = self.path.endswith("/chat/completions")

@@ -8,9 +8,12 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO
 
+from pytest_llmbench.printable import printable
+
 HIDDEN = "***"
 _SECRET_NAME = re.compile(r"(^|[-_])(key|token|secret|password)$", re.IGNORECASE)
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\x1b\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\)")
+"""Colors, moves of the cursor and titles: what programs write to a terminal and means nothing in a log."""
 _PORT_TAKEN = re.compile(
     r"address already in use|EADDRINUSE|couldn't bind|port is already allocated|port \S+ is in use",
     re.IGNORECASE,
@@ -119,4 +122,4 @@ def _lines(log: BinaryIO) -> list[str]:
     size = os.fstat(log.fileno()).st_size
     first = max(0, size - _MOST_READ)
     text = os.pread(log.fileno(), size - first, first).decode(errors="replace")
-    return [line.rstrip() for line in _ESCAPES.sub("", text).split("\n") if line.strip()]
+    return [printable(line.rstrip()) for line in _ESCAPES.sub("", text).split("\n") if line.strip()]

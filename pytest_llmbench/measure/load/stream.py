@@ -24,10 +24,9 @@ from pytest_llmbench.measure.load.deltas import read_message
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target, TokenSource
 from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.printable import one_line
 
 _BOM = b"\xef\xbb\xbf"
-_WORDS = 400
-"""Characters that a failure keeps of what was said."""
 _SECRETIVE = ("auth", "key", "token", "secret", "cookie", "password")
 """What the name of a header with a secret in it contains."""
 _KINDS = 8
@@ -64,7 +63,7 @@ def read_result(
     failure = _failure(exchange, output) if answered else _refusal(exchange)
     if failure is not None:
         # Cut only when masked: half a key is no key that can be found.
-        failure = Failure(failure.kind, _cut(_masked(failure.detail, target)))
+        failure = Failure(failure.kind, one_line(_masked(failure.detail, target)))
     text = "".join(output.parts)
     tokens, source = output.tokens(count)
     due = exchange.sent if exchange.scheduled is None else exchange.scheduled
@@ -285,10 +284,6 @@ def _words(body: bytes) -> str:
 
 def _plain(data: bytes) -> str:
     return " ".join(data.decode(errors="replace").split())
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
 
 
 def _masked(text: str, target: Target) -> str:
