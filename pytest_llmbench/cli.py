@@ -285,6 +285,8 @@ def _show_case(case: Case) -> None:
     typer.echo(f"  rounds in each process: {rounds}")
     if case.disturbance:
         say(f"  disturbed by: {', '.join(case.disturbance)}")
+    for why in dict.fromkeys(p.unwatched for p in case.processes if p.unwatched):
+        say(f"  not watched for other load: {why}")
     rows: list[tuple[str, ...]] = [("METRIC", "MEDIAN", "STDDEV", "P95", "P99", "N")]
     for name, metric in case.metrics.items():
         values = {q: quantity(getattr(metric, q), metric.unit) for q in ("median", "stddev", "p95", "p99")}

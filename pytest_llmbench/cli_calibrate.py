@@ -148,7 +148,7 @@ def _short_session(plan: Plan, run: Run) -> ShortSession | None:
     from pytest_llmbench.measure.metrics import TIMELINE_METRICS
     from pytest_llmbench.measure.run import MAX_DISTURBED
 
-    clean = [[r for r in process.rounds if not r.disturbance] for process in run.processes]
+    clean = [[r for r in process.rounds if not process.marks(r)] for process in run.processes]
     if len(run.rounds) - sum(map(len, clean)) > MAX_DISTURBED * len(run.rounds):
         return None
     assert isinstance(plan.engine, EngineSpec)

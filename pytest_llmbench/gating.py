@@ -428,7 +428,7 @@ def _values(process: Any, metric: str) -> list[float]:
     if scope in ("process", "load"):
         value = getattr(process, metric)
         return [] if value is None else [float(value)]
-    rounds = [r for r in process.rounds if r.counted and not r.disturbance]
+    rounds = [r for r in process.rounds if r.counted and not process.marks(r)]
     if scope == "gap":
         return [gap for r in rounds for gap in gaps(r.timeline)]
     return [v for r in rounds if (v := r.metrics.get(metric)) is not None]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pytest_llmbench.measure.metrics import METRICS
-from pytest_llmbench.measure.run import MAX_DISTURBED, MAX_FAILED
+from pytest_llmbench.measure.run import MAX_DISTURBED, MAX_FAILED, UNWATCHED, marks
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
 
 EXACT_METRICS = frozenset({"peak_rss", "peak_vram", "instructions_per_token"})
@@ -57,7 +57,7 @@ class Measured:
         self._centres: dict[str, list[float]] = {}
         for process in case.processes:
             counted = [r for r in process.rounds if r.counted]
-            clean = [r for r in counted if not r.disturbance]
+            clean = [r for r in counted if not marks(r.disturbance, process.watch_lost)]
             self.rounds += len(counted)
             self.dropped += bool(counted) and not clean
             self._counted.append(counted)
@@ -118,8 +118,15 @@ class Measured:
         disturbed = self.rounds - sum(map(len, self._clean))
         if disturbed <= MAX_DISTURBED * self.rounds:
             return None
-        codes = sorted({code for rounds in self._counted for r in rounds for code in r.disturbance})
-        return f"{disturbed} of {self.rounds} rounds were disturbed ({', '.join(codes)})"
+        found = {
+            code
+            for process in self.case.processes
+            for r in process.rounds
+            if r.counted
+            for code in marks(r.disturbance, process.watch_lost)
+        }
+        how = "disturbed or not watched" if UNWATCHED in found else "disturbed"
+        return f"{disturbed} of {self.rounds} rounds were {how} ({', '.join(sorted(found))})"
 
     def has(self, metric: str) -> bool:
         """Whether it was measured at all, disturbed or not."""

@@ -35,6 +35,7 @@ from pytest_llmbench.gate.statistics import (
 )
 from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.measure.run import UNWATCHED
 
 CASE_ALPHA = 0.01
 """The chance to fail a case whose change is just the threshold."""
@@ -156,8 +157,9 @@ class PairedTest:
         if gone > MAX_DROPPED * (self._plan[self._looked].pairs + gone):
             self._verdict = Verdict.INVALID
             why = ", ".join(f"{name} ({n})" for name, n in sorted(self.dropped.items()))
+            how = "disturbed or not watched" if UNWATCHED in why else "disturbed"
             self._reason = (
-                f"{gone} of {gone + len(self.differences)} pairs were disturbed: {why}; "
+                f"{gone} of {gone + len(self.differences)} pairs were {how}: {why}; "
                 "repeat it on a quieter machine"
             )
 

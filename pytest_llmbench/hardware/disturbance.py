@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pytest_llmbench.hardware.nvml import THROTTLING
@@ -32,6 +33,8 @@ class Bound:
     burst: float
     unit: str
     why: str
+    probes: tuple[str, ...]
+    """The sources without which it cannot be judged: :attr:`.probes.Probe.name`."""
 
 
 BOUNDS: dict[str, Bound] = {
@@ -43,6 +46,7 @@ BOUNDS: dict[str, Bound] = {
             0.5,
             "cores (or 2 % and 10 % of the usable cores, where that is more)",
             "an idle system's services stay below a tenth of a core; the tick adds a few hundredths",
+            ("cpu", "processes"),
         ),
         Bound(
             "steal",
@@ -50,6 +54,7 @@ BOUNDS: dict[str, Bound] = {
             0.1,
             "of the CPU time that this machine wanted",
             "2 % is what a threshold of 5 % on a metric can bear; two ticks a second are below it",
+            ("cpu",),
         ),
         Bound(
             "cpu_pressure",
@@ -58,6 +63,7 @@ BOUNDS: dict[str, Bound] = {
             "of the time, while others use 0.05 cores or more",
             "an engine with as many threads as cores waits for the sampler now and then, and one "
             "with more waits for itself: pressure counts only while there is somebody else",
+            ("pressure",),
         ),
         Bound(
             "memory_pressure",
@@ -65,6 +71,7 @@ BOUNDS: dict[str, Bound] = {
             0.1,
             "of the time",
             "all tasks at a halt for memory: pages of the model are being fetched again",
+            ("pressure",),
         ),
         Bound(
             "swap",
@@ -72,6 +79,7 @@ BOUNDS: dict[str, Bound] = {
             2**23,
             "bytes a second, in and out",
             "a page now and then is the system tidying up; 1 MiB a second is somebody waiting",
+            ("memory",),
         ),
         Bound(
             "foreign_gpu",
@@ -79,6 +87,7 @@ BOUNDS: dict[str, Bound] = {
             5.0,
             "percent of a GPU (any process of others, where the driver does not tell its share)",
             "a desktop or an idle notebook holds memory and computes nothing",
+            ("gpu_processes",),
         ),
         Bound(
             "throttled",
@@ -87,6 +96,7 @@ BOUNDS: dict[str, Bound] = {
             "events",
             "heat, a power brake or low voltage lowered a clock of the CPU or a GPU; a power cap is "
             "no reason, as cards meet it whenever they work hard",
+            ("throttling", "gpu", "raspberry"),
         ),
     )
 }
@@ -104,9 +114,17 @@ class Assessment:
     figures: dict[str, float | None]
     seconds: float
     """What the judgement rests on."""
+    unknown: str | None = None
+    """Why nothing can be said of the span as a whole, if so; what was seen in a part of it holds."""
+
+    @property
+    def known(self) -> tuple[str, ...] | None:
+        """The codes; None where nobody can tell that there was nothing."""
+        return self.codes if self.codes or self.unknown is None else None
 
     def to_json(self) -> dict[str, Any]:
-        return {"codes": list(self.codes), **self.figures, "seconds": self.seconds}
+        codes = None if self.known is None else list(self.known)
+        return {"codes": codes, **self.figures, "seconds": self.seconds, "unknown": self.unknown}
 
 
 def assess(samples: Sequence[Sample], start_ns: int, end_ns: int, cores: Sequence[int]) -> Assessment:
@@ -131,6 +149,23 @@ def assess(samples: Sequence[Sample], start_ns: int, end_ns: int, cores: Sequenc
     pieces = _pieces(part)
     codes = [code for code, measure in measures.items() if _beyond(code, measure, part, pieces, cores)]
     return Assessment(tuple(codes), figures, seconds)
+
+
+def gap(samples: Sequence[Sample], start_ns: int, end_ns: int, allowed: float) -> str | None:
+    """What of the span the samples do not cover, in words; None if they cover it.
+
+    :param allowed: seconds from one sample to the next.
+    """
+    if not samples or samples[-1]["t"] <= start_ns:
+        return "nothing was read in that time"
+    first, last = span(samples, start_ns, end_ns)
+    if samples[first]["t"] > start_ns:
+        return f"nothing was read in the first {(samples[first]['t'] - start_ns) * NANO:.3g} s"
+    if samples[last]["t"] < end_ns:
+        return f"nothing was read in the last {(end_ns - samples[last]['t']) * NANO:.3g} s"
+    between = [(b["t"] - a["t"]) * NANO for a, b in pairwise(samples[first : last + 1])]
+    longest = max(between, default=0.0)
+    return f"nothing was read for {longest:.3g} s" if longest > allowed else None
 
 
 def _beyond(

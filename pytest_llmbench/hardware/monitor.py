@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytest_llmbench.guard import GUARD
-from pytest_llmbench.hardware.disturbance import Assessment, assess
+from pytest_llmbench.hardware.disturbance import BOUNDS, Assessment, assess, gap
 from pytest_llmbench.hardware.nvml import event_reasons
+from pytest_llmbench.hardware.probes import STOPPED
 from pytest_llmbench.hardware.raspberry import reasons_between
 from pytest_llmbench.hardware.series import (
     NANO,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 36_000
 """Samples of one test that are kept: an hour at 10 Hz, 60 MB or so. The oldest tenth goes first."""
+MAX_GAP = 3.0
+"""Seconds, or beats where those are longer, without a sample: what came and went meanwhile is not known."""
 ANSWER_WITHIN = 20.0
 """Seconds; starting NVML takes some on a machine with many GPUs."""
 
@@ -216,9 +219,16 @@ class HardwareMonitor:
         """Energy between two edges, by what is known of it until now; see :func:`.series.energy_over`."""
         return self._energy(start.time_ns, end.time_ns)
 
-    def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...]:
-        """Reason codes of what spoiled the span (:data:`.disturbance.BOUNDS`); empty if nothing did."""
-        return self._assess(start_ns, end_ns).codes
+    def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...] | None:
+        """Reason codes of what spoiled the span (:data:`.disturbance.BOUNDS`); empty if nothing did.
+
+        None where that cannot be said, because the span was not watched: :meth:`unwatched` has the reason.
+        """
+        return self._assess(start_ns, end_ns).known
+
+    def unwatched(self, start_ns: int, end_ns: int) -> str | None:
+        """Why nobody knows what spoiled the span; None if it was watched."""
+        return self._assess(start_ns, end_ns).unknown
 
     @property
     def peak_rss(self) -> int | None:
@@ -348,7 +358,24 @@ class HardwareMonitor:
 
     def _assess(self, start_ns: int, end_ns: int) -> Assessment:
         self._reach(end_ns)
-        return assess(self._samples, start_ns, end_ns, self._cores)
+        found = assess(self._samples, start_ns, end_ns, self._cores)
+        missing = gap(self._samples, start_ns, end_ns, MAX_GAP * max(1.0, 1.0 / self.rate))
+        if missing is not None:
+            found.unknown = self._unavailable.get("sampler", f"the sampler process was late: {missing}")
+            if not self._samples or self._samples[-1]["t"] <= start_ns:
+                # All that is known is of the time before.
+                found.codes, found.figures = (), dict.fromkeys(found.figures)
+            return found
+        stopped = {
+            probe: why
+            for code, figure in found.figures.items()
+            if figure is None
+            for probe in BOUNDS[code].probes
+            if (why := self._unavailable.get(probe, "")).startswith(STOPPED)
+        }
+        if stopped:
+            found.unknown = "; ".join(f"the probe {probe} {why}" for probe, why in stopped.items())
+        return found
 
     def _memory(self, samples: Sequence[Sample]) -> tuple[dict[str, int | None], dict[str, str]]:
         """Peaks of a span, and how they are known."""

@@ -22,6 +22,8 @@ from typing import Protocol
 
 SLOW = 1.0
 """Seconds between two reads of a source that changes slowly or is dear to read."""
+STOPPED = "stopped"
+"""Begins the reason of a source that could be read at first."""
 
 
 class Probe(Protocol):

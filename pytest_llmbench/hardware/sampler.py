@@ -34,7 +34,7 @@ from typing import BinaryIO
 from pytest_llmbench.hardware.cpu import CpuFrequency, CpuTemperature, CpuThrottling, CpuTime
 from pytest_llmbench.hardware.memory import Memory, Pressure
 from pytest_llmbench.hardware.nvml import GpuEnergy, GpuPcie, GpuProcesses, GpuState, Nvml
-from pytest_llmbench.hardware.probes import Probe, why
+from pytest_llmbench.hardware.probes import STOPPED, Probe, why
 from pytest_llmbench.hardware.processes import ProcessTrees, process_reader
 from pytest_llmbench.hardware.rapl import Rapl
 from pytest_llmbench.hardware.raspberry import RaspberryThrottling
@@ -135,7 +135,7 @@ class Sampler:
                 try:
                     sample.update(probe.sample())
                 except Exception as error:  # noqa: BLE001 - one source must not end the others
-                    self._reasons[probe.name] = f"stopped: {why(error)}"
+                    self._reasons[probe.name] = f"{STOPPED}: {why(error)}"
                     self._probes = [pair for pair in self._probes if pair[0] is not probe]
                     self._news = True
         self._dropped += len(self._samples) == MAX_SAMPLES

@@ -19,7 +19,7 @@ from pytest_llmbench.measure.engine import (
     Generation,
     Prompt,
 )
-from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 
@@ -34,7 +34,9 @@ class Monitor(Protocol):
 
     def energy(self, start: Any, end: Any) -> Any: ...
 
-    def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...]: ...
+    def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...] | None: ...
+
+    def unwatched(self, start_ns: int, end_ns: int) -> str | None: ...
 
     def summary(self, start_ns: int, end_ns: int) -> dict[str, Any]: ...
 
@@ -206,6 +208,7 @@ class Bench:
             load_time=loaded.load_time if fresh else None,
             engine=loaded.engine,
             versions=loaded.versions,
+            unwatched=MONITOR_OFF if self.monitor is None else None,
         )
 
     def warm_up(self) -> None:
@@ -261,7 +264,7 @@ class Bench:
             measured.energy = energy.joules
             if energy.method is not None:
                 methods.add(energy.method)
-            measured.disturbance = monitor.disturbance(measured.timeline.sent, measured.timeline.done)
+        judge(record, monitor)
         summary = monitor.summary(record.rounds[0].timeline.sent, record.rounds[-1].timeline.done)
         if methods:
             # The process's own energy may be known otherwise: its span is longer.
@@ -311,6 +314,39 @@ def measure(plan: Plan, run: Run, pool: EnginePool, monitor: Monitor | None, pro
             raise
         finally:
             bench.close()
+
+
+def judge(record: ProcessRun, monitor: Monitor, span: int | None = None) -> None:
+    """Note of each round what else the machine did meanwhile.
+
+    :param span: ns; rounds are judged by the spans of that length that they touch, each judged once: a load
+        level has thousands, and they overlap. None judges each by its own time.
+    """
+    if not record.rounds:
+        return
+    begin = min(r.timeline.sent for r in record.rounds)
+    end = max(r.timeline.done for r in record.rounds)
+    judged: dict[tuple[int, int], tuple[str, ...] | None] = {}
+    for measured in record.rounds:
+        sent, done = measured.timeline.sent, measured.timeline.done
+        spans = [(sent, done)]
+        if span is not None:
+            # Not beyond the first and the last of all: nobody watched there, nor needed to.
+            spans = [
+                (max(n * span, begin), min((n + 1) * span, end))
+                for n in range(sent // span, done // span + 1)
+            ]
+        codes: set[str] = set()
+        known = True
+        for one in spans:
+            if one not in judged:
+                judged[one] = monitor.disturbance(*one)
+                if judged[one] is None:
+                    record.unwatched = record.unwatched or monitor.unwatched(*one)
+                    record.watch_lost = True
+            known = known and judged[one] is not None
+            codes.update(judged[one] or ())
+        measured.disturbance = tuple(sorted(codes)) if codes or known else None
 
 
 def _largest(*values: int | None) -> int | None:

@@ -79,7 +79,7 @@ class Pair:
     def kept(self) -> list[tuple[Round, Round]]:
         """The rounds of both sides, (base, now), where neither was disturbed."""
         both = zip(self.base.rounds, self.now.rounds, strict=False)
-        return [(b, n) for b, n in both if not b.disturbance and not n.disturbance]
+        return [(b, n) for b, n in both if not (self.base.marks(b) or self.now.marks(n))]
 
     @property
     def disturbed(self) -> bool:
@@ -92,7 +92,7 @@ class Pair:
         """The reason codes of a pair that is dropped whole."""
         if not self.disturbed:
             return None
-        codes = {code for p in (self.base, self.now) for r in p.rounds for code in r.disturbance}
+        codes = {code for p in (self.base, self.now) for r in p.rounds for code in p.marks(r)}
         return "+".join(sorted(codes))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,23 @@ MAX_FAILED = 0.01
 _LINES = 10
 """How many a run has at most when it is printed."""
 
+UNWATCHED = "unwatched"
+"""Stands among the reason codes for a round that the monitor should have watched and did not."""
+MONITOR_OFF = "the hardware monitor is off"
+
+
+def marks(disturbance: Sequence[str] | None, watch_lost: bool) -> Sequence[str]:
+    """Why a round is left out of comparisons, as reason codes; empty if it counts.
+
+    Nobody knows of a round whose watch was lost that it was undisturbed. Who turns the monitor off does
+    without that knowledge.
+
+    :param disturbance: of the round; *watch_lost* is its process's.
+    """
+    if disturbance is None:
+        return (UNWATCHED,) if watch_lost else ()
+    return disturbance
+
 
 @dataclass(slots=True, repr=False)
 class Round:
@@ -29,8 +46,9 @@ class Round:
     """Joules between the round's edges; None where no counter can be read."""
     instructions: int | None = None
     """That the engine's process ran in user space; None where nothing counts them."""
-    disturbance: tuple[str, ...] = ()
-    """Reason codes of what else the machine did meanwhile; decided without the timing."""
+    disturbance: tuple[str, ...] | None = None
+    """Reason codes of what else the machine did meanwhile; decided without the timing. None where nobody
+    watched: why, is in its process's ``unwatched``."""
     request: Mapping[str, Any] | None = None
     """Under load: what the request was beside its timeline; see :mod:`.measure.load.bench`."""
     counted: bool = True
@@ -65,6 +83,10 @@ class ProcessRun:
     rounds: list[Round] = field(default_factory=list)
     hardware: Mapping[str, Any] | None = None
     """Summary of the hardware samples over the process's rounds; None without a monitor."""
+    unwatched: str | None = None
+    """Why rounds have no ``disturbance``, where they have none."""
+    watch_lost: bool = False
+    """Whether that is because the monitor failed, and not because it is off."""
     peak_rss: int | None = None
     """Bytes."""
     peak_vram: int | None = None
@@ -73,6 +95,11 @@ class ProcessRun:
     """Under load: the level as :class:`.measure.load.level.Level` sums it up."""
     failures: list[Mapping[str, Any]] = field(default_factory=list)
     """Under load: the requests that failed; they are no rounds."""
+
+    def marks(self, measured: Round) -> Sequence[str]:
+        """Why one of its rounds is left out of comparisons; see :func:`marks`."""
+        return marks(measured.disturbance, self.watch_lost)
+
     request_throughput: float | None = None
     """Requests a second, of a load level; likewise the two below."""
     system_throughput: float | None = None
@@ -161,9 +188,10 @@ class Run:
         return next((why for p in self.processes if p.load and (why := p.load.get("invalid"))), None)
 
     @property
-    def disturbance(self) -> tuple[str, ...]:
-        """The reason codes of all rounds, each once."""
-        return tuple(sorted({code for r in self.rounds for code in r.disturbance}))
+    def disturbance(self) -> tuple[str, ...] | None:
+        """The reason codes of all rounds that were watched, each once; None if none was."""
+        watched = [r.disturbance for r in self.rounds if r.disturbance is not None]
+        return tuple(sorted({code for codes in watched for code in codes})) if watched else None
 
     def metric(self, name: str) -> Summary:
         """The summary of one metric of the table over everything this run measured."""

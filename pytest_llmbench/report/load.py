@@ -14,7 +14,6 @@ from pytest_llmbench.report.rows import (
     UNSUPPORTED_MARK,
     Column,
     disturbance,
-    disturbed_rounds,
     grouped,
     legend_of_disturbance,
 )
@@ -63,7 +62,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
         chosen.append(Column("tok/ chunk", lambda case: f"{_tokens_per_chunk(case) or 0:.2f}"))
     chosen.append(Column("ok", lambda case: str(sum(len(p.rounds) for p in case.processes))))
     chosen.append(Column("fail", lambda case: str(sum(len(p.failures) for p in case.processes))))
-    if any(disturbed_rounds(case) for case in cases):
+    if any(disturbance(case) for case in cases):
         chosen.append(Column("dist.", disturbance))
     return chosen
 

@@ -20,6 +20,7 @@ WIDE_SPREAD = 0.1
 SPREAD_MARK = "~"
 UNSUPPORTED_MARK = "*"
 DISTURBED_MARK = "!"
+UNWATCHED_MARK = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
     if any("energy" in case.metrics for case in cases):
         chosen.append(_median_column("energy", "energy", units.joules))
     chosen.append(Column("rounds", rounds))
-    if any(disturbed_rounds(case) for case in cases):
+    if any(disturbance(case) for case in cases):
         chosen.append(Column("dist.", disturbance))
     return chosen
 
@@ -110,11 +111,13 @@ def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
 
 
 def legend_of_disturbance(cases: Sequence[Case]) -> list[str]:
-    """What disturbed rounds of *cases*: a line, or none."""
-    codes = sorted({code for case in cases for code in case.disturbance})
-    if not codes:
-        return []
-    return [f"{DISTURBED_MARK} rounds that other load on the machine disturbed: {', '.join(codes)}"]
+    """What disturbed rounds of *cases*, and why others were not watched: a line each, or none."""
+    lines = []
+    if codes := sorted({code for case in cases for code in case.disturbance or ()}):
+        lines.append(f"{DISTURBED_MARK} rounds that other load on the machine disturbed: {', '.join(codes)}")
+    for why in dict.fromkeys(p.unwatched for case in cases for p in case.processes if p.watch_lost):
+        lines.append(f"{UNWATCHED_MARK} rounds that were not watched, and may have been disturbed: {why}")
+    return lines
 
 
 def median(case: Case, metric: str, show: Callable[[float | None], str], *, spread: bool = False) -> str:
@@ -154,10 +157,15 @@ def disturbed_rounds(case: Case) -> int:
     return sum(bool(one.disturbance) for one in case.rounds)
 
 
+def unwatched_rounds(case: Case) -> int:
+    """How many rounds of *case* the monitor should have watched and did not."""
+    return sum(one.disturbance is None for p in case.processes if p.watch_lost for one in p.rounds)
+
+
 def disturbance(case: Case) -> str:
-    """``!2`` for two disturbed rounds, or nothing."""
-    count = disturbed_rounds(case)
-    return f"{DISTURBED_MARK}{count}" if count else ""
+    """``!2`` for two disturbed rounds, ``?3`` for three that were not watched, or nothing."""
+    counts = ((DISTURBED_MARK, disturbed_rounds(case)), (UNWATCHED_MARK, unwatched_rounds(case)))
+    return " ".join(f"{mark}{count}" for mark, count in counts if count)
 
 
 def _median_column(

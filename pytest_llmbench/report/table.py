@@ -135,7 +135,7 @@ class CasesTable:
             if block.title:
                 yield Text(block.title, style="cyan")
             for index, case in enumerate(block.group.cases):
-                style = "red" if case.outcome != "passed" else "yellow" if rows.disturbed_rounds(case) else ""
+                style = "red" if case.outcome != "passed" else "yellow" if rows.disturbance(case) else ""
                 if not block.beside:
                     yield Text(block.above[index], style=style)
                 label = block.beside[index] if block.beside else ""

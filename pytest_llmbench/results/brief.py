@@ -278,7 +278,7 @@ def _adapter(*, shared: bool) -> TypeAdapter[Case]:
     Slotted dataclasses take half the time of models.
     """
     # A hundred thousand empty lists are as many objects for the garbage collector; an empty tuple is one.
-    one_round = _brief(RoundRecord, _ROUND_LEAVES_OUT, _BriefRound, disturbance=tuple[str, ...])
+    one_round = _brief(RoundRecord, _ROUND_LEAVES_OUT, _BriefRound, disturbance=tuple[str, ...] | None)
     rounds: Any = list[one_round]  # type: ignore[valid-type]
     types = {"rounds": rounds, "failures": tuple[dict[str, Any], ...]}
     if shared:

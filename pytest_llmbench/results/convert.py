@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,10 +56,14 @@ def case_from_run(
         processes=[_process_record(p) for p in run.processes] if run is not None else [],
         metrics=_metric_records(run) if run is not None else {},
         hardware=None if hardware is None else dict(hardware),
-        disturbance=list(run.disturbance) if run is not None else [],
+        disturbance=_listed(None if run is None else run.disturbance),
         outcome=outcome,
         error=error,
     )
+
+
+def _listed(codes: Sequence[str] | None) -> list[str] | None:
+    return None if codes is None else list(codes)
 
 
 def _last_name(rest: str) -> str:
@@ -94,6 +98,8 @@ def _process_record(process: ProcessRun) -> ProcessRecord:
         peak_rss=process.peak_rss,
         peak_vram=process.peak_vram,
         hardware=None if process.hardware is None else dict(process.hardware),
+        unwatched=process.unwatched,
+        watch_lost=process.watch_lost,
         request_throughput=process.request_throughput,
         system_throughput=process.system_throughput,
         goodput=process.goodput,
@@ -128,7 +134,7 @@ def round_record(measured: Round) -> RoundRecord:
         prefilled=None if timeline.prefilled is None else round((timeline.prefilled - sent) * NANO, 9),
         token_times=times,
         done=round((timeline.done - sent) * NANO, 9),
-        disturbance=list(measured.disturbance),
+        disturbance=_listed(measured.disturbance),
         request=None if measured.request is None else RequestRecord(**measured.request),
         counted=measured.counted,
     )

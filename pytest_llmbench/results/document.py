@@ -157,7 +157,10 @@ class RoundRecord(_Part):
     prefilled: float | None = Field(default=None, description="s: prompt evaluated, nothing sampled yet")
     token_times: list[float] = Field(description="s: when the host knew each token")
     done: float = Field(description="s: the call returned")
-    disturbance: list[str] = Field(default_factory=list)
+    disturbance: list[str] | None = Field(
+        default=None,
+        description="reason codes; null: nobody watched, and the process's unwatched says why",
+    )
     request: RequestRecord | None = Field(default=None, description="null: not under load")
     counted: bool = Field(default=True, description="whether it is part of the metrics")
 
@@ -207,6 +210,12 @@ class ProcessRecord(_Part):
     peak_rss: int | None = _metric("peak_rss")
     peak_vram: int | None = _metric("peak_vram")
     hardware: dict[str, Any] | None = None
+    unwatched: str | None = Field(
+        default=None, description="why rounds have no disturbance, where they have none"
+    )
+    watch_lost: bool = Field(
+        default=False, description="whether that is because the monitor failed: comparisons leave them out"
+    )
     request_throughput: float | None = _metric("request_throughput")
     system_throughput: float | None = _metric("system_throughput")
     goodput: float | None = _metric("goodput")
@@ -228,7 +237,9 @@ class Case(_Part):
     processes: list[ProcessRecord] = Field(default_factory=list)
     metrics: dict[str, MetricRecord] = Field(default_factory=dict)
     hardware: dict[str, Any] | None = None
-    disturbance: list[str] = Field(default_factory=list, description="reason codes of all rounds, each once")
+    disturbance: list[str] | None = Field(
+        default=None, description="reason codes of all rounds, each once; null: no round was watched"
+    )
     outcome: Outcome
     error: str | None = None
     thresholds: dict[str, Any] | None = Field(default=None, description="what the test's marker allows")

@@ -28,7 +28,7 @@ def case_row(header: Header, case: Case) -> dict[str, Any]:
         "failed": sum(len(process.failures) for process in case.processes),
         "concurrency": case.protocol.get("concurrency"),
         "request_rate": case.protocol.get("request_rate"),
-        "disturbance": " ".join(case.disturbance),
+        "disturbance": None if case.disturbance is None else " ".join(case.disturbance),
         "commit": header.commit.id,
         "machine": header.machine.id if header.machine else None,
     }

@@ -15,8 +15,8 @@ from pytest_llmbench import errors
 from pytest_llmbench.measure.load.level import Level, summarize_level
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult, Target
 from pytest_llmbench.measure.load.process import LoadClient
-from pytest_llmbench.measure.loop import Monitor, Progress
-from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.loop import Monitor, Progress, judge
+from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.measure.timeline import NANO
 
 _SECOND = 1_000_000_000
@@ -83,6 +83,7 @@ class LoadBench:
             load_time=server.load_time if fresh else None,
             engine=server.engine,
             versions=server.versions,
+            unwatched=MONITOR_OFF if monitor is None else None,
         )
         run.processes.append(record)
         self.progress.loading(f"{server.label}: {_described(plan)}")
@@ -116,17 +117,7 @@ class LoadBench:
         record.peak_vram = record.hardware.get("peak_vram")
         if self.server.pid is not None:
             record.peak_rss = monitor.peak_rss_of(self.server.pid)
-        # A level has thousands of requests, and they overlap: each second is judged once.
-        judged: dict[int, tuple[str, ...]] = {}
-
-        def disturbance(second: int) -> tuple[str, ...]:
-            if second not in judged:
-                judged[second] = monitor.disturbance(second * _SECOND, (second + 1) * _SECOND)
-            return judged[second]
-
-        for measured in record.rounds:
-            seconds = range(measured.timeline.sent // _SECOND, measured.timeline.done // _SECOND + 1)
-            measured.disturbance = tuple(sorted({code for s in seconds for code in disturbance(s)}))
+        judge(record, monitor, _SECOND)
 
     def _follow(self, pid: int) -> None:
         if self.monitor is not None:

@@ -58,9 +58,9 @@ class LoadPair:
         codes: set[str] = set()
         for record in (self.base, self.now):
             counted = [r for r in record.rounds if r.counted]
-            disturbed = [r for r in counted if r.disturbance]
+            disturbed = [r for r in counted if record.marks(r)]
             if len(disturbed) > MAX_DISTURBED * len(counted):
-                codes.update(code for r in disturbed for code in r.disturbance)
+                codes.update(code for r in disturbed for code in record.marks(r))
             if record.load is not None and record.load.get("invalid") is not None:
                 codes.add(CLIENT)
         return "+".join(sorted(codes)) or None
@@ -84,7 +84,7 @@ class LoadPair:
                 window = float(record.load["end"]) - float(record.load["start"])
                 return 0.5 / window if window > 0 else None
             return None if value is None else float(value)
-        clean = [r for r in record.rounds if r.counted and not r.disturbance]
+        clean = [r for r in record.rounds if r.counted and not record.marks(r)]
         if scope == "gap":
             values: list[float | None] = [gap for r in clean for gap in gaps(r.timeline)]
         else:

@@ -133,6 +133,20 @@ def test_too_many_disturbed_rounds_make_the_times_invalid_and_not_the_memory(
     assert "4 of 15 rounds were disturbed (foreign_cpu)" in (judgement(case, "tpot").reason or "")
 
 
+@pytest.mark.parametrize(("lost", "verdict"), [(True, Verdict.INVALID), (False, Verdict.PASS)])
+def test_rounds_whose_watch_was_lost_are_not_taken_for_undisturbed(
+    a_session: Any, bases: list[Any], lost: bool, verdict: Verdict
+) -> None:
+    now = a_session(9)
+    now.cases[0].processes[0].watch_lost = lost
+    for unknown in now.cases[0].processes[0].rounds:
+        unknown.disturbance = None
+    case = one(compare(bases, now))
+    assert case.verdict is verdict
+    reason = judgement(case, "tpot").reason or ""
+    assert ("5 of 15 rounds were disturbed or not watched (unwatched)" in reason) is lost
+
+
 def test_a_disturbed_session_of_the_baseline_is_left_out_and_told(a_session: Any, bases: list[Any]) -> None:
     bases[0] = a_session(1, disturbed=10, slow=3.0)
     case = one(compare(bases, a_session(9)))

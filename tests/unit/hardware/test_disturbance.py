@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.hardware.disturbance import BOUNDS, assess
+from pytest_llmbench.hardware.cpu import CpuThrottling, CpuTime
+from pytest_llmbench.hardware.disturbance import BOUNDS, assess, gap
+from pytest_llmbench.hardware.memory import Memory, Pressure
+from pytest_llmbench.hardware.nvml import GpuProcesses, GpuState
+from pytest_llmbench.hardware.processes import ProcessTrees
+from pytest_llmbench.hardware.raspberry import RaspberryThrottling
 
 SECOND = 10**9
 Make = Callable[[float], dict[str, Any]]
@@ -112,3 +117,42 @@ def test_no_samples_at_all_are_no_code() -> None:
 
 def test_every_bound_says_why() -> None:
     assert all(bound.why and bound.unit and bound.burst >= bound.mean for bound in BOUNDS.values())
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "missing"),
+    [
+        (1.0, 9.0, None),
+        (3.01, 3.02, None),
+        (-2.0, 1.0, "nothing was read in the first 2 s"),
+        (8.0, 12.5, "nothing was read in the last 2.5 s"),
+        (11.0, 12.0, "nothing was read in that time"),
+    ],
+)
+def test_a_span_is_watched_if_samples_stand_on_both_its_sides(
+    start: float, end: float, missing: str | None
+) -> None:
+    assert gap(series(10), int(start * SECOND), int(end * SECOND), 3.0) == missing
+
+
+def test_a_span_with_a_hole_in_its_samples_is_not_watched() -> None:
+    samples = [s for s in series(10) if not 3 * SECOND < s["t"] < 7 * SECOND]
+    assert gap(samples, SECOND, 9 * SECOND, 3.0) == "nothing was read for 4 s"
+    assert gap(samples, SECOND, 9 * SECOND, 5.0) is None
+    assert gap(samples, 8 * SECOND, 9 * SECOND, 3.0) is None
+    assert gap([], 0, 1, 3.0) == "nothing was read in that time"
+
+
+def test_every_code_names_probes_that_there_are() -> None:
+    named = {probe for bound in BOUNDS.values() for probe in bound.probes}
+    probes = (
+        CpuTime,
+        ProcessTrees,
+        Pressure,
+        Memory,
+        CpuThrottling,
+        RaspberryThrottling,
+        GpuState,
+        GpuProcesses,
+    )
+    assert named == {probe.name for probe in probes}

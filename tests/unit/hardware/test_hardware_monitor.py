@@ -204,9 +204,35 @@ def test_measuring_goes_on_when_the_sampler_dies(monitor: HardwareMonitor) -> No
     summary = monitor.summary(start.time_ns, end.time_ns)
     assert "sampler" in summary["unavailable"]
     assert summary["energy"]["joules"] is None
-    assert monitor.disturbance(start.time_ns, end.time_ns) == ()
+    assert monitor.disturbance(start.time_ns, end.time_ns) is None
+    assert "ended by itself" in (monitor.unwatched(start.time_ns, end.time_ns) or "")
+    assert summary["disturbance"]["codes"] is None
+    assert "ended by itself" in summary["disturbance"]["unknown"]
     assert monitor.samples.empty
     monitor.stop()
+
+
+def test_a_span_before_the_sampler_died_was_watched_and_one_across_it_was_not(
+    monitor: HardwareMonitor,
+) -> None:
+    start, end = monitor.edge(), monitor.edge()
+    sampler_of(monitor).kill()
+    later = monitor.edge()
+    assert monitor.unwatched(start.time_ns, end.time_ns) is None
+    assert monitor.unwatched(start.time_ns, later.time_ns) is not None
+
+
+def test_a_sampler_that_was_stopped_for_a_while_has_not_watched_meanwhile(
+    monitor: HardwareMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.hardware.monitor.MAX_GAP", 0.2)
+    start = monitor.edge()
+    sampler = sampler_of(monitor)
+    sampler.suspend()
+    until(lambda: time.perf_counter_ns() > start.time_ns + 500_000_000)
+    sampler.resume()
+    end = monitor.edge()
+    assert "nothing was read for" in (monitor.unwatched(start.time_ns, end.time_ns) or "")
 
 
 def test_a_monitor_starts_again_after_a_stop(monitor: HardwareMonitor) -> None:
@@ -226,7 +252,7 @@ def test_a_monitor_starts_again_after_a_stop(monitor: HardwareMonitor) -> None:
 def test_a_monitor_that_was_never_started_says_nothing() -> None:
     monitor = HardwareMonitor()
     start, end = monitor.edge(), monitor.edge()
-    assert monitor.disturbance(start.time_ns, end.time_ns) == ()
+    assert monitor.disturbance(start.time_ns, end.time_ns) is None
     assert monitor.summary(start.time_ns, end.time_ns)["values"] == {}
     assert monitor.peak_rss is None
     assert monitor.samples.empty

@@ -13,8 +13,9 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.hardware.series import Energy
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
-from pytest_llmbench.measure.loop import EnginePool, Plan, measure
-from pytest_llmbench.measure.run import Run
+from pytest_llmbench.measure.loop import EnginePool, Plan, judge, measure
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.report.progress import Progress
 
@@ -27,6 +28,8 @@ class Watcher:
     def __init__(self) -> None:
         self.told: list[tuple[str, bool]] = []
         self.energies = 0
+        self.asked: list[tuple[int, int]] = []
+        self.answers: list[tuple[str, ...] | None] = [("steal",)]
 
     def follow(self, pid: int) -> None:
         self.told.append(("follow", psutil.pid_exists(pid)))
@@ -42,9 +45,13 @@ class Watcher:
         self.energies += 1
         return Energy(float(self.energies), "power_integral", None, {})
 
-    def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...]:
+    def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...] | None:
         assert start_ns < end_ns
-        return ("steal",)
+        self.asked.append((start_ns, end_ns))
+        return self.answers[min(len(self.asked), len(self.answers)) - 1]
+
+    def unwatched(self, start_ns: int, end_ns: int) -> str | None:
+        return f"the sampler died {len(self.asked)}"
 
     def summary(self, start_ns: int, end_ns: int) -> dict[str, Any]:
         return {"peak_vram": None, "methods": {}}
@@ -85,3 +92,48 @@ def test_a_process_that_does_not_load_is_watched_no_longer(plan: Plan) -> None:
         measure(plan, run, EnginePool(), watcher, Progress())
     assert watcher.told == [("follow", True), ("unfollow", False)]
     assert run.processes == []
+
+
+def test_a_round_that_was_not_watched_has_no_disturbance_and_its_process_says_why(plan: Plan) -> None:
+    watcher, run = Watcher(), Run("default", plan.protocol())
+    watcher.answers = [(), None]
+    measure(plan, run, EnginePool(), watcher, Progress())
+    (process,) = run.processes
+    assert [r.disturbance for r in run.rounds] == [(), None]
+    assert [list(process.marks(r)) for r in run.rounds] == [[], ["unwatched"]]
+    assert (process.unwatched, process.watch_lost) == ("the sampler died 2", True)
+    assert run.disturbance == ()
+
+
+def test_without_a_monitor_no_round_is_said_to_be_undisturbed_and_none_is_left_out(plan: Plan) -> None:
+    run = Run("default", plan.protocol())
+    measure(plan, run, EnginePool(), None, Progress())
+    (process,) = run.processes
+    assert [r.disturbance for r in run.rounds] == [None, None]
+    assert [list(process.marks(r)) for r in run.rounds] == [[], []]
+    assert (process.unwatched, process.watch_lost) == ("the hardware monitor is off", False)
+    assert run.disturbance is None
+
+
+def request(sent: float, done: float) -> Round:
+    second = 1_000_000_000
+    return Round(
+        Timeline(int(sent * second), 0, None, (), int(done * second), 1, 1, "", "", "length"),
+    )
+
+
+def test_requests_of_a_level_are_judged_by_the_seconds_that_they_touch_and_not_beyond_the_level() -> None:
+    watcher = Watcher()
+    watcher.answers = [(), None, ("swap",), ()]
+    record = ProcessRun(1, None, {}, {})
+    record.rounds = [request(10.4, 10.9), request(10.8, 11.2), request(11.5, 12.5), request(13.1, 13.2)]
+    judge(record, watcher, 1_000_000_000)
+    assert [tuple(round(t / 1e9, 3) for t in one) for one in watcher.asked] == [
+        (10.4, 11.0),
+        (11.0, 12.0),
+        (12.0, 13.0),
+        (13.0, 13.2),
+    ]
+    # What was seen in a part of a request's time holds, whatever the rest was.
+    assert [r.disturbance for r in record.rounds] == [(), None, ("swap",), ()]
+    assert record.watch_lost
