@@ -14,6 +14,7 @@ from pytest_llmbench.errors import EngineError, LLMBenchWarning, UsageError
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.load.bench import LoadBench
 from pytest_llmbench.measure.load.plan import LoadPlan, Request
+from pytest_llmbench.measure.load.saturation import FEWEST_REQUESTS
 from pytest_llmbench.measure.timeline import NANO
 from pytest_llmbench.settings import TRACE
 from pytest_llmbench.workloads.arrivals import parse_arrivals
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.selection import LoadLevel
 
 _FEWEST_REQUESTS = 64
+# At a rate: what tells saturation, and as many again by a quarter for the start and the end of the level.
+_FEWEST_AT_A_RATE = FEWEST_REQUESTS * 5 // 4
 _OPEN_LOOP_SECONDS = 30.0
 # A request alone may have been slower than most: a cold cache, a long output.
 _MARGIN = 2.0
@@ -127,8 +130,8 @@ class Planner:
                 0 if self.workload.dataset is None else len(self.workload.dataset.items)
             )
         warmup = math.ceil(rate) if warmup is None else warmup
-        seconds = duration or max(_OPEN_LOOP_SECONDS, _FEWEST_REQUESTS / rate)
-        return warmup, requests or parse_arrivals(values["arrivals"]).count_for(seconds, rate)
+        count = parse_arrivals(values["arrivals"]).count_for(duration or _OPEN_LOOP_SECONDS, rate)
+        return warmup, requests or (count if duration else max(_FEWEST_AT_A_RATE, count))
 
     def _calibrate(self, bench: LoadBench, params: GenerationParams, timeout: float) -> Calibration:
         """Ask the server how many tokens it makes of so many words."""

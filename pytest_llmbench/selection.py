@@ -209,16 +209,23 @@ class Selector:
         ]
 
     def loads(self, marker: Mapping[str, Any]) -> list[LoadLevel]:
-        """The load levels: of the command line if it names any, else of the marker, else of the ini file."""
-        for source in (self._options.command_line, marker, self._options.ini):
-            closed, opened = source.get("concurrency", ()), source.get("request_rate", ())
-            if closed or opened:
-                return [
-                    *(LoadLevel(concurrency=n) for n in closed),
-                    *(LoadLevel(request_rate=rate) for rate in opened),
-                ]
-        trace = self._options.setting("arrivals", marker) == TRACE
-        return [LoadLevel() if trace else LoadLevel(concurrency=1)]
+        """The load levels of a test: its marker's, else those of the command line, else of the ini file.
+
+        Of a marker's levels, the command line replaces those of its own kind: a concurrency makes no
+        closed loop of a test of request rates, nor a rate an open one of a test of concurrencies.
+        """
+        asked, trace = self._options.command_line, self._options.setting("arrivals", marker) == TRACE
+        own = _levels(marker, trace)
+        if not own:
+            given = _levels(asked, trace) or _levels(self._options.ini, trace)
+            return given or [LoadLevel(concurrency=1)]
+        closed = [level for level in own if level.concurrency is not None]
+        opened = [level for level in own if level.concurrency is None]
+        if closed and "concurrency" in asked:
+            closed = [LoadLevel(concurrency=n) for n in asked["concurrency"]]
+        if opened and "request_rate" in asked:
+            opened = [LoadLevel(request_rate=rate) for rate in asked["request_rate"]]
+        return [*closed, *opened]
 
     def _served_specs(
         self, server: ServerChoice, marker: Mapping[str, Any]
@@ -362,6 +369,13 @@ class Selector:
                 )
                 msg = f"no backend has a quantisation {name!r}. There are {there}"
                 raise UsageError(msg)
+
+
+def _levels(source: Mapping[str, Any], trace: bool) -> list[LoadLevel]:
+    """The levels that one source names; a trace's own times are one where *trace* says that they hold."""
+    levels = [LoadLevel(concurrency=n) for n in source.get("concurrency", ())]
+    levels += [LoadLevel(request_rate=rate) for rate in source.get("request_rate", ())]
+    return levels or ([LoadLevel()] if trace and source.get("arrivals") == TRACE else [])
 
 
 def is_served(backend: Backend) -> bool:

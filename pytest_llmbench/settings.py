@@ -403,8 +403,8 @@ SETTINGS: dict[str, Setting] = {
             "--llm-requests",
             _whole(1),
             None,
-            "Measured requests of a load level; default: 4 times the concurrency, or 30 seconds at the "
-            "rate, and at least 64",
+            "Measured requests of a load level; default: 4 times the concurrency and at least 64, or 30 "
+            "seconds at the rate and at least 125",
             only=("load",),
             also=("num-prompts", "request-count", "max-requests", "num-requests"),
         ),

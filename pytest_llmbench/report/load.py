@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 KNEE_MARK = "^"
 SATURATED_MARK = "s"
+UNTOLD_MARK = "s?"
 INVALID_MARK = "x"
 
 
@@ -77,8 +78,8 @@ def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
         lines.append("± half the 95 % confidence interval over the value")
     if any(cell.endswith(UNSUPPORTED_MARK) for cell in cells):
         lines.append(f"{UNSUPPORTED_MARK} too few values for this percentile: none lies beyond it")
-    for mark, key in ((SATURATED_MARK, "saturation"), (INVALID_MARK, "invalid")):
-        lines += [f"{mark} {_name(case)}: {text}" for case in cases if (text := _told(case, mark, key))]
+    for mark in _EXPLAINED:
+        lines += [f"{mark} {_name(case)}: {text}" for case in cases if (text := _told(case, mark))]
     for case in cases:
         if failed := _failures(case):
             lines.append(f"{_name(case)}: failed: {failed}")
@@ -150,21 +151,26 @@ def _send_lag(case: Case) -> str:
 
 
 def _marks(case: Case) -> str:
-    return "".join(
-        mark
-        for mark, key in ((SATURATED_MARK, "saturation"), (INVALID_MARK, "invalid"))
-        if _told(case, mark, key)
-    )
+    return "".join(mark for mark in _EXPLAINED if _told(case, mark))
 
 
-def _told(case: Case, mark: str, key: str) -> str | None:
+def _told(case: Case, mark: str) -> str | None:
     """Why a case has *mark*; None if it has not."""
-    for load in _loads(case):
-        if mark == SATURATED_MARK and not load.get("saturated"):
-            continue
-        if load.get(key):
-            return str(load[key])
-    return None
+    key, before, of = _EXPLAINED[mark]
+    return next((before + str(load[key]) for load in _loads(case) if load.get(key) and of(case, load)), None)
+
+
+def _untold(case: Case, load: Mapping[str, Any]) -> bool:
+    """Whether nobody knows if the server kept up, though requests came when they came."""
+    return load.get("saturated") is None and case.protocol.get("arrivals") is not None
+
+
+_EXPLAINED: dict[str, tuple[str, str, Callable[[Case, Mapping[str, Any]], bool]]] = {
+    SATURATED_MARK: ("saturation", "", lambda _, load: bool(load.get("saturated"))),
+    UNTOLD_MARK: ("saturation", "whether it was saturated cannot be told: ", _untold),
+    INVALID_MARK: ("invalid", "", lambda *_: True),
+}
+"""To each mark of a level: what of its figures says why, the words before it, and whether it has the mark."""
 
 
 def _failures(case: Case) -> str:

@@ -259,3 +259,55 @@ def test_a_folder_without_a_model_is_refused_before_anything_runs(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     # fnmatch takes brackets for a set.
     result.stderr.fnmatch_lines([f"ERROR: *the folder models {told}*"])
+
+
+LOADS = """
+import pytest
+
+@pytest.mark.llm(concurrency=[1, 4])
+def test_closed(llm_load): pass
+
+@pytest.mark.llm(request_rate=[2])
+def test_open(llm_load): pass
+
+@pytest.mark.llm(concurrency=[3], request_rate=[5])
+def test_both(llm_load): pass
+
+@pytest.mark.llm(arrivals="trace")
+def test_replayed(llm_load): pass
+
+def test_free(llm_load): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "levels"),
+    [
+        ("", "closed c1 c4, open r2, both c3 r5, replayed trace, free c1"),
+        ("--llm-concurrency=8,16", "closed c8 c16, open r2, both c8 c16 r5, replayed trace, free c8 c16"),
+        ("--llm-request-rate=7", "closed c1 c4, open r7, both c3 r7, replayed r7, free r7"),
+        (
+            "--llm-request-rate=7 --llm-concurrency=8",
+            "closed c8, open r7, both c8 r7, replayed r7, free c8 r7",
+        ),
+        ("--llm-arrivals=trace", "closed c1 c4, open r2, both c3 r5, replayed trace, free trace"),
+        ("--llm-arrivals=constant", "closed c1 c4, open r2, both c3 r5, replayed c1, free c1"),
+        ("-o llm_concurrency=9", "closed c1 c4, open r2, both c3 r5, replayed trace, free c9"),
+        (
+            "-o llm_request_rate=9 --llm-concurrency=8",
+            "closed c8, open r2, both c8 r5, replayed trace, free c8",
+        ),
+    ],
+)
+def test_levels_of_the_command_line_replace_those_of_their_own_kind(
+    bench: pytest.Pytester, run: Run, arguments: str, levels: str
+) -> None:
+    bench.makepyfile(LOADS)
+    lines = collected(
+        run("--collect-only", "-q", "--llm-base-url=http://x/v1", *arguments.split(), backend=None)
+    )
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, case = line.partition("::test_")[2].rstrip("]").partition("[openai-")
+        found.setdefault(name, []).append(case)
+    assert ", ".join(" ".join([name, *cases]) for name, cases in found.items()) == levels

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytest_llmbench.measure.load.saturation import FEWEST_REQUESTS
+from pytest_llmbench.planning import Planner
+from pytest_llmbench.selection import LoadLevel
 from tests.fakes.openai_server import fake_server
 from tests.plugin.conftest import Run
 
@@ -192,6 +198,43 @@ def test_chat_goes_to_the_chat_endpoint(bench: pytest.Pytester, run: Run) -> Non
             f"--llm-base-url={server.url}", "--llm-option=openai.endpoint=chat", backend=None
         ).assert_outcomes(passed=1)
         assert {body["messages"][-1]["content"] for body in server.bodies} == {"hello"}
+
+
+SHIPPED = Path(__file__).parents[2] / "benchmarks" / "test_serving.py"
+
+
+def test_a_level_with_too_few_requests_to_tell_saturation_says_so(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(bench_it=SHIPPED.read_text())
+    with fake_server() as server:
+        asked = ("bench_it.py::test_request_rate", f"--llm-base-url={server.url}", "--llm-request-rate=100")
+        run(*asked, "--llm-requests=125", backend=None).assert_outcomes(passed=1)
+        (case,) = document()["cases"]
+        assert case["processes"][0]["load"]["saturated"] is not None
+        result = run(*asked, "--llm-requests=30", backend=None)
+    result.stdout.fnmatch_lines(["s[?] test_request_rate*: whether it was saturated cannot be told: *"])
+
+
+def test_the_shipped_rate_has_requests_enough_to_tell_saturation() -> None:
+    (marker,) = runpy.run_path(str(SHIPPED))["test_request_rate"].pytestmark
+    assert all(count_of(rate, **marker.kwargs) >= FEWEST_REQUESTS * 5 // 4 for rate in (0.5, 2, 4))
+
+
+@pytest.mark.parametrize("rate", [0.5, 2.0, 4.0])
+@pytest.mark.parametrize("arrivals", ["poisson", "constant", "burst:8", "ramp:0"])
+def test_a_slow_rate_has_requests_enough_by_default_whatever_the_arrivals(rate: float, arrivals: str) -> None:
+    assert count_of(rate, arrivals=arrivals) >= FEWEST_REQUESTS * 5 // 4
+
+
+def count_of(rate: float, **given: Any) -> int:
+    """How many requests a level at a rate has by default."""
+    values = {"warmup_requests": None, "requests": None, "duration": None, **given}
+    planner: Any = SimpleNamespace(
+        disabled=False, load=LoadLevel(request_rate=rate), workload=SimpleNamespace(values=values)
+    )
+    nobody: Any = None
+    return Planner._counts(planner, nobody, nobody, 0)[1]
 
 
 def test_a_data_set_gives_the_prompts(bench: pytest.Pytester, run: Run, document: Document) -> None:

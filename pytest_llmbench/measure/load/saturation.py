@@ -16,6 +16,8 @@ _BLOCKS = 20
 _IN_A_BLOCK = 10
 """Requests: with fewer, an increment is no sum of many."""
 _FEWEST_BLOCKS = 10
+FEWEST_REQUESTS = _FEWEST_BLOCKS * _IN_A_BLOCK
+"""Of the window: with fewer it is not told whether a level was saturated."""
 
 
 def find_saturation(
@@ -49,7 +51,10 @@ def find_saturation(
     inside = sorted((r for r in result.requests if start <= r.due <= end), key=attrgetter("due"))
     blocks = min(_BLOCKS, len(inside) // _IN_A_BLOCK)
     if blocks < _FEWEST_BLOCKS:
-        return None, f"{len(inside)} requests cannot tell; {_FEWEST_BLOCKS * _IN_A_BLOCK} are the fewest"
+        return (
+            None,
+            f"it takes {FEWEST_REQUESTS} requests while the load was on, and there were {len(inside)}",
+        )
     unserved = np.array([_unserved(request) for request in result.requests])
     edges = np.linspace(start, end, blocks + 1)
     sends = np.sort(course.sent)
@@ -70,7 +75,7 @@ def find_saturation(
     if growth > least and growth >= OVERLOAD * len(inside) and suffers is not None:
         return True, f"{numbers}: of {len(inside)}, {growth} piled up; {suffers}"
     if why != STEADY:
-        return None, f"cannot be told without a steady part: {why}"
+        return None, f"there is no steady part: {why}"
     # A growth of twice as much on average passes the test 19 times in 20.
     hidden = max(OVERLOAD, 2 * least / len(inside))
     return False, f"{numbers}; an overload of less than {hidden:.0%} might not show in {len(inside)} requests"

@@ -101,6 +101,15 @@ def test_what_is_not_to_be_believed_is_marked_and_explained(level: Level) -> Non
     assert not any(line.startswith("s ") for line in legend([level(saturated=False)], wide=False))
 
 
+def test_a_rate_says_why_it_is_not_known_whether_it_was_held_and_a_concurrency_does_not(level: Level) -> None:
+    rate, closed = level(8, saturated=None, saturation="too few"), level(9, saturated=None)
+    rate.protocol["arrivals"] = "poisson"
+    text = lines([rate, closed], 200)
+    assert "s? test_load[openai-name-c8]: whether it was saturated cannot be told: too few" in text
+    assert sum("800s?" in line for line in text) == 1
+    assert sum(line.startswith("s? ") for line in text) == 1
+
+
 def test_tokens_per_chunk_show_where_they_are_not_one(level: Level) -> None:
     assert any("3.97" in line for line in lines([level(tokens_per_chunk=3.97)]))
 
