@@ -56,10 +56,21 @@ app.add_typer(models_app, name="models")
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="Which document; the newest by default.")]
 
 
+ColumnsOption = Annotated[
+    str,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="Further columns of the table: size (of the model's files), or any metric, such as load_time.",
+    ),
+]
+
+
 class Format(StrEnum):
     """What ``export`` writes."""
 
     CSV = "csv"
+    CSV_LONG = "csv-long"
     JSONL = "jsonl"
     MARKDOWN = "markdown"
     PYTEST_BENCHMARK = "pytest-benchmark"
@@ -102,6 +113,7 @@ def show(
         str | None,
         typer.Option("--case", metavar="TEXT", help="Show all metrics of cases with TEXT in their id."),
     ] = None,
+    columns: ColumnsOption = "",
     store: StoreOption = STORE,
 ) -> None:
     """Show a document's table, or cases in full."""
@@ -112,10 +124,11 @@ def show(
         for one in _matching(document, case):
             _show_case(one)
         return
+    tables = case_tables(document.cases, _names(columns))
     for line in _about(document):
         say(line)
     typer.echo()
-    for table in case_tables(document.cases):
+    for table in tables:
         _render(table)
     for one in document.cases:
         if one.outcome != "passed":
@@ -139,17 +152,21 @@ def export(
             "by default, e2e_latency.",
         ),
     ] = None,
+    columns: ColumnsOption = "",
     store: StoreOption = STORE,
 ) -> None:
     """Write a document in another form.
 
-    CSV has a row a case, JSON Lines a line a round, Markdown the table of 'show', and
-    pytest-benchmark's JSON a benchmark a case, for the tools that read it.
+    CSV has a row a case (csv-long: a row a number), JSON Lines a line a round, Markdown the table of
+    'show', and pytest-benchmark's JSON a benchmark a case, for the tools that read it.
     """
     if metric is not None and form is not Format.PYTEST_BENCHMARK:
         msg = f"--metric is for --format pytest-benchmark; {form.value} has every metric"
         raise UsageError(msg)
-    text = _exported(_read(store, ref), form, metric)
+    if columns and form is not Format.MARKDOWN:
+        msg = f"--columns is for --format markdown; {form.value} has every metric"
+        raise UsageError(msg)
+    text = _exported(_read(store, ref), form, metric, _names(columns))
     if output is None:
         sys.stdout.write(text)
         return
@@ -297,17 +314,28 @@ def _show_case(case: Case) -> None:
         typer.echo("  * too few values for this percentile")
 
 
-def _exported(document: ResultsDocument, form: Format, metric: str | None) -> str:
+def _names(columns: str) -> list[str]:
+    """The further columns of a table; refused are those that there are not."""
+    from pytest_llmbench.report.rows import requested
+
+    names = columns.replace(",", " ").split()
+    requested(names)
+    return names
+
+
+def _exported(document: ResultsDocument, form: Format, metric: str | None, columns: Sequence[str]) -> str:
     from pytest_llmbench.results import export as exports
 
     if form is Format.CSV:
         return exports.to_csv(document)
+    if form is Format.CSV_LONG:
+        return exports.to_long_csv(document)
     if form is Format.JSONL:
         return "".join(exports.to_jsonl(document))
     if form is Format.MARKDOWN:
         from pytest_llmbench.report.markdown import markdown_table
 
-        return markdown_table(document.cases)
+        return markdown_table(document.cases, columns)
     import json
 
     return (

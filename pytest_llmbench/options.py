@@ -57,6 +57,13 @@ def add_options(parser: pytest.Parser) -> None:
         "--llm-store", metavar="DIR", default=None, help="Folder of all results documents. Default: .llmbench"
     )
     parser.addini("llm_store", "Folder of all results documents.", default=None)
+    group.addoption(
+        "--llm-columns",
+        metavar="NAMES",
+        default=None,
+        help="Further columns of the table: size (of the model's files), or any metric, such as load_time",
+    )
+    parser.addini("llm_columns", "Further columns of the table.", type="args", default=None)
     _add_gate_options(parser, group)
     group.addoption(
         "--llm-disable", action="store_true", help="Run each benchmark once, without measuring or keeping it"
@@ -181,6 +188,25 @@ def read_session(config: pytest.Config) -> Session:
         if (value := config.getini(setting.ini)) not in (None, "", []):
             ini[key] = setting.read(value, f"ini option {setting.ini}")
     return Session(command_line, ini)
+
+
+def table_columns(config: pytest.Config) -> tuple[str, ...]:
+    """The further columns of the table.
+
+    :raises UsageError: for one that there is not.
+    """
+    given: str | None = config.getoption("llm_columns")
+    names = (config.getini("llm_columns") or []) if given is None else [given]
+    columns = tuple(part for name in names for part in name.replace(",", " ").split())
+    if columns:
+        from pytest_llmbench.report.rows import requested
+
+        try:
+            requested(columns)
+        except UsageError as error:
+            msg = f"{'ini option llm_columns' if given is None else '--llm-columns'}: {error}"
+            raise UsageError(msg) from None
+    return columns
 
 
 def monitor_rate(config: pytest.Config) -> float:

@@ -74,8 +74,10 @@ def pytest_report_header(config: pytest.Config) -> str:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header"""
     from pytest_llmbench.report.header import header_line
 
-    registry = config.stash[SESSION].registry
-    return header_line([registry.get(name) for name in registry.names()])
+    session = config.stash[SESSION]
+    registry = session.registry
+    options = session.options.all({})["backend_options"]
+    return header_line([registry.get(name) for name in registry.names()], options=options)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from pytest_llmbench.distributed import session_id, worker_id
 from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
+from pytest_llmbench.options import table_columns
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import Case, Header, Outcome, ResultsDocument, write_document
 from pytest_llmbench.results.environment import snapshot
@@ -216,7 +217,7 @@ class Recording:
         terminal.section("LLM benchmarks")
         encoding = getattr(writer._file, "encoding", None) or "utf-8"
         table: Any
-        for table in case_tables(self._document.cases):
+        for table in case_tables(self._document.cases, table_columns(self._config)):
             terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
         if self._comparison is not None:
             from pytest_llmbench.report.comparison import comparison_table

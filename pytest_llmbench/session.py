@@ -17,7 +17,7 @@ import pytest
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.options import monitor_rate, read_session
+from pytest_llmbench.options import monitor_rate, read_session, table_columns
 from pytest_llmbench.selection import Selector
 from pytest_llmbench.settings import SETTINGS, other_names, read_marker
 
@@ -41,6 +41,7 @@ class BenchSession:
         self.config = config
         self.options = read_session(config)
         self.rate = monitor_rate(config)
+        table_columns(config)  # refuses one that there is not
         self.disabled: bool = config.getoption("llm_disable")
         self.registry = Registry()
         config.hook.pytest_llmbench_register_backends(registry=self.registry)

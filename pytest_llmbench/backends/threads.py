@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from pytest_llmbench.hardware.cores import usable_cores
 
+THREADS = "n_threads"
+"""What every engine's option for it is called."""
+
 
 def default_threads() -> int:
     """Physical cores that this process may use, minus one, at least one.

@@ -9,11 +9,12 @@ import os
 import platform
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.backends.threads import THREADS, default_threads
 from pytest_llmbench.hardware.cgroups import limits
 
 if TYPE_CHECKING:
@@ -63,12 +64,16 @@ class Machine:
         return ", ".join(parts)
 
 
-def header_line(backends: Iterable[Backend], machine: Machine | None = None) -> str:
-    """Backends that can run here with their engine's version, the machine, and what is missing.
+def header_line(
+    backends: Iterable[Backend],
+    machine: Machine | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """Backends that can run here with their engine's version and threads, the machine, and what is missing.
 
-    For example ``llmbench: llamacpp 0.3.36 | 2 cores, 24 GiB, no NVIDIA GPU | missing: vllm
+    For example ``llmbench: llamacpp 0.3.36 (1 thread) | 2 cores, 24 GiB, no NVIDIA GPU | missing: vllm
     (pip install 'pytest-llmbench[vllm]')``. An engine that is installed but does not work shows
-    its reason instead.
+    its reason instead. *options* are those of the command line and the ini file, by backend.
     """
     present, absent = [], []
     for backend in backends:
@@ -77,7 +82,8 @@ def header_line(backends: Iterable[Backend], machine: Machine | None = None) -> 
         # The engine's own distribution comes first.
         version = next(iter(versions.values()), "")
         if availability.available:
-            present.append(f"{backend.name} {version}".rstrip())
+            threads = _threads(backend, (options or {}).get(backend.name, {}))
+            present.append(" ".join(part for part in (backend.name, version, threads) if part))
         elif version and availability.reason:
             absent.append(f"{backend.name} ({availability.reason})")
         else:
@@ -86,6 +92,14 @@ def header_line(backends: Iterable[Backend], machine: Machine | None = None) -> 
     if absent:
         parts.append(f"missing: {', '.join(absent)}")
     return "llmbench: " + " | ".join(part for part in parts if part)
+
+
+def _threads(backend: Backend, options: Mapping[str, Any]) -> str:
+    """``(1 thread)``, as a load will have them unless a test's marker says otherwise; else nothing."""
+    if not any(option.name == THREADS for option in backend.options):
+        return ""
+    threads = options.get(THREADS) or default_threads()
+    return f"({threads} thread{'' if str(threads) == '1' else 's'})"
 
 
 def _cpu(root: Path) -> str | None:

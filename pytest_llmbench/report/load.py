@@ -43,6 +43,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
         Column("req/s", lambda case: _median(case, "request_throughput", units.rate)),
         Column("out tok/s", throughput),
     ]
+    chosen.append(Column("user tok/s", lambda case: _median(case, "decode_throughput", units.rate)))
     if any("goodput" in case.metrics for case in cases):
         chosen.append(Column("good req/s", lambda case: _median(case, "goodput", units.rate)))
     for head, metric, quantiles in (

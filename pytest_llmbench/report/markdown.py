@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from pytest_llmbench.results.document import Case
 
 
-def markdown_table(cases: Iterable[Case]) -> str:
+def markdown_table(cases: Iterable[Case], extra: Sequence[str] = ()) -> str:
     """A GitHub-flavoured Markdown table of *cases*, numbers to the right, with a line for each mark.
 
-    It has the columns of a wide terminal's table; load levels have a table of their own. Ends with a
-    newline.
+    It has the columns of a wide terminal's table and the *extra* ones; load levels have a table of their
+    own. Ends with a newline.
     """
     known = list(cases)
     loads = [case for case in known if rows.is_load(case)]
     if not loads:
-        return _table(known, rows.columns(known, wide=True), rows.legend(known, wide=True))
+        columns = [*rows.columns(known, wide=True), *rows.requested(extra)]
+        return _table(known, columns, rows.legend(known, wide=True))
     from pytest_llmbench.report import load
 
-    text = _table(loads, load.columns(loads, wide=True), load.legend(loads, wide=True))
+    columns = [*load.columns(loads, wide=True), *rows.requested(extra)]
+    text = _table(loads, columns, load.legend(loads, wide=True))
     models = [case for case in known if not rows.is_load(case)]
-    return f"{markdown_table(models)}\n{text}" if models else text
+    return f"{markdown_table(models, extra)}\n{text}" if models else text
 
 
 def _table(known: Sequence[Case], columns: Sequence[rows.Column], marks: Sequence[str]) -> str:

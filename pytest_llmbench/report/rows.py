@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.report import units
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ SPREAD_MARK = "~"
 UNSUPPORTED_MARK = "*"
 DISTURBED_MARK = "!"
 UNWATCHED_MARK = "?"
+FILE_SIZE = "size"
+"""The column of the model's file size, where it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,15 @@ class Group:
         """What tells the cases of the group apart, one text a case; may be empty."""
         measurements = {case.measurement for case in self.cases}
         return tuple(_label(case, measured=len(measurements) > 1) for case in self.cases)
+
+    @property
+    def names(self) -> set[str]:
+        """What stands in the labels as one word, whatever dashes it has: models, servers, parameters."""
+        found = set()
+        for case in self.cases:
+            engine = case.processes[0].engine if case.processes else {}
+            found |= {_shown_name(case), str(engine.get("server")), *map(str, case.params.values())}
+        return {name for name in found if "-" in name}
 
     def by_backend(self) -> list[Group]:
         """The group's cases split by backend, in the order in which each backend first ran."""
@@ -93,6 +106,29 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
     if any(disturbance(case) for case in cases):
         chosen.append(Column("dist.", disturbance))
     return chosen
+
+
+def requested(names: Iterable[str]) -> list[Column]:
+    """The columns that somebody asked for beside those of a table: ``size``, or any metric's median.
+
+    :raises UsageError: for a name that is neither.
+    """
+    return [_requested(name) for name in names]
+
+
+def _requested(name: str) -> Column:
+    if name == FILE_SIZE:
+        return Column("file size", lambda case: units.size(case.model.size))
+    if name not in METRICS:
+        known = [FILE_SIZE, *METRICS]
+        msg = f"there is no column {name!r}{suggest(name, known)}; there are {', '.join(known)}"
+        raise UsageError(msg)
+
+    def cell(case: Case) -> str:
+        summary = case.metrics.get(name)
+        return units.UNKNOWN if summary is None else units.quantity(summary.median, summary.unit)
+
+    return Column(name, cell)
 
 
 def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
@@ -172,6 +208,12 @@ def _median_column(
     head: str, metric: str, show: Callable[[float | None], str], *, spread: bool = False
 ) -> Column:
     return Column(head, lambda case: median(case, metric, show, spread=spread))
+
+
+def _shown_name(case: Case) -> str:
+    from pytest_llmbench.models.spec import ModelSpec
+
+    return ModelSpec(case.model.name, alias=case.model.alias).label
 
 
 def _function(case: Case) -> str:

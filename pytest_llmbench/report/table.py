@@ -53,18 +53,21 @@ def cases_table(cases: Iterable[Case], *, width: int | None = None) -> CasesTabl
     return CasesTable(tuple(cases), width)
 
 
-def case_tables(cases: Iterable[Case]) -> list[CasesTable]:
+def case_tables(cases: Iterable[Case], extra: Sequence[str] = ()) -> list[CasesTable]:
     """A table of the *cases* that measured a model, and one of those that measured a server under load.
+
+    :param extra: further columns, as :func:`.rows.requested` knows them.
 
     Those that measured nothing are left out; so is a table without cases.
     """
     measured = [case for case in cases if case.processes]
     loads = [case for case in measured if is_load(case)]
-    tables = [cases_table(models)] if (models := [case for case in measured if not is_load(case)]) else []
+    models = tuple(case for case in measured if not is_load(case))
+    tables = [CasesTable(models, extra=tuple(extra))] if models else []
     if loads:
         from pytest_llmbench.report import load
 
-        tables.append(CasesTable(tuple(loads), None, load.columns, load.legend))
+        tables.append(CasesTable(tuple(loads), None, load.columns, load.legend, tuple(extra)))
     return tables
 
 
@@ -102,6 +105,7 @@ class CasesTable:
     width: int | None = None
     columns: Columns = rows.columns
     legend: Legend = rows.legend
+    extra: tuple[str, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line in self._lines(self.width or options.max_width):
@@ -111,7 +115,7 @@ class CasesTable:
 
     def _lines(self, width: int) -> Iterator[Text]:
         wide = width >= WIDE
-        columns = self.columns(self.cases, wide=wide)
+        columns = [*self.columns(self.cases, wide=wide), *rows.requested(self.extra)]
         cells = {id(case): [column.cell(case) for column in columns] for case in self.cases}
         # A unit goes below its name, where it costs no width.
         names, units = zip(*(column.head.partition(" ")[::2] for column in columns), strict=True)
@@ -161,7 +165,7 @@ def _blocks(group: rows.Group, room: int) -> list[_Block]:
         return [_Block(group, "", *(((group.function,), ()) if beside else ((), (group.function,))))]
     if _fits(labels, room):
         return [_Block(group, group.function, _indented(labels))]
-    shared = _shared(labels)
+    shared = _shared(labels, group.names)
     rest = tuple(label.removeprefix(shared) for label in labels)
     if shared and _fits(rest, room):
         # A space ends the test's own id: what follows it is the measurement's label.
@@ -177,15 +181,28 @@ def _fits(labels: Iterable[str], room: int) -> bool:
     return max(map(cell_len, _indented(labels))) <= room
 
 
-def _shared(labels: Sequence[str]) -> str:
-    """What all *labels* begin with, up to and with a space or else a ``-``, so that no word is cut."""
+def _shared(labels: Sequence[str], names: Iterable[str]) -> str:
+    """What all *labels* begin with, up to and with a space or else a ``-``, so that no word is cut.
+
+    Each of *names* is a word.
+    """
     length = 0
     for letters in zip(*labels, strict=False):
         if len(set(letters)) > 1:
             break
         length += 1
     common = labels[0][:length]
-    return common[: (common.rfind(" ") if " " in common else common.rfind("-")) + 1]
+    if " " in common:
+        return common[: common.rfind(" ") + 1]
+    inside = {place for label in labels for name in names for place in _places(name, label)}
+    ends = [place for place, letter in enumerate(common) if letter == "-" and place not in inside]
+    return common[: ends[-1] + 1] if ends else ""
+
+
+def _places(name: str, label: str) -> range:
+    """Where in *label* the letters of *name* stand, if they do."""
+    start = label.find(name)
+    return range(start, start + len(name)) if start >= 0 else range(0)
 
 
 def _indented(labels: Iterable[str]) -> tuple[str, ...]:

@@ -1,15 +1,15 @@
 """In which other forms can a document be had?
 
-CSV has one row a case, JSON Lines one line a round, and pytest-benchmark's JSON one benchmark a
-case, for the tools that read it (github-action-benchmark's ``pytest``, Bencher's
-``python_pytest``, ``pytest-benchmark compare``).
+CSV has one row a case, or in its long form one row a number, JSON Lines one line a round, and
+pytest-benchmark's JSON one benchmark a case, for the tools that read it (github-action-benchmark's
+``pytest``, Bencher's ``python_pytest``, ``pytest-benchmark compare``).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pydantic_core
@@ -24,7 +24,7 @@ from pytest_llmbench.results.document import (
     ResultsDocument,
     Session,
 )
-from pytest_llmbench.results.rows import case_row, round_row
+from pytest_llmbench.results.rows import case_row, long_rows, round_row
 
 DEFAULT_METRIC = "e2e_latency"
 """What pytest-benchmark itself measures: how long a call takes."""
@@ -34,8 +34,16 @@ SECONDS_METRICS = tuple(m.name for m in METRICS.values() if m.unit == "s" and m.
 
 
 def to_csv(document: ResultsDocument) -> str:
-    """One row a case, after a line of column names; an unknown value is empty."""
-    rows = [case_row(document, case) for case in document.cases]
+    """One row a case, after a line of column names with their units; an unknown value is empty."""
+    return _csv([case_row(document, case, units=True) for case in document.cases])
+
+
+def to_long_csv(document: ResultsDocument) -> str:
+    """One row for each statistic of each metric of each case, for tools that pivot."""
+    return _csv([row for case in document.cases for row in long_rows(document, case)])
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")

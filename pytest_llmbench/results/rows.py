@@ -1,19 +1,32 @@
 """What is one case, and one round, as a flat row for a table?
 
-CSV, JSON Lines and the pandas frames have these columns.
+CSV, JSON Lines and the pandas frames have these columns; those of CSV end with their unit, which a
+spreadsheet does not know otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from statistics import median_low
 from typing import Any
+from urllib.parse import urlsplit
 
+from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
 
 STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "n")
 
 
-def case_row(header: Header, case: Case) -> dict[str, Any]:
-    """One case: what it is, how it ended, ``METRIC_STATISTIC`` in the metric's unit, the parameters."""
+def case_row(header: Header, case: Case, *, units: bool = False) -> dict[str, Any]:
+    """One case: what it is, how it ended, ``METRIC_STATISTIC`` in the metric's unit, the parameters.
+
+    :param units: whether the names end with the unit: ``METRIC_STATISTIC_UNIT``.
+    """
+
+    def named(name: str, unit: str) -> str:
+        return f"{name}_{unit.replace('/', '_per_')}" if units else name
+
+    machine = header.machine
     row: dict[str, Any] = {
         "session": header.session.id,
         **_identity(case),
@@ -22,21 +35,43 @@ def case_row(header: Header, case: Case) -> dict[str, Any]:
         "model_digest": case.model.digest,
         "model_revision": case.model.revision,
         "model_parameters": case.model.parameters,
-        "model_size": case.model.size,
+        named("model_size", "bytes"): case.model.size,
         "processes": len(case.processes),
         "rounds": len(case.rounds),
         "failed": sum(len(process.failures) for process in case.processes),
-        "concurrency": case.protocol.get("concurrency"),
-        "request_rate": case.protocol.get("request_rate"),
+        **_load(case, named("request_rate", "requests/s")),
+        **_settings(case),
+        **{named(f"slo_{name}", METRICS[name].unit): limit for name, limit in _slo(case).items()},
         "disturbance": None if case.disturbance is None else " ".join(case.disturbance),
         "commit": header.commit.id,
-        "machine": header.machine.id if header.machine else None,
+        "machine": machine.id if machine else None,
+        "cpu": machine.cpu.get("model") if machine else None,
+        "gpus": ", ".join(str(gpu.get("name")) for gpu in machine.gpus) if machine else None,
     }
     for name, metric in case.metrics.items():
         for statistic in STATISTICS:
-            row[f"{name}_{statistic}"] = getattr(metric, statistic)
+            unit = "" if statistic == "n" else metric.unit
+            row[named(f"{name}_{statistic}", unit) if unit else f"{name}_{statistic}"] = getattr(
+                metric, statistic
+            )
     row.update({f"param_{name}": value for name, value in case.params.items()})
     return row
+
+
+def long_rows(header: Header, case: Case) -> Iterator[dict[str, Any]]:
+    """One case as rows of one number each: which metric, which statistic of it, its value and unit."""
+    about = {
+        "session": header.session.id,
+        **_identity(case),
+        "outcome": case.outcome,
+        **_load(case, "request_rate"),
+        **{f"param_{name}": value for name, value in case.params.items()},
+    }
+    for name, metric in case.metrics.items():
+        for statistic in STATISTICS:
+            if (value := getattr(metric, statistic)) is not None:
+                unit = "values" if statistic == "n" else metric.unit
+                yield {**about, "metric": name, "statistic": statistic, "value": value, "unit": unit}
 
 
 def round_row(case: Case, process: ProcessRecord, process_index: int, round_index: int) -> dict[str, Any]:
@@ -51,6 +86,44 @@ def round_row(case: Case, process: ProcessRecord, process_index: int, round_inde
         "energy_per_token": measured.energy_per_token,
         **({} if measured.request is None else _prefixed("request", measured.request.model_dump())),
     }
+
+
+def _load(case: Case, rate: str) -> dict[str, Any]:
+    return {"concurrency": case.protocol.get("concurrency"), rate: case.protocol.get("request_rate")}
+
+
+def _settings(case: Case) -> dict[str, Any]:
+    """What was asked of what: lengths as they were measured, in tokens, and the first process's engine."""
+    protocol = case.protocol
+    engine = case.processes[0].engine if case.processes else {}
+    return {
+        "prompt_tokens": _middle(one.prompt_tokens for one in case.rounds),
+        "output_tokens": _middle(one.output_tokens for one in case.rounds),
+        "prompt_length": protocol.get("prompt_length"),
+        "output_length": protocol.get("output_length") or protocol.get("max_new_tokens"),
+        "shared_prefix": protocol.get("shared_prefix"),
+        "threads": engine.get("n_threads"),
+        "context": engine.get("context_length"),
+        "server": engine.get("server"),
+        "base_url": _address(engine.get("base_url")),
+    }
+
+
+def _middle(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return median_low(known) if known else None
+
+
+def _slo(case: Case) -> dict[str, float]:
+    return {name: limit for name, limit in (case.protocol.get("slo") or {}).items() if name in METRICS}
+
+
+def _address(url: Any) -> str | None:
+    """Where a server is, without a user, a password or a query."""
+    if not isinstance(url, str):
+        return None
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:

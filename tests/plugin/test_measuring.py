@@ -281,3 +281,15 @@ def test_pytest_benchmarks_own_loop_counts_the_same_rounds(
     (entry,) = json.loads((bench.path / "bench.json").read_text())["benchmarks"]
     (case,) = document()["cases"]
     assert entry["stats"]["rounds"] * entry["stats"]["iterations"] == len(case["processes"][0]["rounds"])
+
+
+def test_the_table_has_the_columns_that_were_asked_for(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile("def test_x(llm_model): llm_model.measure('hello', rounds=1, max_new_tokens=2)")
+    run("--llm-columns=size,load_time").stdout.fnmatch_lines(["*rounds* file load_time*"])
+    bench.makeini("[pytest]\nllm_columns = load_time\n")
+    run().stdout.fnmatch_lines(["*rounds* load_time*"])
+    result = run("--llm-columns=lode_time")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --llm-columns: there is no column 'lode_time'; did you mean 'load_time'?*"]
+    )

@@ -178,6 +178,19 @@ def test_export_writes_csv(store: Store) -> None:
     assert [row["outcome"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["passed", "failed"]
 
 
+def test_export_writes_csv_with_a_row_a_number(store: Store) -> None:
+    lines = call("export", OLD, "--format", "csv-long").stdout.splitlines()
+    assert lines[0].endswith(",metric,statistic,value,unit")
+    assert any(",ttft,median," in line for line in lines)
+
+
+def test_columns_on_request_are_those_of_the_table_and_of_markdown(store: Store) -> None:
+    assert "load_time" in call("show", "--columns", "size,load_time").stdout
+    assert "load_time" in call("export", OLD, "-f", "markdown", "--columns", "load_time").stdout
+    assert_clean_error(call("show", "--columns", "lode_time"), "load_time")
+    assert_clean_error(call("export", OLD, "--columns", "load_time"), "--columns")
+
+
 def test_export_writes_json_lines(store: Store) -> None:
     result = call("export", OLD, "-f", "jsonl")
     assert [json.loads(line)["round"] for line in result.stdout.splitlines()] == [0, 1]

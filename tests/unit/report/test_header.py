@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.base import Availability, Backend, Engine, OptionSpec
+from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.report.header import Machine, header_line
 
@@ -53,6 +54,18 @@ def test_a_backend_shows_the_version_of_its_engine() -> None:
     assert header_line(backends, MACHINE) == (
         "llmbench: llamacpp 0.3.36, transformers 5.23.0 | 2 cores (Some CPU), 24 GiB, no NVIDIA GPU"
     )
+
+
+def test_a_backend_shows_how_many_threads_it_will_have() -> None:
+    threads = (OptionSpec("n_threads", int, None, "threads"),)
+    backends = [
+        _Described("a", {"a": "1"}, options=threads),
+        _Described("b", {"b": "2"}, options=threads),
+        _Described("c", {"c": "3"}),
+    ]
+    line = header_line(backends, MACHINE, {"a": {"n_threads": "1"}, "b": {"n_threads": 3}})
+    assert line.startswith("llmbench: a 1 (1 thread), b 2 (3 threads), c 3 | ")
+    assert f"a 1 ({default_threads()} thread" in header_line(backends, MACHINE)
 
 
 def test_a_missing_backend_shows_the_extra_that_installs_it() -> None:

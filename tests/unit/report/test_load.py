@@ -26,6 +26,7 @@ def level(make_case: MakeCase) -> Level:
                 "request_throughput": [throughput / 64],
                 "ttft": [0.05] * 200,
                 "tpot": [0.01] * 200,
+                "decode_throughput": [100.0] * 200,
                 "itl": [0.011] * 200,
                 "e2e_latency": [latency] * 200,
                 "peak_rss": None,
@@ -48,9 +49,15 @@ def lines(cases: list[Case], width: int = 80) -> list[str]:
 
 def test_a_level_has_its_own_columns(level: Level) -> None:
     text = lines([level()])
-    assert text[0].split() == ["req/s", "out", "TTFT", "TTFT", "TPOT", "TPOT", "gap", "ok", "fail"]
+    assert text[0].split() == ["req/s", "out", "user", "TTFT", "TTFT", "TPOT", "TPOT", "gap", "ok", "fail"]
     assert "12.5" in text[-1]
     assert text[-1].endswith("3    0")
+
+
+def test_a_level_says_how_fast_a_user_is_served(level: Level) -> None:
+    text = lines([level(throughput=800.0)])
+    assert text[1].split()[1:] == ["tok/s", "tok/s", "p50", "p99", "p50", "p99", "p99"]
+    assert text[-1].split()[1:4] == ["12.5", "800", "100"]
 
 
 def test_models_and_levels_have_a_table_each(level: Level, make_case: MakeCase) -> None:

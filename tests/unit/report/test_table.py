@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_llmbench.report.table import cases_table, render
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.report.rows import requested
+from pytest_llmbench.report.table import case_tables, cases_table, render
 from pytest_llmbench.results.document import Case
 
 MakeCase = Callable[..., Case]
@@ -76,6 +78,55 @@ def test_if_that_is_not_enough_each_backend_has_its_own_row(make_case: MakeCase)
     assert lines[3] == "test_x[llamacpp-synthetic/a-model-with-a-name-…]"
     assert lines[6] == "test_x[transformers-synthetic/a-model-with-a-name-…]"
     assert [lines[n].split()[0] for n in (4, 5, 7, 8)] == ["f16", "int8"] * 2
+
+
+@pytest.mark.parametrize(
+    ("ids", "model", "title", "rest"),
+    [
+        # The first model's name begins like the second's.
+        (
+            ["llamacpp-synthetic/llama-82m-q8_0-a", "llamacpp-synthetic/llama-3.2-1b-q8_0-a"],
+            lambda one: one.removeprefix("llamacpp-").partition("-q8_0")[0],
+            "test_x[llamacpp-…]",
+            ["synthetic/llama-82m-q8_0-a", "synthetic/llama-3.2-1b-q8_0-a"],
+        ),
+        # A model's file, of which the id has the last part.
+        (
+            ["llamacpp-my-model-a-long-long-name-7b", "llamacpp-my-model-a-long-long-name-1b"],
+            lambda one: f"./files/{one.removeprefix('llamacpp-')}.gguf",
+            "test_x[llamacpp-…]",
+            ["my-model-a-long-long-name-7b", "my-model-a-long-long-name-1b"],
+        ),
+    ],
+)
+def test_what_ids_share_ends_before_a_models_name_and_not_within(
+    make_case: MakeCase, ids: list[str], model: Callable[[str], str], title: str, rest: list[str]
+) -> None:
+    cases = [make_case(f"a.py::test_x[{one}]") for one in ids]
+    for case, one in zip(cases, ids, strict=True):
+        case.model.name, case.model.quantization = model(one), None
+    lines = _lines(cases)
+    assert title in lines
+    assert [line.split()[0] for line in lines[4:] if line.startswith("  ")] == rest
+
+
+def test_what_ids_share_does_not_end_within_a_users_parameter(make_case: MakeCase) -> None:
+    words = ["a-long-system-prompt-with-tools", "a-long-system-prompt-without-tools"]
+    cases = [make_case(f"a.py::test_x[llamacpp-tiny-{one}]", params={"prompt": one}) for one in words]
+    lines = _lines(cases, 90)
+    assert "test_x[llamacpp-tiny-…]" in lines
+    assert [line.split()[0] for line in lines if line.startswith("  a-")] == words
+
+
+def test_columns_that_were_asked_for_come_last(make_case: MakeCase) -> None:
+    case = make_case(values={"load_time": [0.25], "output_throughput": [12.0]})
+    case.model.size = 6 * 2**20
+    (table,) = case_tables([case], ["size", "load_time", "output_throughput", "energy"])
+    lines = render(table, width=140, color=False).splitlines()
+    assert lines[0].split()[-4:] == ["file", "load_time", "output_throughput", "energy"]
+    assert lines[4].split("3×5")[-1].split() == ["6.00", "MiB", "250", "ms", "12.0", "tokens/s", "-"]
+    with pytest.raises(UsageError, match="no column 'sise'; did you mean 'size'"):
+        requested(["sise"])
 
 
 def test_ids_that_share_nothing_get_a_line_of_their_own(make_case: MakeCase) -> None:

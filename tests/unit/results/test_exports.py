@@ -20,9 +20,10 @@ from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import Header, ResultsDocument, write_document
-from pytest_llmbench.results.export import SECONDS_METRICS, to_csv, to_jsonl, to_pytest_benchmark
+from pytest_llmbench.results.export import SECONDS_METRICS, to_csv, to_jsonl, to_long_csv, to_pytest_benchmark
 from pytest_llmbench.results.frames import load
 from pytest_llmbench.results.journal import Journal
+from pytest_llmbench.results.rows import STATISTICS
 from pytest_llmbench.results.store import Store
 
 Maker = Callable[..., Any]
@@ -37,9 +38,61 @@ def document(document_maker: Maker) -> ResultsDocument:
 def test_csv_has_one_row_a_case(document: ResultsDocument) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(document))))
     assert [row["nodeid"] for row in rows] == [case.nodeid for case in document.cases]
-    assert float(rows[0]["ttft_median"]) == pytest.approx(0.051)
+    assert float(rows[0]["ttft_median_s"]) == pytest.approx(0.051)
     assert rows[0]["rounds"] == "6"
     assert rows[0]["param_tokens"] == "4"
+
+
+def test_a_number_of_csv_has_its_unit_in_its_columns_name(document: ResultsDocument) -> None:
+    (row, *_) = csv.DictReader(io.StringIO(to_csv(document)))
+    for name, metric in document.cases[0].metrics.items():
+        unit = METRICS[name].unit.replace("/", "_per_")
+        assert float(row[f"{name}_median_{unit}"]) == pytest.approx(metric.median)
+        assert row[f"{name}_n"] == str(metric.n)
+    assert {"decode_throughput_p95_tokens_per_s", "peak_rss_max_bytes", "energy_mean_J"} <= row.keys()
+    assert row["model_size_bytes"] == "6000000"
+
+
+def test_csv_says_what_was_asked_of_what(document: ResultsDocument) -> None:
+    case = document.cases[0]
+    case.protocol.update(prompt_length="uniform:64:256", slo={"ttft": 0.5}, concurrency=8, request_rate=2.5)
+    case.processes[0].engine.update(
+        context_length=4096, server="vllm", base_url="https://me:secret@host:8000/v1?key=secret"
+    )
+    text = to_csv(document)
+    (row, *_) = csv.DictReader(io.StringIO(text))
+    assert {
+        "prompt_tokens": "32",
+        "output_tokens": "4",
+        "prompt_length": "uniform:64:256",
+        "output_length": "4",
+        "threads": "1",
+        "context": "4096",
+        "server": "vllm",
+        "base_url": "https://host:8000/v1",
+        "slo_ttft_s": "0.5",
+        "concurrency": "8",
+        "request_rate_requests_per_s": "2.5",
+        "cpu": "A CPU",
+    }.items() <= row.items()
+    assert "secret" not in text
+
+
+def test_long_csv_has_one_row_a_number(document: ResultsDocument) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_long_csv(document))))
+    case = document.cases[0]
+    own = {(r["metric"], r["statistic"]): r for r in rows if r["nodeid"] == case.nodeid}
+    assert set(own) == {
+        (name, statistic)
+        for name, metric in case.metrics.items()
+        for statistic in STATISTICS
+        if getattr(metric, statistic) is not None
+    }
+    row = own["ttft", "median"]
+    assert (float(row["value"]), row["unit"]) == (pytest.approx(0.051), "s")
+    assert own["ttft", "n"]["value"] == "6"
+    assert row["param_tokens"] == "4"
+    assert len(set(own)) * 2 == len(rows)
 
 
 def test_csv_leaves_unknown_values_empty(document: ResultsDocument) -> None:
@@ -54,7 +107,7 @@ def test_csv_leaves_unknown_values_empty(document: ResultsDocument) -> None:
         )
     )
     row = list(csv.DictReader(io.StringIO(to_csv(document))))[-1]
-    assert (row["nodeid"], row["ttft_median"], row["error"]) == (
+    assert (row["nodeid"], row["ttft_median_s"], row["error"]) == (
         'a.py::test["quoted, name"]',
         "",
         "two\nlines",
@@ -71,7 +124,7 @@ def test_json_lines_have_one_line_a_round(document: ResultsDocument) -> None:
 
 def test_an_empty_document_exports_to_nothing(document_maker: Maker) -> None:
     empty = document_maker(cases=0)
-    assert to_csv(empty) == ""
+    assert to_csv(empty) == to_long_csv(empty) == ""
     assert list(to_jsonl(empty)) == []
     assert to_pytest_benchmark(empty)["benchmarks"] == []
 
