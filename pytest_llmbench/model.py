@@ -15,6 +15,7 @@ from pytest_llmbench.measure.loop import Bench, Plan, Startable, measure
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.pairs import PairedBench, Side
 from pytest_llmbench.measure.run import Round, Run
+from pytest_llmbench.workloads.lengths import LONGEST
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.ab import BaseSide
@@ -254,8 +255,10 @@ class LLMModel:
         if (prompt is None) == (prompt_tokens is None):
             msg = "give either a prompt (a text or chat messages) or prompt_tokens=N"
             raise UsageError(msg)
-        if prompt_tokens is not None and (not isinstance(prompt_tokens, int) or prompt_tokens < 1):
-            msg = f"prompt_tokens={prompt_tokens!r} is not a whole number of at least 1"
+        if prompt_tokens is not None and not (
+            isinstance(prompt_tokens, int) and 1 <= prompt_tokens <= LONGEST
+        ):
+            msg = f"prompt_tokens={prompt_tokens!r} is not a whole number of at least 1, at most {LONGEST}"
             raise UsageError(msg)
         values = self._session.call_settings(self.settings, settings, _WHAT, _HOW_OFTEN)
         return Plan(

@@ -5,12 +5,13 @@ The command line beats the marker, the marker beats the ini file.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.settings import SETTINGS
+from pytest_llmbench.settings import SETTINGS, says_nothing
 
 if TYPE_CHECKING:
     import pytest
@@ -178,6 +179,7 @@ def read_session(config: pytest.Config) -> Session:
 
     :raises UsageError: naming the option and what it must be.
     """
+    refuse_empty(config)
     command_line: dict[str, Any] = {}
     ini: dict[str, Any] = {}
     for key, setting in SETTINGS.items():
@@ -207,6 +209,48 @@ def table_columns(config: pytest.Config) -> tuple[str, ...]:
             msg = f"{'ini option llm_columns' if given is None else '--llm-columns'}: {error}"
             raise UsageError(msg) from None
     return columns
+
+
+def refuse_empty(config: pytest.Config) -> None:
+    """Refuse every option of ours that the command line gives and that names nothing.
+
+    In an ini file an empty value is the way to take one back: there it counts as not set.
+
+    :raises UsageError: naming the option.
+    """
+    flags = {setting.ini: setting.flag for setting in SETTINGS.values()}
+    for name, value in vars(config.option).items():
+        if name.startswith("llm_") and says_nothing(value):
+            flag = flags.get(name, "--" + name.replace("_", "-"))
+            msg = f"{flag} names nothing: give it a value, or leave it out"
+            raise UsageError(msg)
+
+
+def refuse_impossible(config: pytest.Config) -> None:
+    """Refuse what only the end of a session, or each of its cases, would find out.
+
+    :raises UsageError: naming the option.
+    """
+    if (name := config.getoption("llm_save")) is not None:
+        from pytest_llmbench.gate.baseline import check_name
+
+        try:
+            check_name(name)
+        except UsageError as error:
+            msg = f"--llm-save={name}: {error}"
+            raise UsageError(msg) from None
+    if (python := config.getoption("llm_python")) is not None:
+        check_program(python, "--llm-python")
+
+
+def check_program(path: str, where: str) -> None:
+    """Refuse an interpreter that cannot be run.
+
+    :raises UsageError: saying where it stands.
+    """
+    if shutil.which(path) is None:
+        msg = f"{where}={path}: there is no such program, or it may not be run"
+        raise UsageError(msg)
 
 
 def monitor_rate(config: pytest.Config) -> float:

@@ -13,7 +13,7 @@ import pytest
 from pytest_llmbench.distributed import Controller, check_workers, is_controller
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.fixtures import hw_monitor, llm_load, llm_model, llm_server
-from pytest_llmbench.options import add_options
+from pytest_llmbench.options import add_options, refuse_impossible
 from pytest_llmbench.selection import CASE_FIXTURES
 from pytest_llmbench.session import MEASURED, SESSION, BenchSession
 
@@ -63,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         session = BenchSession(config)
         session.selector.check_command_line()
+        refuse_impossible(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[SESSION] = session

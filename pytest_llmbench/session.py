@@ -17,7 +17,7 @@ import pytest
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.options import monitor_rate, read_session, table_columns
+from pytest_llmbench.options import check_program, monitor_rate, read_session, table_columns
 from pytest_llmbench.selection import Selector
 from pytest_llmbench.settings import SETTINGS, other_names, read_marker
 
@@ -134,6 +134,8 @@ class BenchSession:
 
         :raises UsageError: listing what there is.
         """
+        if base.python is not None:
+            check_program(base.python, "--llm-ab python")
         named: dict[str, Any] = {"backend_options": base.options}
         if base.base_url is not None:
             named["base_url"] = (base.base_url,)

@@ -6,7 +6,7 @@ the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,29 +21,48 @@ TRACE = "trace"
 IniType = Literal["string", "int", "float", "bool", "args", "linelist"]
 
 
-def _whole(minimum: int) -> Callable[[Any], int]:
+_MANY = 10_000_000
+"""Of what is counted: more than any measurement has, and what a slip of the keyboard gives."""
+_AT_ONCE = 100_000
+"""Requests: more than one machine has ports for, and than any client of ours can hold."""
+_FAST = 10_000
+"""Requests a second: more than one process can send."""
+_LONG = 1_000_000
+"""Seconds, and other numbers: eleven days, which every clock and timer of the system takes."""
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether a text, a list or a table is there, and names nothing, or has such a part."""
+    if isinstance(value, str):
+        return not value.strip(", \t\r\n")
+    if isinstance(value, Mapping):
+        return not value
+    return isinstance(value, Collection) and (not len(value) or any(map(says_nothing, value)))
+
+
+def _whole(minimum: int, maximum: int = _MANY) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError
         number = int(value)
-        if number < minimum:
+        if not minimum <= number <= maximum:
             raise ValueError
         return number
 
-    parse.__doc__ = f"a whole number of at least {minimum}"
+    parse.__doc__ = f"a whole number of at least {minimum}, at most {maximum}"
     return parse
 
 
-def _real(minimum: float) -> Callable[[Any], float]:
+def _real(minimum: float, maximum: float = _LONG) -> Callable[[Any], float]:
     def parse(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
         number = float(value)
-        if not minimum <= number < float("inf"):
+        if not minimum <= number <= maximum:
             raise ValueError
         return number
 
-    parse.__doc__ = f"a number of at least {minimum:g}"
+    parse.__doc__ = f"a number of at least {minimum:g}, at most {maximum:.0f}"
     return parse
 
 
@@ -105,12 +124,15 @@ def _several(one: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
     return parse
 
 
-def _above_zero(value: Any) -> float:
-    """a number above 0"""
-    number = _real(0)(value)
-    if not number:
-        raise ValueError
-    return number
+def _above(maximum: float) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        number = _real(0, maximum)(value)
+        if not number:
+            raise ValueError
+        return number
+
+    parse.__doc__ = f"a number above 0, at most {maximum:.0f}"
+    return parse
 
 
 def _length(value: Any) -> str:
@@ -151,7 +173,7 @@ def _slo(value: Any) -> dict[str, float]:
             limit = limit.strip()
             scale = 1e-3 if limit.endswith("ms") else 1.0
             limit = limit.removesuffix("ms").removesuffix("s")
-        found[name] = _above_zero(limit) * scale
+        found[name] = _above(_LONG)(limit) * scale
     return found
 
 
@@ -210,9 +232,13 @@ class Setting:
 
         :raises UsageError: saying where it stands and what it must be.
         """
+        # A marker's empty list or table takes back what stands elsewhere, if none is what holds by default.
+        if says_nothing(value) and (isinstance(value, str) or len(value) or self.default not in ((), {})):
+            msg = f"{where} names nothing: give {self.parse.__doc__}, or leave it out"
+            raise UsageError(msg)
         try:
             return self.parse(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             msg = f"{where}: {value!r} is not {self.parse.__doc__}"
             raise UsageError(msg) from None
 
@@ -310,11 +336,21 @@ SETTINGS: dict[str, Setting] = {
             only=("engine",),
         ),
         Setting(
-            "seed", "--llm-seed", _whole(0), 0, "Seed of sampling and of made prompts", also=("random-seed",)
+            "seed",
+            "--llm-seed",
+            _whole(0, 2**63 - 1),
+            0,
+            "Seed of sampling and of made prompts",
+            also=("random-seed",),
         ),
         Setting("temperature", "--llm-temperature", _real(0), 0.0, "0 is greedy decoding", "X"),
         Setting(
-            "top_k", "--llm-top-k", _whole(0), 0, "Sample among so many tokens; 0 is all", only=("sampled",)
+            "top_k",
+            "--llm-top-k",
+            _whole(0, 2**31 - 1),
+            0,
+            "Sample among so many tokens; 0 is all",
+            only=("sampled",),
         ),
         Setting(
             "top_p",
@@ -367,7 +403,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "concurrency",
             "--llm-concurrency",
-            _several(_whole(1)),
+            _several(_whole(1, _AT_ONCE)),
             (),
             "Requests at once, one load level each: the next is sent when one has ended",
             many=True,
@@ -378,7 +414,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "request_rate",
             "--llm-request-rate",
-            _several(_above_zero),
+            _several(_above(_FAST)),
             (),
             "Requests a second, one load level each, sent whether or not earlier ones have ended",
             "X",
@@ -411,7 +447,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "duration",
             "--llm-duration",
-            _above_zero,
+            _above(_LONG),
             None,
             "Seconds after which a load level sends no more, instead of a number of requests",
             "SECONDS",

@@ -106,6 +106,8 @@ class OptionSpec:
     choices: tuple[str, ...] = ()
     minimum: int | float | None = None
     """The smallest value of a number; None for no bound."""
+    maximum: int | float | None = None
+    """The largest value of a number; None for what a C int holds, of a whole one."""
     only: tuple[str, ...] = ()
     """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.KINDS`."""
     also: tuple[str, ...] = ()

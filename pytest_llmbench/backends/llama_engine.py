@@ -43,6 +43,7 @@ class LlamaCppEngine:
         trained = int(native.llama_model_n_ctx_train(model))
         asked = options["n_ctx"] or min(trained, _DEFAULT_CONTEXT)
         self._trained_context = trained
+        llama_native.check_memory(native, model, options, asked)
         self._context, self._flash_attention = llama_native.make_context(native, model, options, asked)
         self._options = dict(options)
         # llama.cpp rounds a context up to a multiple of 256; what was asked for stays the bound.

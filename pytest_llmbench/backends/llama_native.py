@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.backends.llamacpp import FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, ModelError
+from pytest_llmbench.hardware.memory import available
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +96,54 @@ def load_model(native: Any, path: Path, options: Mapping[str, Any]) -> Any:
     return model
 
 
+def check_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> None:
+    """Refuse a context that memory cannot hold: llama.cpp would take all there is first.
+
+    :raises EngineError: saying how much it needs, and how much there is.
+    """
+    # On a GPU the driver refuses by itself, and the machine goes on.
+    if gpu_layers(native, options) or (needed := context_memory(native, model, options, n_ctx)) is None:
+        return
+    free = available()
+    if needed > free:
+        msg = (
+            f"a context of {n_ctx} tokens needs {_gib(needed)} or more for its KV cache, and {_gib(free)} of "
+            "memory are free: set a smaller llamacpp.n_ctx"
+        )
+        raise EngineError(msg)
+
+
+def context_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> int | None:
+    """Bytes that a context takes at least; None where the release or the model does not tell.
+
+    The K and the V of each layer: tokens x KV heads x size of a head x bytes of a value. A model whose layers
+    look back over a window keeps all tokens in some layers only: one in :data:`_FEWEST_FULL` is counted. One
+    that keeps a state instead (recurrent, hybrid) is not counted at all.
+    """
+    asked = ("llama_model_n_layer", "llama_model_n_head_kv", "llama_model_n_head", "llama_model_n_embd")
+    if any(getattr(native, f"llama_model_is_{kind}", _no)(model) for kind in ("recurrent", "hybrid")):
+        return None
+    if not all(hasattr(native, name) for name in asked):
+        return None
+    layers, kv_heads, heads, width = (int(getattr(native, name)(model)) for name in asked)
+    if getattr(native, "llama_model_n_swa", _no)(model):
+        layers = max(1, layers // _FEWEST_FULL)
+    values = layers * kv_heads * (width // max(1, heads))
+    bits = KV_TYPES[options["type_k"]].bits + KV_TYPES[options["type_v"]].bits
+    return int(n_ctx * values * bits / 8)
+
+
+_FEWEST_FULL = 8
+
+
+def _no(_model: Any) -> bool:
+    return False
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB" if size >= 2**30 else f"{size / 2**20:.3g} MiB"
+
+
 def make_context(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> tuple[Any, str]:
     """The context, and whether flash attention is on (``auto`` is resolved where llama.cpp tells)."""
     params = native.llama_context_default_params()
@@ -102,7 +151,7 @@ def make_context(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int
     params.n_ctx = n_ctx
     params.n_batch, params.n_ubatch = options["n_batch"], options["n_ubatch"]
     params.n_threads, params.n_threads_batch = threads, options["n_threads_batch"] or threads
-    params.type_k, params.type_v = KV_TYPES[options["type_k"]], KV_TYPES[options["type_v"]]
+    params.type_k, params.type_v = KV_TYPES[options["type_k"]].number, KV_TYPES[options["type_v"]].number
     flash = options["flash_attn"]
     if hasattr(params, "flash_attn_type"):
         params.flash_attn_type = FLASH_ATTENTION[flash]

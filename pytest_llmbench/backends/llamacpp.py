@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
 from pytest_llmbench.backends.versions import installed_versions
@@ -17,18 +17,31 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ResolvedModel
 
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
-# enum ggml_type, in ggml.h: the types that a KV cache may have.
+
+
+class KVType(NamedTuple):
+    """A type that a KV cache may have."""
+
+    number: int
+    """Of enum ggml_type, in ggml.h."""
+    bits: float
+    """Of a value, with its share of the block's scales; see ggml-common.h."""
+
+
 KV_TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "bf16": 30,
-    "q8_0": 8,
-    "q5_1": 7,
-    "q5_0": 6,
-    "q4_1": 3,
-    "q4_0": 2,
-    "iq4_nl": 20,
+    "f32": KVType(0, 32),
+    "f16": KVType(1, 16),
+    "bf16": KVType(30, 16),
+    "q8_0": KVType(8, 8.5),
+    "q5_1": KVType(7, 6),
+    "q5_0": KVType(6, 5.5),
+    "q4_1": KVType(3, 5),
+    "q4_0": KVType(2, 4.5),
+    "iq4_nl": KVType(20, 4.5),
 }
+
+MOST_THREADS = 512
+"""GGML_MAX_N_THREADS, in ggml.h: with more, the process is aborted."""
 
 QUANTIZATIONS = (
     *("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0"),
@@ -54,6 +67,7 @@ class LlamaCppBackend:
             None,
             "threads that decode; default: physical cores minus one, at least one",
             minimum=1,
+            maximum=MOST_THREADS,
             also=("threads",),
         ),
         OptionSpec(
@@ -62,6 +76,7 @@ class LlamaCppBackend:
             None,
             "threads that evaluate the prompt; default: n_threads",
             minimum=1,
+            maximum=MOST_THREADS,
             also=("threads-batch",),
         ),
         OptionSpec(

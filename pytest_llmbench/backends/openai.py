@@ -62,13 +62,16 @@ class OpenAIBackend:
             None,
             "folder with the tokenizer.json that counts tokens where a server sends no usage",
         ),
-        OptionSpec("retries", int, 0, "how often a request is sent again after 429 or 503", minimum=0),
+        OptionSpec(
+            "retries", int, 0, "how often a request is sent again after 429 or 503", minimum=0, maximum=1000
+        ),
         OptionSpec(
             "start_timeout",
             float,
             600.0,
             "seconds that a server of --llm-serve has to become ready",
             minimum=1,
+            maximum=1_000_000,
             only=("started",),
         ),
         OptionSpec(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmbench.backends.base import Backend, OptionSpec
 from pytest_llmbench.errors import UsageError, suggest
 
+_LARGEST: dict[type, float] = {int: 2**31 - 1, float: math.inf, bool: math.inf, str: math.inf}
+"""Where an option does not say: engines keep whole numbers as a C int, and take a larger one for another."""
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 
@@ -65,6 +69,10 @@ def _converted(backend: str, spec: OptionSpec, value: Any) -> int | float | str 
     if spec.minimum is not None and not isinstance(result, str) and result < spec.minimum:
         msg = f"option {backend}.{spec.name}={value!r}: at least {spec.minimum} is needed ({spec.help})"
         raise UsageError(msg)
+    maximum = _LARGEST[spec.type] if spec.maximum is None else spec.maximum
+    if not isinstance(result, str) and result > maximum:
+        msg = f"option {backend}.{spec.name}={value!r}: at most {maximum} is possible ({spec.help})"
+        raise UsageError(msg)
     return result
 
 
@@ -75,7 +83,7 @@ def _from_text(spec: OptionSpec, text: str) -> int | float | str | bool | None:
         word = text.lower()
         return True if word in _TRUE else False if word in _FALSE else None
     try:
-        return spec.type(text)
+        return _finite(float(text)) if spec.type is float else int(text)
     except ValueError:
         return None
 
@@ -85,7 +93,11 @@ def _from_typed(spec: OptionSpec, value: Any) -> int | float | str | bool | None
     if spec.type is bool or isinstance(value, bool):
         return value if spec.type is bool and isinstance(value, bool) else None
     if spec.type is float and isinstance(value, (int, float)):
-        return float(value)
+        return _finite(float(value)) if abs(value) <= sys.float_info.max else None
     if spec.type is int and isinstance(value, int):
         return value
     return None
+
+
+def _finite(number: float) -> float | None:
+    return None if isinstance(number, float) and not math.isfinite(number) else number

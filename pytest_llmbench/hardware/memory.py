@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_llmbench.hardware.cgroups import HERE, memory_left
@@ -11,11 +12,20 @@ from pytest_llmbench.hardware.probes import SLOW, KernelFile, why
 
 def available(root: Path = HERE) -> int:
     """Bytes that a new process can take without swapping: the machine's, or what its control groups leave."""
+    left = memory_left(root)
+    free = _free(root)
+    return free if left is None else min(free, left)
+
+
+def _free(root: Path) -> int:
+    # An engine's environment may hold nothing but the engine.
+    with suppress(OSError):
+        for line in (root / "proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
     import psutil
 
-    free = int(psutil.virtual_memory().available)
-    left = memory_left(root)
-    return free if left is None else min(free, left)
+    return int(psutil.virtual_memory().available)
 
 
 class Memory:

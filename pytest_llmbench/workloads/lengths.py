@@ -17,6 +17,8 @@ from pytest_llmbench.errors import UsageError
 _FORMS = "a number of tokens such as 128, uniform:MIN:MAX such as uniform:64:256, or "
 _FORMS += "lognormal:MEDIAN:SIGMA[:MAX] such as lognormal:128:0.5:1024"
 _LARGEST_SIGMA = 5.0
+LONGEST = 10_000_000
+"""Tokens of a text: longer than any model's context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class LogNormal(Length):
         # The normal distribution has no quantile at 0, which is drawn once in 2**53 times.
         z = NormalDist().inv_cdf(probability or 0.5)
         tokens = max(1, round(self.median * math.exp(self.sigma * z)))
-        return tokens if self.most is None else min(tokens, self.most)
+        return min(tokens, self.most or LONGEST)
 
     def __str__(self) -> str:
         end = "" if self.most is None else f":{self.most}"
@@ -115,8 +117,8 @@ class _OutOfRangeError(ValueError):
 
 def _tokens(text: str) -> int:
     number = int(text)
-    if number < 1:
-        msg = "a length is at least 1 token"
+    if not 1 <= number <= LONGEST:
+        msg = f"a length is at least 1 token, at most {LONGEST}"
         raise _OutOfRangeError(msg)
     return number
 

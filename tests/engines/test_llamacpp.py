@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmbench.backends import llama_native
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.llamacpp import LlamaCppBackend
 from pytest_llmbench.backends.options import option_values
@@ -289,3 +290,25 @@ def test_nothing_is_printed(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFix
         load(replace(tiny("f16", "gguf"), path=tmp_path / "absent.gguf"))
     ctypes.CDLL(None).fflush(None)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_context_that_memory_does_not_hold_is_refused_before_memory_is_taken(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(llama_native, "make_context", lambda *arguments: made.append(arguments[-1]))
+    monkeypatch.setattr(llama_native, "available", lambda: 2**30)
+    with pytest.raises(EngineError, match=r"a context of 100000000 tokens needs .* GiB or more .* 1 GiB"):
+        load(tiny("f16", "gguf"), n_ctx=100_000_000)
+    assert made == []
+
+
+def test_what_a_context_takes_is_known_beforehand(engine: Any) -> None:
+    native, model = engine._native, engine._model
+    layers, heads = native.llama_model_n_layer(model), native.llama_model_n_head_kv(model)
+    size = native.llama_model_n_embd(model) // native.llama_model_n_head(model)
+    options = option_values(BACKEND, {"type_v": "q8_0"})
+    expected = 1000 * layers * heads * size * (16 + 8.5) / 8
+    assert llama_native.context_memory(native, model, options, 1000) == int(expected)
+    # A release that does not tell is not held to it.
+    assert llama_native.context_memory(object(), model, options, 1000) is None

@@ -104,13 +104,6 @@ def test_an_engine_that_failed_is_not_shared_with_the_next_test(bench: pytest.Py
     run("--llm-isolation=model").assert_outcomes(failed=1, passed=1)
 
 
-def test_an_interpreter_that_does_not_exist_is_told(bench: pytest.Pytester, run: Run) -> None:
-    bench.makepyfile(BENCH.format(prompt="a"))
-    result = run("--llm-python=./no-such-python")
-    result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(["E*cannot start the engine's process with ./no-such-python*"])
-
-
 def test_a_store_that_cannot_be_written_is_refused_before_anything_is_measured(
     bench: pytest.Pytester, run: Run
 ) -> None:

@@ -134,3 +134,15 @@ def test_remote_code_is_trusted_by_the_models_name() -> None:
 def test_a_number_below_its_minimum_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"llamacpp.{name}=0: at least 1 is needed"):
         option_values(LlamaCppBackend(), {name: 0})
+
+
+@pytest.mark.parametrize("value", [2**31, "2147483648", 10**400, "9" * 400])
+def test_a_whole_number_that_no_c_int_holds_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match="at most 2147483647 is possible"):
+        option_values(Described(), {"n_threads": value})
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", float("nan"), float("inf"), 10**400])
+def test_a_number_that_is_not_finite_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match="a number is needed"):
+        option_values(Described(), {"scale": value})
