@@ -130,10 +130,13 @@ class LLMModel:
             self._stop_generator()
             run = Run(free_label(label, self.runs), plan.protocol())
             self.runs.append(run)
-            if (gating := self._session.gating) is not None and gating.base is not None:
-                self._measure_pairs(gating, gating.base, plan, run)
-            else:
-                measure(plan, run, self._session.pool, self._session.loop_monitor, self._session.progress)
+            try:
+                if (gating := self._session.gating) is not None and gating.base is not None:
+                    self._measure_pairs(gating, gating.base, plan, run)
+                else:
+                    measure(plan, run, self._session.pool, self._session.loop_monitor, self._session.progress)
+            finally:
+                run.protocol = {**run.protocol, **plan.engine.told()}
         except LLMBenchError as error:
             raise error.with_traceback(None) from None
         finally:
@@ -166,6 +169,8 @@ class LLMModel:
                 )
                 self._generate_run.processes.append(self._generator.record)
             measured, generation = self._generator.round(plan)
+            if self._generate_run is not None:
+                self._generate_run.protocol = {**self._generate_run.protocol, **plan.engine.told()}
         except LLMBenchError as error:
             raise error.with_traceback(None) from None
         finally:
@@ -237,7 +242,10 @@ class LLMModel:
             self._session.progress,
             coin=gating.coin(),
         )
-        gating.measure(pairs, run, base_run, self.thresholds)
+        try:
+            gating.measure(pairs, run, base_run, self.thresholds)
+        finally:
+            base_run.protocol = {**base_run.protocol, **base_plan.engine.told()}
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.openai import OpenAIBackend
+from pytest_llmbench.backends.options import kept_options
 from pytest_llmbench.errors import EngineError, LLMBenchWarning, UsageError
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.load.bench import LoadBench
 from pytest_llmbench.measure.load.plan import LoadPlan, Request
 from pytest_llmbench.measure.load.saturation import FEWEST_REQUESTS
+from pytest_llmbench.measure.load.words import asked_without
 from pytest_llmbench.measure.timeline import NANO
 from pytest_llmbench.settings import TRACE
 from pytest_llmbench.workloads.arrivals import parse_arrivals
@@ -69,6 +72,18 @@ class Planner:
         self.calibration = self.calibration or found
         return found
 
+    def agree(self, bench: LoadBench) -> None:
+        """Find out in which words a server wants to be asked, by a request of one token.
+
+        :raises EngineError: if it takes none.
+        """
+        if bench.server.agreed:
+            return
+        params = replace(_params(self.workload.values), max_new_tokens=1)
+        request = _request(self.workload.sample, 1, bench.server.target.endpoint == "chat")
+        timeout = self.workload.values["timeout"]
+        bench.agree(LoadPlan(bench.server.target, (request,), params, concurrency=1, timeout=timeout))
+
     def plan(self, bench: LoadBench, options: Mapping[str, Any], *, number: int, text: int) -> LoadPlan:
         """The next level for the server of *bench*.
 
@@ -77,9 +92,11 @@ class Planner:
         :param text: of the prompts: another number, other words.
         """
         values = self.workload.values
-        target, params = bench.server.target, _params(values)
+        params = _params(values)
         if self.workload.needs_calibration and self.calibration is None:
             self.learn(bench)
+        self.agree(bench)
+        target = bench.server.target
         warmup, count = self._counts(bench, params, text)
         items = self.workload.items(warmup + count, self.calibration, text)
         chat = target.endpoint == "chat"
@@ -185,9 +202,8 @@ class Planner:
             "processes": values["processes"],
             "prefix_cache": values["prefix_cache"],
             "timeout": plan.timeout,
-            "options": {
-                k: v for k, v in options.items() if k not in ("api_key_env", "start_timeout", "proxy")
-            },
+            "options": kept_options(OpenAIBackend(), options),
+            **asked_without(plan.target),
         }
 
 
@@ -208,6 +224,15 @@ class Workload:
         if self.prompt is not None:
             return False
         return self.dataset is None or self.dataset.needs_prompts
+
+    @property
+    def sample(self) -> Item:
+        """What a request that is not measured may ask."""
+        if self.prompt is not None:
+            return Item(prompt=self.prompt.text, messages=self.prompt.messages)
+        if self.dataset is not None and not self.dataset.needs_prompts:
+            return self.dataset.items[0]
+        return Item(prompt=words_text(_CALIBRATION_WORDS[0], seed=self.text_seed))
 
     def items(self, count: int, calibration: Calibration | None, text: int) -> list[Item]:
         """So many requests; with another *text*, in other words and of the same lengths."""

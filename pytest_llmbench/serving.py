@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import os
 import shlex
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.backends.options import option_values
+from pytest_llmbench.backends.openai import OpenAIBackend
+from pytest_llmbench.backends.options import kept_options, option_values
 from pytest_llmbench.backends.servers.ask import Access
 from pytest_llmbench.backends.servers.launch import Server, ServerSpec, probe
 from pytest_llmbench.backends.servers.scrape import Scraper
 from pytest_llmbench.backends.servers.table import ENGINES, find_engine
-from pytest_llmbench.errors import EngineError, UsageError
+from pytest_llmbench.errors import EngineError, LLMBenchWarning, UsageError
 from pytest_llmbench.hardware.listeners import listener
 from pytest_llmbench.measure.load.engine import ServedSpec
-from pytest_llmbench.measure.load.plan import Target
+from pytest_llmbench.measure.load.plan import Target, Words
+from pytest_llmbench.measure.load.words import told
 from pytest_llmbench.printable import few
 from pytest_llmbench.selection import ServerChoice
 
@@ -37,7 +40,7 @@ DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 class Running:
     """A server that answers: what a load level needs of it, and the fixture ``llm_server``."""
 
-    target: Target
+    _target: Target
     label: str
     spec: ModelSpec
     """The model, by the name that the server has for it."""
@@ -53,12 +56,21 @@ class Running:
     """The root of its process tree; None where it cannot be known."""
     load_time: float | None = None
     """Seconds from its start until it was ready; None where it ran already."""
+    agreed: bool = False
+    """Whether it was found out in which words it wants to be asked."""
     _scraper: Scraper | None = None
     _server: Server | None = None
+    _words: dict[str, str | None] = field(default_factory=dict)
+    """In which it wants to be asked; both sides of a comparison have the same."""
 
     def __repr__(self) -> str:
         # A failing assert shows it: neither its headers nor its options, which are many.
         return f"<llm_server {self.label}>"
+
+    @property
+    def target(self) -> Target:
+        """Where and how it is asked, as far as that is known by now."""
+        return replace(self._target, words=dict(self._words))
 
     @property
     def base_url(self) -> str:
@@ -73,7 +85,14 @@ class Running:
     @property
     def startable(self) -> ServedSpec:
         """What ``llm_model`` measures."""
-        return ServedSpec(self, self.model or self.spec, self.options)
+        return ServedSpec(self, self.model or self.spec, kept_options(OpenAIBackend(), self.options))
+
+    def learn(self, words: Words) -> None:
+        """It wants to be asked in these *words* from now on; a warning says what is left out."""
+        more = {key: name for key, name in words.items() if key not in self._words}
+        self._words.update(more)
+        if (note := told(more)) is not None:
+            warnings.warn(LLMBenchWarning(f"{self.label}: {note}"), stacklevel=2)
 
     def metrics(self) -> Mapping[str, float | None]:
         """What the server counts of itself, by our names; empty where it tells nothing."""
@@ -137,12 +156,19 @@ class Servers:
         progress: Progress,
         monitor: Monitor | None,
         python: str,
+        *,
+        alike: bool = False,
     ) -> None:
+        """Start nothing yet.
+
+        :param alike: whether all servers are to be asked in the same words, because they are compared.
+        """
         self._resolve = resolve
         self._progress = progress
         self._monitor = monitor
         self._python = python
         self._running: dict[object, Running] = {}
+        self._words: dict[str, str | None] | None = {} if alike else None
 
     def asked(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Asked:
         """Which server a case asks for."""
@@ -238,7 +264,8 @@ class Servers:
         )
         pid, unknown = listener(target.base_url)
         running = Running(
-            target=target,
+            _target=target,
+            _words=self._words_for(),
             label=f"openai {spec.label}",
             spec=spec,
             model=None,
@@ -289,7 +316,8 @@ class Servers:
         extensions = options["extensions"] and described.extensions
         target = _target(server.base_url, server.model_name, options, extensions=extensions)
         return Running(
-            target=target,
+            _target=target,
+            _words=self._words_for(),
             label=label,
             spec=replace(asked.spec, name=server.model_name),
             model=model,
@@ -302,6 +330,9 @@ class Servers:
             _scraper=server.scraper,
             _server=server,
         )
+
+    def _words_for(self) -> dict[str, str | None]:
+        return {} if self._words is None else self._words
 
     def _end_started(self) -> None:
         for key, running in list(self._running.items()):
@@ -340,4 +371,6 @@ def _target(base_url: str, model: str, options: Mapping[str, Any], *, extensions
         include_usage=options["usage"],
         extensions=extensions,
         tokenizer=options["tokenizer"],
+        headers=options["headers"] or {},
+        body=options["body"] or {},
     )

@@ -214,6 +214,7 @@ class BenchSession:
                 self.progress,
                 self.loop_monitor,
                 self.config.getoption("llm_python") or sys.executable,
+                alike=self.gating is not None and self.gating.base is not None,
             )
         return self._servers
 

@@ -101,13 +101,15 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _backend_options(value: Any) -> dict[str, dict[str, Any]]:
     """{"BACKEND": {"NAME": VALUE}}, or BACKEND.NAME=VALUE once or several times"""
+    from pytest_llmbench.backends.options import backend_of, parse_option
+
+    merged: dict[str, dict[str, Any]] = {}
     if isinstance(value, Mapping):
         if not all(isinstance(options, Mapping) for options in value.values()):
             raise ValueError
-        return {str(backend): dict(options) for backend, options in value.items()}
-    from pytest_llmbench.backends.options import parse_option
-
-    merged: dict[str, dict[str, Any]] = {}
+        for backend, options in value.items():
+            merged.setdefault(backend_of(str(backend)), {}).update(options)
+        return merged
     for line in [value] if isinstance(value, str) else value:
         backend, name, text = parse_option(line)
         merged.setdefault(backend, {})[name] = text

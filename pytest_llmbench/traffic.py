@@ -157,9 +157,7 @@ class LLMLoad:
         for process in range(values["processes"]):
             if fresh and process:
                 self._server = self._session.servers.restart(self._case, self.settings["backend_options"])
-            bench = LoadBench(
-                self.server, self._session.loop_monitor, self._session.progress, slo=values["slo"]
-            )
+            bench = self._bench(self.server, values)
             self._learn("now", planner, bench)
             plan = planner.plan(bench, options, number=process, text=process)
             run.protocol = planner.protocol(plan, options)
@@ -177,6 +175,16 @@ class LLMLoad:
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {"ab": base.to_json()})
         self.runs.append(base_run)
         values = planner.workload.values
+        for asked in (other, now):
+            # Both are to be asked in the words that either of them wants.
+            if asked.starts:
+                continue
+            try:
+                planner.agree(self._bench(self._session.servers.of(asked), values))
+            except LLMBenchError as error:
+                side = "base" if asked is other else "new"
+                error.add_note(f"It was the {side} side of pair 1. Nothing was measured.")
+                raise
         pairs = LoadPairs(
             self._side("base", other, planner, base_run),
             self._side("now", now, planner, run),
@@ -192,6 +200,9 @@ class LLMLoad:
             if measured.invalid is not None:
                 msg = f"{self._case.id}: {side}{measured.invalid}"
                 warnings.warn(LLMBenchWarning(msg), stacklevel=5)
+
+    def _bench(self, server: Running, values: Mapping[str, Any]) -> LoadBench:
+        return LoadBench(server, self._session.loop_monitor, self._session.progress, slo=values["slo"])
 
     def _side(self, name: str, asked: Asked, planner: Planner, run: Run) -> LoadSide:
         """One side of an A/B session, whose levels go into *run*."""

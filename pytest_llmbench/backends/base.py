@@ -11,7 +11,7 @@ engine: keep to the standard library at the top, and import the engine inside fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
 
@@ -95,6 +95,10 @@ class Engine(Protocol):
         """Free the model."""
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
     """One engine option, as ``--llm-option BACKEND.NAME=VALUE`` takes it."""
@@ -112,6 +116,12 @@ class OptionSpec:
     """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.KINDS`."""
     also: tuple[str, ...] = ()
     """What other tools call it, as an option without its dashes: known in messages, not taken."""
+    parse: Callable[[Any], Any] | None = None
+    """Reads what is neither number nor text nor truth value, from a text or from what a marker has; raises
+    ValueError saying what is wrong, without the value where that may be secret."""
+    kept: Callable[[Any], Any] | None = _as_it_is
+    """What the results document has of a value; None for an option that says only how a server is reached,
+    and of which the document has nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
+from pytest_llmbench.backends.overrides import kept_body, read_body, read_headers
 from pytest_llmbench.errors import BackendUnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -43,12 +44,33 @@ class OpenAIBackend:
             None,
             "environment variable with the API key; default: OPENAI_API_KEY where it is set",
             also=("api-key",),
+            kept=None,
+        ),
+        OptionSpec(
+            "headers",
+            str,
+            None,
+            "further headers, NAME=VALUE ...; ${VARIABLE} in a value is that of the environment",
+            also=("header",),
+            parse=read_headers,
+            kept=sorted,
+        ),
+        OptionSpec(
+            "body",
+            str,
+            None,
+            "JSON object that is merged over each request's body; null takes a key away",
+            also=("extra-body", "extra-inputs"),
+            parse=read_body,
+            kept=kept_body,
         ),
         OptionSpec("verify", bool, True, "whether a TLS certificate has to be valid", only=("https",)),
         OptionSpec(
             "ca_file", str, None, "PEM file of the authority to trust; default: the system's", only=("https",)
         ),
-        OptionSpec("proxy", str, None, "http://HOST:PORT; default: none, whatever the environment says"),
+        OptionSpec(
+            "proxy", str, None, "http://HOST:PORT; default: none, whatever the environment says", kept=None
+        ),
         OptionSpec("usage", bool, True, "ask for token counts at a stream's end (stream_options)"),
         OptionSpec(
             "extensions",
@@ -73,6 +95,7 @@ class OpenAIBackend:
             minimum=1,
             maximum=1_000_000,
             only=("started",),
+            kept=None,
         ),
         OptionSpec(
             "arguments",

@@ -28,7 +28,21 @@ def parse_option(text: str) -> tuple[str, str, str]:
     if not (equals and dot and backend and name):
         msg = f"--llm-option {text!r}: write BACKEND.NAME=VALUE, for example llamacpp.n_threads=2"
         raise UsageError(msg)
-    return backend, name, value.strip()
+    return backend_of(backend), name, value.strip()
+
+
+def backend_of(name: str) -> str:
+    """The backend whose options *name* stands before: ``server.NAME`` is an option of ``openai``."""
+    return "openai" if name == "server" else name
+
+
+def kept_options(backend: Backend, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results document has of every option's value."""
+    return {
+        spec.name: None if values[spec.name] is None else spec.kept(values[spec.name])
+        for spec in backend.options
+        if spec.kept is not None and spec.name in values
+    }
 
 
 def option_values(backend: Backend, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +70,13 @@ def option_values(backend: Backend, given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _converted(backend: str, spec: OptionSpec, value: Any) -> int | float | str | bool:
+def _converted(backend: str, spec: OptionSpec, value: Any) -> Any:
+    if spec.parse is not None:
+        try:
+            return spec.parse(value)
+        except ValueError as error:
+            msg = f"option {backend}.{spec.name}: {error} ({spec.help})"
+            raise UsageError(msg) from None
     result = _from_text(spec, value.strip()) if isinstance(value, str) else _from_typed(spec, value)
     if result is None:
         wanted = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[spec.type]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_llmbench.backends.options import backend_of
 from pytest_llmbench.errors import UsageError, suggest
 
 BASE_SUFFIX = "@base"
@@ -57,6 +58,7 @@ def parse_base_side(text: str) -> BaseSide:
     for word in words:
         key, equals, value = word.partition("=")
         group, dot, name = key.partition(".")
+        group = backend_of(group)
         if not equals or not key or (dot and not name):
             msg = f"--llm-ab: {word!r} is no KEY=VALUE; the keys are {', '.join(_KEYS)}"
             raise UsageError(msg)

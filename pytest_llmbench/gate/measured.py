@@ -169,7 +169,8 @@ class Measured:
     @property
     def greedy(self) -> bool:
         """Whether equal prompts must give equal outputs."""
-        return not self.case.protocol.get("temperature")
+        # Null: the server was asked without one, and has one of its own.
+        return bool(self.case.protocol.get("temperature", 0) == 0)
 
 
 def other_work(base: Measured, now: Measured) -> str | None:

@@ -45,6 +45,10 @@ class EngineSpec:
         kind = LocalEngine if isolation == "none" else EngineProcess
         return kind(self, timeout, started)
 
+    def told(self) -> Mapping[str, Any]:
+        """Nothing: an engine in a process of ours is asked for all that the plan says."""
+        return {}
+
     def load_request(self, *, same_process: bool) -> dict[str, Any]:
         """The worker's ``load`` operation."""
         model = {f.name: getattr(self.model, f.name) for f in dataclasses.fields(self.model)}

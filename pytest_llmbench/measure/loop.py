@@ -55,6 +55,9 @@ class Startable(Protocol):
     @property
     def options(self) -> Mapping[str, Any]: ...
 
+    def told(self) -> Mapping[str, Any]:
+        """What of the plan's protocol holds otherwise for it; known when it was asked."""
+
     def start(
         self, isolation: str, timeout: float | None, started: Callable[[int], None]
     ) -> EngineHandle: ...
@@ -113,6 +116,7 @@ class Plan:
             "prefix_cache": self.prefix_cache,
             "timeout": self.timeout,
             "options": dict(self.engine.options),
+            **self.engine.told(),
         }
 
 

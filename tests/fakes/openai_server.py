@@ -43,7 +43,11 @@ class FakeServer(ThreadingHTTPServer):
         """What it says when a request fails."""
         self.fail_after: int | None = None
         """After so many requests, each of them fails."""
+        self.refuses: tuple[str, ...] = ()
+        """Keys of a request that it does not take; instead of ``max_tokens``, ``max_completion_tokens``."""
         self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        """Of every request, names in lower case."""
         self.keys: set[str | None] = set()
 
     @property
@@ -73,7 +77,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.keys.add(self.headers.get("authorization"))
-        self.server.bodies.append(body)
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
+        if (refused := next((key for key in self.server.refuses if key in body), None)) is not None:
+            instead = "; use 'max_completion_tokens' instead" if refused == "max_tokens" else ""
+            self._json(400, {"error": {"message": f"unsupported parameter {refused!r}{instead}"}})
+            return
+        self.server.bodies.append(dict(body))
+        body["max_tokens"] = body.get("max_tokens", body.get("max_completion_tokens"))
         number = len(self.server.bodies)
         every, after = self.server.fail_every, self.server.fail_after
         if (every and number % every == 0) or (after is not None and number > after):

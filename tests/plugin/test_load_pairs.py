@@ -238,8 +238,8 @@ def test_what_was_measured_is_kept_if_a_later_level_fails(
 ) -> None:
     bench.makepyfile(LEVEL)
     with fake_server() as base, fake_server() as now:
-        # Eight requests that are asked before the first level, and ten of each level.
-        now.fail_after = 8 + 10
+        # Nine requests that are asked before the first level, and ten of each level.
+        now.fail_after = 9 + 10
         ab = (f"--llm-base-url={now.url}", f"--llm-ab=base_url={base.url}")
         result = run(*ab, backend=None)
     result.assert_outcomes(failed=1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from pytest_llmbench.backends.overrides import header_values
 from pytest_llmbench.errors import UsageError
 
 MAX_BODY = 16 * 2**20
@@ -31,6 +32,7 @@ class Access:
     proxy: str | None = None
     """``http://HOST:PORT``; None goes straight to the server, whatever the environment says."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """As a user gives them; see :func:`.overrides.header_values`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def get(url: str, access: Access | None = None, *, timeout: float = 5.0) -> Answ
     if url.startswith("https:"):
         handlers.append(urllib.request.HTTPSHandler(context=_tls(access)))
     opener = urllib.request.build_opener(*handlers)
-    request = urllib.request.Request(url, headers={**access.headers, **_authorization(access)})
+    request = urllib.request.Request(url, headers={**_authorization(access), **header_values(access.headers)})
     try:
         try:
             response = opener.open(request, timeout=timeout)

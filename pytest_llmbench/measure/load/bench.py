@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.measure.load.level import Level, summarize_level
-from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult, Target
+from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult, Target, Words
 from pytest_llmbench.measure.load.process import LoadClient
+from pytest_llmbench.measure.load.words import advice, is_refusal, send
 from pytest_llmbench.measure.loop import Monitor, Progress, judge
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.measure.timeline import NANO
@@ -27,7 +28,6 @@ _READ_EVERY = 1.0
 class RunningServer(Protocol):
     """What a level needs of the server that it is sent to."""
 
-    target: Target
     label: str
     pid: int | None
     """The root of its process tree; None where it cannot be known."""
@@ -35,12 +35,20 @@ class RunningServer(Protocol):
     """Seconds from its start until it was ready; None where it ran already."""
     engine: Mapping[str, Any]
     versions: Mapping[str, str]
+    agreed: bool
+    """Whether it was found out in which words it wants to be asked."""
+
+    @property
+    def target(self) -> Target: ...
 
     def metrics(self) -> Mapping[str, float | None]: ...
 
     def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, Any]: ...
 
     def explain(self) -> str: ...
+
+    def learn(self, words: Words) -> None:
+        """It wants to be asked in these *words* from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +70,29 @@ class LoadBench:
 
         :raises errors.EngineError: with the first failure, if all fail.
         """
+        result = self._send(plan)
+        self._refuse_failures(result.requests)
+        return result
+
+    def agree(self, plan: LoadPlan) -> None:
+        """Find out in which words the server wants to be asked, by a plan that is not measured.
+
+        :raises errors.EngineError: if it takes none; of another failure the level will tell.
+        """
+        result = self._send(plan)
+        if any(is_refusal(request) for request in result.requests):
+            self._refuse_failures(result.requests)
+        self.server.agreed = True
+
+    def _send(self, plan: LoadPlan) -> LoadResult:
         self.progress.loading(f"{self.whose}{self.server.label}")
         with LoadClient(self._follow) as client:
             try:
-                result = client.run(plan)
+                result, words = send(client.run, plan)
             finally:
                 self._unfollow(client.pids)
-        self._refuse_failures(result.requests)
+        if words is not None:
+            self.server.learn(words)
         return result
 
     def level(self, plan: LoadPlan, run: Run, *, fresh: bool) -> Level:
@@ -133,7 +157,8 @@ class LoadBench:
         if len(failures) < len(requests) or not failures:
             return
         what = f"all {len(failures)} requests failed: " if len(failures) > 1 else ""
-        msg = f"{self.server.label}: {what}{failures[0]}{self.server.explain()}"
+        helps = advice(self.server.target, requests[0])
+        msg = f"{self.server.label}: {what}{failures[0]}{helps}{self.server.explain()}"
         raise errors.EngineError(msg)
 
 

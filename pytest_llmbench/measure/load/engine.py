@@ -19,6 +19,7 @@ from pytest_llmbench.measure.engine import Generation, Loaded, Prompt
 from pytest_llmbench.measure.load.bench import RunningServer
 from pytest_llmbench.measure.load.plan import LoadPlan, Request, RequestResult
 from pytest_llmbench.measure.load.process import LoadClient
+from pytest_llmbench.measure.load.words import advice, asked_without, send
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 # Requests of one token that may be spent to find a prompt of the wanted length.
@@ -37,6 +38,10 @@ class ServedSpec:
     def label(self) -> str:
         """What messages and progress call it."""
         return self.server.label
+
+    def told(self) -> Mapping[str, Any]:
+        """In which words it is asked, as far as that was found out, and without what."""
+        return asked_without(self.server.target)
 
     def start(self, isolation: str, timeout: float | None, started: Callable[[int], None]) -> ServedEngine:
         """A client of its own; the server runs already, so the isolation changes nothing else."""
@@ -109,8 +114,7 @@ class ServedEngine:
         target = replace(self._server.target, stream=stream)
         if self._cold and target.extensions:
             # vLLM keeps prefixes apart by salt; llama-server can be told not to use its cache.
-            salted = {**target.body, "cache_salt": uuid.uuid4().hex, "cache_prompt": False}
-            target = replace(target, body=salted)
+            target = replace(target, extras={"cache_salt": uuid.uuid4().hex, "cache_prompt": False})
         if target.endpoint == "chat":
             messages = prompt.messages or ({"role": "user", "content": prompt.text or ""},)
             request = Request(params.max_new_tokens, messages=messages)
@@ -120,9 +124,13 @@ class ServedEngine:
             msg = "chat messages need the chat endpoint: --llm-option openai.endpoint=chat"
             raise errors.UsageError(msg)
         plan = LoadPlan(target, (request,), params, concurrency=1, timeout=self._timeout)
-        (result,) = self._client.run(plan).requests
+        answered, words = send(self._client.run, plan)
+        if words is not None:
+            self._server.learn(words)
+        (result,) = answered.requests
         if result.failure is not None:
-            msg = f"{self._server.label}: {result.failure}{self._server.explain()}"
+            helps = advice(self._server.target, result)
+            msg = f"{self._server.label}: {result.failure}{helps}{self._server.explain()}"
             kind = errors.EngineTimeoutError if result.failure.kind == "timeout" else errors.EngineError
             raise kind(msg)
         return result

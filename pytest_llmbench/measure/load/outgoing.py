@@ -14,16 +14,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from pytest_llmbench import __version__
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.overrides import header_values, merge_patch
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.load.plan import Request, Target
+from pytest_llmbench.measure.load.words import put
 
 _PORTS = {"http": 80, "https": 443}
 _PATHS = {"completions": "/completions", "chat": "/chat/completions"}
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A header's name (RFC 9110, section 5.6.2)."""
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_OURS = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
-"""Headers that are the client's own affair: it does not unpack, and counts bytes itself."""
 
 
 def split_url(url: str, what: str, schemes: Sequence[str]) -> tuple[SplitResult, str, int]:
@@ -93,13 +90,7 @@ def _head(target: Target) -> bytes:
     key = _api_key(target)
     if key is not None:
         ours["authorization"] = ("Authorization", f"Bearer {key}")
-    for name, value in target.headers.items():
-        if name.lower() in _OURS:
-            msg = f"header {name}: the load client sets it itself; remove it"
-            raise UsageError(msg)
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
-            msg = f"header {name!r}: its name or value has characters that a header cannot have"
-            raise UsageError(msg)
+    for name, value in header_values(target.headers).items():
         ours[name.lower()] = (name, value)
     # Without this header a server might choose to compress (RFC 9110, section 12.5.3).
     ours["accept-encoding"] = ("Accept-Encoding", "identity")
@@ -125,7 +116,7 @@ def _api_key(target: Target) -> str | None:
 
 
 def request_body(target: Target, request: Request, params: GenerationParams) -> dict[str, Any]:
-    """What *request* asks for, as JSON; what ``Target.body`` has goes before all else."""
+    """What *request* asks for, as JSON; what a user's own body says goes before all else."""
     body: dict[str, Any] = {"model": target.model}
     if request.messages is None:
         body["prompt"] = request.prompt
@@ -146,4 +137,5 @@ def request_body(target: Target, request: Request, params: GenerationParams) -> 
             body["min_tokens"] = request.max_new_tokens
         if params.top_k > 0:
             body["top_k"] = params.top_k
-    return body | dict(target.body)
+    merged: dict[str, Any] = merge_patch(put({**body, **target.extras}, target.words), target.body)
+    return merged

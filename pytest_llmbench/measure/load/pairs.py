@@ -12,6 +12,7 @@ the statistical unit, and two at once rarely fit a GPU.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections import Counter
@@ -23,6 +24,7 @@ from statistics import fmean, median, stdev
 from pytest_llmbench import errors
 from pytest_llmbench.measure.load.bench import LoadBench, RunningServer
 from pytest_llmbench.measure.load.plan import LoadPlan
+from pytest_llmbench.measure.load.words import left_out
 from pytest_llmbench.measure.loop import Monitor, Progress
 from pytest_llmbench.measure.metrics import METRICS, Scope, gaps
 from pytest_llmbench.measure.pairs import SideName
@@ -116,8 +118,18 @@ class LoadPair:
         return None
 
     def _other_work(self) -> str | None:
-        said = self._other_number() or self._other_outputs() or self._other_prompts()
+        said = self._other_words() or self._other_number() or self._other_outputs() or self._other_prompts()
         return None if said is None else f"the two sides did not do the same work: {said}"
+
+    def _other_words(self) -> str | None:
+        base, now = (set(left_out(plan.target.words)) for plan in (self.base_plan, self.now_plan))
+        if base == now:
+            return None
+        keys = json.dumps(dict.fromkeys(sorted(base | now)))
+        return (
+            f"one side refuses {', '.join(sorted(base ^ now))}, and the other was asked with it; leave it "
+            f"out on both: --llm-option 'server.body={keys}'"
+        )
 
     def _other_number(self) -> str | None:
         # A level that ends by the clock has as many requests as the server can answer.

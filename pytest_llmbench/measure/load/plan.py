@@ -31,6 +31,8 @@ FailureKind = Literal[
 TokenSource = Literal["usage", "tokenizer", "chunks"]
 Stamps = Literal["kernel", "user"]
 Receiver = Literal["native", "python"]
+Words = Mapping[str, str | None]
+"""What a server calls a key of a request; None for one that it refuses, and that is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Target:
     api_key_env: str | None = None
     """The environment variable with the key; the key itself is never part of a plan or a result."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """As a user gives them; what they take from environment variables is never part of a plan either."""
     verify: bool = True
     """Whether a TLS certificate has to be valid."""
     ca_file: str | None = None
@@ -57,8 +60,12 @@ class Target:
     """Ask for token counts at a stream's end (``stream_options``)."""
     extensions: bool = True
     """Send ``ignore_eos``, ``min_tokens`` and ``top_k``, which vLLM, SGLang and llama-server know."""
+    words: Words = field(default_factory=dict)
+    """In which the server wants to be asked, as far as that was found out."""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys of ours of each request."""
     body: Mapping[str, Any] = field(default_factory=dict)
-    """Further keys of each request."""
+    """The user's own, merged over all else: see :func:`.overrides.merge_patch`."""
     tokenizer: str | None = None
     """Folder with a ``tokenizer.json`` that counts tokens where a server sends no ``usage``."""
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from pytest_llmbench.backends.overrides import variables_in
 from pytest_llmbench.measure.load.deltas import read_message
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target, TokenSource
@@ -275,11 +276,21 @@ def _words(body: bytes) -> str:
         said = from_json(body)
     except ValueError:
         return _plain(body)
-    # {"error": {"message": ...}}, {"error": ...}, {"message": ...}, {"detail": ...} (FastAPI)
+    # {"error": {"message": ..., "param": ...}}, {"error": ...}, {"message": ...}, {"detail": ...} (FastAPI)
+    param = None
     for key in ("error", "message", "detail"):
         if isinstance(said, dict) and said.get(key):
+            param = said.get("param")
             said = said[key]
-    return _plain((said if isinstance(said, str) else json.dumps(said)).encode())
+    text = _plain((_complaints(said) if not isinstance(said, str) else said).encode(errors="replace"))
+    return f"{text} (param {param})" if isinstance(param, str) and param not in text else text
+
+
+def _complaints(said: Any) -> str:
+    """What FastAPI says of each key that it does not take, without the values; of all else the JSON."""
+    if isinstance(said, list) and said and all(isinstance(one, dict) and "msg" in one for one in said):
+        return "; ".join(f"{'.'.join(map(str, one.get('loc') or ()))}: {one['msg']}" for one in said)
+    return json.dumps(said)
 
 
 def _plain(data: bytes) -> str:
@@ -290,6 +301,7 @@ def _masked(text: str, target: Target) -> str:
     """*text* without the secrets that went out with the request; some servers repeat them."""
     secrets = [os.environ.get(target.api_key_env, "")] if target.api_key_env else []
     for name, value in target.headers.items():
+        secrets += [os.environ.get(variable, "") for variable in variables_in(value)]
         if any(part in name.lower() for part in _SECRETIVE):
             secrets += (value, value.rpartition(" ")[2])
     for secret in sorted(filter(None, secrets), key=len, reverse=True):

@@ -512,7 +512,7 @@ def test_a_page_in_place_of_a_stream_is_shown() -> None:
         (b'{"error": "no such model"}', "no such model"),
         (b'{"message": "no such model"}', "no such model"),
         (b'{"detail": "no such model"}', "no such model"),
-        (b'{"detail": [{"loc": ["body"], "msg": "bad"}]}', '[{"loc": ["body"], "msg": "bad"}]'),
+        (b'{"detail": [{"loc": ["body"], "msg": "bad"}]}', "body: bad"),
         (b"<h1>no such\n model</h1>", "<h1>no such model</h1>"),
         (b"", ""),
     ],
