@@ -300,6 +300,7 @@ class Servers:
             context=options["context"],
             image=options["image"],
             gpus=options["gpus"],
+            access=Access(_key_env(options), headers=options["headers"] or {}),
         )
         begun: list[int] = []
 
@@ -356,15 +357,18 @@ def _access(target: Target) -> Access:
     return Access(target.api_key_env, target.verify, target.ca_file, target.proxy, target.headers)
 
 
+def _key_env(options: Mapping[str, Any]) -> str | None:
+    """The variable that holds the key; None for none."""
+    named: str | None = options["api_key_env"]
+    return DEFAULT_KEY_ENV if named is None and os.environ.get(DEFAULT_KEY_ENV) else named
+
+
 def _target(base_url: str, model: str, options: Mapping[str, Any], *, extensions: bool) -> Target:
-    key_env: str | None = options["api_key_env"]
-    if key_env is None and os.environ.get(DEFAULT_KEY_ENV):
-        key_env = DEFAULT_KEY_ENV
     return Target(
         base_url=base_url.rstrip("/"),
         model=model,
         endpoint=options["endpoint"],
-        api_key_env=key_env,
+        api_key_env=_key_env(options),
         verify=options["verify"],
         ca_file=options["ca_file"],
         proxy=options["proxy"],

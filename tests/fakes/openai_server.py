@@ -41,6 +41,10 @@ class FakeServer(ThreadingHTTPServer):
         """What it counts for each prompt, whatever it is; None for a token a word."""
         self.error = "the fake is overloaded"
         """What it says when a request fails."""
+        self.models_text: str | None = None
+        """What it answers when it is asked for its models; None for their list."""
+        self.completion_tokens: int | None = None
+        """What it counts for each answer, whatever it is; None for as many as it sends."""
         self.fail_after: int | None = None
         """After so many requests, each of them fails."""
         self.refuses: tuple[str, ...] = ()
@@ -69,7 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.keys.add(self.headers.get("authorization"))
-        if self.path == "/v1/models":
+        if self.path == "/v1/models" and self.server.models_text is not None:
+            self._text(200, self.server.models_text)
+        elif self.path == "/v1/models":
             self._json(200, {"object": "list", "data": [{"id": name} for name in self.server.models]})
         else:
             self._json(404, {"detail": "Not Found"})
@@ -119,7 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         counted = self.server.prompt_tokens
         words = len(prompt.split()) if counted is None else counted
-        return {"prompt_tokens": words, "completion_tokens": output}
+        told = self.server.completion_tokens
+        return {"prompt_tokens": words, "completion_tokens": output if told is None else told}
 
     def _event(self, data: dict[str, Any]) -> None:
         self._chunk(b"data: " + json.dumps(data).encode() + b"\n\n")
@@ -129,12 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _json(self, status: int, data: dict[str, Any]) -> None:
-        text = json.dumps(data).encode()
+        self._text(status, json.dumps(data))
+
+    def _text(self, status: int, text: str) -> None:
         self.send_response(status)
         self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(text)))
+        self.send_header("content-length", str(len(text.encode())))
         self.end_headers()
-        self.wfile.write(text)
+        self.wfile.write(text.encode())
 
 
 @contextmanager

@@ -18,13 +18,13 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\x00"
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
 
 
-def level(settings: str = "") -> str:
+def level(settings: str = "", call: str = "") -> str:
     return f"""
 import pytest
 
 @pytest.mark.llm(requests=8, prompt_length=20, max_new_tokens=4, concurrency=2, {settings})
 def test_load(llm_load):
-    llm_load.measure()
+    llm_load.measure({call})
 """
 
 
@@ -67,3 +67,27 @@ def test_a_model_with_a_hostile_name_is_measured_and_kept_as_it_is(
     result.assert_outcomes(passed=1)
     assert not RAW.search(shown(result, junit))
     assert document()["cases"][0]["model"]["name"] == HOSTILE
+
+
+def test_a_count_beyond_reason_fails_its_requests_and_not_the_session(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(level(call="'Name a river.'"))
+    with fake_server() as server:
+        server.completion_tokens = 10**400
+        result = run(f"--llm-base-url={server.url}", backend=None)
+    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*all 8 requests failed: malformed: * is a number of 401 digits*"])
+    failures = document()["cases"][0]["processes"][0]["failures"]
+    assert [one["kind"] for one in failures] == ["malformed"] * 8
+
+
+def test_models_that_cannot_be_read_are_a_clear_error(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(level())
+    with fake_server() as server:
+        server.models_text = "[" * 100_000
+        result = run(f"--llm-base-url={server.url}", backend=None)
+    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*does not answer with a list of models*"])

@@ -5,7 +5,6 @@ The load client has its own sockets; nothing that is measured goes through here.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,10 +12,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pytest_llmbench.backends.overrides import header_values
+from pytest_llmbench.bounds import MAX_ANSWER, read_json
 from pytest_llmbench.errors import UsageError
-
-MAX_BODY = 16 * 2**20
-"""Bytes of an answer that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +44,17 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON; None where it is none."""
         try:
-            return json.loads(self.body)
+            return read_json(self.body)
         except ValueError:
             return None
 
 
 class NoAnswerError(Exception):
-    """No HTTP response came."""
+    """No HTTP response came, or none that can be taken."""
 
-    def __init__(self, kind: Literal["refused", "timeout", "tls", "resolve", "broken"], detail: str) -> None:
+    def __init__(
+        self, kind: Literal["refused", "timeout", "tls", "resolve", "broken", "too_large"], detail: str
+    ) -> None:
         super().__init__(detail)
         self.kind = kind
 
@@ -63,36 +62,27 @@ class NoAnswerError(Exception):
 def get(url: str, access: Access | None = None, *, timeout: float = 5.0) -> Answer:
     """Ask for *url*; redirects are not followed, so that a key goes nowhere else.
 
-    :param timeout: seconds for each step.
-    :raises NoAnswerError: if no response comes.
+    :param timeout: seconds until the whole of it has come; see :func:`.timed.open_url`.
+    :raises NoAnswerError: if it has not, or has more bytes than :data:`.bounds.MAX_ANSWER`.
     :raises UsageError: if the key's variable is not set, or ``ca_file`` cannot be read.
     """
     import http.client
     import socket
     import ssl
-    import urllib.error
     import urllib.request
 
+    from pytest_llmbench.backends.servers.timed import TooLongError, open_url
+
     access = access or Access()
-
-    class NoRedirect(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_: Any) -> None:
-            return None
-
-    proxies = {"http": access.proxy, "https": access.proxy} if access.proxy else {}
-    handlers: list[Any] = [urllib.request.ProxyHandler(proxies), NoRedirect]
-    if url.startswith("https:"):
-        handlers.append(urllib.request.HTTPSHandler(context=_tls(access)))
-    opener = urllib.request.build_opener(*handlers)
+    context = _tls(access) if url.startswith("https:") else None
     request = urllib.request.Request(url, headers={**_authorization(access), **header_values(access.headers)})
     try:
-        try:
-            response = opener.open(request, timeout=timeout)
-        except urllib.error.HTTPError as error:
-            response = error
-        with response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, headers, response.read(MAX_BODY))
+        return Answer(
+            *open_url(request, timeout=timeout, context=context, proxy=access.proxy, most=MAX_ANSWER)
+        )
+    except TooLongError:
+        detail = f"the answer is longer than {MAX_ANSWER // 2**20} MiB"
+        raise NoAnswerError("too_large", detail) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None)
         cause = reason if isinstance(reason, OSError) else error

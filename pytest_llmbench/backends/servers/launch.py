@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import BinaryIO
 
 from pytest_llmbench.backends.servers import docker, explain
-from pytest_llmbench.backends.servers.ask import NoAnswerError, get
+from pytest_llmbench.backends.servers.ask import Answer, NoAnswerError, get
 from pytest_llmbench.backends.servers.plan import HOST, ServerSpec, make_plan, served_name
-from pytest_llmbench.backends.servers.probe import ServerInfo, model_entries, probe, version_of
+from pytest_llmbench.backends.servers.probe import ServerInfo, model_entries, probe, refused_key, version_of
 from pytest_llmbench.backends.servers.process import Port, ServerProcess
 from pytest_llmbench.backends.servers.scrape import Scraper
 from pytest_llmbench.backends.servers.table import find_engine
@@ -93,7 +93,7 @@ class Server:
         if not self.engine.lists_models:
             return expected
         try:
-            entries = model_entries(get(f"{self.base_url}/models", timeout=30.0)) or []
+            entries = model_entries(self._ask(f"{self.engine.base_path}/models", timeout=30.0)) or []
         except NoAnswerError:
             entries = []
         names = [entry["id"] for entry in entries]
@@ -108,14 +108,17 @@ class Server:
             found = {} if image is None else {"image": image}
         elif "{python}" in self.engine.program:
             found = _installed(self.spec.python, self.engine.distributions, self._plan.environment)
-        told = version_of(self.root_url, self.engine.name) if self.engine.version is not None else None
+        told = None
+        if self.engine.version is not None:
+            told = version_of(self.root_url, self.engine.name, self.spec.access)
         return found if told is None else {self.engine.name: told, **found}
 
     @cached_property
     def scraper(self) -> Scraper:
         """Reads its counters; tells nothing where the engine has none."""
         path = self.engine.metrics
-        return Scraper(None if path is None else self.root_url + path, self.engine.name)
+        url = None if path is None else self.root_url + path
+        return Scraper(url, self.engine.name, self.spec.access)
 
     def metrics(self) -> dict[str, float | None]:
         """Its counters now, by our names; None for each that it does not tell (``scraper.reasons``)."""
@@ -177,6 +180,8 @@ class Server:
         else:
             msg = f"the server {self.spec.label} found its port taken, {PORT_TRIES} times, each time another"
             raise EngineError(msg + self._words())
+        with contextlib.suppress(NoAnswerError):
+            self._check_key(self._ask(f"{self.engine.base_path}/models"))
         self._set_up(deadline)
         if self._plan.container is not None:
             self.pid = docker.pid_of(self._plan.container)
@@ -207,13 +212,26 @@ class Server:
                     return False
                 raise self._failed()
             with contextlib.suppress(NoAnswerError):
-                answer = get(self.root_url + self.engine.health, timeout=5.0)
+                answer = self._ask(self.engine.health)
                 if answer.status == 200 and self._process.poll():
                     self.start_time = time.perf_counter() - started
                     return True
+                self._check_key(answer)
             if time.monotonic() > deadline:
                 raise self._too_slow()
             time.sleep(_LOOK_EVERY)
+
+    def _ask(self, path: str, timeout: float = 5.0) -> Answer:
+        return get(self.root_url + path, self.spec.access, timeout=timeout)
+
+    def _check_key(self, answer: Answer) -> None:
+        """A server that lets nobody in is up, and waiting does not help.
+
+        :raises BackendUnavailableError: saying how to give the key.
+        """
+        if (refused := refused_key(self.root_url, answer, self.spec.access)) is not None:
+            msg = f"the server {self.spec.label} is up, but {refused}"
+            raise BackendUnavailableError(msg + self._words())
 
     def _note_pid(self, pid: int) -> None:
         self.pid = pid

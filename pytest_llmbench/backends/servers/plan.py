@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmbench.backends.servers import docker
+from pytest_llmbench.backends.servers.ask import Access
 from pytest_llmbench.backends.servers.table import DOCKER, OFFLINE, ServerEngine, find_engine
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.spec import FORMS, ResolvedModel
@@ -40,6 +41,8 @@ class ServerSpec:
     """The container image; None for the engine's own."""
     gpus: str | None = None
     """As of ``docker run --gpus``, or ``"none"``; None for all NVIDIA GPUs there are."""
+    access: Access = field(default_factory=Access)
+    """How it is asked whether it is ready: with its key, where it wants one."""
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmbench.backends.servers.ask import Access, Answer, NoAnswerError, get, shown
 from pytest_llmbench.backends.servers.table import ENGINES
+from pytest_llmbench.bounds import short, whole
 from pytest_llmbench.errors import BackendUnavailableError
 
 METRICS_PATHS = ("/metrics", "/prometheus/metrics")
@@ -52,7 +53,7 @@ def probe(base_url: str, access: Access | None = None, *, timeout: float = 10.0)
     engine = counted or _engine_of(entries, header)
     return ServerInfo(
         models=tuple(entry["id"] for entry in entries),
-        context={e["id"]: e["max_model_len"] for e in entries if isinstance(e.get("max_model_len"), int)},
+        context={e["id"]: n for e in entries if (n := whole(e.get("max_model_len")))},
         engine=engine,
         version=version_of(root, engine, access, timeout=timeout),
         metrics_url=metrics_url,
@@ -66,7 +67,7 @@ def model_entries(answer: Answer) -> list[dict[str, Any]] | None:
     listed = body.get("data") if isinstance(body, dict) else None
     if answer.status != 200 or not isinstance(listed, list):
         return None
-    return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    return [entry for entry in listed if isinstance(entry, dict) and short(entry.get("id"))]
 
 
 def version_of(
@@ -84,7 +85,7 @@ def version_of(
         return None
     for key in keys.split("."):
         found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, str) else None
+    return short(found)
 
 
 def _metrics(root: str, access: Access | None, timeout: float) -> tuple[str | None, str | None]:
@@ -105,7 +106,7 @@ def _metrics(root: str, access: Access | None, timeout: float) -> tuple[str | No
 
 
 def _engine_of(entries: list[dict[str, Any]], header: str | None) -> str | None:
-    owners = {entry.get("owned_by") for entry in entries}
+    owners = [entry.get("owned_by") for entry in entries]
     for row in ENGINES.values():
         if row.owned_by is not None and row.owned_by in owners:
             return row.name
@@ -119,6 +120,7 @@ def _unreachable(base_url: str, error: NoAnswerError) -> str:
         "tls": "name its authority with --llm-option openai.ca_file=FILE, or set openai.verify=false",
         "resolve": "is the host's name right?",
         "broken": "does it speak HTTP there, and not HTTPS, or the other way round?",
+        "too_large": "is this the address of its API?",
     }[error.kind]
     if error.kind == "timeout" and base_url.startswith("https:"):
         # A server without TLS may wait for the end of what it takes for a request.
@@ -126,16 +128,23 @@ def _unreachable(base_url: str, error: NoAnswerError) -> str:
     return f"no server answers at {shown(base_url)}: {error}; {advice}"
 
 
+def refused_key(url: str, answer: Answer, access: Access | None) -> str | None:
+    """Why a server does not let us in, and what to do; None where the answer is another."""
+    if answer.status not in (401, 403):
+        return None
+    variable = None if access is None else access.api_key_env
+    if variable is None:
+        return (
+            f"{url} wants an API key (status {answer.status}), and none was sent: name the environment "
+            "variable that holds it, with --llm-option openai.api_key_env=NAME"
+        )
+    return f"{url} does not accept the API key in {variable} (status {answer.status})"
+
+
 def _refusal(base_url: str, answer: Answer, access: Access | None) -> str:
     url = f"{shown(base_url)}/models"
-    if answer.status in (401, 403):
-        variable = None if access is None else access.api_key_env
-        if variable is None:
-            return (
-                f"{url} wants an API key (status {answer.status}), and none was sent: name the environment "
-                "variable that holds it, with --llm-option openai.api_key_env=NAME"
-            )
-        return f"{url} does not accept the API key in {variable} (status {answer.status})"
+    if (key := refused_key(url, answer, access)) is not None:
+        return key
     if answer.status == 503:
         return f"{url} answers with status 503: the server is not ready; is it still loading?"
     if answer.status == 200:

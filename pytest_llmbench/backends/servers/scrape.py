@@ -12,6 +12,8 @@ from typing import Literal
 
 from pytest_llmbench.backends.servers.ask import Access, NoAnswerError, get, shown
 from pytest_llmbench.backends.servers.table import ENGINES
+from pytest_llmbench.bounds import MAX_COUNTER
+from pytest_llmbench.printable import one_line
 
 Kind = Literal["counter", "amount", "share"]
 
@@ -32,6 +34,9 @@ KINDS: dict[str, Kind] = {
 is between 0 and 1, and of several engines the largest counts. ``running`` and ``waiting`` are requests;
 queries and hits of the prefix cache are tokens of prompts (blocks, for trtllm); ``draft_tokens``,
 ``accepted_tokens`` and ``acceptance`` are of speculative decoding."""
+
+_MOST_SERIES = 10_000
+"""Lines of the metrics that we want; a server of hundreds of engines has fewer."""
 
 RATES = {
     "prefix_cache_hit_rate": ("prefix_cache_hits", "prefix_cache_queries"),
@@ -126,13 +131,18 @@ def parse(text: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
     from prometheus_client.parser import text_string_to_metric_families
 
     wanted = {sample for samples in names.values() for sample in samples}
+    # A server has thousands of others, and reading them takes a core that the load may need.
+    lines = [line for line in text.splitlines() if line.startswith(tuple(wanted))]
+    if not lines and "# TYPE " not in text:
+        msg = f"the server's metrics are no Prometheus text: {one_line(text, 60)!r}"
+        raise ScrapeError(msg)
     found: dict[str, list[float]] = {}
     try:
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families("\n".join(lines[:_MOST_SERIES])):
             for sample in family.samples:
-                if sample.name in wanted and math.isfinite(sample.value):
+                if sample.name in wanted and abs(sample.value) <= MAX_COUNTER:
                     found.setdefault(sample.name, []).append(sample.value)
-    except ValueError as error:
+    except (LookupError, ValueError) as error:
         msg = f"the server's metrics are no Prometheus text: {error}"
         raise ScrapeError(msg) from None
     values = {}

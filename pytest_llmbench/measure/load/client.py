@@ -427,11 +427,12 @@ def _retry_after(value: str) -> float:
         return float(value)
     try:
         due = parsedate_to_datetime(value)
-    except ValueError:
+        # HTTP's dates are in GMT, and one with the zone -0000 is read as naive.
+        due = due if due.tzinfo is not None else due.replace(tzinfo=UTC)
+        return max(0.0, (due - datetime.now(UTC)).total_seconds())
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        # Of a text that is no date the library's reader says so in many ways.
         return _PAUSE
-    # HTTP's dates are in GMT, and one with the zone -0000 is read as naive.
-    due = due if due.tzinfo is not None else due.replace(tzinfo=UTC)
-    return max(0.0, (due - datetime.now(UTC)).total_seconds())
 
 
 @contextmanager

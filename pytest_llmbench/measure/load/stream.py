@@ -21,6 +21,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from pytest_llmbench.backends.overrides import variables_in
+from pytest_llmbench.bounds import MAX_NAME, check_counts
 from pytest_llmbench.measure.load.deltas import read_message
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target, TokenSource
@@ -165,6 +166,7 @@ class _Output:
     def _chunk(self, chunk: dict[str, Any], at: int) -> None:
         usage = chunk.get("usage")
         if isinstance(usage, dict):
+            check_counts(usage)
             self.usage = usage
         content = reasoning = False
         for choice in chunk.get("choices") or ():
@@ -179,7 +181,7 @@ class _Output:
                 self.ignored = tuple(sorted({*self.ignored, *said.ignored}))[:_KINDS]
             reason = choice.get("finish_reason")
             if reason:
-                self.finish_reason = str(reason)
+                self.finish_reason = one_line(str(reason), MAX_NAME)
         if content or reasoning:
             self.times.append(at)
             self.reasoning_chunks += reasoning

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--context")
     parser.add_argument("--api-key")
+    parser.add_argument("--lock", default=[], nargs="*")
     parser.add_argument("--say", default="")
     parser.add_argument("--die", type=int)
     parser.add_argument("--never-mind", action="store_true")
@@ -71,6 +72,13 @@ def main() -> None:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if (
+                self.path.startswith(tuple(options.lock))
+                and self.headers["Authorization"] != f"Bearer {options.api_key}"
+            ):
+                self.send_response(401)
+                self.end_headers()
+                return
             models = {"object": "list", "data": [{"id": options.name, "owned_by": "fake"}]}
             found = {
                 "/health": "",

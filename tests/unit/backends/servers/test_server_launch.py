@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.servers import table
-from pytest_llmbench.backends.servers.ask import get
+from pytest_llmbench.backends.servers.ask import Access, get
 from pytest_llmbench.backends.servers.launch import Server, ServerSpec
 from pytest_llmbench.backends.servers.process import Port
 from pytest_llmbench.backends.servers.table import ServerEngine
@@ -286,6 +286,37 @@ def test_keys_are_in_no_message_and_no_log(start: Start, monkeypatch: pytest.Mon
     with pytest.raises(EngineCrashedError) as caught:
         start("--die", "1", **given)
     assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize("locked", ["/v1/models", "/"])
+def test_a_server_that_wants_a_key_is_asked_with_it(
+    start: Start, gone: Gone, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    monkeypatch.setenv("THE_KEY", "sk-of-the-server")
+    arguments = ["--api-key", "sk-of-the-server", "--lock", locked]
+    server = start(*arguments, access=Access("THE_KEY"))
+    assert server.model_name == "model"
+    assert server.versions["fake"] == "1.2.3"
+    assert server.metrics()["running"] == 2
+    server.close()
+    pids: list[int] = []
+    # An hour would not help.
+    with pytest.raises(BackendUnavailableError, match=r"is up, but .* wants an API key .status 401") as none:
+        start(*arguments, start_timeout=3600.0, note=pids.append)
+    assert "--llm-option openai.api_key_env=NAME" in str(none.value)
+    monkeypatch.setenv("THE_KEY", "sk-of-another")
+    with pytest.raises(BackendUnavailableError, match="does not accept the API key in THE_KEY") as wrong:
+        start(*arguments, start_timeout=3600.0, access=Access("THE_KEY"), note=pids.append)
+    assert "sk-of" not in f"{none.value}{wrong.value}"
+    assert gone(*pids)
+
+
+def test_a_key_whose_variable_is_not_set_is_told_at_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("THE_KEY", raising=False)
+    with pytest.raises(UsageError, match="THE_KEY, which is to hold the API key, is not set"):
+        start("--never-ready", start_timeout=3600.0, access=Access("THE_KEY"))
 
 
 def test_variables_of_the_engine_are_defaults_and_fixed_ones_are_not(

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,27 +126,6 @@ def test_a_server_that_does_not_answer_in_time_is_said(scheme: str, advice: str)
 def test_a_host_that_nobody_knows_is_said() -> None:
     with pytest.raises(BackendUnavailableError, match="is the host's name right"):
         probe("http://no-such-host.invalid/v1")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for ``localhost``, with its key in the same file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the certificate is made with openssl, which is not installed")
-    folder = tmp_path_factory.mktemp("certificate")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", "key.pem", "-out", "certificate.pem"),
-        ],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    both = folder / "both.pem"
-    both.write_bytes((folder / "key.pem").read_bytes() + (folder / "certificate.pem").read_bytes())
-    return both
 
 
 def test_a_certificate_has_to_be_valid_unless_it_is_said_not_to(

@@ -408,6 +408,13 @@ def test_one_that_waits_to_be_sent_again_does_not_block_the_others() -> None:
         ("soon", 1, 1),
         ("-3", 1, 1),
         ("Sun Nov  6 08:49:37 1994", 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 1e9, 1e12),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0, 0),
+        ("Sun, 06 Nov 1994 08:49:37 +99999999999999999999", 1, 1),
+        ("9" * 400, float("inf"), float("inf")),
+        ("1e999", 1, 1),
+        ("9" * 400 + " Nov 1994 08:49:37 GMT", 1, 1),
+        ("\u0663", 1, 1),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, least: float, most: float) -> None:
@@ -420,11 +427,22 @@ def test_retry_after_may_be_a_date(hours: int, least: float, most: float) -> Non
     assert least <= client._retry_after(date) <= most
 
 
-def test_a_wait_longer_than_the_timeout_is_not_waited_for() -> None:
-    with serve(always(plain("503 Service Unavailable", b"", "Retry-After: 600"))) as server:
+@pytest.mark.parametrize("value", ["600", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_wait_longer_than_the_timeout_is_not_waited_for(value: str) -> None:
+    with serve(always(plain("503 Service Unavailable", b"", f"Retry-After: {value}"))) as server:
         traffic = load(server.base_url, 2, retries=5)
     assert kinds(traffic) == ["status"] * 2
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("value", ["Fri, 31 Dec 9999 23:59:59 +99999999999", "soon", "-5", "\xb2"])
+def test_a_busy_server_that_names_no_time_is_asked_again(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setattr(client, "_PAUSE", 0.0)
+    answer = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nRetry-After: %s\r\n\r\n" % value.encode("latin-1")
+    with serve(in_turn(always(answer), always(STREAM))) as server:
+        traffic = load(server.base_url, 2, retries=1)
+    assert kinds(traffic) == [None, None]
+    assert traffic.exchanges[0].attempts == 2
 
 
 # -- when requests go out ----------------------------------------------------------------------

@@ -286,6 +286,61 @@ def test_a_count_that_cannot_be_is_not_taken(told: object) -> None:
     assert (result.timeline.output_tokens, result.token_source) == (4, "chunks")
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (10**400, "its completion_tokens is a number of 401 digits"),
+        (10**4000, "its completion_tokens is a number of 4001 digits"),
+        (10**9, "its completion_tokens is a number of 10 digits"),
+    ],
+    ids=["401 digits", "4001 digits", "10 digits"],
+)
+def test_a_count_beyond_reason_fails_its_request(told: int, said: str) -> None:
+    result = read(*FOUR, event({"choices": [], "usage": {"completion_tokens": told}}), DONE)
+    assert result.failure is not None
+    assert result.failure.kind == "malformed"
+    assert said in result.failure.detail
+    assert len(result.failure.detail) < 500
+
+
+def test_a_count_of_reasoning_beyond_reason_fails_its_request() -> None:
+    details = {"reasoning_tokens": 10**30}
+    counted = {"completion_tokens": 4, "completion_tokens_details": details}
+    result = read(*FOUR, event({"choices": [], "usage": counted}), DONE)
+    assert result.failure is not None
+    assert "reasoning_tokens is a number of 31 digits" in result.failure.detail
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[" * 100_000, b'{"choices": ' * 5000, b'{"usage": {"completion_tokens": ' + b"9" * 5000 + b"}}"],
+    ids=["lists", "objects", "digits"],
+)
+def test_an_event_that_cannot_be_read_fails_its_request(data: bytes) -> None:
+    for pieces in ((*FOUR, b"data: " + data + b"\n\n"), (data,)):
+        result = read(*pieces)
+        assert result.failure is not None
+        assert result.failure.kind == "malformed"
+        assert len(result.failure.detail) < 500
+    refused = read(data, status=500)
+    assert refused.failure is not None
+    assert refused.failure.kind == "status"
+
+
+def test_what_a_failure_repeats_is_printable_and_in_one_line() -> None:
+    words = json.dumps({"error": {"message": "\x1b[2J\u202e\n" + "no " * 1000}}).encode()
+    failure = read(words, status=500).failure
+    assert failure is not None
+    assert failure.detail.startswith("500 \\x1b[2J\\u202e no no")
+    assert len(failure.detail) < 500
+
+
+def test_a_reason_to_finish_without_end_is_cut() -> None:
+    result = read(event(completion(" a", finish="x" * 100_000)), DONE)
+    assert result.timeline is not None
+    assert len(result.timeline.finish_reason) < 1000
+
+
 def test_messages_are_hashed_as_canonical_json() -> None:
     messages = ({"role": "user", "content": "Grüß"}, {"content": "two", "role": "user"})
     request = Request(4, messages=messages)  # type: ignore[arg-type]
