@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.fakes.openai_server import fake_server
@@ -95,7 +97,7 @@ def test_an_option_that_one_test_has_a_use_for_is_not_told(bench: pytest.Pyteste
         ("concurrency=[1]", "--llm-arrivals=constant", "load levels at a request rate"),
         ("concurrency=[1]", "--llm-rounds=2", "what llm_model measures"),
         ("concurrency=[1]", "--llm-quantization=f16", "models in a process * or servers that are started *"),
-        ("concurrency=[1]", "--llm-python=/usr/bin/python", "models in a process * or servers that are *"),
+        ("concurrency=[1]", f"--llm-python={sys.executable}", "models in a process * or servers that are *"),
         ("concurrency=[1]", "--llm-option=openai.verify=false", "servers behind https://"),
         ("concurrency=[1]", "--llm-option=openai.start_timeout=9", "servers that are started (--llm-serve)"),
         ("request_rate=[50]", "--llm-arrivals=constant", None),
