@@ -28,6 +28,7 @@ from pytest_llmbench.gate.compare import (
     Gate,
     Policy,
     missing_policy,
+    unjudged,
 )
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
@@ -45,6 +46,7 @@ from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
 from pytest_llmbench.measure.metrics import METRICS, gaps
 from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
 from pytest_llmbench.measure.run import Run
+from pytest_llmbench.measure.timeline import UNTIMED, explain_untimed
 from pytest_llmbench.printable import printable
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
@@ -237,9 +239,12 @@ class Gating:
                 )
         for t in thresholds:
             processes = [v for p in run.processes if (v := _values(p, t.metric))]
-            if t.limit is None or not processes:
+            if t.limit is None:
                 continue
-            if t.percentile is None:
+            if not processes:
+                if (why := run.unknown.get(t.metric)) is not None:
+                    judgements.append(unjudged(t, Verdict.INVALID, explain_untimed(why)))
+            elif t.percentile is None:
                 judgements.append(judge_limit(t, processes, exact=t.metric in EXACT_METRICS))
             else:
                 judgements.append(judge_exceedance(t, [], processes))
@@ -409,6 +414,8 @@ def _feed(tests: dict[str, PairedTest], asked: Collection[str], pair: MeasuredPa
         difference = pair.difference(metric)
         if difference is not None:
             test.add(difference, base, now)
+        elif (why := pair.unknown(metric)) is not None:
+            test.drop(why)
         elif base is None and now is None and metric not in asked and not test.differences:
             del tests[metric]
         else:
@@ -417,10 +424,12 @@ def _feed(tests: dict[str, PairedTest], asked: Collection[str], pair: MeasuredPa
 
 def _judged(test: PairedTest) -> Judgement:
     judgement = test.judgement()
-    if test.differences or not set(test.dropped) <= {_NO_VALUE, _ZERO}:
+    if test.differences or not set(test.dropped) <= {_NO_VALUE, _ZERO, *UNTIMED}:
         return judgement
     # No machine was disturbed, so that a quieter one is no advice.
-    return replace(judgement, reason="; ".join(test.dropped) or judgement.reason)
+    known: dict[str, str] = {why: explain_untimed(why) for why in UNTIMED}
+    said = "; ".join(known.get(reason, reason) for reason in test.dropped)
+    return replace(judgement, reason=said or judgement.reason)
 
 
 def _values(process: Any, metric: str) -> list[float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import GenerationParams, Message
-from pytest_llmbench.errors import LLMBenchError, UsageError
+from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.thresholds import read_thresholds
 from pytest_llmbench.measure.engine import Prompt
@@ -141,6 +142,8 @@ class LLMModel:
             raise error.with_traceback(None) from None
         finally:
             self._session.progress.done()
+        for doubt in run.doubts:
+            warnings.warn(LLMBenchWarning(f"{self._case.id}: {doubt}"), stacklevel=2)
         return run
 
     def generate(

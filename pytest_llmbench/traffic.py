@@ -164,6 +164,8 @@ class LLMLoad:
             level = bench.level(plan, run, fresh=fresh)
             if level.invalid is not None:
                 warnings.warn(LLMBenchWarning(f"{self._case.id}: {level.invalid}"), stacklevel=4)
+        for doubt in run.doubts:
+            warnings.warn(LLMBenchWarning(f"{self._case.id}: {doubt}"), stacklevel=4)
         return run
 
     def _measure_pairs(self, gating: Gating, base: BaseSide, planner: Planner, run: Run) -> None:
@@ -197,9 +199,9 @@ class LLMLoad:
         self._server = None if now.starts else self._session.servers.of(now)
         gating.measure(pairs, run, base_run, read_thresholds(self.settings["thresholds"], self._case.id))
         for side, measured in (("", run), ("the base side: ", base_run)):
-            if measured.invalid is not None:
-                msg = f"{self._case.id}: {side}{measured.invalid}"
-                warnings.warn(LLMBenchWarning(msg), stacklevel=5)
+            told = measured.doubts if measured.invalid is None else [measured.invalid, *measured.doubts]
+            for what in told:
+                warnings.warn(LLMBenchWarning(f"{self._case.id}: {side}{what}"), stacklevel=5)
 
     def _bench(self, server: Running, values: Mapping[str, Any]) -> LoadBench:
         return LoadBench(server, self._session.loop_monitor, self._session.progress, slo=values["slo"])

@@ -217,7 +217,7 @@ class Truth:
         inside = int(brought[(events >= start) & (events <= end)].sum())
         return cls(
             ttft=_median([(served.events[0] - served.received) * NANO for served in log]),
-            tpot=_median([(s.events[-1] - s.events[0]) * NANO / (s.tokens - 1) for s in log]),
+            tpot=_median([_tpot(served, per_event) for served in log if len(served.events) > 1]),
             gap=_gap_p99([served.events for served in log]),
             throughput=inside / ((end - start) * NANO),
             late=_median([served.late * NANO for served in log]),
@@ -249,6 +249,12 @@ def figures(case: Case, plan: LoadPlan, result: LoadResult, log: Sequence[Served
     if lags:
         found[LAG] = Value(float(np.percentile(lags, 99)))
     return found
+
+
+def _tpot(served: Served, per_event: int) -> float:
+    """Seconds a token that came after the first event."""
+    after = served.tokens - served.tokens_of(per_event)[0]
+    return (served.events[-1] - served.events[0]) * NANO / after
 
 
 def _median_of(metric: str, lines: Sequence[Timeline]) -> float:

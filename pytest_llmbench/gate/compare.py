@@ -231,20 +231,25 @@ class Gate:
         clean = [base for base in bases if exact or not base.spoiled] if compared else []
         clean = [base for base in clean if base.centres(metric)]
         had = any(base.centres(metric) for base in bases) if compared and not clean else bool(clean)
+        if not values and (why := now.unknown(metric)) is not None:
+            return unjudged(threshold, Verdict.INVALID, why)
         if not values and not (had or threshold.asked or (now.spoiled and now.has(metric))):
             return None
         centre = statistics.median(now.centres(metric)) if values else None
         if now.spoiled and not exact:
             reason = f"{now.spoiled}: measure again on a quieter machine"
-            return _unjudged(threshold, Verdict.INVALID, reason, centre)
+            return unjudged(threshold, Verdict.INVALID, reason, centre)
         if centre is None:
             reason = "the baseline has it, and it was not measured now" if had else "it was not measured"
-            return _unjudged(threshold, Verdict.INVALID, reason)
+            return unjudged(threshold, Verdict.INVALID, reason)
         if compared and not clean:
             if spoiled := next((base for base in bases if base.spoiled and not exact), None):
                 reason = f"the baseline is spoiled: {spoiled.spoiled} in session {spoiled.session}"
-                return _unjudged(threshold, Verdict.INVALID, reason, centre)
-            return _unjudged(threshold, Verdict.NEW, "the baseline does not have it", centre)
+                return unjudged(threshold, Verdict.INVALID, reason, centre)
+            if lacking := next(filter(None, (base.unknown(metric) for base in bases)), None):
+                reason = f"the baseline does not have it: {lacking}"
+                return unjudged(threshold, Verdict.INVALID, reason, centre)
+            return unjudged(threshold, Verdict.NEW, "the baseline does not have it", centre)
         return self._judged_by(threshold, clean, now, values)
 
     def _judged_by(
@@ -267,7 +272,7 @@ class Gate:
             if metric in EXACT_METRICS:
                 return judge_exact(metric, [value for session in sessions for value in session], new, allowed)
             if min(map(min, [*sessions, new])) <= 0:
-                return _unjudged(threshold, Verdict.INVALID, "a value of 0 has no relative change")
+                return unjudged(threshold, Verdict.INVALID, "a value of 0 has no relative change")
             return judge_stored(
                 metric,
                 sessions,
@@ -333,7 +338,8 @@ def _alike(bases: Sequence[Measured]) -> Collection[Sequence[Measured]]:
     return groups.values()
 
 
-def _unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | None = None) -> Judgement:
+def unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | None = None) -> Judgement:
+    """The judgement where there is nothing to judge by, and why there is not."""
     return Judgement(
         metric=threshold.metric,
         verdict=verdict,

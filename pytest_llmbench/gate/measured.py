@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import MAX_DISTURBED, MAX_FAILED, UNWATCHED, marks
+from pytest_llmbench.measure.timeline import by_reason, explain_untimed
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
 
 EXACT_METRICS = frozenset({"peak_rss", "peak_vram", "instructions_per_token"})
@@ -136,6 +137,13 @@ class Measured:
         if scope == "round":
             return any(getattr(r, metric, None) is not None for rounds in self._counted for r in rounds)
         return any(getattr(process, metric, None) is not None for process in self.case.processes)
+
+    def unknown(self, metric: str) -> str | None:
+        """Why it has no value, where that is known."""
+        for why, names in by_reason(self.case.unknown).items():
+            if metric in names:
+                return explain_untimed(why)
+        return None
 
     def values(self, metric: str) -> list[list[float]]:
         """The values that count, in the metric's unit: of each process that has any."""

@@ -253,6 +253,7 @@ class Bench:
         if self._closed:
             return
         self._closed = True
+        self.record.settle()
         try:
             if self.monitor is not None and self.record.rounds:
                 self._take_hardware(self.monitor)

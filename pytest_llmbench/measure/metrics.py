@@ -40,11 +40,20 @@ def _ttft(t: Timeline) -> float | None:
     return (t.token_times[0] - t.sent) * NANO if t.token_times else None
 
 
-def _tpot(t: Timeline) -> float | None:
-    # A server may send several tokens in one chunk: there are fewer times than tokens then.
-    if len(t.token_times) < 2 or t.output_tokens < 2:
+def _shared(t: Timeline, tokens: int) -> float | None:
+    """The time from the first token to the last, shared among *tokens*."""
+    if t.untimed is not None or len(t.token_times) < 2 or tokens < 1:
         return None
-    return (t.token_times[-1] - t.token_times[0]) * NANO / (t.output_tokens - 1)
+    return (t.token_times[-1] - t.token_times[0]) * NANO / tokens
+
+
+def _tpot(t: Timeline) -> float | None:
+    # A server may send several tokens in one chunk, and count tokens that it never sends.
+    return _shared(t, t.timed_tokens)
+
+
+def _tpot_all_tokens(t: Timeline) -> float | None:
+    return _shared(t, t.output_tokens - 1)
 
 
 def _e2e_latency(t: Timeline) -> float | None:
@@ -79,8 +88,9 @@ METRICS: dict[str, Metric] = {
             "s",
             "lower",
             "round",
-            "(last token - first token) / (output tokens - 1)",
-            f"{_VLLM}; MLPerf LoadGen, logging.cc",
+            "(last token - first token) / tokens after the first; of a server: (last chunk - first chunk) / "
+            "(output tokens - those of the first chunk - those that were counted and never sent)",
+            f"{_VLLM}; MLPerf LoadGen, logging.cc: where the first chunk has one token and all were sent",
             _tpot,
         ),
         Metric(
@@ -106,7 +116,7 @@ METRICS: dict[str, Metric] = {
             "tokens/s",
             "higher",
             "round",
-            "(output tokens - 1) / (last token - first token)",
+            "1 / TPOT",
             "llama.cpp, llama-bench, test tg; AIPerf, output token throughput per user",
             _decode_throughput,
         ),
@@ -115,7 +125,8 @@ METRICS: dict[str, Metric] = {
             "tokens/s",
             "higher",
             "round",
-            "output tokens / (last token - call with text)",
+            "output tokens, those too that were never sent: they were made in that time / "
+            "(last token - call with text)",
             "AIPerf, metrics reference",
             _output_throughput,
         ),
@@ -124,7 +135,8 @@ METRICS: dict[str, Metric] = {
             "tokens/s",
             "higher",
             "load",
-            "output tokens of successful requests that arrived in the window / window",
+            "output tokens of successful requests that arrived in the window / window; those that were never "
+            "sent are the server's work too, and count with the first chunk",
             f"{_VLLM}; AIPerf, metrics reference, Output Token Throughput",
         ),
         Metric(
@@ -140,7 +152,7 @@ METRICS: dict[str, Metric] = {
             "requests/s",
             "higher",
             "load",
-            "successful requests that met every SLO, likewise / window",
+            "successful requests that are known to have met every SLO, likewise / window",
             _VLLM,
         ),
         Metric(
@@ -191,20 +203,37 @@ METRICS: dict[str, Metric] = {
             "instructions of the engine's process in user space / output tokens",
             "perf_event_open(2), PERF_COUNT_HW_INSTRUCTIONS",
         ),
+        Metric(
+            "tpot_all_tokens",
+            "s",
+            "lower",
+            "round",
+            "(last token - first token) / (output tokens - 1), whatever came in the first chunk or was never "
+            "sent: what other tools call TPOT",
+            f"{_VLLM}; MLPerf LoadGen, logging.cc",
+            _tpot_all_tokens,
+        ),
     )
 }
+
+UNTIMED_METRICS = ("tpot", "tpot_all_tokens", "itl", "decode_throughput")
+"""What a generation without times between tokens does not have."""
 
 TIMELINE_METRICS: tuple[Metric, ...] = tuple(m for m in METRICS.values() if m.compute is not None)
 
 
 def timeline_metrics(timeline: Timeline) -> dict[str, float | None]:
-    """Every metric that the timeline alone gives; None where it cannot (one token has no TPOT)."""
+    """Every metric that the timeline alone gives; None where it cannot: one token has no TPOT, nor has a
+    stream that was buffered on its way."""
     return {m.name: m.compute(timeline) for m in TIMELINE_METRICS if m.compute is not None}
 
 
 def gaps(timeline: Timeline) -> list[float]:
-    """Seconds between successive tokens, of a server between chunks; shape (token_times - 1,)."""
-    times = timeline.token_times
+    """Seconds between successive tokens, of a server between chunks; shape (token_times - 1,).
+
+    None at all where the times are not the engine's.
+    """
+    times = () if timeline.untimed is not None else timeline.token_times
     return [(after - before) * NANO for before, after in pairwise(times)]
 
 
@@ -224,6 +253,8 @@ class Summary:
 
     metric: str
     values: tuple[float, ...]
+    unknown: str | None = None
+    """Why there are no values, where that is known."""
 
     def __repr__(self) -> str:
         # A failing assert shows it: no values, of which there may be thousands.
@@ -234,7 +265,7 @@ class Summary:
         from pytest_llmbench.report.units import percent, quantity
 
         if not self.values:
-            return f"{self.metric}: no value"
+            return f"{self.metric}: no value" + (f" ({self.unknown})" if self.unknown else "")
         text = f"{self.metric}: median {quantity(self.median, self.unit)}"
         if self.n == 1:
             return f"{text}, n 1"
@@ -339,7 +370,7 @@ class Summary:
 
     def _need_values(self) -> None:
         if not self.values:
-            msg = f"{self.metric} has no value: no round of this case measured it"
+            msg = f"{self.metric} has no value: {self.unknown or 'no round of this case measured it'}"
             raise ValueError(msg)
 
 

@@ -24,7 +24,8 @@ from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.hardware.memory import available
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, Progress
 from pytest_llmbench.measure.metrics import METRICS, Scope
-from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.run import ProcessRun, Round, Run, unknown_of
+from pytest_llmbench.measure.timeline import Untimed
 
 KEEP_AT_LEAST = 0.5
 """Of a pair's rounds: with fewer undisturbed ones the whole pair is dropped."""
@@ -47,6 +48,9 @@ class MeasuredPair(Protocol):
 
     def value(self, side: SideName, metric: str) -> float | None:
         """What one side had, in the metric's unit; None where it was not measured."""
+
+    def unknown(self, metric: str) -> Untimed | None:
+        """Why a side has no value, as a key of :data:`.UNTIMED`, where that is known."""
 
     def difference(self, metric: str) -> float | None:
         """Log ratio of the sides, oriented so that positive is worse; None where there is none."""
@@ -111,6 +115,10 @@ class Pair:
             for r in p.rounds
         }
         return len(work) <= 1
+
+    def unknown(self, metric: str) -> Untimed | None:
+        """Why a side has no value, where that is known."""
+        return unknown_of((self.base, self.now), metric)
 
     def value(self, side: SideName, metric: str) -> float | None:
         """Median over one side's rounds that count."""

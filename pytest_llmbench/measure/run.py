@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_llmbench.measure.metrics import METRICS, Summary, gaps, summarize, timeline_metrics
-from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.measure.metrics import (
+    METRICS,
+    UNTIMED_METRICS,
+    Summary,
+    gaps,
+    summarize,
+    timeline_metrics,
+)
+from pytest_llmbench.measure.timeline import (
+    UNTIMED,
+    Timeline,
+    Untimed,
+    by_reason,
+    common_untimed,
+    explain_untimed,
+)
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 MAX_DISTURBED = 0.2
@@ -109,6 +124,25 @@ class ProcessRun:
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return f"<ProcessRun {self.pid}: {len(self.rounds)} rounds{failed}>"
 
+    def settle(self) -> None:
+        """Have no times between tokens in any round where too many have none; see :func:`.common_untimed`."""
+        reason = common_untimed(r.timeline for r in self.rounds if r.counted)
+        if reason is not None:
+            for measured in self.rounds:
+                measured.timeline = replace(measured.timeline, untimed=measured.timeline.untimed or reason)
+
+    @property
+    def unknown(self) -> dict[str, Untimed]:
+        """Metrics without a value, and why, as a key of :data:`.UNTIMED`."""
+        lines = [r.timeline for r in self.rounds if r.counted]
+        reasons = Counter(line.untimed for line in lines if line.untimed is not None)
+        found: dict[str, Untimed] = {}
+        if reasons and all(timeline_metrics(line)["tpot"] is None for line in lines):
+            found = dict.fromkeys(UNTIMED_METRICS, reasons.most_common(1)[0][0])
+        if self.load is not None and self.goodput is None and (why := self.load.get("goodput_unknown")):
+            found["goodput"] = why
+        return found
+
 
 @dataclass(slots=True, repr=False)
 class Run:
@@ -137,6 +171,7 @@ class Run:
 
         metrics = list(self.metrics.values())
         notes = [f"not to be believed: {self.invalid}"] if self.invalid is not None else []
+        notes += [f"no {', '.join(names)}: {UNTIMED[why]}" for why, names in by_reason(self.unknown).items()]
         room = _LINES - 1 - len(notes)
         if len(metrics) > room:
             rest = metrics[room - 1 :]
@@ -188,20 +223,44 @@ class Run:
         return next((why for p in self.processes if p.load and (why := p.load.get("invalid"))), None)
 
     @property
+    def doubts(self) -> list[str]:
+        """What a person should know of the figures that is wrong with the server, or with the way to it."""
+        told = [
+            f"no {', '.join(names)}: {explain_untimed(why)}"
+            for why, names in by_reason(self.unknown).items()
+            if why == "buffered"
+        ]
+        ignored = {kind for p in self.processes if p.load for kind in p.load.get("ignored_parts", ())}
+        if ignored:
+            told.append(f"answers have parts without text, which were left out: {', '.join(sorted(ignored))}")
+        return told
+
+    @property
     def disturbance(self) -> tuple[str, ...] | None:
         """The reason codes of all rounds that were watched, each once; None if none was."""
         watched = [r.disturbance for r in self.rounds if r.disturbance is not None]
         return tuple(sorted({code for codes in watched for code in codes})) if watched else None
+
+    @property
+    def unknown(self) -> dict[str, Untimed]:
+        """Metrics that no process has, and why, as a key of :data:`.UNTIMED`."""
+        found = [process.unknown for process in self.processes if process.rounds]
+        shared = set(found[0]).intersection(*found) if found else set()
+        return {name: found[0][name] for name in sorted(shared)}
 
     def metric(self, name: str) -> Summary:
         """The summary of one metric of the table over everything this run measured."""
         scope = METRICS[name].scope
         counted = (r for r in self.rounds if r.counted)
         if scope == "gap":
-            return summarize(name, (gap for r in counted for gap in gaps(r.timeline)))
-        if scope == "round":
-            return summarize(name, (r.metrics.get(name) for r in counted))
-        return summarize(name, (getattr(p, name) for p in self.processes))
+            found = summarize(name, (gap for r in counted for gap in gaps(r.timeline)))
+        elif scope == "round":
+            found = summarize(name, (r.metrics.get(name) for r in counted))
+        else:
+            found = summarize(name, (getattr(p, name) for p in self.processes))
+        if not found.n and (why := self.unknown.get(name)) is not None:
+            found = replace(found, unknown=explain_untimed(why))
+        return found
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -217,6 +276,11 @@ class Run:
 
     def __iter__(self) -> Iterator[Round]:
         return iter(self.rounds)
+
+
+def unknown_of(sides: Iterable[ProcessRun], metric: str) -> Untimed | None:
+    """Why the first of *sides* that has a reason has no value of *metric*."""
+    return next((why for side in sides if (why := side.unknown.get(metric)) is not None), None)
 
 
 def _shown(values: Mapping[str, float | None]) -> str:

@@ -10,10 +10,29 @@ from __future__ import annotations
 import hashlib
 import time
 from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 NANO = 1e-9
+
+FEW = 8
+"""So many tokens of one step an engine may send at once, each in a chunk of its own: speculative decoding
+and steps of several tokens do. What comes in larger lots was not sent as it was made."""
+MAX_UNTIMED = 0.2
+"""The share of generations that may have no times between tokens: with more, the others are no sample."""
+
+Untimed = Literal["buffered", "one_arrival"]
+UNTIMED: Mapping[Untimed, str] = {
+    "buffered": (
+        "chunks arrived many at a time, though the client read in time: something on the way from the "
+        "engine buffers the stream, and TTFT is when its first lot came. Look for response buffering in a "
+        "reverse proxy or gateway (nginx: proxy_buffering off) and for compression (gzip)"
+    ),
+    "one_arrival": "all tokens of an answer arrived at once, so that there is no time between them",
+}
+"""Why a generation has no times between tokens, for a person."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,6 +55,23 @@ class Timeline:
     """``sha256:HEX`` of the output token ids: equal hashes prove equal output."""
     prompt_hash: str
     finish_reason: str
+    hidden_tokens: int = 0
+    """Of ``output_tokens``, those that were counted and never came, such as reasoning that is not shown."""
+    first_tokens: int = 1
+    """Of those that came, how many did so at the first of ``token_times``."""
+    untimed: Untimed | None = None
+    """Why ``token_times`` do not say when the engine had each token, a key of :data:`UNTIMED`; None where
+    they do."""
+
+    @property
+    def shown_tokens(self) -> int:
+        """How many tokens came."""
+        return self.output_tokens - self.hidden_tokens
+
+    @property
+    def timed_tokens(self) -> int:
+        """How many came after the first of ``token_times``."""
+        return self.shown_tokens - self.first_tokens
 
     def __repr__(self) -> str:
         # A failing assert shows it: the times are for those who ask for them.
@@ -51,6 +87,31 @@ class Timeline:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Timeline:
         return cls(**{**data, "token_times": tuple(data["token_times"])})
+
+
+def common_untimed(timelines: Iterable[Timeline]) -> Untimed | None:
+    """Why none of *timelines* is to have times between tokens; None if they may.
+
+    That is where more than :data:`MAX_UNTIMED` of those with more than :data:`FEW` tokens have none.
+    """
+    long = [line.untimed for line in timelines if line.shown_tokens > FEW]
+    without = Counter(reason for reason in long if reason is not None)
+    return without.most_common(1)[0][0] if without.total() > MAX_UNTIMED * len(long) else None
+
+
+def explain_untimed(why: Untimed) -> str:
+    """A reason with its name."""
+    return f"{why}: {UNTIMED[why]}"
+
+
+def by_reason(unknown: Mapping[str, str]) -> dict[Untimed, list[str]]:
+    """The metrics that there are not, by why; reasons that this version does not know are left out."""
+    found: dict[Untimed, list[str]] = {}
+    for name, why in unknown.items():
+        for known in UNTIMED:
+            if why == known:
+                found.setdefault(known, []).append(name)
+    return found
 
 
 def hash_tokens(tokens: list[int] | array[int]) -> str:

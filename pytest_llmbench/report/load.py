@@ -15,7 +15,10 @@ from pytest_llmbench.report.rows import (
     Column,
     disturbance,
     grouped,
+    hidden_tokens,
     legend_of_disturbance,
+    legend_of_unknown,
+    unknown,
 )
 from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
 
@@ -44,7 +47,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
         Column("out tok/s", throughput),
     ]
     chosen.append(Column("user tok/s", lambda case: _median(case, "decode_throughput", units.rate)))
-    if any("goodput" in case.metrics for case in cases):
+    if any("goodput" in case.metrics or "goodput" in case.unknown for case in cases):
         chosen.append(Column("good req/s", lambda case: _median(case, "goodput", units.rate)))
     for head, metric, quantiles in (
         ("TTFT", "ttft", ("p50", "p90", "p95", "p99")),
@@ -62,6 +65,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
         chosen.append(Column("client CPU", lambda case: units.percent(_worst(case, "client_cpu"))))
     if any(_tokens_per_chunk(case) not in (None, 1.0) for case in cases):
         chosen.append(Column("tok/ chunk", lambda case: f"{_tokens_per_chunk(case) or 0:.2f}"))
+    chosen += hidden_tokens(cases)
     chosen.append(Column("ok", lambda case: str(sum(len(p.rounds) for p in case.processes))))
     chosen.append(Column("fail", lambda case: str(sum(len(p.failures) for p in case.processes))))
     if any(disturbance(case) for case in cases):
@@ -84,7 +88,7 @@ def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
     for case in cases:
         if failed := _failures(case):
             lines.append(f"{_name(case)}: failed: {failed}")
-    return lines + legend_of_disturbance(cases)
+    return lines + legend_of_unknown(cases) + legend_of_disturbance(cases)
 
 
 def sweeps(cases: Sequence[Case]) -> list[list[Case]]:
@@ -114,7 +118,7 @@ def _knee_of(levels: Sequence[Case]) -> Case | None:
 
 def _median(case: Case, metric: str, show: Callable[[float | None], str]) -> str:
     summary = case.metrics.get(metric)
-    return units.UNKNOWN if summary is None else show(summary.median)
+    return unknown(case, metric) if summary is None else show(summary.median)
 
 
 def _percentile(metric: str, name: str, *, interval: bool) -> Callable[[Case], str]:
@@ -122,7 +126,7 @@ def _percentile(metric: str, name: str, *, interval: bool) -> Callable[[Case], s
         summary = case.metrics.get(metric)
         value = None if summary is None else getattr(summary, name)
         if summary is None or value is None:
-            return units.UNKNOWN
+            return unknown(case, metric)
         text = units.seconds(value)
         bounds = (summary.intervals or {}).get(name)
         if interval and bounds is not None and value:

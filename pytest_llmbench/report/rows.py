@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.measure.timeline import UNTIMED, by_reason
 from pytest_llmbench.report import units
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SPREAD_MARK = "~"
 UNSUPPORTED_MARK = "*"
 DISTURBED_MARK = "!"
 UNWATCHED_MARK = "?"
+UNKNOWN_MARK = "#"
 FILE_SIZE = "size"
 """The column of the model's file size, where it is asked for."""
 
@@ -103,6 +105,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
     if any("energy" in case.metrics for case in cases):
         chosen.append(_median_column("energy", "energy", units.joules))
     chosen.append(Column("rounds", rounds))
+    chosen += hidden_tokens(cases)
     if any(disturbance(case) for case in cases):
         chosen.append(Column("dist.", disturbance))
     return chosen
@@ -143,7 +146,13 @@ def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
         lines.append("± standard deviation over the median")
     if any(cell.endswith(UNSUPPORTED_MARK) for cell in cells):
         lines.append(f"{UNSUPPORTED_MARK} too few values for this percentile: none lies beyond it")
-    return lines + legend_of_disturbance(cases)
+    return lines + legend_of_unknown(cases) + legend_of_disturbance(cases)
+
+
+def legend_of_unknown(cases: Sequence[Case]) -> list[str]:
+    """Why metrics of *cases* are not known: a line a reason, or none."""
+    found = [why for case in cases for why in by_reason(case.unknown)]
+    return [f"{UNKNOWN_MARK} not known: {UNTIMED[why]}" for why in dict.fromkeys(found)]
 
 
 def legend_of_disturbance(cases: Sequence[Case]) -> list[str]:
@@ -160,7 +169,7 @@ def median(case: Case, metric: str, show: Callable[[float | None], str], *, spre
     """The median of *metric*, with ``± n%`` if *spread*, else marked if its values lie far apart."""
     summary = case.metrics.get(metric)
     if summary is None:
-        return units.UNKNOWN
+        return unknown(case, metric)
     text = show(summary.median)
     ratio = summary.stddev / abs(summary.median) if summary.stddev is not None and summary.median else None
     if ratio is None:
@@ -174,9 +183,26 @@ def percentile(case: Case, metric: str, name: str, show: Callable[[float | None]
     """The percentile *name* of *metric*, marked where too few values were taken for it."""
     summary = case.metrics.get(metric)
     if summary is None:
-        return units.UNKNOWN
+        return unknown(case, metric)
     text = show(getattr(summary, name))
     return text + UNSUPPORTED_MARK if name in summary.unsupported else text
+
+
+def unknown(case: Case, metric: str) -> str:
+    """The cell of a metric without a value, marked where it is known why there is none."""
+    return units.UNKNOWN + (UNKNOWN_MARK if metric in case.unknown else "")
+
+
+def hidden_tokens(cases: Sequence[Case]) -> list[Column]:
+    """A column of the tokens a round that were counted and never sent, where there are any."""
+    if not any(one.hidden_tokens for case in cases for one in case.rounds):
+        return []
+
+    def cell(case: Case) -> str:
+        counts = [one.hidden_tokens for one in case.rounds]
+        return f"{sum(counts) / len(counts):.4g}" if counts else units.UNKNOWN
+
+    return [Column("hidden tok", cell)]
 
 
 def rounds(case: Case) -> str:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.measure.metrics import METRICS, Better, Summary
-from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.measure.timeline import UNTIMED, Timeline
 from pytest_llmbench.results.files import atomic_write, results_error
 
 SCHEMA_VERSION = "1.0"
@@ -144,6 +144,7 @@ class RoundRecord(_Part):
     prefill_throughput: float | None = _metric("prefill_throughput")
     decode_throughput: float | None = _metric("decode_throughput")
     output_throughput: float | None = _metric("output_throughput")
+    tpot_all_tokens: float | None = _metric("tpot_all_tokens")
     energy: float | None = _metric("energy")
     instructions: int | None = Field(
         default=None, description="of the engine's process in user space, from before the call to after it"
@@ -155,7 +156,16 @@ class RoundRecord(_Part):
     finish_reason: str
     tokenized: float = Field(description="s: prompt token ids known")
     prefilled: float | None = Field(default=None, description="s: prompt evaluated, nothing sampled yet")
-    token_times: list[float] = Field(description="s: when the host knew each token")
+    token_times: list[float] = Field(
+        description="s: when the host knew each token; of a server, when each chunk with tokens arrived"
+    )
+    first_tokens: int = Field(default=1, description="how many tokens came at the first of token_times")
+    hidden_tokens: int = Field(
+        default=0, description="of output_tokens: counted by the server and never sent"
+    )
+    untimed: str | None = Field(
+        default=None, description="why tpot is null although tokens came: buffered, or one_arrival"
+    )
     done: float = Field(description="s: the call returned")
     disturbance: list[str] | None = Field(
         default=None,
@@ -177,12 +187,15 @@ class RoundRecord(_Part):
             output_hash=self.output_hash,
             prompt_hash=self.prompt_hash,
             finish_reason=self.finish_reason,
+            hidden_tokens=self.hidden_tokens,
+            first_tokens=self.first_tokens,
+            untimed=next((known for known in UNTIMED if known == self.untimed), None),
         )
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds between successive token times; shape (token times - 1,)."""
-        times = self.token_times
+        """Seconds between successive token times; shape (token times - 1,), or (0,) where ``untimed``."""
+        times = self.token_times if self.untimed is None else ()
         return [round(b - a, 9) for a, b in pairwise(times)]
 
     @property
@@ -236,6 +249,10 @@ class Case(_Part):
     protocol: dict[str, Any] = Field(default_factory=dict, description="how it was measured")
     processes: list[ProcessRecord] = Field(default_factory=list)
     metrics: dict[str, MetricRecord] = Field(default_factory=dict)
+    unknown: dict[str, str] = Field(
+        default_factory=dict,
+        description="metrics that are null for a reason: buffered, or one_arrival (all tokens came at once)",
+    )
     hardware: dict[str, Any] | None = None
     disturbance: list[str] | None = Field(
         default=None, description="reason codes of all rounds, each once; null: no round was watched"

@@ -43,6 +43,8 @@ def case_row(header: Header, case: Case, *, units: bool = False) -> dict[str, An
         **_settings(case),
         **{named(f"slo_{name}", METRICS[name].unit): limit for name, limit in _slo(case).items()},
         "disturbance": None if case.disturbance is None else " ".join(case.disturbance),
+        "hidden_tokens": sum(one.hidden_tokens for one in case.rounds),
+        "unknown": " ".join(f"{metric}:{why}" for metric, why in case.unknown.items()),
         "commit": header.commit.id,
         "machine": machine.id if machine else None,
         "cpu": machine.cpu.get("model") if machine else None,

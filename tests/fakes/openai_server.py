@@ -49,6 +49,12 @@ class FakeServer(ThreadingHTTPServer):
         """After so many requests, each of them fails."""
         self.refuses: tuple[str, ...] = ()
         """Keys of a request that it does not take; instead of ``max_tokens``, ``max_completion_tokens``."""
+        self.lot = 1
+        """So many chunks are passed on at once, as by a proxy that buffers."""
+        self.hidden = 0
+        """So many of the tokens that were asked for are counted as reasoning, and not sent."""
+        self.a_chunk = 1
+        """So many tokens come in a chunk."""
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         """Of every request, names in lower case."""
@@ -109,24 +115,33 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for index in range(body["max_tokens"]):
-            time.sleep(self.server.seconds_per_token)
-            last = index == body["max_tokens"] - 1
-            text = f"word{index} "
-            choice = {"index": 0, "finish_reason": "length" if last else None}
+        shown = body["max_tokens"] - self.server.hidden
+        time.sleep(self.server.seconds_per_token * self.server.hidden)
+        kept: list[bytes] = []
+        for begin in range(0, shown, self.server.a_chunk):
+            end = min(begin + self.server.a_chunk, shown)
+            time.sleep(self.server.seconds_per_token * (end - begin))
+            text = "".join(f"word{index} " for index in range(begin, end))
+            choice = {"index": 0, "finish_reason": "length" if end == shown else None}
             choice |= {"delta": {"content": text}} if chat else {"text": text}
-            self._event({"choices": [choice]})
+            kept.append(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+            if len(kept) == self.server.lot or end == shown:
+                self._chunk(b"".join(kept))
+                kept.clear()
         self._event({"choices": [], "usage": usage})
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
 
-    def _usage(self, prompt: str, output: int) -> dict[str, int] | None:
+    def _usage(self, prompt: str, output: int) -> dict[str, Any] | None:
         if not self.server.counts:
             return None
         counted = self.server.prompt_tokens
         words = len(prompt.split()) if counted is None else counted
         told = self.server.completion_tokens
-        return {"prompt_tokens": words, "completion_tokens": output if told is None else told}
+        usage: dict[str, Any] = {"prompt_tokens": words, "completion_tokens": output if told is None else told}
+        if self.server.hidden:
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.server.hidden}
+        return usage
 
     def _event(self, data: dict[str, Any]) -> None:
         self._chunk(b"data: " + json.dumps(data).encode() + b"\n\n")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.measure.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import Case, Commit, Machine, ResultsDocument, Session
@@ -32,6 +32,7 @@ def _case(
     rounds: int = 5,
     tokens: int = 8,
     disturbed: int = 0,
+    untimed: Untimed | None = None,
     rss: int = RSS,
     digest: str = "0",
     version: str = "0.3.36",
@@ -55,7 +56,8 @@ def _case(
             factor = level * (1 + draw.gauss(0, noise))
             times = tuple(round((50 + 10 * token) * MS * factor) for token in range(tokens))
             line = Timeline(
-                0, 1000, times[0] - 1000, times, times[-1] + 5, 16, tokens, output, prompt, "length"
+                *(0, 1000, times[0] - 1000, times, times[-1] + 5, 16, tokens, output, prompt, "length"),
+                untimed=untimed,
             )
             spoiled = number * rounds + index < disturbed
             found.append(Round(line, disturbance=("foreign_cpu",) if spoiled else ()))

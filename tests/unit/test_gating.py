@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -16,7 +17,8 @@ from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.gating import Budget, Gating
 from pytest_llmbench.measure.metrics import METRICS, Scope
 from pytest_llmbench.measure.pairs import SideName
-from pytest_llmbench.measure.run import ProcessRun, Run
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.measure.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.report.judgement import explain
 from pytest_llmbench.results.convert import case_from_run
@@ -31,6 +33,10 @@ class Scripted:
     values: Mapping[str, tuple[float | None, float | None]]
     dropped: str | None = None
     invalid: str | None = None
+    reasons: Mapping[str, Untimed] = field(default_factory=dict)
+
+    def unknown(self, metric: str) -> Untimed | None:
+        return self.reasons.get(metric)
 
     def value(self, side: SideName, metric: str) -> float | None:
         return self.values.get(metric, (None, None))[side == "now"]
@@ -177,6 +183,30 @@ def test_a_metric_that_is_not_there_and_was_asked_for_is_invalid_and_says_so() -
 def test_a_metric_that_only_one_side_has_is_invalid() -> None:
     (one,) = judged(Source(ever("tpot", 0.01, None)))
     assert (one.verdict, one.reason) == (Verdict.INVALID, "it was not measured")
+
+
+@pytest.mark.parametrize("base", [None, 0.01])
+def test_a_metric_that_a_side_cannot_have_is_invalid_with_the_reason_and_soon(base: float | None) -> None:
+    """Nobody asked for it by name: that both sides lack it says nothing of the server."""
+    pair = Scripted({"tpot": (base, None), "ttft": (0.1, 0.1)}, reasons={"tpot": "buffered"})
+    source = Source(itertools.repeat(pair))
+    found = {one.metric: one for one in judged(source, "tpot", "ttft")}
+    assert found["ttft"].verdict is Verdict.PASS
+    assert found["tpot"].verdict is Verdict.INVALID
+    assert "buffered: chunks arrived many at a time" in (found["tpot"].reason or "")
+    assert "proxy_buffering off" in (found["tpot"].reason or "")
+    assert source.now.verdict == "invalid"
+    alone = Source(itertools.repeat(pair))
+    judged(alone, "tpot")
+    assert alone.measured < 7
+
+
+def test_a_limit_on_what_cannot_be_known_is_invalid_and_does_not_pass() -> None:
+    line = Timeline(0, 0, None, (5, 5), 6, 4, 2, "o", "p", "length", untimed="buffered")
+    source = Source(ever("ttft"))
+    source.now.processes.append(ProcessRun(1, None, {}, {}, [Round(line)]))
+    found = judged(source, "ttft", marker=parse_thresholds("tpot:<1s"))
+    assert {one.metric: one.verdict for one in found} == {"ttft": Verdict.PASS, "tpot": Verdict.INVALID}
 
 
 def test_memory_alone_is_judged_by_a_few_pairs() -> None:

@@ -126,6 +126,7 @@ class LoadBench:
                 run.text = request.text if run.text is None else run.text
             else:
                 record.failures.append(_failure(request, result))
+        record.settle()
         record.request_throughput = level.request_throughput
         record.system_throughput = level.system_throughput
         record.goodput = level.goodput

@@ -26,6 +26,8 @@ class Exchange:
     """Of the response; names in lower case."""
     body: list[tuple[int, bytes]] = field(default_factory=list)
     """The body in the pieces in which it arrived, each with its arrival; framing and TLS removed."""
+    read_lag: int | None = None
+    """ns from the arrival of a segment to its reading, the median; None where there was none."""
     complete: bool = False
     """Whether the body came to its end by HTTP's own rules."""
     failure: Failure | None = None

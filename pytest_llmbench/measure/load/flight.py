@@ -71,13 +71,16 @@ class Flight:
         """Read what came into the exchange; after the level."""
         exchange, response = self.exchange, self.response
         latest = exchange.sent
-        arrivals = []
+        arrivals, lags = [], []
         for read, stamp, data in self.segments:
-            latest = max(latest, clock.arrival(stamp, read, exchange.sent))
+            arrival = clock.arrival(stamp, read, exchange.sent)
+            lags.append(read - arrival)
+            latest = max(latest, arrival)
             arrivals.append((latest, data))
         self.segments.clear()
         exchange.status, exchange.headers = response.status, response.headers
         exchange.body = body_of(arrivals)
+        exchange.read_lag = sorted(lags)[len(lags) // 2] if lags else None
         exchange.complete = response.ended
         if response.ended and not response.until_close:
             exchange.ended = latest

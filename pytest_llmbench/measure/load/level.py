@@ -17,7 +17,8 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, Receiver, RequestResult, Stamps
 from pytest_llmbench.measure.load.saturation import find_saturation, median_of
 from pytest_llmbench.measure.load.window import Course, find_window
-from pytest_llmbench.measure.timeline import NANO
+from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.measure.timeline import FEW, NANO, Timeline, Untimed, common_untimed
 
 SLO_METRICS = ("ttft", "tpot", "e2e_latency")
 """What a service-level objective may limit: what each request has one value of."""
@@ -63,7 +64,9 @@ class Level:
     request_throughput: float
     system_throughput: float
     goodput: float | None
-    """None without objectives."""
+    """None without objectives, and where too many requests cannot be held to them."""
+    goodput_unknown: Untimed | None
+    """Why it is None although there are objectives."""
     send_lag: Mapping[str, float] | None
     """How late requests were sent: ``p50``, ``p99``, ``max``; None in a closed loop."""
     client_cpu: float
@@ -76,7 +79,13 @@ class Level:
     stamps: Stamps
     stamps_reason: str | None
     tokens_per_chunk: float | None
-    """Mean over the window's requests; None where no token came."""
+    """Of those that came, the mean over the window's requests; None where no token came."""
+    hidden_tokens: int
+    """Of all successful requests, the tokens that the server counted and never sent."""
+    untimed: Untimed | None
+    """Why no request has times between tokens: too many of the window's have none; None where they have."""
+    buffered: float | None
+    """The share of the window's requests whose stream was buffered on its way; None without any."""
     read_together: float | None
     """The share of the window's chunks that have the arrival of the chunk before them: they were sent
     together, or a busy client read them together, and the first of them came sooner. None without two."""
@@ -147,8 +156,13 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     **Throughput.** Output tokens of successful requests, warm-up ones too, that arrived in the window
     (where a chunk had several, in equal shares) over its length; and requests by the share of their
     tokens that did. So whatever reaches over an edge counts on each side for what it did there,
-    though a request at the end goes on in a falling load. Good requests are the successful ones that
-    met every objective; one token has no TPOT and meets any.
+    though a request at the end goes on in a falling load. Tokens that were counted and never sent were
+    made before the first chunk, and count with it. Good requests are the successful ones that are known to
+    have met every objective; one token has no TPOT and meets any, and so do a few that came at once.
+
+    **Times between tokens.** Where more than a fifth of the window's requests have none, since something
+    buffers their streams, those of the others are no sample of them: the level has no TPOT, and no goodput by
+    it.
 
     **Saturation**, of an open loop: see :func:`.find_saturation`. A closed loop cannot tell: no more than
     ``concurrency`` requests ever wait.
@@ -171,9 +185,12 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         return amount / seconds if seconds else 0.0
 
     shares = course.shares(start, end)
-    good = [all(_meets(request, name, limit) for name, limit in slo.items()) for request in course.done]
+    good = [all(_meets(line, name, limit) for name, limit in slo.items()) for line in course.lines]
     inside = [request for request in measured if start <= request.due <= end]
     timed = [request for request in inside if request.ok and request.timeline is not None]
+    lines = [request.timeline for request in timed if request.timeline is not None]
+    untimed = common_untimed(lines)
+    unknown = untimed if "tpot" in slo else None
     chunks = sum(request.chunks for request in timed)
     client_cpu = _client_cpu(result, start, end)
     together = _read_together(timed)
@@ -190,7 +207,8 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         failed=dict(Counter(request.failure.kind for request in measured if request.failure is not None)),
         request_throughput=rate(float(shares.sum())),
         system_throughput=rate(float(shares @ course.tokens)),
-        goodput=rate(float(shares[good].sum())) if slo else None,
+        goodput=rate(float(shares[good].sum())) if slo and unknown is None else None,
+        goodput_unknown=unknown,
         send_lag=_percentiles(lags) if lags else None,
         client_cpu=client_cpu,
         client_processes=result.processes,
@@ -198,9 +216,10 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         real_time=result.real_time,
         stamps=result.stamps,
         stamps_reason=result.stamps_reason,
-        tokens_per_chunk=(
-            sum(r.timeline.output_tokens for r in timed if r.timeline) / chunks if chunks else None
-        ),
+        tokens_per_chunk=sum(line.shown_tokens for line in lines) / chunks if chunks else None,
+        hidden_tokens=sum(r.timeline.hidden_tokens for r in measured if r.ok and r.timeline is not None),
+        untimed=untimed,
+        buffered=sum(line.untimed == "buffered" for line in lines) / len(lines) if lines else None,
         read_together=together,
         read_lag=result.read_lag,
         token_sources=dict(Counter(r.token_source for r in measured if r.timeline is not None)),
@@ -314,9 +333,12 @@ def _client_cpu(result: LoadResult, start: int, end: int) -> float:
     return min(1.0, cpu * inside / len(times) / (max(end - start, 1) * NANO))
 
 
-def _meets(request: RequestResult, name: str, limit: float) -> bool:
-    value = request.metric(name)
-    return value is None or value <= limit
+def _meets(line: Timeline, name: str, limit: float) -> bool:
+    compute = METRICS[name].compute
+    value = None if compute is None else compute(line)
+    if value is None:
+        return line.untimed is None or line.shown_tokens <= FEW
+    return value <= limit
 
 
 def _mismatch(request: RequestResult, plan: LoadPlan) -> bool:

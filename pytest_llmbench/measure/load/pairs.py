@@ -28,7 +28,15 @@ from pytest_llmbench.measure.load.words import left_out
 from pytest_llmbench.measure.loop import Monitor, Progress
 from pytest_llmbench.measure.metrics import METRICS, Scope, gaps
 from pytest_llmbench.measure.pairs import SideName
-from pytest_llmbench.measure.run import MAX_DISTURBED, MAX_FAILED, ProcessRun, Round, Run
+from pytest_llmbench.measure.run import (
+    MAX_DISTURBED,
+    MAX_FAILED,
+    ProcessRun,
+    Round,
+    Run,
+    unknown_of,
+)
+from pytest_llmbench.measure.timeline import Untimed
 
 CLIENT = "client"
 """The reason code of a level whose own client spoiled it."""
@@ -71,6 +79,10 @@ class LoadPair:
     def invalid(self) -> str | None:
         """Why the sides cannot be compared: too many requests failed, or they did other work."""
         return self._failed() or self._other_work()
+
+    def unknown(self, metric: str) -> Untimed | None:
+        """Why a side has no value, where that is known."""
+        return unknown_of((self.base, self.now), metric)
 
     def value(self, side: SideName, metric: str) -> float | None:
         """The level's value; of requests and gaps the median over those that count.

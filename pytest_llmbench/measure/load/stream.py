@@ -22,6 +22,8 @@ from pydantic_core import from_json
 
 from pytest_llmbench.backends.overrides import variables_in
 from pytest_llmbench.bounds import MAX_NAME, check_counts
+from pytest_llmbench.measure.load.arrivals import count_first, find_arrivals, why_untimed
+from pytest_llmbench.measure.load.counting import Counts, read_counts, reasoning_tokens, told_ids, whole
 from pytest_llmbench.measure.load.deltas import read_message
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target, TokenSource
@@ -33,6 +35,8 @@ _SECRETIVE = ("auth", "key", "token", "secret", "cookie", "password")
 """What the name of a header with a secret in it contains."""
 _KINDS = 8
 """So many types of parts without text are kept."""
+_END_OF_THOUGHT = "</think>"
+"""What is in an answer whose reasoning nobody took out of it."""
 _GIVEN_UP = ("abort", "error")
 """Finish reasons by which vLLM and SGLang say that they gave a request up."""
 
@@ -67,10 +71,11 @@ def read_result(
         # Cut only when masked: half a key is no key that can be found.
         failure = Failure(failure.kind, one_line(_masked(failure.detail, target)))
     text = "".join(output.parts)
-    tokens, source = output.tokens(count)
+    counts, source = output.tokens(count)
     due = exchange.sent if exchange.scheduled is None else exchange.scheduled
     timeline = None
     if output.times:
+        arrivals = find_arrivals(output.times, exchange.sent)
         timeline = Timeline(
             sent=due,
             tokenized=due,
@@ -78,10 +83,13 @@ def read_result(
             token_times=tuple(output.times),
             done=exchange.ended,
             prompt_tokens=_prompt_tokens(output, request, count),
-            output_tokens=tokens,
+            output_tokens=counts.output,
             output_hash=_sha256(text),
             prompt_hash=_sha256(_prompt_text(request)),
             finish_reason=output.finish_reason or "unknown",
+            hidden_tokens=counts.hidden,
+            first_tokens=output.first_tokens(arrivals.first, counts, count),
+            untimed=why_untimed(output.times, exchange.sent, arrivals, counts.shown, exchange.read_lag),
         )
     return RequestResult(
         number=exchange.number,
@@ -94,7 +102,7 @@ def read_result(
         timeline=timeline,
         chunks=len(output.times),
         reasoning_chunks=output.reasoning_chunks,
-        reasoning_tokens=output.reasoning_tokens,
+        reasoning_tokens=reasoning_tokens(output.usage),
         first_content=output.first_content,
         ignored_parts=output.ignored,
         token_source=source,
@@ -112,6 +120,14 @@ class _Output:
         """When each chunk with tokens arrived."""
         self.parts: list[str] = []
         """The text, in order of arrival."""
+        self.lengths = [0, 0]
+        """Characters of the reasoning among it, and of all else."""
+        self.ends: list[int] = []
+        """How many of these had come with each chunk."""
+        self.told: list[int | None] = []
+        """How many tokens the server had counted with each chunk; None where it did not say."""
+        self.ids: list[int | None] = []
+        """Of how many tokens each chunk has the ids or probabilities."""
         self.reasoning_chunks = 0
         self.first_content: int | None = None
         self.ignored: tuple[str, ...] = ()
@@ -169,14 +185,18 @@ class _Output:
             check_counts(usage)
             self.usage = usage
         content = reasoning = False
+        ids: int | None = None
         for choice in chunk.get("choices") or ():
             # A completion is a message whose content is called otherwise.
             message = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
             said = read_message(message)
             for text, thought in said.words:
                 self.parts.append(text)
+                self.lengths[not thought] += len(text)
                 reasoning |= thought
                 content |= not thought
+            if (known := told_ids(choice)) is not None:
+                ids = known + (ids or 0)
             if said.ignored:
                 self.ignored = tuple(sorted({*self.ignored, *said.ignored}))[:_KINDS]
             reason = choice.get("finish_reason")
@@ -184,6 +204,9 @@ class _Output:
                 self.finish_reason = one_line(str(reason), MAX_NAME)
         if content or reasoning:
             self.times.append(at)
+            self.ends.append(len(self.parts))
+            self.told.append(whole(usage.get("completion_tokens")) if isinstance(usage, dict) else None)
+            self.ids.append(ids)
             self.reasoning_chunks += reasoning
             if content and self.first_content is None:
                 self.first_content = at
@@ -192,19 +215,29 @@ class _Output:
                 "error_in_stream", f"the server gave the request up: finish_reason {self.finish_reason!r}"
             )
 
-    @property
-    def reasoning_tokens(self) -> int | None:
-        details = self.usage.get("completion_tokens_details")
-        return _whole(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-
-    def tokens(self, count: Callable[[str], int] | None) -> tuple[int, TokenSource]:
+    def tokens(self, count: Callable[[str], int] | None) -> tuple[Counts, TokenSource]:
         """How many tokens came, and who says so."""
-        told = _whole(self.usage.get("completion_tokens"))
-        if told or not self.times:
-            return told or 0, "usage"
+        if whole(self.usage.get("completion_tokens")) or not self.times:
+            text = "".join(self.parts)
+            found = read_counts(self.usage, len(self.times), *self.lengths, inline=_END_OF_THOUGHT in text)
+            return found, "usage"
         if count is not None:
-            return count("".join(self.parts)), "tokenizer"
-        return len(self.times), "chunks"
+            return Counts(count("".join(self.parts))), "tokenizer"
+        return Counts(len(self.times)), "chunks"
+
+    def first_tokens(self, first: int, counts: Counts, count: Callable[[str], int] | None) -> int:
+        """How many tokens came with the *first* of the chunks."""
+        begin = "".join(self.parts[: self.ends[first - 1]])
+        told, ids = self.told[first - 1], self.ids[:first]
+        if told is not None:
+            # What is hidden was made before.
+            told -= counts.hidden
+        elif None not in ids:
+            told = sum(filter(None, ids))
+        elif count is not None:
+            told = count(begin)
+        share = len(begin) / sum(self.lengths)
+        return count_first(len(self.times), counts.shown, first, told=told, share=share)
 
 
 def _events(body: bytes) -> Iterator[tuple[bytes, bytes, int, int]]:
@@ -254,7 +287,7 @@ def _failure(exchange: Exchange, output: _Output) -> Failure | None:
             f"the stream ended after {len(output.times)} chunks without a finish_reason or [DONE]",
         )
     if not output.times:
-        told = _whole(output.usage.get("completion_tokens"))
+        told = whole(output.usage.get("completion_tokens"))
         what = f"the server counted {told} tokens and sent no text" if told else "no token came"
         parts = f": its parts have the types {', '.join(output.ignored)}" if output.ignored else ""
         return Failure("empty", what + parts)
@@ -312,7 +345,7 @@ def _masked(text: str, target: Target) -> str:
 
 
 def _prompt_tokens(output: _Output, request: Request, count: Callable[[str], int] | None) -> int:
-    told = _whole(output.usage.get("prompt_tokens"))
+    told = whole(output.usage.get("prompt_tokens"))
     if told or count is None:
         return told or 0
     if request.messages is None:
@@ -328,7 +361,3 @@ def _prompt_text(request: Request) -> str:
 
 def _sha256(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None

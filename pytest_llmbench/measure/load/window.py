@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult
-from pytest_llmbench.measure.timeline import NANO
+from pytest_llmbench.measure.timeline import NANO, Timeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,13 +34,14 @@ class Course:
         self.ended = np.array([request.ended for request in requests], dtype=np.int64)
         self.done = [request for request in requests if request.ok and request.timeline is not None]
         """The successful ones."""
-        lines = [request.timeline for request in self.done if request.timeline is not None]
+        self.lines = lines = [request.timeline for request in self.done if request.timeline is not None]
+        """Their timelines."""
         self.tokens = np.array([line.output_tokens for line in lines], dtype=np.float64)
         """Of each successful one."""
         chunks = np.array([len(line.token_times) for line in lines], dtype=np.int64)
         self._times = np.array([time for line in lines for time in line.token_times], dtype=np.int64)
         self._owner = np.repeat(np.arange(len(lines)), chunks)
-        self._part = 1.0 / np.repeat(chunks, chunks)
+        self._part = np.concatenate([_parts(line) for line in lines]) if lines else np.empty(0)
 
     def shares(self, start: int, end: int) -> NDArray[np.float64]:
         """The share of its tokens that each successful request brought in the window."""
@@ -78,6 +79,22 @@ class Course:
         off = np.abs(counts - spread)
         even = np.flatnonzero(off <= _EVEN * counts)
         return int(at[even[-1] if len(even) else np.argmin(off)])
+
+
+def _parts(line: Timeline) -> NDArray[np.float64]:
+    """The share of a request's tokens that each of its chunks stands for; shape (chunks,).
+
+    The first stands for what came with it and for what was made before it and never sent, the others for the
+    rest in equal shares.
+    """
+    import numpy as np
+
+    chunks = len(line.token_times)
+    if chunks == 1 or not 0 < line.timed_tokens < line.output_tokens:
+        return np.full(chunks, 1.0 / chunks)
+    parts = np.full(chunks, line.timed_tokens / line.output_tokens / (chunks - 1))
+    parts[0] = 1.0 - line.timed_tokens / line.output_tokens
+    return parts
 
 
 def find_window(result: LoadResult, plan: LoadPlan, course: Course) -> tuple[int, int, str]:

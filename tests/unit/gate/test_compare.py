@@ -48,6 +48,34 @@ def test_slower_code_fails_in_the_metrics_that_got_worse(a_session: Any, bases: 
     assert judgement(case, "tpot").change == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize("where", ["now", "base", "both"])
+def test_what_a_buffered_stream_cannot_tell_gets_no_verdict_and_the_reason(
+    a_session: Any, bases: list[Any], where: str
+) -> None:
+    if where != "now":
+        bases = [a_session(day, untimed="buffered") for day in range(1, 6)]
+    now = a_session(9, untimed=None if where == "base" else "buffered")
+    case = one(compare(bases, now))
+    assert case.verdict is Verdict.INVALID
+    assert judgement(case, "ttft").verdict is Verdict.PASS
+    for metric in ("tpot", "decode_throughput"):
+        judged = judgement(case, metric)
+        assert judged.verdict is Verdict.INVALID
+        assert "buffered: chunks arrived many at a time" in (judged.reason or "")
+        assert "proxy_buffering off" in (judged.reason or "")
+    assert Policy().action(case) == "warn"
+    assert Policy(inconclusive="fail").action(case) == "fail"
+
+
+@pytest.mark.parametrize("written", ["tpot:<1s", "itl:<1s", "itl.p95:<1s"])
+def test_a_limit_on_what_a_buffered_stream_cannot_tell_does_not_pass(a_session: Any, written: str) -> None:
+    of = thresholds_of(parse_thresholds(written), ["ttft"])
+    case = one(compare([a_session(1)], a_session(9, untimed="buffered"), of))
+    judged = judgement(case, written.partition(":")[0].partition(".")[0])
+    assert judged.verdict is Verdict.INVALID
+    assert "buffered" in (judged.reason or "")
+
+
 def test_faster_code_passes_and_is_told_as_improved(a_session: Any, bases: list[Any]) -> None:
     case = one(compare(bases, a_session(9, slow=0.5)))
     assert case.verdict is Verdict.PASS

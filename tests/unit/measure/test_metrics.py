@@ -53,6 +53,71 @@ def test_latencies_follow_from_the_timeline() -> None:
     assert values["prefill_throughput"] == pytest.approx(8 / 0.040)
 
 
+def test_tokens_of_the_first_time_and_tokens_that_never_came_are_not_shared_out_among_the_gaps() -> None:
+    line = replace(timeline(50, 60, 80, 90), output_tokens=113, first_tokens=3, hidden_tokens=100)
+    values = timeline_metrics(line)
+    assert (line.shown_tokens, line.timed_tokens) == (13, 10)
+    assert values["tpot"] == pytest.approx(0.040 / 10)
+    assert values["decode_throughput"] == pytest.approx(250)
+    assert values["tpot_all_tokens"] == pytest.approx(0.040 / 112)
+    assert values["output_throughput"] == pytest.approx(113 / 0.090)
+    nothing_after = replace(timeline(50, 60), output_tokens=102, first_tokens=2, hidden_tokens=100)
+    assert timeline_metrics(nothing_after)["tpot"] is None
+
+
+def test_a_buffered_timeline_has_no_time_between_tokens_and_keeps_what_it_was() -> None:
+    line = replace(timeline(50, 60, 80, 90), untimed="buffered")
+    values = timeline_metrics(line)
+    for name in ("tpot", "tpot_all_tokens", "decode_throughput"):
+        assert values[name] is None
+    assert gaps(line) == []
+    assert (values["ttft"], values["e2e_latency"]) == (pytest.approx(0.050), pytest.approx(0.090))
+    assert line.token_times == timeline(50, 60, 80, 90).token_times
+
+
+def settled(*reasons: str | None, tokens: int = 20) -> Run:
+    lines = [
+        replace(timeline(50, 60, 80, 90), output_tokens=tokens, untimed=reason)  # type: ignore[arg-type]
+        for reason in reasons
+    ]
+    run = run_of(*lines)
+    run.processes[0].settle()
+    return run
+
+
+def test_one_buffered_round_of_many_alone_has_no_tpot() -> None:
+    run = settled("buffered", *[None] * 9)
+    assert (run.tpot.n, run.itl.n, run.unknown) == (9, 27, {})
+
+
+def test_where_too_many_rounds_are_buffered_none_has_a_tpot() -> None:
+    run = settled(*["buffered"] * 3, *[None] * 7)
+    assert (run.tpot.n, run.itl.n, run.decode_throughput.n, run.ttft.n) == (0, 0, 0, 10)
+    assert run.unknown == dict.fromkeys(("tpot", "tpot_all_tokens", "itl", "decode_throughput"), "buffered")
+    with pytest.raises(ValueError, match="tpot has no value: buffered: chunks arrived many at a time"):
+        _ = run.tpot.median
+    assert "proxy_buffering off" in str(run)
+    assert [doubt.partition(":")[0] for doubt in run.doubts] == [
+        "no decode_throughput, itl, tpot, tpot_all_tokens"
+    ]
+
+
+def test_short_answers_that_came_at_once_say_nothing_of_the_others() -> None:
+    short = [replace(timeline(50, 50), untimed="one_arrival") for _ in range(9)]
+    run = run_of(*short, timeline(50, 60, 80, 90))
+    run.processes[0].settle()
+    assert (run.tpot.n, run.unknown) == (1, {})
+    alone = run_of(*short)
+    alone.processes[0].settle()
+    assert (alone.tpot.n, alone.unknown["tpot"], alone.doubts) == (0, "one_arrival", [])
+
+
+def test_a_process_that_was_not_buffered_has_its_figures_beside_one_that_was() -> None:
+    run = settled("buffered")
+    run.processes += settled(None).processes
+    assert (run.tpot.n, run.unknown) == (1, {})
+
+
 def test_one_token_has_no_time_per_output_token() -> None:
     values = timeline_metrics(timeline(50))
     assert values["tpot"] is None

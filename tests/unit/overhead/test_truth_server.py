@@ -615,7 +615,7 @@ def test_several_tokens_an_event_count_with_it(serving: ModuleType) -> None:
     log = [serving.Served(**served(0, 0, [4 * MS, 8 * MS, 10 * MS], 10))]
     truth = serving.Truth.of(log, 4, 5 * MS, 15 * MS)
     assert truth.throughput == pytest.approx(6 / 10e-3)
-    assert truth.tpot == pytest.approx(6e-3 / 9)
+    assert truth.tpot == pytest.approx(6e-3 / 6)
 
 
 def test_bounds_are_those_of_the_next_larger_load(serving: ModuleType) -> None:

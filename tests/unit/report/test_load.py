@@ -121,6 +121,35 @@ def test_tokens_per_chunk_show_where_they_are_not_one(level: Level) -> None:
     assert any("3.97" in line for line in lines([level(tokens_per_chunk=3.97)]))
 
 
+def test_a_metric_that_a_buffered_stream_cannot_tell_is_marked_and_explained_once(level: Level) -> None:
+    cases = [level(8), level(9), level(10)]
+    for case in cases[:2]:
+        case.unknown = dict.fromkeys(("tpot", "itl", "goodput"), "buffered")
+        for name in ("tpot", "itl"):
+            del case.metrics[name]
+    text = lines(cases, 200)
+    assert "good" in text[0]
+    (told,) = [line for line in text if line.startswith("# ")]
+    assert "buffers the stream" in told
+    assert "proxy_buffering off" in told
+    # TPOT at four percentiles, the gap, and goodput.
+    assert [sum(cell == "-#" for cell in line.split()) for line in text if "-c" in line and "#" in line] == [
+        6,
+        6,
+    ]
+    assert not any(line.startswith("#") for line in lines([level()]))
+
+
+def test_hidden_tokens_have_a_column_where_there_are_any(level: Level) -> None:
+    case = level()
+    for measured, hidden in zip(case.rounds, (100, 120, 110), strict=True):
+        measured.hidden_tokens = hidden
+    text = lines([case])
+    assert "hidden" in text[0]
+    assert "110" in text[-1].split()
+    assert "hidden" not in lines([level()])[0]
+
+
 def test_goodput_shows_where_there_are_objectives(level: Level, make_case: MakeCase) -> None:
     case = level()
     case.metrics["goodput"] = case.metrics["request_throughput"]

@@ -19,6 +19,16 @@ def _lines(cases: list[Case], width: int = 80, *, color: bool = False) -> list[s
     return render(cases_table(cases), width=width, color=color).splitlines()
 
 
+def test_what_a_buffered_server_cannot_tell_of_a_model_is_marked_too(make_case: MakeCase) -> None:
+    unknown = dict.fromkeys(("tpot", "decode_throughput"), "buffered")
+    case = make_case(values=dict.fromkeys(unknown), unknown=unknown)
+    case.rounds[0].hidden_tokens = 15
+    lines = _lines([case], 80)
+    assert sum(cell == "-#" for line in lines for cell in line.split()) == 2
+    assert any(line.startswith("# not known: chunks arrived many at a time") for line in lines)
+    assert "hidden" in lines[0]
+
+
 def test_a_case_has_a_row_with_human_units(make_case: MakeCase) -> None:
     lines = _lines([make_case()])
     assert lines[2:4] == ["benchmarks/test_a.py", "test_x"]

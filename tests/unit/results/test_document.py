@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from pytest_llmbench.results.document import (
     read_header,
     write_document,
 )
+from pytest_llmbench.results.export import to_csv
 
 Maker = Callable[..., Any]
 
@@ -289,6 +293,50 @@ def test_the_timeline_is_rebuilt_to_the_nanosecond(
     assert measured.prefilled is not None
     assert rebuilt.prefilled + measured.sent == measured.prefilled
     assert timeline_metrics(rebuilt) == pytest.approx(timeline_metrics(measured))
+
+
+def test_what_a_server_hid_and_what_a_proxy_held_back_comes_back_with_the_timeline(
+    timeline_maker: Maker,
+) -> None:
+    measured = replace(
+        timeline_maker(), output_tokens=104, hidden_tokens=90, first_tokens=11, untimed="buffered"
+    )
+    record = round_record(Round(measured))
+    assert (record.tpot, record.tpot_all_tokens, record.decode_throughput, record.gaps) == (
+        None,
+        None,
+        None,
+        [],
+    )
+    assert (record.output_tokens, record.hidden_tokens, record.first_tokens) == (104, 90, 11)
+    assert timeline_metrics(record.timeline()) == pytest.approx(timeline_metrics(measured))
+    assert record.timeline().timed_tokens == 3
+    # A reason of a newer version is kept, and none of ours.
+    record.untimed = "of another day"
+    assert (record.gaps, record.timeline().untimed) == ([], None)
+
+
+def test_metrics_that_are_not_known_are_in_the_document_with_the_reason(
+    tmp_path: Path, document: ResultsDocument, run_maker: Maker, timeline_maker: Maker
+) -> None:
+    run = run_maker()
+    for process in run.processes:
+        for measured in process.rounds:
+            measured.timeline = replace(measured.timeline, untimed="buffered")
+    case = case_from_run(
+        run, nodeid="a.py::test", backend="openai", model=ModelSpec("tiny"), outcome="passed"
+    )
+    document.cases = [case]
+    back = read_document(write_document(tmp_path / "out.json", document)).cases[0]
+    assert back.unknown == dict.fromkeys(("tpot", "tpot_all_tokens", "itl", "decode_throughput"), "buffered")
+    assert not back.unknown.keys() & back.metrics.keys()
+    assert {r.untimed for r in back.rounds} == {"buffered"}
+    assert [back.values(name) for name in back.unknown] == [[]] * 4
+    # Nothing measured is lost.
+    assert len(back.rounds[0].token_times) == 4
+    row = next(csv.DictReader(io.StringIO(to_csv(document))))
+    assert row["unknown"].split() == [f"{name}:buffered" for name in back.unknown]
+    assert "tpot_median_s" not in row
 
 
 def test_percentiles_without_support_are_marked(case_maker: Maker) -> None:

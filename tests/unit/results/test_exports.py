@@ -95,6 +95,15 @@ def test_long_csv_has_one_row_a_number(document: ResultsDocument) -> None:
     assert len(set(own)) * 2 == len(rows)
 
 
+def test_csv_has_the_hidden_tokens_and_tpot_by_the_formula_of_others(document: ResultsDocument) -> None:
+    document.cases[0].rounds[0].hidden_tokens = 40
+    document.cases[0].rounds[1].hidden_tokens = 2
+    row = next(csv.DictReader(io.StringIO(to_csv(document))))
+    assert row["hidden_tokens"] == "42"
+    assert float(row["tpot_all_tokens_median_s"]) == pytest.approx(0.011)
+    assert row["unknown"] == ""
+
+
 def test_csv_leaves_unknown_values_empty(document: ResultsDocument) -> None:
     document.cases.append(
         case_from_run(

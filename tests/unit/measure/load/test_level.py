@@ -17,7 +17,7 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.load.level import Level, knee, summarize_level
 from pytest_llmbench.measure.load.plan import Failure, LoadPlan, LoadResult, Request, RequestResult, Target
-from pytest_llmbench.measure.load.window import STEADY
+from pytest_llmbench.measure.load.window import STEADY, Course
 from pytest_llmbench.measure.timeline import Timeline
 
 S = 1_000_000_000
@@ -533,6 +533,84 @@ def test_goodput_counts_what_met_every_objective() -> None:
     ):
         level = summed(requests, concurrency=1, slo=slo)
         assert level.goodput == pytest.approx(share * level.request_throughput, rel=0.03)
+
+
+def buffered(i: int, *, tokens: int = 20, untimed: str | None = "buffered") -> RequestResult:
+    one = answered(i, 1.0 * i, [i + 0.1 + 0.01 * k for k in range(tokens)], ended=i + 0.999)
+    assert one.timeline is not None
+    return replace(one, timeline=replace(one.timeline, untimed=untimed))  # type: ignore[arg-type]
+
+
+def test_a_level_whose_streams_are_buffered_has_no_goodput_by_the_time_between_tokens() -> None:
+    requests = [buffered(i) for i in range(40)]
+    level = summed(requests, concurrency=1, slo={"ttft": 1.0, "tpot": 1.0})
+    assert (level.untimed, level.buffered) == ("buffered", 1.0)
+    assert (level.goodput, level.goodput_unknown) == (None, "buffered")
+    assert level.invalid is None
+    by_ttft = summed(requests, concurrency=1, slo={"ttft": 1.0})
+    assert (by_ttft.goodput, by_ttft.goodput_unknown) == (by_ttft.request_throughput, None)
+    without = summed(requests, concurrency=1)
+    assert (without.goodput, without.goodput_unknown) == (None, None)
+
+
+def test_a_single_buffered_request_is_not_known_to_be_good_and_the_others_are() -> None:
+    requests = [buffered(i, untimed="buffered" if i % 10 == 0 else None) for i in range(80)]
+    level = summed(requests, concurrency=1, slo={"tpot": 1.0})
+    assert (level.untimed, level.goodput_unknown) == (None, None)
+    assert level.buffered == pytest.approx(0.1, abs=0.02)
+    assert level.goodput == pytest.approx(0.9 * level.request_throughput, rel=0.03)
+
+
+def test_few_tokens_that_came_at_once_meet_any_limit_on_the_time_between_them() -> None:
+    requests = [buffered(i, tokens=4, untimed="one_arrival") for i in range(20)]
+    level = summed(requests, concurrency=1, slo={"tpot": 1e-6})
+    assert (level.untimed, level.goodput) == (None, level.request_throughput)
+    whole = summed([buffered(i, untimed="one_arrival") for i in range(20)], concurrency=1, slo={"tpot": 1e-6})
+    assert (whole.goodput, whole.goodput_unknown) == (None, "one_arrival")
+
+
+def test_a_buffered_level_whose_client_was_late_is_invalid_as_any_other() -> None:
+    requests = [replace(buffered(i), new_connection=False) for i in range(20)]
+    together = [
+        replace(
+            r,
+            timeline=replace(
+                r.timeline, token_times=(r.timeline.token_times[0],) * 10 + r.timeline.token_times[10:]
+            ),
+        )
+        for r in requests
+        if r.timeline is not None
+    ]
+    level = summed(together, concurrency=1, read_lag=0.2)
+    assert (level.untimed, level.buffered) == ("buffered", 1.0)
+    assert "the client read late (p99 200 ms after the arrival)" in (level.invalid or "")
+    # And a server that sends even chunks to a late client is accused of nothing.
+    late = [
+        replace(r, timeline=replace(r.timeline, untimed=None)) for r in together if r.timeline is not None
+    ]
+    assert summed(late, concurrency=1, read_lag=0.2).untimed is None
+
+
+def test_hidden_tokens_are_work_that_was_done_before_the_first_chunk() -> None:
+    def hidden(i: int, first: float) -> RequestResult:
+        one = answered(i, 1.0 * i, [i + first + 0.01 * k for k in range(20)], tokens=120, ended=i + 0.999)
+        assert one.timeline is not None
+        return replace(one, timeline=replace(one.timeline, hidden_tokens=100))
+
+    level = summed([hidden(i, 0.5) for i in range(40)], concurrency=1, tokens=120)
+    assert level.hidden_tokens == 40 * 100
+    assert level.tokens_per_chunk == 1.0
+    assert level.system_throughput == pytest.approx(120, rel=0.03)
+    # Where the window ends between the first chunk and the last, what is in it has 101 of the 120 and more.
+    course = Course([hidden(0, 0.5)])
+    assert course.shares(0, round(0.505 * S)) == pytest.approx(101 / 120)
+    assert course.shares(round(0.505 * S), S) == pytest.approx(19 / 120)
+
+
+def test_chunks_of_one_token_have_equal_shares_of_it() -> None:
+    course = Course([answered(0, 0.0, [0.1 * k for k in range(1, 9)])])
+    for count in range(9):
+        assert course.shares(0, round((0.1 * count + 0.05) * S)) == pytest.approx(count / 8)
 
 
 def test_one_token_meets_any_limit_on_the_time_between_tokens() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target
 from pytest_llmbench.measure.load.stream import read_result
-from pytest_llmbench.measure.metrics import timeline_metrics
+from pytest_llmbench.measure.metrics import gaps, timeline_metrics
 
 MS = 1_000_000
 SENT = 1_000 * MS
@@ -55,6 +55,7 @@ def read(
     complete: bool = True,
     headers: Mapping[str, str] | None = None,
     scheduled: int | None = None,
+    read_lag: int | None = None,
     request: Request = ASKED,
     target: Target = TARGET,
     **options: Any,
@@ -72,6 +73,7 @@ def read(
         body=list(zip(times, pieces, strict=True)),
         complete=complete,
         failure=failure,
+        read_lag=read_lag,
     )
     return read_result(exchange, request, target, **options)
 
@@ -247,7 +249,155 @@ def test_a_chunk_may_bring_several_tokens() -> None:
     result = read(event(completion(" a b c")), event(completion(" d e f", finish="length")), event(usage(6)))
     assert result.timeline is not None
     assert (result.chunks, result.timeline.output_tokens) == (2, 6)
-    assert timeline_metrics(result.timeline)["tpot"] == pytest.approx(0.010 / 5)
+    assert timeline_metrics(result.timeline)["tpot"] == pytest.approx(0.010 / 3)
+    assert timeline_metrics(result.timeline)["tpot_all_tokens"] == pytest.approx(0.010 / 5)
+
+
+def test_tokens_that_a_first_chunk_held_back_are_taken_off_by_the_length_of_its_text() -> None:
+    chunks = [" one two three four", *[" more"] * 12]
+    result = read(
+        *(event(completion(text)) for text in chunks), event(completion(finish="stop")), event(usage(16))
+    )
+    assert result.timeline is not None
+    assert (result.timeline.first_tokens, result.timeline.timed_tokens) == (4, 12)
+    assert timeline_metrics(result.timeline)["tpot"] == pytest.approx(0.010)
+    assert timeline_metrics(result.timeline)["tpot_all_tokens"] == pytest.approx(0.120 / 15)
+
+
+@pytest.mark.parametrize("known", ["usage", "token_ids", "logprobs", "chat logprobs", "tokenizer"])
+def test_tokens_of_the_first_chunk_are_counted_where_somebody_can(known: str) -> None:
+    """By their text they would be 8 of the 16."""
+    texts, sizes = [" a long long word", " b c d", " e f g"], [2, 7, 7]
+    more: list[dict[str, Any]] = []
+    told = 0
+    for size in sizes:
+        told += size
+        tokens = [{"token": "t"}] * size
+        more.append(
+            {
+                "usage": {"usage": {"prompt_tokens": 7, "completion_tokens": told}},
+                "token_ids": {"token_ids": list(range(size))},
+                "logprobs": {"logprobs": {"tokens": ["t"] * size}},
+                "chat logprobs": {"logprobs": {"content": tokens}},
+                "tokenizer": {},
+            }[known]
+        )
+    bodies = [completion(text) for text in texts]
+    for body, extra in zip(bodies, more, strict=True):
+        (body if known == "usage" else body["choices"][0]).update(extra)
+    lengths = {" a long long word": 2}
+    count = lengths.get if known == "tokenizer" else None
+    result = read(*map(event, bodies), event(completion(finish="stop")), event(usage(16)), count=count)
+    assert result.timeline is not None
+    assert (result.timeline.output_tokens, result.timeline.first_tokens) == (16, 2)
+    assert timeline_metrics(result.timeline)["tpot"] == pytest.approx(0.020 / 14)
+
+
+def test_a_count_with_the_first_chunk_that_cannot_be_is_not_taken() -> None:
+    """A server that sends the number at the end with every chunk, for one."""
+    chunks = [completion(" x y", usage={"prompt_tokens": 7, "completion_tokens": 8}) for _ in range(4)]
+    result = read(*map(event, chunks), event(completion(finish="stop")), DONE)
+    assert result.timeline is not None
+    assert (result.timeline.output_tokens, result.timeline.first_tokens) == (8, 2)
+
+
+def thought_of(reasoning: int | None, **more: Any) -> dict[str, Any]:
+    return {"completion_tokens_details": {"reasoning_tokens": reasoning, **more}}
+
+
+@pytest.mark.parametrize(
+    ("counted", "details", "output", "hidden"),
+    [
+        (104, thought_of(100), 104, 100),
+        # SGLang has it beside the others.
+        (104, {"reasoning_tokens": 100}, 104, 100),
+        (24, thought_of(0, rejected_prediction_tokens=20), 24, 20),
+        (124, thought_of(100, rejected_prediction_tokens=20), 124, 120),
+        # xAI counts them apart, and its total says so.
+        (4, {**thought_of(100), "total_tokens": 111}, 104, 100),
+        # Nonsense.
+        (4, thought_of(100), 4, 0),
+        (4, thought_of(4), 4, 0),
+        (104, thought_of(-5), 104, 0),
+        (104, thought_of(None), 104, 0),
+        (4, thought_of(0, rejected_prediction_tokens=50), 4, 0),
+        (4, {"completion_tokens_details": [1]}, 4, 0),
+    ],
+)
+def test_tokens_that_were_counted_and_never_came_are_hidden(
+    counted: int, details: dict[str, Any], output: int, hidden: int
+) -> None:
+    result = read(*FOUR, event(usage(counted, **details)), DONE)
+    line = result.timeline
+    assert line is not None
+    assert (line.output_tokens, line.hidden_tokens) == (output, hidden)
+    if output - hidden == 4:
+        assert timeline_metrics(line)["tpot"] == pytest.approx(0.010)
+        assert timeline_metrics(line)["tpot_all_tokens"] == pytest.approx(0.030 / (output - 1))
+        # They are work that was done in that time.
+        assert timeline_metrics(line)["output_throughput"] == pytest.approx(output / 0.080)
+
+
+def thinking(words: int, counted: int) -> RequestResult:
+    """A stream of so many words of reasoning and four of an answer, of which the server counted more."""
+    thoughts = [event(chat(reasoning="word "))] * words
+    answer = [*[event(chat(content="word "))] * 3, event(chat(content="word ", finish="stop"))]
+    return read(*thoughts, *answer, event(usage(counted + 4, **thought_of(counted))), DONE)
+
+
+def test_reasoning_that_came_is_not_hidden_and_a_summary_of_it_hides_the_rest() -> None:
+    for words, counted, hidden in ((20, 20, 0), (20, 26, 0), (20, 15, 0), (20, 400, 380), (0, 400, 400)):
+        line = thinking(words, counted).timeline
+        assert line is not None
+        assert line.hidden_tokens == hidden
+        assert timeline_metrics(line)["tpot"] == pytest.approx(0.010, rel=0.35)
+
+
+def test_reasoning_within_the_answer_came() -> None:
+    texts = ["<think>so and so", " it is", "</think>", " Yes"]
+    result = read(
+        *(event(chat(content=text)) for text in texts),
+        event(chat(finish="stop")),
+        event(usage(40, **thought_of(30))),
+        DONE,
+    )
+    assert result.timeline is not None
+    assert result.timeline.hidden_tokens == 0
+
+
+def test_calls_of_tools_are_tokens_that_came() -> None:
+    def call(arguments: str) -> bytes:
+        return event(chat(tool_calls=[{"index": 0, "function": {"arguments": arguments}}]))
+
+    result = read(
+        *map(call, ("{", '"x":', " 1", "}")),
+        event(chat(finish="tool_calls")),
+        event(usage(104, **thought_of(100))),
+    )
+    assert result.timeline is not None
+    assert (result.timeline.hidden_tokens, result.timeline.timed_tokens) == (100, 3)
+
+
+def test_chunks_that_arrived_many_at_a_time_have_no_times_between_tokens() -> None:
+    lots = [b"".join([event(completion(" w"))] * 12)] * 3
+    result = read(*lots, event(completion(finish="length")), event(usage(36)), DONE)
+    line = result.timeline
+    assert line is not None
+    assert (result.ok, line.untimed, line.output_tokens, len(line.token_times)) == (True, "buffered", 36, 36)
+    values = timeline_metrics(line)
+    assert [values[name] for name in ("tpot", "tpot_all_tokens", "decode_throughput")] == [None] * 3
+    assert gaps(line) == []
+    assert values["ttft"] == pytest.approx(0.050)
+    assert values["e2e_latency"] == pytest.approx(0.070)
+    assert RequestResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_the_same_chunks_are_not_held_against_a_server_whose_client_was_late() -> None:
+    lots = [b"".join([event(completion(" w"))] * 12)] * 3
+    late = read(*lots, event(completion(finish="length")), event(usage(36)), DONE, read_lag=MS)
+    assert late.timeline is not None
+    assert (late.timeline.untimed, late.timeline.first_tokens) == (None, 12)
+    assert timeline_metrics(late.timeline)["tpot"] == pytest.approx(0.020 / 24)
 
 
 def test_usage_in_every_chunk_counts_from_the_start() -> None:
