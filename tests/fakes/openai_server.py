@@ -138,7 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
         counted = self.server.prompt_tokens
         words = len(prompt.split()) if counted is None else counted
         told = self.server.completion_tokens
-        usage: dict[str, Any] = {"prompt_tokens": words, "completion_tokens": output if told is None else told}
+        usage: dict[str, Any] = {
+            "prompt_tokens": words,
+            "completion_tokens": output if told is None else told,
+        }
         if self.server.hidden:
             usage["completion_tokens_details"] = {"reasoning_tokens": self.server.hidden}
         return usage
