@@ -62,6 +62,8 @@ class Recording:
         self._cases = {case.key: case for case in self._document.cases}
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
         self._open: dict[str, tuple[pytest.Item, Instrument]] = {}
+        self._journaled: set[tuple[str, str]] = set()
+        """The cases that are in the journal."""
         self._problems: list[str] = []
         self._written: list[Path] = []
         self._notes: list[str] = []
@@ -184,11 +186,7 @@ class Recording:
         try:
             self._written.append(finish(self._store, self._document))
         except ResultsError as error:
-            journal = self._journal.path if self._journal is not None else self._store.journals
-            self._problems.append(
-                f"{error}\nEvery finished case is in {journal}; 'llmbench recover --store "
-                f"{self._store.path}' makes a document of it."
-            )
+            self._problems.append(f"{error}{self._left()}")
         for keep in baselines:
             try:
                 self._notes.append(keep())
@@ -201,6 +199,20 @@ class Recording:
             for path in self._written:
                 with suppress(ResultsError):
                     write_document(path, self._document)
+
+    def _left(self) -> str:
+        """Where the cases are, when no document could be written into the store."""
+        cases = len(self._cases)
+        # What came from the journals of workers is in them.
+        kept = cases if self._journal is None else len(self._journaled & self._cases.keys())
+        journal = self._store.journals if self._journal is None else self._journal.path
+        if not kept or not journal.exists():
+            return ""
+        what = "Every finished case is" if kept == cases else f"{kept} of {cases} cases are"
+        return (
+            f"\n{what} in {journal}; when the store can be written again, 'llmbench recover --store "
+            f"{self._store.path}' makes a document of it."
+        )
 
     @property
     def shown(self) -> bool:
@@ -283,6 +295,7 @@ class Recording:
         for case in cases:
             try:
                 self._journal.append(case)
+                self._journaled.add(case.key)
             except ResultsError as error:
                 failure = error
         if failure is not None:

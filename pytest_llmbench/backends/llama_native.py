@@ -26,6 +26,7 @@ _ALL_LAYERS = 0x7FFFFFFF
 # llama.cpp reports what went wrong only in its log. The callback has to outlive every call.
 _log: deque[tuple[int, str]] = deque(maxlen=200)
 _log_callback: Any = None
+_NO_MEMORY = re.compile(r"out of memory|(unable|failed) to allocate|cudaMalloc failed", re.IGNORECASE)
 _LOG_INFO, _LOG_WARNING, _LOG_CONTINUED = 2, 3, 5
 
 
@@ -74,6 +75,7 @@ def load_model(native: Any, path: Path, options: Mapping[str, Any]) -> Any:
     """The model in *path*.
 
     :raises ModelError: with llama.cpp's own words, if it cannot be read.
+    :raises EngineError: if memory does not hold it.
     """
     params = native.llama_model_default_params()
     layers = gpu_layers(native, options)
@@ -87,6 +89,12 @@ def load_model(native: Any, path: Path, options: Mapping[str, Any]) -> Any:
         params.use_mmap, params.use_mlock = options["use_mmap"], options["use_mlock"]
     _log.clear()
     model = native.llama_model_load_from_file(str(path).encode(), params)
+    if not model and any(_NO_MEMORY.search(text) for _, text in _log):
+        msg = (
+            f"there is not enough memory to load {path}: use a smaller quantization or model, put fewer "
+            f"layers on a GPU (llamacpp.n_gpu_layers), or end what else uses it{log_tail()}"
+        )
+        raise EngineError(msg)
     if not model:
         msg = (
             f"llama.cpp cannot load {path}: it is damaged, no GGUF file, or of an unknown architecture; "
@@ -106,8 +114,10 @@ def check_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int
         return
     free = available()
     if needed > free:
+        from pytest_llmbench.report.units import size
+
         msg = (
-            f"a context of {n_ctx} tokens needs {_gib(needed)} or more for its KV cache, and {_gib(free)} of "
+            f"a context of {n_ctx} tokens needs {size(needed)} or more for its KV cache, and {size(free)} of "
             "memory are free: set a smaller llamacpp.n_ctx"
         )
         raise EngineError(msg)
@@ -138,10 +148,6 @@ _FEWEST_FULL = 8
 
 def _no(_model: Any) -> bool:
     return False
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.3g} GiB" if size >= 2**30 else f"{size / 2**20:.3g} MiB"
 
 
 def make_context(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> tuple[Any, str]:

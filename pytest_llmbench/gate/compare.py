@@ -237,7 +237,7 @@ class Gate:
             return None
         centre = statistics.median(now.centres(metric)) if values else None
         if now.spoiled and not exact:
-            reason = f"{now.spoiled}: measure again on a quieter machine"
+            reason = f"{now.spoiled}{now.remedy}"
             return unjudged(threshold, Verdict.INVALID, reason, centre)
         if centre is None:
             reason = "the baseline has it, and it was not measured now" if had else "it was not measured"

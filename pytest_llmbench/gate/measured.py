@@ -71,6 +71,8 @@ class Measured:
                     self.work[r.prompt_hash] = {did}
         self.written = self._written()
         """All that :attr:`identity` is made of, as it was kept: equal, and so is the identity."""
+        self.remedy = ""
+        """What would help where it is spoiled; empty where the reason says it, or nobody knows."""
         self.spoiled = self._why_spoiled()
         """Why its times say nothing, if they do not."""
 
@@ -127,6 +129,7 @@ class Measured:
             for code in marks(r.disturbance, process.watch_lost)
         }
         how = "disturbed or not watched" if UNWATCHED in found else "disturbed"
+        self.remedy = ": measure again" + (" on a quieter machine" if found != {UNWATCHED} else "")
         return f"{disturbed} of {self.rounds} rounds were {how} ({', '.join(sorted(found))})"
 
     def has(self, metric: str) -> bool:

@@ -160,7 +160,7 @@ class PairedTest:
             how = "disturbed or not watched" if UNWATCHED in why else "disturbed"
             self._reason = (
                 f"{gone} of {gone + len(self.differences)} pairs were {how}: {why}; "
-                "repeat it on a quieter machine"
+                f"repeat it{' on a quieter machine' if self.dropped.keys() != {UNWATCHED} else ''}"
             )
 
     def finish(self) -> None:

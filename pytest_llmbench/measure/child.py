@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_llmbench import errors
+from pytest_llmbench.endings import OF_MEMORY, how_it_ended, was_killed
 from pytest_llmbench.guard import GUARD
 from pytest_llmbench.measure import wire
 from pytest_llmbench.measure.worker import PROTOCOL, Kind
@@ -27,8 +28,6 @@ case's timeout, between these."""
 CLOSE_TIMEOUT = 20.0
 """Seconds that a worker may take to close before it is ended."""
 _LOG_TAIL = 2000
-_SHELLS_SIGNAL = 128
-"""What a shell adds to the number of the signal that ended its command."""
 
 
 class Child:
@@ -194,8 +193,8 @@ class Child:
             return f"{self._what()} does not start: install the same pytest-llmbench there{tail}"
         if "unknown option: -p" in tail.lower():
             return f"{self._what()} does not start: it needs Python 3.11 or newer{tail}"
-        how, killed = _how(status)
-        return f"{self._what()} {how} before it had started{_OF_MEMORY if killed else ''}{tail}"
+        advice = f"; {OF_MEMORY}" if was_killed(status) else ""
+        return f"{self._what()} {_how(status)} before it had started{advice}{tail}"
 
     def _what(self) -> str:
         return f"the {self._kind.name}'s process of {self._label}, run by {self._python},"
@@ -215,9 +214,9 @@ class Child:
         """Why the worker is gone, as a user can use it."""
         status, tail = self._status(), self._tail()
         self.kill()
-        how, killed = _how(status)
-        advice = f"{_OF_MEMORY}: {self._kind.memory}" if killed else ""
-        return errors.EngineCrashedError(f"the process of {self._label} {how} while {doing}{advice}{tail}")
+        advice = f"; {OF_MEMORY}: {self._kind.memory}" if was_killed(status) else ""
+        how = f"{_how(status)} while {doing}{advice}"
+        return errors.EngineCrashedError(f"the process of {self._label} {how}{tail}")
 
     def _status(self) -> int | None:
         """With what the worker ended, negative for a signal; None if it still runs."""
@@ -245,20 +244,5 @@ class Child:
         return f"\nThe last lines of its output:\n{text}" if text else ""
 
 
-_OF_MEMORY = "; the system does that when memory runs out, and its log then says so"
-
-
-def _how(status: int | None) -> tuple[str, bool]:
-    """In words how a process ended, and whether something else killed it; None for one that still runs."""
-    if status is None:
-        return "closed its connection", False
-    number = -status if status < 0 else status - _SHELLS_SIGNAL
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return (f"was ended by signal {number}" if status < 0 else f"exited with status {status}"), False
-    words = f"was ended by {name}"
-    if status > 0:
-        # An interpreter may be a script that runs one.
-        words = f"exited with status {status}, as a shell does when its command {words},"
-    return words, name == "SIGKILL"
+def _how(status: int | None) -> str:
+    return "closed its connection" if status is None else how_it_ended(status)

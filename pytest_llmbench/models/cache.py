@@ -127,8 +127,10 @@ def _remove_leftovers(folder: Path) -> None:
 def _check_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
+        from pytest_llmbench.report import units
+
         msg = (
-            f"building this model needs {size / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free; "
+            f"building this model needs {units.size(size)} in {folder}, and {units.size(free)} are free; "
             f"make room, or set {ENVIRONMENT} to a folder on a larger disk"
         )
         raise ModelError(msg)

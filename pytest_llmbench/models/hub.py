@@ -10,6 +10,7 @@ import glob
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,11 @@ def _explained(spec: ModelSpec, error: Exception) -> ModelError:
         )
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
-        advice = f"{login}, with a token that may read it" if status in (401, 403) else "try again later"
+        advice = f"check the name and the revision, or whether {hub} is a hub"
+        if status in (401, 403):
+            advice = f"{login}, with a token that may read it"
+        elif status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            advice = "try again later"
         return ModelError(f"{hub} answered {status} when asked for {name}: {advice} ({_first_line(error)})")
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
         return ModelError(

@@ -6,11 +6,11 @@ is loaded into the caller, and what llama.cpp prints is kept for the message of 
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from pytest_llmbench.endings import OF_MEMORY, how_it_ended, was_killed
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.hardware.cores import usable_cores
 
@@ -53,10 +53,11 @@ def quantize(source: Path, target: Path, quantization: str) -> None:
     if done.returncode == _NOT_INSTALLED:
         msg = f"making a {quantization} file needs llama.cpp: pip install 'pytest-llmbench[llamacpp]'"
         raise ModelError(msg)
-    how = f"exit status {done.returncode}"
-    if done.returncode < 0:
-        how = f"ended by {signal.Signals(-done.returncode).name}"
-    msg = f"llama.cpp could not quantise {source.name} to {quantization} ({how}); the end of its log:\n{log}"
+    how = f"its process {how_it_ended(done.returncode)}"
+    if was_killed(done.returncode):
+        how += f"; {OF_MEMORY}"
+    end = f"the end of its log:\n{log}" if log else "its log is empty"
+    msg = f"llama.cpp could not quantize {source.name} to {quantization} ({how}); {end}"
     raise ModelError(msg)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO
 
+from pytest_llmbench.endings import OF_MEMORY, was_killed
 from pytest_llmbench.printable import printable
 
 HIDDEN = "***"
@@ -24,6 +24,7 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 _ERROR = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception): \S.*|error: \S.*)$", re.IGNORECASE)
+_LESS_MEMORY = "try a shorter context, a smaller model or quantization, or fewer requests at once"
 _LONGEST = 300
 """Characters of one line that are shown."""
 _MOST_READ = 2 * 2**20
@@ -88,22 +89,12 @@ def missing_module(log: BinaryIO) -> str | None:
     return None
 
 
-def how_it_ended(status: int | None) -> str:
-    """``exited with status 1``, ``was ended by SIGKILL``."""
-    if status is None:
-        return "is gone"
-    if status >= 0:
-        return f"exited with status {status}"
-    known = {int(number): number.name for number in signal.Signals}
-    return f"was ended by {known.get(-status, f'signal {-status}')}"
-
-
 def advice(status: int | None, log: BinaryIO) -> str:
     """What may help, as the end of a sentence; empty where nothing is known."""
-    killed = status == -signal.SIGKILL
-    if killed or any(_NO_MEMORY.search(line) for line in _lines(log)):
-        how = "the system does that when memory runs out" if killed else "memory ran out"
-        return f"; {how}: try a shorter context, a smaller model or quantisation, or fewer requests at once"
+    if was_killed(status):
+        return f"; {OF_MEMORY}: {_LESS_MEMORY}"
+    if any(_NO_MEMORY.search(line) for line in _lines(log)):
+        return f"; memory ran out: {_LESS_MEMORY}"
     return ""
 
 

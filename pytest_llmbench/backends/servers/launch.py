@@ -21,6 +21,7 @@ from pytest_llmbench.backends.servers.probe import ServerInfo, model_entries, pr
 from pytest_llmbench.backends.servers.process import Port, ServerProcess
 from pytest_llmbench.backends.servers.scrape import Scraper
 from pytest_llmbench.backends.servers.table import find_engine
+from pytest_llmbench.endings import how_it_ended
 from pytest_llmbench.errors import (
     BackendUnavailableError,
     EngineCrashedError,
@@ -134,7 +135,7 @@ class Server:
     def ended(self) -> str | None:
         """How it ended, as a sentence; None while it runs."""
         if self._end is None and self._process is not None and not self._process.poll():
-            how = explain.how_it_ended(self._process.status)
+            how = _how(self._process.status)
             self._end = f"the server {self.spec.label} {how}{explain.advice(self._process.status, self._log)}"
         return self._end
 
@@ -276,7 +277,7 @@ class Server:
                 f"for that interpreter: {self.engine.install}"
             )
         msg = (
-            f"the server {self.spec.label} {explain.how_it_ended(process.status)} before it was ready"
+            f"the server {self.spec.label} {_how(process.status)} before it was ready"
             f"{explain.advice(process.status, self._log)}"
         )
         return EngineCrashedError(msg + self._words())
@@ -299,6 +300,10 @@ class Server:
         ]
         parts.append(f"The last lines of its log:\n{said}" if said else "Its log is empty.")
         return "".join(f"\n{part}" for part in parts)
+
+
+def _how(status: int | None) -> str:
+    return "is gone" if status is None else how_it_ended(status)
 
 
 _ASK_VERSIONS = """

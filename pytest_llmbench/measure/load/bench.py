@@ -86,7 +86,7 @@ class LoadBench:
 
     def _send(self, plan: LoadPlan) -> LoadResult:
         self.progress.loading(f"{self.whose}{self.server.label}")
-        with LoadClient(self._follow) as client:
+        with LoadClient(self._follow, plan.timeout) as client:
             try:
                 result, words = send(client.run, plan)
             finally:
@@ -111,7 +111,7 @@ class LoadBench:
         )
         run.processes.append(record)
         self.progress.loading(f"{server.label}: {_described(plan)}")
-        with LoadClient(self._follow) as client:
+        with LoadClient(self._follow, plan.timeout) as client:
             try:
                 start = monitor.edge() if monitor is not None else None
                 with _Readings(server) as readings:

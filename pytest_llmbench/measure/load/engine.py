@@ -57,7 +57,7 @@ class ServedEngine:
     ) -> None:
         self._server = server
         self._timeout = timeout or 600.0
-        self._client = LoadClient(started)
+        self._client = LoadClient(started, self._timeout)
         self._cold = True
         self.loaded = Loaded(server.pid or 0, None, server.engine, server.versions)
 

@@ -28,10 +28,12 @@ class LoadClient:
     """Processes that send load levels, one level after the other; a context manager.
 
     :param started: is told each process's id, so that a monitor can take its load for ours.
+    :param timeout: seconds of the case, from which the time to come up follows.
     """
 
-    def __init__(self, started: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, started: Callable[[int], None] = lambda _: None, timeout: float | None = None) -> None:
         self._started = started
+        self._timeout = timeout
         self._children: list[Child] = []
         self.pids: list[int] = []
         """Of every process that was started."""
@@ -72,6 +74,7 @@ class LoadClient:
                 kind=LOAD_CLIENT,
                 python=sys.executable,
                 environment={},
+                timeout=self._timeout,
                 started=self._start,
             )
             self._children.append(child)

@@ -381,3 +381,14 @@ def test_under_ci_what_is_missing_fails() -> None:
     assert missing_policy({"CI": "true"}) == "fail"
     assert missing_policy({}) == "warn"
     assert missing_policy({"CI": "false"}) == "warn"
+
+
+def test_a_quieter_machine_is_not_advised_for_a_load_that_its_client_spoiled(
+    a_session: Any, bases: list[Any]
+) -> None:
+    now = a_session(9)
+    now.cases[0].processes[0].load = {"invalid": "the client was busy: ask for a smaller load"}
+    case = one(compare(bases, now))
+    assert judgement(case, "tpot").reason == "the client was busy: ask for a smaller load"
+    disturbed = one(compare(bases, a_session(9, disturbed=4)))
+    assert (judgement(disturbed, "tpot").reason or "").endswith(": measure again on a quieter machine")

@@ -163,3 +163,18 @@ def test_looks_and_numbers_that_cannot_be_are_refused() -> None:
         PairedTest(0.05).add(float("nan"))
     with pytest.raises(UsageError, match="throughput"):
         PairedTest(1.5, metric="decode_throughput")
+
+
+@pytest.mark.parametrize(
+    ("codes", "end"),
+    [
+        (["unwatched"], "not watched: unwatched (3); repeat it"),
+        (["unwatched", "swap"], "not watched: swap (1), unwatched (2); repeat it on a quieter machine"),
+        (["swap"], "disturbed: swap (3); repeat it on a quieter machine"),
+    ],
+)
+def test_a_quieter_machine_is_advised_where_the_machine_was_the_cause(codes: list[str], end: str) -> None:
+    test = PairedTest(0.05, metric="tpot")
+    for number in range(3):
+        test.drop(codes[number % len(codes)])
+    assert (test.judgement().reason or "").endswith(end)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models.cache import (
     MANIFEST,
+    _check_space,
     cache_folder,
     ensure,
     file_digest,
@@ -127,7 +130,7 @@ def test_a_build_that_raises_leaves_nothing(entry: Path, build: Builder) -> None
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_building(entry: Path, build: Builder) -> None:
-    with pytest.raises(ModelError, match=r"needs 1000000000\.0 GB .* LLMBENCH_CACHE"):
+    with pytest.raises(ModelError, match=r"needs 909000 TiB .* LLMBENCH_CACHE"):
         ensure(entry, build, size=10**18)
 
     assert build.calls == 0
@@ -234,3 +237,17 @@ def test_the_digest_of_one_file_is_its_own_and_of_several_depends_on_each() -> N
     assert two != weights_digest({"a": "22", "b": "11"})
     assert two.startswith("sha256:")
     assert len(two) == len("sha256:") + 64
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "said"),
+    [(24 * 2**20, 1000, "needs 24.0 MiB in {folder}, and 1000 B are free"), (2**34, 2**33, "needs 16.0 GiB")],
+)
+def test_what_is_missing_on_a_disk_is_said_in_fitting_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, free: int, said: str
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(ModelError) as caught:
+        _check_space(tmp_path, size)
+    assert said.format(folder=tmp_path) in str(caught.value)
+    assert "0.0 GB" not in str(caught.value)

@@ -17,11 +17,13 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from pytest_llmbench.models.spec import ResolvedModel
+from pytest_llmbench.models.hub import _explained
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 pytest.importorskip("huggingface_hub")
 
@@ -412,3 +414,18 @@ def test_on_a_terminal_there_is_a_progress_bar_unless_it_is_unwanted(
     # It draws over one line, and clears that one: what is left of it is blanks.
     assert not written.replace("\x1b[A", "").rpartition("\r")[0].rpartition("\r")[2].strip()
     assert "%|" not in str(ask("gguf", "f32", terminal=True, quiet=True)["stderr"])
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (410, "check the name and the revision"),
+        (429, "try again later"),
+        (500, "try again later"),
+        (403, "token"),
+    ],
+)
+def test_what_is_advised_follows_from_the_status(status: int, advice: str) -> None:
+    error = RuntimeError("no")
+    error.response = SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
+    assert advice in str(_explained(ModelSpec("org/tiny"), error))

@@ -15,7 +15,9 @@ def test_what_llama_cpp_said_is_in_the_error(tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp")
     (tmp_path / "no.gguf").write_bytes(b"this is no model")
 
-    with pytest.raises(ModelError, match=r"(?s)no\.gguf to q8_0 \(exit status 1\).*invalid magic"):
+    with pytest.raises(
+        ModelError, match=r"(?s)no\.gguf to q8_0 \(its process exited with status 1\).*invalid magic"
+    ):
         quantize.quantize(tmp_path / "no.gguf", tmp_path / "out.gguf", "q8_0")
 
 
@@ -30,10 +32,11 @@ def _interpreter(folder: Path, script: str) -> str:
     ("script", "message"),
     [
         ("echo out of luck; kill -SEGV $$", r"(?s)ended by SIGSEGV.*out of luck"),
+        ("kill -KILL $$", r"was ended by SIGKILL; the system does that when memory runs out"),
         ("exit 69", r"pip install 'pytest-llmbench\[llamacpp\]'"),
-        ("exit 0", "exit status 0"),
+        ("exit 0", "exited with status 0.*its log is empty"),
     ],
-    ids=["a crash", "llama.cpp is not installed", "no file"],
+    ids=["a crash", "a kill", "llama.cpp is not installed", "no file"],
 )
 def test_a_quantiser_that_makes_no_file_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
