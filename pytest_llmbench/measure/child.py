@@ -169,12 +169,13 @@ class Child:
         except wire.PeerGoneError:
             raise errors.BackendUnavailableError(self._not_started()) from None
         except TimeoutError:
+            within = f"within {limit:g} s and was ended"
             how = (
-                "was stopped by a signal before it had started, and did not go on"
+                f"was stopped by a signal before it had started, did not go on {within}"
                 if self._stopped()
-                else "did not come up: its interpreter hangs, or a module that it imports"
+                else f"did not come up {within}: its interpreter hangs, or a module that it imports"
             )
-            msg = f"{self._what()} {how} within {limit:g} s and was ended{self._tail()}"
+            msg = f"{self._what()} {how}{self._tail()}"
             raise errors.BackendUnavailableError(msg) from None
         except wire.GarbledError:
             greeting = {}
