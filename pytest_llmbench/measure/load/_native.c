@@ -1,6 +1,6 @@
 /* What of the load client's hot path is worth doing in C?
  *
- * receive() waits for sockets, reads each once, notes when, and puts the segment where its stream goes: what
+ * receive_within() waits for sockets, reads each once, notes when, and puts the segment where its stream goes: what
  * receiver.py does otherwise. skip_chunks() passes over chunks of a body: what http.py does otherwise. Both
  * leave to Python whatever asks for more. setup.py builds it on Linux only.
  */
@@ -26,6 +26,7 @@
 #define READ_SIZE 65536   /* bytes that one read takes at most */
 #define STAMP_SPACE 64    /* bytes of ancillary data: room for one stamp */
 #define SECOND 1000000000LL
+#define SEGMENT 224       /* bytes beside the text of one that is stored, as room.py has it */
 
 /* ns of time.perf_counter_ns(). */
 static long long
@@ -102,9 +103,29 @@ leave(PyObject *left, PyObject *number, unsigned int ready, PyObject *came)
     return status;
 }
 
+/* How much may still be stored, as room.py has it: of the level, then by 1 + file descriptor. */
+struct room {
+    long long *left;
+    Py_ssize_t count;
+};
+
+/* Have room for a segment; 0 if there is none. */
+static int
+take(const struct room *room, int fd, ssize_t length)
+{
+    long long need = (long long)length + SEGMENT;
+    if (fd < 0 || fd + 1 >= room->count || room->left[0] < need || room->left[fd + 1] < need) {
+        return 0;
+    }
+    room->left[0] -= need;
+    room->left[fd + 1] -= need;
+    return 1;
+}
+
 /* Read a socket into its stream; 0, or -1 with an exception. */
 static int
-read_stream(PyObject *stream, PyObject *number, const struct epoll_event *event, char *data, PyObject *left)
+read_stream(PyObject *stream, const struct room *room, PyObject *number, const struct epoll_event *event,
+            char *data, PyObject *left)
 {
     _Alignas(struct cmsghdr) char ancillary[STAMP_SPACE];
     struct iovec place = {data, READ_SIZE};
@@ -122,8 +143,8 @@ read_stream(PyObject *stream, PyObject *number, const struct epoll_event *event,
                                 : make_segment(&message, data, length);
     int status = -1;
     if (came != NULL) {
-        status = length < 0 || may_end(data, length) ? leave(left, number, event->events, came)
-                                                     : PyList_Append(stream, came);
+        int needs_more = length < 0 || may_end(data, length) || !take(room, event->data.fd, length);
+        status = needs_more ? leave(left, number, event->events, came) : PyList_Append(stream, came);
         Py_DECREF(came);
     }
     return status;
@@ -131,7 +152,8 @@ read_stream(PyObject *stream, PyObject *number, const struct epoll_event *event,
 
 /* See to one socket that is ready; 0, or -1 with an exception. */
 static int
-see_to(const struct epoll_event *event, PyObject *streams, char *data, PyObject *left)
+see_to(const struct epoll_event *event, PyObject *streams, const struct room *room, char *data,
+       PyObject *left)
 {
     PyObject *number = PyLong_FromLong(event->data.fd);
     if (number == NULL) {
@@ -140,7 +162,7 @@ see_to(const struct epoll_event *event, PyObject *streams, char *data, PyObject 
     PyObject *stream = PyDict_GetItemWithError(streams, number);
     int status = -1;
     if (stream != NULL && event->events == EPOLLIN) {
-        status = read_stream(stream, number, event, data, left);
+        status = read_stream(stream, room, number, event, data, left);
     }
     else if (!PyErr_Occurred()) {
         status = leave(left, number, event->events, Py_None);
@@ -149,22 +171,15 @@ see_to(const struct epoll_event *event, PyObject *streams, char *data, PyObject 
     return status;
 }
 
-PyDoc_STRVAR(receive_doc, "receive($module, epoll, streams, timeout, /)\n--\n\n"
-                          "Store what arrives in *streams*, until something arrives that needs more than that,\n"
-                          "or for *timeout* ns; returns what does.");
+PyDoc_STRVAR(receive_doc, "receive_within($module, epoll, streams, room, timeout, /)\n--\n\n"
+                          "Store what arrives in *streams*, until something arrives that needs more than that or\n"
+                          "for which there is no *room*, or for *timeout* ns; returns what does.");
 
 static PyObject *
-receive(PyObject *module, PyObject *args)
+receive_into(int epoll, PyObject *streams, const struct room *room, long long timeout)
 {
-    int epoll;
-    PyObject *streams;
-    long long timeout;
     struct epoll_event events[AT_ONCE];
     char data[READ_SIZE];
-    (void)module;
-    if (!PyArg_ParseTuple(args, "iO!L:receive", &epoll, &PyDict_Type, &streams, &timeout)) {
-        return NULL;
-    }
     PyObject *left = PyList_New(0);
     if (left == NULL) {
         return NULL;
@@ -183,13 +198,30 @@ receive(PyObject *module, PyObject *args)
             return NULL;
         }
         for (int i = 0; i < ready; i++) {
-            if (see_to(&events[i], streams, data, left)) {
+            if (see_to(&events[i], streams, room, data, left)) {
                 Py_DECREF(left);
                 return NULL;
             }
         }
         timeout = end - clock_now();
     } while (timeout > 0 && PyList_Size(left) == 0);
+    return left;
+}
+
+static PyObject *
+receive_within(PyObject *module, PyObject *args)
+{
+    int epoll;
+    PyObject *streams;
+    Py_buffer view;
+    long long timeout;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "iO!w*L:receive_within", &epoll, &PyDict_Type, &streams, &view, &timeout)) {
+        return NULL;
+    }
+    struct room room = {view.buf, view.len / (Py_ssize_t)sizeof(long long)};
+    PyObject *left = receive_into(epoll, streams, &room, timeout);
+    PyBuffer_Release(&view);
     return left;
 }
 
@@ -211,7 +243,7 @@ skip_chunks(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"receive", receive, METH_VARARGS, receive_doc},
+    {"receive_within", receive_within, METH_VARARGS, receive_doc},
     {"skip_chunks", skip_chunks, METH_VARARGS, skip_chunks_doc},
     {NULL, NULL, 0, NULL},
 };

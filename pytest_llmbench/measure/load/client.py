@@ -26,6 +26,7 @@ from pytest_llmbench.measure.load.poller import WRITE
 from pytest_llmbench.measure.load.pool import Pool
 from pytest_llmbench.measure.load.priority import real_time
 from pytest_llmbench.measure.load.receiver import choose_receiver
+from pytest_llmbench.measure.load.room import KEPT, why_too_large
 from pytest_llmbench.measure.load.stamps import REFRESH, Clock
 
 _SECOND = 1_000_000_000
@@ -74,7 +75,9 @@ class Client:
         self._bytes = request_bytes(plan.target, plan.requests, plan.params)
         self._timeout = round(plan.timeout * _SECOND)
         self._pool = pool = Pool(plan)
-        self._receiver, self._receive = choose_receiver(pool.poller, pool.connections, pool.streams)
+        self._receiver, self._receive = choose_receiver(
+            pool.poller, pool.connections, pool.streams, pool.room
+        )
         self._flights: list[Flight] = []
         self._next = 0
         """The number of the next request."""
@@ -188,6 +191,9 @@ class Client:
             # An end, or words that nobody asked for.
             self._pool.lose(connection)
             return
+        if segment[2] and not self._pool.room.take(connection.fd, len(segment[2])):
+            self._give_up_long(connection, flight)
+            return
         try:
             if segment[2]:
                 ended = flight.take(segment)
@@ -276,7 +282,7 @@ class Client:
                 return
         else:
             connection = self._pool.idle.pop()
-            connection.flight, flight.connection = flight, connection
+            self._pool.give(connection, flight)
             exchange.sent = time.perf_counter_ns()
             try:
                 connection.write(self._bytes[exchange.number])
@@ -294,6 +300,7 @@ class Client:
             else:
                 flight.exchange.attempts += 1
                 self._reads += len(flight.segments)
+                self._forget(flight, 0)
                 flight.begin_again()
                 self._send(flight)
         if self._again:
@@ -381,6 +388,22 @@ class Client:
                 late = Failure("timeout", _too_late(flight, self._plan.timeout))
                 self._fail(flight, _malformed(flight) or late)
             self._deadlines.popleft()
+
+    def _give_up_long(self, connection: Connection, flight: Flight) -> None:
+        """End what is longer than it may be; of what came, the beginning tells enough."""
+        request, room = self._plan.requests[flight.exchange.number], self._pool.room
+        failure = _malformed(flight) or Failure("too_large", why_too_large(request, room))
+        self._reads += len(flight.segments)
+        self._forget(flight, KEPT)
+        self._reads -= len(flight.segments)
+        self._pool.drop(connection)
+        flight.connection = None
+        self._fail(flight, failure)
+
+    def _forget(self, flight: Flight, kept: int) -> None:
+        """Store no more of what came than *kept* bytes."""
+        dropped = flight.shorten(kept)
+        self._pool.room.give_back(len(dropped), sum(len(data) for _, _, data in dropped))
 
     def _fail(self, flight: Flight, failure: Failure) -> None:
         flight.exchange.failure = failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.measure.load.exchange import Exchange
@@ -66,6 +67,16 @@ class Flight:
         ended = self.response.feed(b"".join(pieces))
         self.inside = not ended and self.response.inside_chunks
         return ended
+
+    def shorten(self, most: int) -> list[Segment]:
+        """Store the first *most* bytes or less of what came; returns the other segments.
+
+        For one that has failed: what is gone cannot be followed any more.
+        """
+        ends = accumulate(len(data) for _, _, data in self.segments)
+        kept = sum(end <= most for end in ends)
+        dropped, self.segments[kept:] = self.segments[kept:], []
+        return dropped
 
     def land(self, clock: Clock) -> None:
         """Read what came into the exchange; after the level."""

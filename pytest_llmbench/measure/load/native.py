@@ -11,16 +11,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from array import array
+
     from pytest_llmbench.measure.load.flight import Segment
     from pytest_llmbench.measure.load.receiver import Arrived
 
 NO_EXTENSIONS = "LLMBENCH_NO_EXTENSIONS"
 """Environment variable; with any value nothing that was built from C is used."""
 
-receive: Callable[[int, dict[int, list[Segment]], int], list[Arrived]] | None = None
+receive: Callable[[int, dict[int, list[Segment]], array[int], int], list[Arrived]] | None = None
 skip_chunks: Callable[[bytes, int], int] | None = None
 
 if not os.environ.get(NO_EXTENSIONS):
-    with suppress(ImportError):
-        from pytest_llmbench.measure.load._native import receive as receive
-        from pytest_llmbench.measure.load._native import skip_chunks as skip_chunks
+    # What an older source was built to has another name for the first, and is not used.
+    with suppress(ImportError, AttributeError):
+        from pytest_llmbench.measure.load import _native
+
+        receive, skip_chunks = _native.receive_within, _native.skip_chunks

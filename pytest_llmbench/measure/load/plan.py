@@ -26,6 +26,7 @@ FailureKind = Literal[
     "error_in_stream",
     "truncated",
     "malformed",
+    "too_large",
     "empty",
 ]
 TokenSource = Literal["usage", "tokenizer", "chunks"]
@@ -99,6 +100,8 @@ class LoadPlan:
     """Seconds for one request, from its send to its end."""
     retries: int = 0
     """How often a request is sent again after 429 or 503, no sooner than ``Retry-After`` says."""
+    memory: int | None = None
+    """Bytes that all its responses may have together; None for as much as :func:`.room.room_for` finds."""
 
     def to_json(self) -> dict[str, Any]:
         """The plan as it crosses the socket."""

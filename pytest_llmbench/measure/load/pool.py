@@ -15,6 +15,7 @@ from pytest_llmbench.measure.load.connection import Connection, ConnectionFailed
 from pytest_llmbench.measure.load.flight import Flight, Segment
 from pytest_llmbench.measure.load.plan import Failure, LoadPlan
 from pytest_llmbench.measure.load.poller import make_poller
+from pytest_llmbench.measure.load.room import Room, most_of, room_for
 from pytest_llmbench.measure.timeline import NANO
 
 _PATIENCE = 5_000_000_000
@@ -47,6 +48,7 @@ class Pool:
         """All of them, by file descriptor."""
         self.streams: dict[int, list[Segment]] = {}
         """Where their segments go while nothing needs to be done but to store them."""
+        self.room = Room(room_for(plan) if plan.memory is None else plan.memory)
         self.idle: list[Connection] = []
         """The one that was used last is used next: a server closes the others first."""
         self.stamps_reason: str | None = None
@@ -106,9 +108,14 @@ class Pool:
             except ConnectionFailedError as error:
                 failure = error.failure
             else:
-                connection.flight, flight.connection = flight, connection
+                self.give(connection, flight)
                 return None
         return failure or self._unreachable
+
+    def give(self, connection: Connection, flight: Flight) -> None:
+        """A connection is a request's from now on."""
+        connection.flight, flight.connection = flight, connection
+        self.room.open(connection.fd, most_of(self._plan.requests[flight.exchange.number]))
 
     def _open(self, address: int) -> Connection:
         assert self._route is not None

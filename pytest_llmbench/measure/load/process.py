@@ -17,6 +17,7 @@ from pytest_llmbench.hardware.cores import usable_cores
 from pytest_llmbench.measure.child import Child
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, Receiver
 from pytest_llmbench.measure.load.receiver import fastest
+from pytest_llmbench.measure.load.room import room_for
 from pytest_llmbench.measure.worker import LOAD_CLIENT
 
 STREAMS: Mapping[Receiver, int] = {"native": 1024, "python": 512}
@@ -42,10 +43,13 @@ class LoadClient:
     def run(self, plan: LoadPlan) -> LoadResult:
         """Send the plan's requests and wait until each has ended; each has its own timeout.
 
-        :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files.
+        :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files or too
+            little memory.
         :raises errors.EngineCrashedError: if a process is gone.
         """
-        parts = divided(plan, processes_for(plan))
+        count = processes_for(plan)
+        # Here and not in each of them, which would all count on the same memory.
+        parts = divided(replace(plan, memory=room_for(plan) // count), count)
         self._have(len(parts))
         busy = self._children[: len(parts)]
         try:

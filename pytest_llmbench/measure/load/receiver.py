@@ -17,6 +17,7 @@ from pytest_llmbench.measure.load.flight import Segment
 from pytest_llmbench.measure.load.http import may_end
 from pytest_llmbench.measure.load.plan import Receiver
 from pytest_llmbench.measure.load.poller import READ, EpollPoller, Poller
+from pytest_llmbench.measure.load.room import Room
 from pytest_llmbench.measure.load.stamps import SPACE
 from pytest_llmbench.measure.timeline import NANO
 
@@ -37,20 +38,21 @@ def fastest() -> Receiver:
 
 
 def choose_receiver(
-    poller: Poller, sockets: Mapping[int, Any], streams: dict[int, list[Segment]]
+    poller: Poller, sockets: Mapping[int, Any], streams: dict[int, list[Segment]], room: Room
 ) -> tuple[Receiver, Receive]:
     """The fastest one that there is, and its name.
 
     :param sockets: what has a ``recvmsg``, by file descriptor; looked at anew each time, as *streams* is.
     :param streams: where the segments of a socket go as long as none :func:`.may_end` its response.
+    :param room: for what goes there; a segment for which there is none is handed over, like one that may end.
     """
     if native.receive is not None and isinstance(poller, EpollPoller):
-        return "native", partial(native.receive, poller.fileno(), streams)
-    return "python", partial(_receive, poller, sockets, streams)
+        return "native", partial(native.receive, poller.fileno(), streams, room.left)
+    return "python", partial(_receive, poller, sockets, streams, room)
 
 
 def _receive(
-    poller: Poller, sockets: Mapping[int, Any], streams: Mapping[int, list[Segment]], timeout: int
+    poller: Poller, sockets: Mapping[int, Any], streams: Mapping[int, list[Segment]], room: Room, timeout: int
 ) -> list[Arrived]:
     clock = time.perf_counter_ns
     left: list[Arrived] = []
@@ -67,7 +69,7 @@ def _receive(
             left.append((fd, ready, error))
             continue
         segment = clock(), ancillary[0][2] if ancillary else None, data
-        if not data or may_end(data):
+        if not data or may_end(data) or not room.take(fd, len(data)):
             left.append((fd, ready, segment))
         else:
             stream.append(segment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -22,7 +23,7 @@ import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.measure.load import client, connection
+from pytest_llmbench.measure.load import client, connection, room
 from pytest_llmbench.measure.load.client import Client, Traffic
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import LoadPlan, Request, Target
@@ -365,6 +366,84 @@ def test_a_client_that_fails_to_connect_goes_on_listening_to_others() -> None:
     with serve(one_only) as server:
         traffic = load(server.base_url, 3, concurrency=2)
     assert kinds(traffic) == [None] * 3
+
+
+# -- answers without end -----------------------------------------------------------------------
+
+EVENT = EVENTS[0]
+
+
+def endless(start: bytes, piece: bytes) -> Script:
+    """Sends *start*, and *piece* again and again until the client goes."""
+
+    def script(talk: Talk, _: Asked) -> None:
+        with contextlib.suppress(OSError):
+            talk.send(start)
+            while True:
+                talk.send(piece)
+
+    return script
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes that a response may have in this test."""
+    monkeypatch.setattr(room, "PER_RESPONSE", 200_000)
+    monkeypatch.setattr(room, "PER_TOKEN", 1000)
+    monkeypatch.setattr(room, "KEPT", 10_000)
+    monkeypatch.setattr(client, "KEPT", 10_000)
+    return 200_000 + 4 * 1000
+
+
+ENDLESS = [
+    (CHUNKED, chunk(EVENT) * 100),
+    (CHUNKED, chunk(EVENT)),
+    (HEAD + b"\r\n", EVENT * 100),
+    (HEAD + b"Content-Length: 999999999999\r\n\r\n", EVENT * 100),
+    (CHUNKED + b"fffffffffff\r\n", b"x" * 10_000),
+    (b"", b"HTTP/1.1 102 Processing\r\n\r\n" * 100),
+    (b"HTTP/1.1 500 No\r\nContent-Length: 999999999999\r\n\r\n", b"x" * 10_000),
+]
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    ENDLESS,
+    ids=["chunks", "a chunk each", "until close", "length", "one chunk", "informational", "an error"],
+)
+def test_an_answer_without_end_fails_its_request_and_leaves_the_others(
+    little_room: int, start: bytes, piece: bytes
+) -> None:
+    with serve(in_turn(endless(start, piece), always(STREAM))) as server:
+        traffic = load(server.base_url, 3, timeout=60.0)
+    assert kinds(traffic) == ["too_large", None, None]
+    failed = traffic.exchanges[0]
+    assert "the most for 4 tokens" in str(failed.failure)
+    assert sum(len(data) for _, data in failed.body) <= 10_000
+    assert not failed.complete
+    # The connection is closed: nothing of the rest is mistaken for another answer.
+    assert traffic.exchanges[1].new_connection
+
+
+def test_what_a_level_stores_is_bounded(little_room: int) -> None:
+    sender = Client(plan("http://127.0.0.1:1", 4, concurrency=4, memory=300_000))
+    with serve(endless(CHUNKED, chunk(EVENT) * 100)) as server:
+        sender = Client(plan(server.base_url, 4, concurrency=4, memory=300_000))
+        tracemalloc.start()
+        traffic = sender.run()
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert set(kinds(traffic)) == {"too_large"}
+    assert most < 4_000_000
+    assert any("memory that the load client may take" in str(one.failure) for one in traffic.exchanges)
+
+
+def test_room_is_given_back_where_a_busy_server_is_asked_again(little_room: int) -> None:
+    busy = always(plain("503 No", b"x" * 150_000, "Retry-After: 0"))
+    with serve(in_turn(busy, busy, busy, always(STREAM))) as server:
+        traffic = load(server.base_url, 1, retries=3, memory=250_000)
+    assert kinds(traffic) == [None]
+    assert traffic.exchanges[0].attempts == 4
 
 
 # -- a busy server -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from array import array
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,9 @@ def test_what_cannot_be_passed_over_is_refused_or_left() -> None:
         with pytest.raises((TypeError, OverflowError)):
             native.skip_chunks(*wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        native.receive(0, [], 0)  # type: ignore[arg-type]
+        native.receive(0, [], array("q"), 0)  # type: ignore[arg-type]
     with pytest.raises(OSError, match="Bad file descriptor"):
-        native.receive(-1, {}, 0)
+        native.receive(-1, {}, array("q"), 0)
 
 
 @pytest.mark.skipif(not CAN_BUILD, reason="there is no Linux, C compiler or Python.h")

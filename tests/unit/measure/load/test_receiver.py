@@ -20,6 +20,7 @@ from pytest_llmbench.measure.load.flight import Segment
 from pytest_llmbench.measure.load.plan import Receiver
 from pytest_llmbench.measure.load.poller import READ, WRITE, make_poller
 from pytest_llmbench.measure.load.receiver import READ_SIZE, Arrived, choose_receiver
+from pytest_llmbench.measure.load.room import SEGMENT, Room
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -45,7 +46,10 @@ class Wire:
                 self.fds.append(near.fileno())
                 self.poller.add(near.fileno())
                 self.poller.change(near.fileno(), write=False)
-        self.name, self._receive = choose_receiver(self.poller, self.sockets, self.streams)
+        self.room = Room(SECOND)
+        for fd in self.fds:
+            self.room.open(fd, SECOND)
+        self.name, self._receive = choose_receiver(self.poller, self.sockets, self.streams, self.room)
 
     def stream(self, number: int = 0) -> list[Segment]:
         return self.streams.setdefault(self.fds[number], [])
@@ -111,6 +115,32 @@ def test_what_may_end_a_response_is_handed_over_and_not_stored(wire: Wire) -> No
         assert isinstance(came, tuple)
         assert (fd, ready, came[2]) == (wire.fds[0], READ, last)
         assert stream == []
+
+
+def test_what_is_stored_takes_room_of_its_response_and_of_the_level(wire: Wire) -> None:
+    wire.stream()
+    wire.far[0].sendall(b"12345")
+    wire.receive_stored()
+    assert list(wire.room.left)[:1] == [SECOND - 5 - SEGMENT]
+    assert [wire.room.left[fd + 1] for fd in wire.fds] == [SECOND - 5 - SEGMENT, SECOND, SECOND]
+
+
+@pytest.mark.parametrize("whose", ["the response's", "the level's", "nobody's"])
+def test_what_there_is_no_room_for_is_handed_over_and_not_stored(wire: Wire, whose: str) -> None:
+    stream = wire.stream()
+    if whose == "the response's":
+        wire.room.open(wire.fds[0], SEGMENT + 4)
+    elif whose == "the level's":
+        wire.room.left[0] = SEGMENT + 4
+    else:
+        del wire.room.left[1:]
+    left = list(wire.room.left)
+    wire.far[0].sendall(b"12345")
+    ((fd, ready, came),) = wire.receive()
+    assert isinstance(came, tuple)
+    assert (fd, ready, came[2]) == (wire.fds[0], READ, b"12345")
+    assert stream == []
+    assert list(wire.room.left) == left
 
 
 def test_a_socket_without_a_stream_is_named_and_not_read(wire: Wire) -> None:
