@@ -17,9 +17,25 @@ if TYPE_CHECKING:
     import pytest
 
 
+_FLAGS: dict[str, str] = {}
+"""Our options that take a value: what ``config.option`` calls them, to what the command line does."""
+
+
+class _Group:
+    """pytest's group of options, which notes those that take a value."""
+
+    def __init__(self, group: pytest.OptionGroup) -> None:
+        self._group = group
+
+    def addoption(self, flag: str, **attributes: Any) -> None:
+        if attributes.get("action") != "store_true":
+            _FLAGS[attributes.get("dest") or flag.lstrip("-").replace("-", "_")] = flag
+        self._group.addoption(flag, **attributes)
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Register the table and the session's own options."""
-    group = parser.getgroup("llmbench", "LLM inference benchmarks")
+    group = _Group(parser.getgroup("llmbench", "LLM inference benchmarks"))
     for setting in SETTINGS.values():
         if not setting.flag:
             continue
@@ -73,7 +89,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--llm-skip", action="store_true", help="Skip LLM benchmarks")
 
 
-def _add_gate_options(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
+def _add_gate_options(parser: pytest.Parser, group: _Group) -> None:
     group.addoption(
         "--llm-compare",
         metavar="REF",
@@ -218,10 +234,8 @@ def refuse_empty(config: pytest.Config) -> None:
 
     :raises UsageError: naming the option.
     """
-    flags = {setting.ini: setting.flag for setting in SETTINGS.values()}
-    for name, value in vars(config.option).items():
-        if name.startswith("llm_") and says_nothing(value):
-            flag = flags.get(name, "--" + name.replace("_", "-"))
+    for name, flag in _FLAGS.items():
+        if says_nothing(config.getoption(name)):
             msg = f"{flag} names nothing: give it a value, or leave it out"
             raise UsageError(msg)
 

@@ -88,6 +88,8 @@ class HardwareMonitor:
         self._lock = threading.RLock()
         self._samples: list[Sample] = []
         self._began = time.perf_counter_ns()
+        self._let_go = False
+        """Whether samples of this test were dropped, here or by the sampler."""
         self._records: dict[int, dict[str, int]] = {}
         self._ended: dict[int, dict[str, int]] = {}
         self._unavailable: dict[str, str] = {}
@@ -154,6 +156,7 @@ class HardwareMonitor:
         # The last sample stays: it has the counters from which the new test's rates grow.
         self._samples = self._samples[-1:]
         self._began = time.perf_counter_ns()
+        self._let_go = False
         self._peaks.clear()
         self._ended.clear()
         self.windows = {}
@@ -324,7 +327,9 @@ class HardwareMonitor:
             for name, value in _peaks(sample).items():
                 self._peaks[name] = max(value, self._peaks.get(name, 0))
         self._samples += samples
+        self._let_go = self._let_go or bool(facts.get("dropped"))
         if len(self._samples) > MAX_SAMPLES:
+            self._let_go = True
             del self._samples[: len(self._samples) - MAX_SAMPLES * 9 // 10]
 
     def _between(self, start_ns: int, end_ns: int) -> tuple[Sequence[Sample], list[dict[str, float]]]:
@@ -361,7 +366,10 @@ class HardwareMonitor:
         found = assess(self._samples, start_ns, end_ns, self._cores)
         missing = gap(self._samples, start_ns, end_ns, MAX_GAP * max(1.0, 1.0 / self.rate))
         if missing is not None:
-            found.unknown = self._unavailable.get("sampler", f"the sampler process was late: {missing}")
+            why = f"the sampler process was late: {missing}"
+            if self._let_go and self._samples[0]["t"] > start_ns:
+                why = f"{MAX_SAMPLES} samples are kept, and older ones were let go: lower --llm-monitor-rate"
+            found.unknown = self._unavailable.get("sampler", why)
             if not self._samples or self._samples[-1]["t"] <= start_ns:
                 # All that is known is of the time before.
                 found.codes, found.figures = (), dict.fromkeys(found.figures)

@@ -44,6 +44,13 @@ def test_an_empty_option_is_refused(bench: pytest.Pytester, run: Run, flag: str,
     assert not (bench.path / ".llmbench").exists()
 
 
+def test_an_empty_option_of_another_plugin_is_its_own_affair(bench: pytest.Pytester, run: Run) -> None:
+    with (bench.path / "conftest.py").open("a") as conftest:
+        conftest.write("\ndef pytest_addoption(parser):\n    parser.addoption('--llm-rails', default='')\n")
+    bench.makepyfile(MEASURE.format(marker=""))
+    run("--collect-only", "-q").stdout.fnmatch_lines(["*test_one[[]fake-tiny]"])
+
+
 def test_an_empty_value_among_others_is_refused(bench: pytest.Pytester, run: Run) -> None:
     bench.makepyfile(MEASURE.format(marker=""))
     assert "--llm-model names nothing" in refused(run, "--llm-model=tiny", "--llm-model=")

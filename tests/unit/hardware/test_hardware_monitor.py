@@ -222,6 +222,17 @@ def test_a_span_before_the_sampler_died_was_watched_and_one_across_it_was_not(
     assert monitor.unwatched(start.time_ns, later.time_ns) is not None
 
 
+def test_samples_that_were_let_go_are_not_said_to_be_late(
+    monitor: HardwareMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.hardware.monitor.MAX_SAMPLES", 10)
+    start = monitor.edge()
+    while monitor._samples[0]["t"] <= start.time_ns:
+        end = monitor.edge()
+    told = monitor.unwatched(start.time_ns, end.time_ns)
+    assert told == "10 samples are kept, and older ones were let go: lower --llm-monitor-rate"
+
+
 def test_a_sampler_that_was_stopped_for_a_while_has_not_watched_meanwhile(
     monitor: HardwareMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
