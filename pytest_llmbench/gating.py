@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,9 +46,12 @@ from pytest_llmbench.measure.metrics import METRICS, gaps
 from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.measure.timeline import UNTIMED, explain_untimed
+from pytest_llmbench.options import locate_options
+from pytest_llmbench.paths import command_line_folder, interpreter, session_path
 from pytest_llmbench.printable import printable
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
+from pytest_llmbench.session import SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.store import Store
@@ -140,7 +142,7 @@ class Gating:
         policy = _policy(config)
         budget_text: str | None = config.getoption("llm_budget")
         budget = Budget() if budget_text is None else parse_budget(budget_text)
-        base = None if ab is None else parse_base_side(ab)
+        base = None if ab is None else _base_side(config, ab)
         update: bool = config.getoption("llm_update_baseline")
         if update and len(refs) != 1:
             what = "several are compared" if refs else "none is compared"
@@ -155,7 +157,9 @@ class Gating:
         gate = None
         if refs:
             try:
-                paths = find_baselines(refs, store, notes, root=config.rootpath)
+                paths = find_baselines(
+                    refs, store, notes, root=config.rootpath, here=command_line_folder(config)
+                )
                 with gc_paused():
                     documents = [read_brief(path) for path in paths]
             except ResultsError as error:
@@ -385,19 +389,28 @@ def _bad(outcomes: Mapping[str, int]) -> str:
     )
 
 
+def _base_side(config: pytest.Config, text: str) -> BaseSide:
+    """The base side of ``--llm-ab``, its paths as they were typed here."""
+    base, here = parse_base_side(text), command_line_folder(config)
+    registry = config.stash[SESSION].registry
+    options = {name: dict(values) for name, values in base.options.items()}
+    for name in options.keys() & set(registry.names()):
+        locate_options(options[name], registry.get(name), here)
+    return replace(base, python=interpreter(base.python, here), options=options)
+
+
 def _place(config: pytest.Config, store: Store, ref: str) -> Place:
     """The baseline that ``--llm-update-baseline`` replaces."""
     try:
-        place = find_place(ref, store)
+        place = find_place(ref, store, here=command_line_folder(config))
     except LLMBenchError as error:
         msg = f"--llm-update-baseline: {error}"
         raise UsageError(msg) from None
-    written: str | None = config.getoption("llm_json")
-    here = config.invocation_params.dir
-    if written is not None and (here / Path(written).expanduser()).resolve() == place.path.resolve():
+    written = session_path(config, "llm_json")
+    if written is not None and written.resolve() == place.path.resolve():
         msg = (
-            f"--llm-json={written} would overwrite the baseline also where --llm-update-baseline does not: "
-            "leave it out, or name another file"
+            f"--llm-json={config.getoption('llm_json')} would overwrite the baseline also where "
+            "--llm-update-baseline does not: leave it out, or name another file"
         )
         raise UsageError(msg)
     return place

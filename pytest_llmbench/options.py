@@ -11,10 +11,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.paths import (
+    Source,
+    command_line_folder,
+    folder_of,
+    from_folder,
+    ini_folder,
+    session_python,
+)
 from pytest_llmbench.settings import SETTINGS, says_nothing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
+
+    from pytest_llmbench.backends.base import Backend
+    from pytest_llmbench.backends.registry import Registry
 
 
 _FLAGS: dict[str, str] = {}
@@ -165,8 +178,8 @@ def _shown(default: Any) -> str:
 class Session:
     """What the command line and the ini file say, parsed once."""
 
-    command_line: Mapping[str, Any]
-    ini: Mapping[str, Any]
+    command_line: Source
+    ini: Source
 
     def given(self, key: str, marker: Mapping[str, Any]) -> bool:
         """Whether anybody set it."""
@@ -179,9 +192,15 @@ class Session:
                 return source[key]
         return SETTINGS[key].default
 
-    def all(self, marker: Mapping[str, Any]) -> dict[str, Any]:
-        """Every setting; the options of backends are merged key by key."""
-        values = {key: self.setting(key, marker) for key in SETTINGS}
+    def folder(self, key: str, marker: Mapping[str, Any]) -> Path | None:
+        """From where the paths of the value that holds are meant."""
+        sources: tuple[Mapping[str, Any], ...] = (self.command_line, marker, self.ini)
+        return folder_of(next((source for source in sources if key in source), None))
+
+    def all(self, marker: Mapping[str, Any]) -> Source:
+        """Every setting; the options of backends are merged key by key. Paths of a call are the marker's."""
+        values = Source({key: self.setting(key, marker) for key in SETTINGS})
+        values.folder = folder_of(marker)
         merged: dict[str, dict[str, Any]] = {}
         for source in (self.ini, marker, self.command_line):
             for backend, options in source.get("backend_options", {}).items():
@@ -190,7 +209,7 @@ class Session:
         return values
 
 
-def read_session(config: pytest.Config) -> Session:
+def read_session(config: pytest.Config, registry: Registry) -> Session:
     """Parse what the command line and the ini file say.
 
     :raises UsageError: naming the option and what it must be.
@@ -198,6 +217,8 @@ def read_session(config: pytest.Config) -> Session:
     refuse_empty(config)
     command_line: dict[str, Any] = {}
     ini: dict[str, Any] = {}
+    command_line, ini = Source(), Source()
+    command_line.folder, ini.folder = command_line_folder(config), ini_folder(config)
     for key, setting in SETTINGS.items():
         if not setting.flag:
             continue
@@ -205,6 +226,8 @@ def read_session(config: pytest.Config) -> Session:
             command_line[key] = setting.read(value, setting.flag)
         if (value := config.getini(setting.ini)) not in (None, "", []):
             ini[key] = setting.read(value, f"ini option {setting.ini}")
+    locate(command_line, registry)
+    locate(ini, registry)
     return Session(command_line, ini)
 
 
@@ -253,7 +276,7 @@ def refuse_impossible(config: pytest.Config) -> None:
         except UsageError as error:
             msg = f"--llm-save={name}: {error}"
             raise UsageError(msg) from None
-    if (python := config.getoption("llm_python")) is not None:
+    if (python := session_python(config)) is not None:
         check_program(python, "--llm-python")
 
 
@@ -265,6 +288,27 @@ def check_program(path: str, where: str) -> None:
     if shutil.which(path) is None:
         msg = f"{where}={path}: there is no such program, or it may not be run"
         raise UsageError(msg)
+
+
+def locate(source: Source, registry: Registry) -> Source:
+    """Make the paths among the settings of *source*, and among its backends' options, absolute.
+
+    Those of models are left to who knows whether they are names of a server's.
+    """
+    for key, value in source.items():
+        if SETTINGS[key].path:
+            source[key] = str(from_folder(value, source.folder))
+    options = source.get("backend_options", {})
+    for name in options.keys() & set(registry.names() if options else ()):
+        locate_options(options[name], registry.get(name), source.folder)
+    return source
+
+
+def locate_options(options: dict[str, Any], backend: Backend, folder: Path | None) -> None:
+    """Make the paths among the *options* of one backend absolute."""
+    for spec in backend.options:
+        if spec.path and isinstance(value := options.get(spec.name), str) and value:
+            options[spec.name] = str(from_folder(value, folder))
 
 
 def monitor_rate(config: pytest.Config) -> float:

@@ -120,7 +120,7 @@ class Planner:
             return parse_arrivals(arrivals).schedule(rate, len(items), self.workload.values["seed"] + number)
         times = [item.at for item in items if item.at is not None]
         if not times or len(times) < len(items):
-            msg = "arrivals='trace' needs a data set with time stamps: --llm-dataset FILE"
+            msg = "arrivals='trace' needs a data set with time stamps: --llm-dataset=FILE"
             raise UsageError(msg)
         scale = 1.0
         if rate is not None and times[-1] > times[0]:

@@ -18,6 +18,7 @@ import pytest
 from pytest_llmbench.distributed import session_id, worker_id
 from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
 from pytest_llmbench.options import table_columns
+from pytest_llmbench.paths import session_path
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import Case, Header, Outcome, ResultsDocument, write_document
 from pytest_llmbench.results.environment import snapshot
@@ -69,7 +70,7 @@ class Recording:
         self._notes: list[str] = []
         self._gating: Gating | None = None
         self._comparison: Comparison | None = None
-        self._json = _json_path(config)
+        self._json = session_path(config, "llm_json")
 
     @classmethod
     def open(cls, config: pytest.Config) -> Recording:
@@ -85,7 +86,7 @@ class Recording:
         except ResultsError as error:
             msg = f"{error}\nChoose a folder that can be written with --llm-store."
             raise UsageError(msg) from None
-        path = _json_path(config)
+        path = session_path(config, "llm_json")
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             journal.discard()
             what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
@@ -346,15 +347,7 @@ def _message(report: pytest.TestReport) -> str:
 
 
 def _store_path(config: pytest.Config) -> Path:
-    given: str | None = config.getoption("llm_store")
-    if given is not None:
-        return config.invocation_params.dir / Path(given).expanduser()
-    return config.rootpath / Path(config.getini("llm_store") or DEFAULT_STORE).expanduser()
-
-
-def _json_path(config: pytest.Config) -> Path | None:
-    given: str | None = config.getoption("llm_json")
-    return None if given is None else config.invocation_params.dir / Path(given).expanduser()
+    return session_path(config, "llm_store") or config.rootpath / DEFAULT_STORE
 
 
 def _shown(path: Path, config: pytest.Config) -> str:

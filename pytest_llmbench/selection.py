@@ -17,6 +17,7 @@ import pytest
 from pytest_llmbench.backends.openai import NO_SERVER
 from pytest_llmbench.errors import ModelError, UsageError
 from pytest_llmbench.models.spec import FORMS, ModelSpec
+from pytest_llmbench.paths import folder_of
 from pytest_llmbench.settings import AUTO, TRACE
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Selector:
         self._options = options
         self._aliases = aliases
         self._missing: dict[str, str | None] = {}
-        self._specs: dict[str, ModelSpec] = {}
+        self._specs: dict[tuple[str, Path | None], ModelSpec] = {}
         self._misfits: dict[tuple[str, ModelSpec], str | None] = {}
         self._unreadable: dict[tuple[str, str], str | None] = {}
         self.notes: dict[str, None] = {}
@@ -116,7 +117,7 @@ class Selector:
             self._check_servers(source)
             if not self._elsewhere(source):
                 for model in source.get("models", ()):
-                    self.spec(model)
+                    self.spec(model, folder_of(source))
             self._check_options(source)
             self._check_quantizations(source)
 
@@ -131,7 +132,7 @@ class Selector:
         self._check_servers(marker)
         if not self._elsewhere(marker):
             for model in marker.get("models", ()):
-                self.spec(model)
+                self.spec(model, folder_of(marker))
         self._check_options(marker)
         self._check_quantizations(marker)
 
@@ -155,6 +156,7 @@ class Selector:
         if reason is not None:
             return [_skipped(reason)]
         models: Sequence[str] = self._options.setting("models", marker)
+        folder = self._options.folder("models", marker)
         quantizations: Sequence[str | None] = self._options.setting("quantizations", marker) or (None,)
         readers = {n: b.form for n in backends if not is_served(b := self._registry.get(n))}
         params = []
@@ -164,10 +166,10 @@ class Selector:
                 params += self.served(marker, [None])
                 continue
             for model in models:
-                if self._left_out(name, self.spec(model), readers):
+                if self._left_out(name, self.spec(model, folder), readers):
                     continue
                 for quantization in quantizations:
-                    spec = self.spec(model)
+                    spec = self.spec(model, folder)
                     if quantization is not None:
                         spec = replace(spec, quantization=quantization)
                     case = CaseParam(backend, spec)
@@ -235,6 +237,7 @@ class Selector:
 
         given = self._options.given("models", marker)
         models: Sequence[str] = self._options.setting("models", marker)
+        folder = self._options.folder("models", marker)
         quantizations: Sequence[str | None] = self._options.setting("quantizations", marker) or (None,)
         if server.engine is None:
             # Its name is the server's own; without one, the server is asked what it has.
@@ -244,10 +247,10 @@ class Selector:
         engines: Sequence[str] = self._options.setting("serve", marker)
         readers = {engine: find_engine(engine).form for engine in engines}
         for model in models:
-            if self._left_out(server.engine, self.spec(model), readers):
+            if self._left_out(server.engine, self.spec(model, folder), readers):
                 continue
             for quantization in quantizations:
-                spec = self.spec(model)
+                spec = self.spec(model, folder)
                 if quantization is not None:
                     spec = replace(spec, quantization=quantization)
                 yield spec, self.unservable(server.engine, spec, quantization)
@@ -331,13 +334,14 @@ class Selector:
             )
         return self._missing[name]
 
-    def spec(self, model: str) -> ModelSpec:
-        """The spec that a name stands for."""
-        if model not in self._specs:
+    def spec(self, model: str, folder: Path | None = None) -> ModelSpec:
+        """The spec that a name stands for; a relative path is meant from *folder*, or the command line's."""
+        folder = folder or folder_of(self._options.command_line)
+        if (model, folder) not in self._specs:
             from pytest_llmbench.models.resolve import parse_spec
 
-            self._specs[model] = parse_spec(model, aliases=self._aliases)
-        return self._specs[model]
+            self._specs[model, folder] = parse_spec(model, aliases=self._aliases, folder=folder)
+        return self._specs[model, folder]
 
     def _elsewhere(self, source: Mapping[str, Any]) -> bool:
         """Whether models are names of a server that runs already, which only that server knows."""

@@ -17,7 +17,8 @@ import pytest
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.options import check_program, monitor_rate, read_session, table_columns
+from pytest_llmbench.options import check_program, locate, monitor_rate, read_session, table_columns
+from pytest_llmbench.paths import Source, folder_of, session_path, session_python
 from pytest_llmbench.selection import Selector
 from pytest_llmbench.settings import SETTINGS, other_names, read_marker
 
@@ -39,12 +40,12 @@ class BenchSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.options = read_session(config)
         self.rate = monitor_rate(config)
         table_columns(config)  # refuses one that there is not
         self.disabled: bool = config.getoption("llm_disable")
         self.registry = Registry()
         config.hook.pytest_llmbench_register_backends(registry=self.registry)
+        self.options = read_session(config, self.registry)
         self.selector = Selector(self.registry, self.options, _aliases(config))
         self.gating: Gating | None = None
         self._markers: dict[object, Mapping[str, Any]] = {}
@@ -66,16 +67,17 @@ class BenchSession:
         :raises UsageError: for what the marker cannot say, or names and nobody has.
         """
         if function not in self._markers:
-            values = read_marker(node.iter_markers("llm"), node.nodeid.partition("[")[0])
+            values = Source(read_marker(node.iter_markers("llm"), node.nodeid.partition("[")[0]))
+            values.folder = node.path.parent
             try:
-                self.selector.check_marker(values)
+                self.selector.check_marker(locate(values, self.registry))
             except UsageError as error:
                 msg = f"{node.nodeid.partition('[')[0]}: {error}"
                 raise UsageError(msg) from None
             self._markers[function] = values
         return self._markers[function]
 
-    def item_settings(self, item: pytest.Item) -> dict[str, Any]:
+    def item_settings(self, item: pytest.Item) -> Source:
         """Every setting as it holds for one test."""
         settings = self.options.all(self.marker(item, getattr(item, "obj", item)))
         if self.disabled:
@@ -108,10 +110,16 @@ class BenchSession:
                 hint = suggest(key, list(known), other_names()) or "."
                 msg = f"no setting {key!r} for a call{hint} There are {', '.join(known)}"
                 raise UsageError(msg)
-            parsed = SETTINGS[key].read(value, f"{key}=...")
+            parsed = locate(self._of_call(settings, key, value), self.registry)[key]
             if key in what or not (self.disabled or key in self.options.command_line):
                 values[key] = parsed
         return values
+
+    def _of_call(self, settings: Mapping[str, Any], key: str, value: Any) -> Source:
+        """What a call says of one setting, beside the test's *settings*."""
+        given = Source({key: SETTINGS[key].read(value, f"{key}=...")})
+        given.folder = folder_of(settings)
+        return given
 
     # -- what is measured -------------------------------------------------------------------
 
@@ -191,7 +199,7 @@ class BenchSession:
             reference=reference_of(case.backend),
             model=self.resolve(case.spec, case.backend.form),
             options=option_values(case.backend, backend_options.get(case.backend.name, {})),
-            python=self.config.getoption("llm_python") or sys.executable,
+            python=session_python(self.config) or sys.executable,
         )
 
     # -- what runs beside it ----------------------------------------------------------------
@@ -213,7 +221,7 @@ class BenchSession:
                 self.resolve,
                 self.progress,
                 self.loop_monitor,
-                self.config.getoption("llm_python") or sys.executable,
+                session_python(self.config) or sys.executable,
                 alike=self.gating is not None and self.gating.base is not None,
             )
         return self._servers
@@ -268,12 +276,9 @@ MEASURED: pytest.StashKey[Instrument] = pytest.StashKey()
 
 
 def _aliases(config: pytest.Config) -> Any:
-    path = config.getoption("llm_models_file")
-    base = config.invocation_params.dir
-    if path is None and (path := config.getini("llm_models_file") or None) is not None:
-        base = config.rootpath
+    path = session_path(config, "llm_models_file")
     if path is None:
         return None
     from pytest_llmbench.models.aliases import read_aliases
 
-    return read_aliases(base / path)
+    return read_aliases(path)

@@ -195,7 +195,7 @@ KINDS = {
     "sampled": "a temperature above 0",
     "running": "servers that run already (--llm-base-url)",
     "started": "servers that are started (--llm-serve)",
-    "docker": "servers in a container (--llm-serve docker:ENGINE)",
+    "docker": "servers in a container (--llm-serve=docker:ENGINE)",
     "https": "servers behind https://",
     "load": "load levels (llm_load)",
     "closed": "load levels of a concurrency",
@@ -220,6 +220,8 @@ class Setting:
     metavar: str = "N"
     many: bool = False
     ini_type: IniType = "string"
+    path: bool = False
+    """Whether it is a file's or a folder's path; see :mod:`pytest_llmbench.paths`."""
     only: tuple[str, ...] = ()
     """The kinds of cases (:data:`KINDS`) for which it does anything; empty is all."""
     also: tuple[str, ...] = ()
@@ -504,6 +506,7 @@ SETTINGS: dict[str, Setting] = {
             None,
             "File with the prompts of a load: JSON Lines, ShareGPT, or a trace with time stamps",
             "FILE",
+            path=True,
             only=("load",),
             also=("dataset-path", "dataset-name", "input-file", "data"),
         ),

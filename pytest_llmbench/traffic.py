@@ -229,7 +229,7 @@ class LLMLoad:
         path: str | None = values["dataset"]
         if path is None:
             return None
-        dataset = read_dataset(path, root=self._session.config.rootpath)
+        dataset = read_dataset(path)
         for note in dataset.notes:
             warnings.warn(LLMBenchWarning(f"{path}: {note}"), stacklevel=6)
         return dataset

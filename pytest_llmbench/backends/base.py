@@ -112,6 +112,8 @@ class OptionSpec:
     """The smallest value of a number; None for no bound."""
     maximum: int | float | None = None
     """The largest value of a number; None for what a C int holds, of a whole one."""
+    path: bool = False
+    """Whether it is a file's or a folder's path; see :mod:`pytest_llmbench.paths`."""
     only: tuple[str, ...] = ()
     """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.KINDS`."""
     also: tuple[str, ...] = ()

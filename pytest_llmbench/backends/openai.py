@@ -7,6 +7,7 @@ test starts are in :mod:`pytest_llmbench.backends.servers`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
@@ -66,7 +67,13 @@ class OpenAIBackend:
         ),
         OptionSpec("verify", bool, True, "whether a TLS certificate has to be valid", only=("https",)),
         OptionSpec(
-            "ca_file", str, None, "PEM file of the authority to trust; default: the system's", only=("https",)
+            "ca_file",
+            str,
+            None,
+            "PEM file of the authority to trust; default: the system's",
+            path=True,
+            kept=None,
+            only=("https",),
         ),
         OptionSpec(
             "proxy", str, None, "http://HOST:PORT; default: none, whatever the environment says", kept=None
@@ -83,6 +90,9 @@ class OpenAIBackend:
             str,
             None,
             "folder with the tokenizer.json that counts tokens where a server sends no usage",
+            path=True,
+            # Another checkout has it elsewhere.
+            kept=lambda path: PurePath(path).name,
         ),
         OptionSpec(
             "retries", int, 0, "how often a request is sent again after 429 or 503", minimum=0, maximum=1000
@@ -124,7 +134,7 @@ class OpenAIBackend:
             "image",
             str,
             None,
-            "image of --llm-serve docker:ENGINE; default: the engine's own",
+            "image of --llm-serve=docker:ENGINE; default: the engine's own",
             only=("docker",),
         ),
     )

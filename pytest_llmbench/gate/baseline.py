@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmbench.errors import ResultsError, UsageError, suggest
+from pytest_llmbench.paths import from_folder
 from pytest_llmbench.results.document import ResultsDocument, read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
 from pytest_llmbench.results.store import LATEST, Entry, Store
@@ -52,7 +53,12 @@ class Place:
 
 
 def find_baselines(
-    refs: Iterable[str | Path], store: Store, problems: list[str] | None = None, *, root: Path | None = None
+    refs: Iterable[str | Path],
+    store: Store,
+    problems: list[str] | None = None,
+    *,
+    root: Path | None = None,
+    here: Path | None = None,
 ) -> list[Path]:
     """The documents that *refs* mean, in the order of the refs, each once.
 
@@ -62,12 +68,13 @@ def find_baselines(
     are passed over, with a line each in *problems*.
 
     :param root: the folder whose git resolves ``commit:REV`` where it is no hash.
+    :param here: from where relative paths are meant; the working directory if None.
     :raises ResultsError: if a ref means nothing, with what there is.
     """
     told = problems if problems is not None else []
     found: dict[Path, Path] = {}
     for ref in refs:
-        for path in _find(str(ref), store, told, root):
+        for path in _find(str(ref), store, told, root, here):
             found.setdefault(path.resolve(), path)
     return list(found.values())
 
@@ -117,12 +124,13 @@ def replace_baseline(store: Store, name: str, documents: Iterable[ResultsDocumen
     return written
 
 
-def find_place(ref: str, store: Store) -> Place:
+def find_place(ref: str, store: Store, *, here: Path | None = None) -> Place:
     """The one baseline that *ref* means: a named one, or a document outside the store's own folders.
 
+    :param here: from where a relative path is meant; the working directory if None.
     :raises UsageError: for what means sessions that were measured, such as ``latest``.
     """
-    path = Path(ref).expanduser()
+    path = from_folder(ref, here)
     if path.is_file():
         kept = (store.results, baselines_folder(store))
         if not any(path.resolve().is_relative_to(folder.resolve()) for folder in kept):
@@ -184,12 +192,12 @@ def _folder(store: Store, name: str) -> Path:
     return baselines_folder(store) / name
 
 
-def _find(ref: str, store: Store, problems: list[str], root: Path | None) -> list[Path]:
+def _find(ref: str, store: Store, problems: list[str], root: Path | None, here: Path | None) -> list[Path]:
     if ref.startswith(_COMMIT):
         return _of_commit(ref.removeprefix(_COMMIT), store, problems, root)
     if ref.startswith(_BRANCH):
         return _of_branch(ref.removeprefix(_BRANCH), store, problems)
-    path = Path(ref).expanduser()
+    path = from_folder(ref, here)
     if path.is_file():
         return [path]
     if (folder := _named_folder(ref, store)) is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.errors import ModelError, UsageError, suggest
 from pytest_llmbench.models.shapes import PREFIX, SHAPES, is_synthetic, shape_of
 from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.paths import from_folder
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.aliases import Aliases
@@ -22,25 +23,26 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
-def parse_spec(text: str, *, aliases: Aliases | None = None) -> ModelSpec:
+def parse_spec(text: str, *, aliases: Aliases | None = None, folder: Path | None = None) -> ModelSpec:
     """The model that ``NAME`` or ``NAME@REVISION`` means.
 
     Aliases come first, then paths, synthetic models and hub ids. Paths have to exist; whether a
     hub has a model is found out by :func:`resolve`.
 
+    :param folder: from where a relative path is meant; the working directory if None.
     :raises UsageError: for a name that cannot be meant; it lists what there is.
     """
     if aliases is not None and text in aliases.entries:
         return aliases.spec(text)
     spec = ModelSpec(text)
     if spec.is_path:
-        if not Path(text).expanduser().exists():
-            msg = f"there is no model at {text}: no such file or folder in {Path.cwd()}"
-            if Path(text).expanduser().is_absolute():
-                msg = f"there is no model at {text}: no such file or folder"
+        path = from_folder(text, folder)
+        if not path.exists():
+            where = "" if Path(text).expanduser().is_absolute() else f" in {folder or Path.cwd()}"
+            msg = f"there is no model at {text}: no such file or folder{where}"
             raise UsageError(msg)
-        _check_model_at(text)
-        return spec
+        _check_model_at(path)
+        return spec if folder is None else ModelSpec(str(path))
     name, at, revision = text.partition("@")
     if aliases is not None and name in aliases.entries:
         spec = aliases.spec(name)
@@ -49,7 +51,7 @@ def parse_spec(text: str, *, aliases: Aliases | None = None) -> ModelSpec:
     elif _HUB_ID.fullmatch(name):
         spec = ModelSpec(name)
     else:
-        raise _unknown(text, name, aliases)
+        raise _unknown(text, name, aliases, folder)
     if not at:
         return spec
     if spec.is_path or is_synthetic(spec.name):
@@ -61,25 +63,25 @@ def parse_spec(text: str, *, aliases: Aliases | None = None) -> ModelSpec:
     return replace(spec, revision=revision)
 
 
-def _check_model_at(text: str) -> None:
+def _check_model_at(path: Path) -> None:
     """Refuse a path at which no model lies."""
     from pytest_llmbench.models.forms import forms_at
 
     try:
-        forms_at(Path(text).expanduser())
+        forms_at(path)
     except ModelError as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        msg = f"the model at {text} cannot be read: {error.strerror or error}"
+        msg = f"the model at {path} cannot be read: {error.strerror or error}"
         raise UsageError(msg) from None
 
 
-def _unknown(text: str, name: str, aliases: Aliases | None) -> UsageError:
+def _unknown(text: str, name: str, aliases: Aliases | None, folder: Path | None) -> UsageError:
     known = [shape.model_name for shape in SHAPES.values()]
     if aliases is not None:
         known += aliases.names
     hint = f"; did you mean {PREFIX + name!r}?" if name in SHAPES else suggest(name, known) or "."
-    if name and Path(text).exists():
+    if name and from_folder(text, folder).exists():
         hint = f"; the file or folder of that name is written './{text}'."
     return UsageError(
         f"there is no model {text!r}{hint} There are {', '.join(known)}; a path to a GGUF file or a Hugging "
