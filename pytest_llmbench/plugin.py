@@ -32,8 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Generator[None, object, object]:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_load_initial_conftests"""
+    if any(argument.startswith("--llm-") for argument in args):
+        from pytest_llmbench.rootdir import misled
+
+        if (told := misled(early_config, parser)) is not None:
+            raise pytest.UsageError(told)
     result = yield
     # Now every plugin and conftest has said which options it has.
     if any(argument.startswith("-") for argument in args):
