@@ -212,6 +212,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     shown = terminalreporter.hasopt("s") or config.getoption("llm_skip")
     skipped = [] if shown else remarks.skipped(terminalreporter.stats.get("skipped", ()))
     idle = remarks.idle_options(session, session.seen)
+    idle += remarks.pytests_own(config) if session.seen else []
     if (skipped or idle) and (recording is None or not recording.shown):
         terminalreporter.write_sep("=", "LLM benchmarks")
     for line in skipped:

@@ -82,6 +82,14 @@ def idle_options(session: BenchSession, seen: set[str]) -> list[str]:
     ]
 
 
+def pytests_own(config: pytest.Config) -> list[str]:
+    """What to say of ``-r 5``, which is a number of rounds to llama-bench and letters to pytest."""
+    number = "".join(sign for sign in config.getoption("reportchars", "") or "" if sign.isdigit())
+    return (
+        [f"-r {number} is an option of pytest's own: did you mean --llm-rounds={number}?"] if number else []
+    )
+
+
 def _given(session: BenchSession, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Each option of the command line, and in words what it is for; nothing where that was seen."""
     for key, value in session.options.command_line.items():

@@ -68,6 +68,8 @@ class Progress(Protocol):
 
     def loading(self, label: str) -> None: ...
 
+    def asking(self, label: str, what: str) -> None: ...
+
     def round(
         self,
         label: str,

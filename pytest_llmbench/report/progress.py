@@ -58,6 +58,10 @@ class Progress:
         """The model *label* is being built, downloaded or loaded."""
         self._show(f"{label}: loading")
 
+    def asking(self, label: str, what: str) -> None:
+        """The server *label* is being asked: *what* says how much, and how long it takes if that is known."""
+        self._show(f"{label}: {what}")
+
     def round(
         self,
         label: str,

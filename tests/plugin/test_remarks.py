@@ -117,3 +117,9 @@ def test_options_of_a_load_and_its_server_are_told_where_they_do_nothing(
     else:
         name = option.rpartition("=")[0]
         result.stdout.fnmatch_lines([f"Note: {name} does nothing for the chosen tests: it is for {note}"])
+
+
+def test_the_letter_of_another_tool_for_rounds_is_told(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(model())
+    assert told(run("-r", "7")) == ["-r 7 is an option of pytest's own: did you mean --llm-rounds=7?"]
+    assert told(run("-rfE")) == []

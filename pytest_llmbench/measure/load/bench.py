@@ -6,6 +6,7 @@ counters again. Whatever came back is in the run before anything is judged.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,9 @@ class LoadBench:
         self.server.agreed = True
 
     def _send(self, plan: LoadPlan) -> LoadResult:
-        self.progress.loading(f"{self.whose}{self.server.label}")
+        count = len(plan.requests)
+        what = f"{count} request{'s' if count > 1 else ''} ahead, not measured"
+        self.progress.asking(f"{self.whose}{self.server.label}", what)
         with LoadClient(self._follow, plan.timeout) as client:
             try:
                 result, words = send(client.run, plan)
@@ -110,7 +113,7 @@ class LoadBench:
             unwatched=MONITOR_OFF if monitor is None else None,
         )
         run.processes.append(record)
-        self.progress.loading(f"{server.label}: {_described(plan)}")
+        self.progress.asking(f"{self.whose}{server.label}", _described(plan))
         with LoadClient(self._follow, plan.timeout) as client:
             try:
                 start = monitor.edge() if monitor is not None else None
@@ -190,9 +193,10 @@ class _Readings:
 
 
 def _described(plan: LoadPlan) -> str:
-    if plan.schedule is None:
-        return f"{plan.concurrency} at once, {len(plan.requests)} requests"
-    return f"{len(plan.requests)} requests in {plan.schedule[-1]:.0f} s"
+    count = f"{len(plan.requests)} requests"
+    if plan.schedule is not None:
+        return f"{count} in {min(plan.schedule[-1], plan.duration or math.inf):.0f} s"
+    return f"{plan.concurrency} at once, {count if plan.duration is None else f'for {plan.duration:g} s'}"
 
 
 def _round(request: RequestResult, level: Level, started: int) -> Round:

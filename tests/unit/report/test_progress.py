@@ -66,6 +66,11 @@ def test_loading_names_the_model_below_pytests_line(terminal: _Terminal) -> None
     assert terminal.screen == ["test_x.py ..", "llamacpp-tiny: loading"]
 
 
+def test_a_level_says_how_much_is_asked(terminal: _Terminal) -> None:
+    Progress(terminal).asking("vllm tiny", "8 at once, for 60 s")
+    assert terminal.screen[-1] == "vllm tiny: 8 at once, for 60 s"
+
+
 def test_a_round_replaces_what_was_shown(terminal: _Terminal) -> None:
     progress = Progress(terminal)
     progress.loading("a model with a very long name")
