@@ -73,6 +73,17 @@ class LLMBenchWarning(UserWarning):
         super().__init__(*_shown(given))
 
 
+def warn(text: str) -> None:
+    """Warn with *text* at the line of a test that led here, however deep in this package it was found out."""
+    import sys
+    import warnings
+
+    package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(LLMBenchWarning(text), stacklevel=level)
+
+
 def suggest(unknown: str, known: list[str] | tuple[str, ...], also: Mapping[str, str] | None = None) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of *known*, or an empty string.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.openai import OpenAIBackend
 from pytest_llmbench.backends.options import kept_options
-from pytest_llmbench.errors import EngineError, LLMBenchWarning, UsageError
+from pytest_llmbench.errors import EngineError, UsageError, warn
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.load.bench import LoadBench
 from pytest_llmbench.measure.load.plan import LoadPlan, Request
@@ -96,6 +95,8 @@ class Planner:
         if self.workload.needs_calibration and self.calibration is None:
             self.learn(bench)
         self.agree(bench)
+        if bench.server.lacks is not None and self.load.concurrency != 1 and number == 0:
+            warn(f"{self.label}: {bench.server.lacks}")
         target = bench.server.target
         warmup, count = self._counts(bench, params, text)
         items = self.workload.items(warmup + count, self.calibration, text)
@@ -170,7 +171,7 @@ class Planner:
             raise EngineError(msg)
         calibration, note = Calibration.fit_or_guess(counted)
         if note is not None:
-            warnings.warn(LLMBenchWarning(f"{self.label}: {note}"), stacklevel=6)
+            warn(f"{self.label}: {note}")
         return calibration
 
     def _seconds_alone(self, bench: LoadBench, params: GenerationParams, text: int) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.openai import OpenAIBackend
 from pytest_llmbench.backends.options import kept_options, option_values
+from pytest_llmbench.backends.servers import needs
 from pytest_llmbench.backends.servers.ask import Access
 from pytest_llmbench.backends.servers.launch import Server, ServerSpec, probe
 from pytest_llmbench.backends.servers.scrape import Scraper
-from pytest_llmbench.backends.servers.table import ENGINES, find_engine
-from pytest_llmbench.errors import EngineError, LLMBenchWarning, UsageError
-from pytest_llmbench.hardware.listeners import listener
+from pytest_llmbench.backends.servers.table import ENGINES, Need, ServerEngine, find_engine
+from pytest_llmbench.errors import EngineError, UsageError, warn
+from pytest_llmbench.hardware.listeners import command_line, listener
 from pytest_llmbench.measure.load.engine import ServedSpec
 from pytest_llmbench.measure.load.plan import Target, Words
 from pytest_llmbench.measure.load.words import told
@@ -56,10 +56,15 @@ class Running:
     """The root of its process tree; None where it cannot be known."""
     load_time: float | None = None
     """Seconds from its start until it was ready; None where it ran already."""
+    lacks: str | None = None
+    """What it was started without and needs under a load, as far as its command line tells."""
     agreed: bool = False
     """Whether it was found out in which words it wants to be asked."""
     _scraper: Scraper | None = None
     _server: Server | None = None
+    _known: ServerEngine | None = None
+    _needs: tuple[Need, ...] = ()
+    """What it may have been started without."""
     _words: dict[str, str | None] = field(default_factory=dict)
     """In which it wants to be asked; both sides of a comparison have the same."""
 
@@ -92,7 +97,7 @@ class Running:
         more = {key: name for key, name in words.items() if key not in self._words}
         self._words.update(more)
         if (note := told(more)) is not None:
-            warnings.warn(LLMBenchWarning(f"{self.label}: {note}"), stacklevel=2)
+            warn(f"{self.label}: {note}")
 
     def metrics(self) -> Mapping[str, float | None]:
         """What the server counts of itself, by our names; empty where it tells nothing."""
@@ -114,6 +119,10 @@ class Running:
             return f"; {how}\nThe last lines of its log:\n{self.log_tail()}"
         tail = self.log_tail()
         return f"\nThe last lines of the server's log:\n{tail}" if tail else ""
+
+    def advice(self, failures: Mapping[str, str]) -> str:
+        """What may help against failures, kind to an example: the end of a sentence, or nothing."""
+        return needs.advice(self._known, self._needs, failures, started=self.started)
 
     def close(self) -> None:
         """End it, if this session started it."""
@@ -263,6 +272,9 @@ class Servers:
             target, model=spec.name, extensions=target.extensions and (known is None or known.extensions)
         )
         pid, unknown = listener(target.base_url)
+        command = command_line(pid)
+        command = command if needs.is_of(known, command) else None
+        lacking = needs.lacking(known, command)
         running = Running(
             _target=target,
             _words=self._words_for(),
@@ -279,6 +291,9 @@ class Servers:
             options=options,
             asked_for=asked_for,
             pid=pid,
+            lacks=None if command is None else needs.warning(lacking),
+            _known=known,
+            _needs=lacking,
             _scraper=Scraper(info.metrics_url, info.engine, access),
         )
         self._follow(pid)
@@ -328,6 +343,7 @@ class Servers:
             asked_for=(asked.choice, asked.spec),
             pid=server.pid,
             load_time=server.start_time,
+            _known=described,
             _scraper=server.scraper,
             _server=server,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import Message
 from pytest_llmbench.backends.options import option_values
-from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning
+from pytest_llmbench.errors import LLMBenchError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.thresholds import read_thresholds
 from pytest_llmbench.measure.engine import Prompt
@@ -162,10 +161,13 @@ class LLMLoad:
             plan = planner.plan(bench, options, number=process, text=process)
             run.protocol = planner.protocol(plan, options)
             level = bench.level(plan, run, fresh=fresh)
+            if (advice := (run.processes[-1].load or {}).get("advice")) is not None:
+                failed = f"{sum(level.failed.values())} of {level.sent} requests failed"
+                warn(f"{self._case.id}: {failed}: {advice}")
             if level.invalid is not None:
-                warnings.warn(LLMBenchWarning(f"{self._case.id}: {level.invalid}"), stacklevel=4)
+                warn(f"{self._case.id}: {level.invalid}")
         for doubt in run.doubts:
-            warnings.warn(LLMBenchWarning(f"{self._case.id}: {doubt}"), stacklevel=4)
+            warn(f"{self._case.id}: {doubt}")
         return run
 
     def _measure_pairs(self, gating: Gating, base: BaseSide, planner: Planner, run: Run) -> None:
@@ -201,7 +203,7 @@ class LLMLoad:
         for side, measured in (("", run), ("the base side: ", base_run)):
             told = measured.doubts if measured.invalid is None else [measured.invalid, *measured.doubts]
             for what in told:
-                warnings.warn(LLMBenchWarning(f"{self._case.id}: {side}{what}"), stacklevel=5)
+                warn(f"{self._case.id}: {side}{what}")
 
     def _bench(self, server: Running, values: Mapping[str, Any]) -> LoadBench:
         return LoadBench(server, self._session.loop_monitor, self._session.progress, slo=values["slo"])
@@ -231,5 +233,5 @@ class LLMLoad:
             return None
         dataset = read_dataset(path)
         for note in dataset.notes:
-            warnings.warn(LLMBenchWarning(f"{path}: {note}"), stacklevel=6)
+            warn(f"{path}: {note}")
         return dataset

@@ -31,6 +31,14 @@ def listener(url: str) -> tuple[int | None, str | None]:
     return (roots[0], None) if len(roots) == 1 else (None, "several processes listen there")
 
 
+def command_line(pid: int | None) -> list[str] | None:
+    """How a process was started; None where it cannot be known."""
+    try:
+        return None if pid is None else psutil.Process(pid).cmdline() or None
+    except psutil.Error:
+        return None
+
+
 def _is_here(host: str, port: int) -> bool:
     """Whether *host* is an address of this machine."""
     try:

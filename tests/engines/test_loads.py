@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import psutil
 import pytest
+
+from pytest_llmbench.backends.servers.launch import Server, ServerSpec
+from pytest_llmbench.models.spec import Form, ResolvedModel
+
+Tiny = Callable[[str | None, Form], ResolvedModel]
 
 BENCH = """
 import pytest
@@ -146,3 +152,27 @@ def test_a_container_without_docker_is_a_clear_error(
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--llm-serve=docker:vllm")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*[Dd]ocker*"])
+
+
+def test_a_server_that_a_user_started_is_told_what_it_needs(pytester: pytest.Pytester, tiny: Tiny) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.llm(concurrency=[4], requests=12, prompt_length=24, max_new_tokens=48)
+        def test_load(llm_load):
+            llm_load.measure()
+        """
+    )
+    # Its own default, which what we start it with overrules.
+    spec = ServerSpec("llamacpp-server", tiny("f16", "gguf"), arguments=("--interrupt_requests", "true"))
+    with Server(spec) as server:
+        result = pytester.runpytest_subprocess(
+            "-p", "no:cacheprovider", "--llm-monitor-rate=0", f"--llm-base-url={server.base_url}"
+        )
+    result.stdout.fnmatch_lines(
+        [
+            "*openai-*c4: the server's command line has no --interrupt_requests false: without, it cuts *",
+            "*requests failed: llamacpp-server cuts *, unless it is started with --interrupt_requests false",
+        ]
+    )

@@ -186,6 +186,8 @@ def _values(spec: ServerSpec, *, host: str, port: int, model: object, scratch: o
 
 def _arguments(spec: ServerSpec, engine: ServerEngine, values: Mapping[str, str]) -> list[str]:
     arguments = _filled(engine.arguments, values)
+    for need in engine.needs:
+        arguments += _filled(need.arguments, values)
     if spec.context is not None:
         arguments += _filled(engine.context, values)
     for name, value in spec.options.items():

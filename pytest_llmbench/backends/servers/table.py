@@ -43,6 +43,17 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """What a server has to be started with, by whomever, so that its answers under a load are whole."""
+
+    arguments: tuple[str, ...]
+    failure: str
+    """The kind of failure by which its absence shows."""
+    why: str
+    """What the server does without it; comes after its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerEngine:
     """A server with an OpenAI-compatible API, and all that is needed to start and to ask it."""
 
@@ -57,6 +68,8 @@ class ServerEngine:
     """What to do where it is missing."""
     docs: str
     """Where all this is documented."""
+    needs: tuple[Need, ...] = ()
+    """Further arguments, of which whoever starts it without us is told."""
     context: tuple[str, ...] = ()
     """The arguments that limit the context, used where one was asked for."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -145,8 +158,13 @@ def _rows() -> list[ServerEngine]:
             arguments=(
                 *("--model", "{model}", "--model_alias", "{name}"),
                 *("--host", "{host}", "--port", "{port}"),
-                # Its default cuts a stream short as soon as another request comes in.
-                *("--interrupt_requests", "false"),
+            ),
+            needs=(
+                Need(
+                    ("--interrupt_requests", "false"),
+                    "truncated",
+                    "cuts a stream short as soon as another request comes in",
+                ),
             ),
             context=("--n_ctx", "{context}"),
             # These win over its arguments.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.measure.load.level import Level, summarize_level
-from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult, Target, Words
+from pytest_llmbench.measure.load.plan import Failure, LoadPlan, LoadResult, RequestResult, Target, Words
 from pytest_llmbench.measure.load.process import LoadClient
 from pytest_llmbench.measure.load.words import advice, is_refusal, send
 from pytest_llmbench.measure.loop import Monitor, Progress, judge
@@ -36,6 +36,8 @@ class RunningServer(Protocol):
     """Seconds from its start until it was ready; None where it ran already."""
     engine: Mapping[str, Any]
     versions: Mapping[str, str]
+    lacks: str | None
+    """What it was started without and needs under a load; None where nothing tells that it lacks anything."""
     agreed: bool
     """Whether it was found out in which words it wants to be asked."""
 
@@ -47,6 +49,9 @@ class RunningServer(Protocol):
     def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, Any]: ...
 
     def explain(self) -> str: ...
+
+    def advice(self, failures: Mapping[str, str]) -> str:
+        """What may help against failures, kind to an example: the end of a sentence, or nothing."""
 
     def learn(self, words: Words) -> None:
         """It wants to be asked in these *words* from now on."""
@@ -134,6 +139,8 @@ class LoadBench:
         record.system_throughput = level.system_throughput
         record.goodput = level.goodput
         record.load = {**level.to_json(), "server_metrics": dict(server.metrics_between(readings.taken))}
+        failures = (request.failure for request in result.requests if request.failure is not None)
+        record.load["advice"] = self._advice(failures).removeprefix("; ") or None
         if monitor is not None:
             record.load["energy"] = monitor.energy(start, end).joules
             self._take_hardware(record, level, monitor)
@@ -156,12 +163,15 @@ class LoadBench:
             for pid in pids:
                 self.monitor.unfollow(pid)
 
+    def _advice(self, failures: Iterable[Failure]) -> str:
+        return self.server.advice({failure.kind: failure.detail for failure in failures})
+
     def _refuse_failures(self, requests: Sequence[RequestResult]) -> None:
         failures = [request.failure for request in requests if request.failure is not None]
         if len(failures) < len(requests) or not failures:
             return
         what = f"all {len(failures)} requests failed: " if len(failures) > 1 else ""
-        helps = advice(self.server.target, requests[0])
+        helps = self._advice(failures) or advice(self.server.target, requests[0])
         msg = f"{self.server.label}: {what}{failures[0]}{helps}{self.server.explain()}"
         raise errors.EngineError(msg)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import uuid
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -77,7 +76,7 @@ class ServedEngine:
             if not found or len(counted) > 1:
                 calibration, note = Calibration.fit_or_guess([*counted.items()])
                 if note is not None:
-                    warnings.warn(errors.LLMBenchWarning(f"{self._server.label}: {note}"), stacklevel=6)
+                    errors.warn(f"{self._server.label}: {note}")
                     return Prompt(text=calibration.text_of(tokens, seed))
             missing = tokens - found
             words = min(max(1, words + (round(missing * words / found) or missing)), most)
@@ -129,7 +128,8 @@ class ServedEngine:
             self._server.learn(words)
         (result,) = answered.requests
         if result.failure is not None:
-            helps = advice(self._server.target, result)
+            told = self._server.advice({result.failure.kind: result.failure.detail})
+            helps = told or advice(self._server.target, result)
             msg = f"{self._server.label}: {result.failure}{helps}{self._server.explain()}"
             kind = errors.EngineTimeoutError if result.failure.kind == "timeout" else errors.EngineError
             raise kind(msg)

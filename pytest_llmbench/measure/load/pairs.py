@@ -123,9 +123,10 @@ class LoadPair:
                     if first.get("detail")
                     else first.get("kind")
                 )
+                helps = f"; {told}" if record.load is not None and (told := record.load.get("advice")) else ""
                 return (
                     f"on the {side} side {failed} of {sent} requests failed, the first by {what}; those "
-                    "that were answered had the server for themselves"
+                    f"that were answered had the server for themselves{helps}"
                 )
         return None
 
