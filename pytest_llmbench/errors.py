@@ -10,20 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmbench.printable import printable
+from pytest_llmbench.secrets import mask
 
 
 def _shown(given: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(printable(one) if isinstance(one, str) else one for one in given)
+    return tuple(printable(mask(one)) if isinstance(one, str) else one for one in given)
 
 
 class LLMBenchError(Exception):
-    """Base of every error that a user is meant to read; what is not printable in it is escaped."""
+    """Base of every error that a user is meant to read.
+
+    What is not printable in it is escaped, and secrets are masked.
+    """
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*_shown(given))
 
     def add_note(self, note: str, /) -> None:
-        super().add_note(printable(note))
+        super().add_note(printable(mask(note)))
 
 
 class UsageError(LLMBenchError):
@@ -67,7 +71,7 @@ BY_NAME: dict[str, type[LLMBenchError]] = {
 
 
 class LLMBenchWarning(UserWarning):
-    """What does not fail the test, and somebody should read; escaped as in :class:`LLMBenchError`."""
+    """What does not fail the test, and somebody should read; shown as :class:`LLMBenchError`."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*_shown(given))

@@ -5,6 +5,9 @@ The command line beats the marker, the marker beats the ini file.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from pytest_llmbench.paths import (
     ini_folder,
     session_python,
 )
+from pytest_llmbench.secrets import learn_command, learn_environment
 from pytest_llmbench.settings import SETTINGS, says_nothing
 
 if TYPE_CHECKING:
@@ -207,6 +211,15 @@ class Session:
                 merged.setdefault(backend, {}).update(options)
         values["backend_options"] = merged
         return values
+
+
+def learn_secrets(config: pytest.Config) -> None:
+    """Learn the keys and passwords of the environment and of the command line."""
+    learn_environment(os.environ)
+    learn_command(str(argument) for argument in config.invocation_params.args)
+    for words in (os.environ.get("PYTEST_ADDOPTS", ""), config.getini("addopts")):
+        with contextlib.suppress(ValueError):
+            learn_command(shlex.split(words) if isinstance(words, str) else words)
 
 
 def read_session(config: pytest.Config, registry: Registry) -> Session:

@@ -24,6 +24,7 @@ from pytest_llmbench.results.document import Case, Header, Outcome, ResultsDocum
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
+from pytest_llmbench.secrets import learn_command, mask
 from pytest_llmbench.selection import CASE_FIXTURES
 
 if TYPE_CHECKING:
@@ -239,11 +240,11 @@ class Recording:
             table = comparison_table(self._comparison)
             terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
         for note in self._notes:
-            terminal.write_line(f"Results: {note}")
+            terminal.write_line(f"Results: {mask(note)}")
         for path in dict.fromkeys(self._written):
             terminal.write_line(f"Results: {_shown(path, self._config)}")
         for problem in self._problems:
-            terminal.write_line(f"Results: {problem}", red=True)
+            terminal.write_line(f"Results: {mask(problem)}", red=True)
 
     def _settle(self, session: pytest.Session) -> None:
         """Let the exit status tell of problems, and the document of the exit status."""
@@ -307,15 +308,17 @@ def case_of(
     item: pytest.Item, model: Instrument, run: Run, outcome: Outcome = "passed", error: str | None = None
 ) -> Case:
     """One measurement of a test as the document keeps it."""
+    params = _user_params(item)
+    learn_command(f"{name}={value}" for name, value in params.items())
     case = case_from_run(
         run,
-        nodeid=item.nodeid,
+        nodeid=mask(item.nodeid),
         backend=model.backend,
         model=run.model or model.resolved,
         outcome=outcome,
         measurement=run.label,
-        error=error,
-        params=_user_params(item),
+        error=None if error is None else mask(error),
+        params=params,
     )
     case.thresholds = dict(model.settings["thresholds"]) or None
     case.verdict = run.verdict

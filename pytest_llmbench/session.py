@@ -17,7 +17,14 @@ import pytest
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.options import check_program, locate, monitor_rate, read_session, table_columns
+from pytest_llmbench.options import (
+    check_program,
+    learn_secrets,
+    locate,
+    monitor_rate,
+    read_session,
+    table_columns,
+)
 from pytest_llmbench.paths import Source, folder_of, session_path, session_python
 from pytest_llmbench.selection import Selector
 from pytest_llmbench.settings import SETTINGS, other_names, read_marker
@@ -40,6 +47,7 @@ class BenchSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        learn_secrets(config)
         self.rate = monitor_rate(config)
         table_columns(config)  # refuses one that there is not
         self.disabled: bool = config.getoption("llm_disable")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from pytest_llmbench import secrets
 from pytest_llmbench.models.cache import cache_folder
 
 # pytester gives each test a home of its own, and with it an empty cache folder.
 os.environ["LLMBENCH_CACHE"] = str(cache_folder())
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test's session learned would be masked in the words of the next one's."""
+    monkeypatch.setattr(secrets, "_known", {})

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
-from pytest_llmbench.backends.overrides import kept_body, read_body, read_headers
+from pytest_llmbench.backends.overrides import read_body, read_headers
 from pytest_llmbench.errors import BackendUnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ class OpenAIBackend:
             "JSON object that is merged over each request's body; null takes a key away",
             also=("extra-body", "extra-inputs"),
             parse=read_body,
-            kept=kept_body,
         ),
         OptionSpec("verify", bool, True, "whether a TLS certificate has to be valid", only=("https",)),
         OptionSpec(

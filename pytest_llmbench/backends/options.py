@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmbench.backends.base import Backend, OptionSpec
 from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.secrets import learn_command, mask_setting
 
 _LARGEST: dict[type, float] = {int: 2**31 - 1, float: math.inf, bool: math.inf, str: math.inf}
 """Where an option does not say: engines keep whole numbers as a C int, and take a larger one for another."""
@@ -37,9 +38,11 @@ def backend_of(name: str) -> str:
 
 
 def kept_options(backend: Backend, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the results document has of every option's value."""
+    """What the results document has of every option's value; no secret is in it."""
     return {
-        spec.name: None if values[spec.name] is None else spec.kept(values[spec.name])
+        spec.name: None
+        if values[spec.name] is None
+        else mask_setting(spec.name, spec.kept(values[spec.name]))
         for spec in backend.options
         if spec.kept is not None and spec.name in values
     }
@@ -54,6 +57,7 @@ def option_values(backend: Backend, given: Mapping[str, Any]) -> dict[str, Any]:
     :raises UsageError: for an unknown option, a value of another type, or one outside the choices.
     """
     specs = {spec.name: spec for spec in backend.options}
+    learn_command(f"{backend.name}.{name}={value}" for name, value in given.items())
     for name in given:
         if name not in specs:
             known = ", ".join(f"{s.name} ({s.type.__name__})" for s in backend.options) or "none"

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.secrets import learn, learn_headers
 
 MAX_BODY = 64 * 1024
 """Bytes of an override as JSON: it goes out with every request."""
@@ -42,8 +43,6 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CLIENTS = frozenset({"accept-encoding", "connection", "content-length", "transfer-encoding"})
 """Headers that are the client's own affair: it does not unpack, and counts bytes itself."""
-HIDDEN = "***"
-_SECRET = re.compile(r"key|token(?!s|iz)|secret|passw|credential|auth|cookie", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -79,17 +78,6 @@ def read_body(value: Any) -> dict[str, Any]:
             )
             raise ValueError(msg)
     return body
-
-
-def kept_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """*body* for the results document: what keys name that are called like secrets is not in it."""
-    return {key: HIDDEN if _SECRET.search(key) else _kept(value) for key, value in body.items()}
-
-
-def _kept(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return kept_body(value)
-    return [_kept(one) for one in value] if isinstance(value, list) else value
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -140,9 +128,11 @@ def header_values(headers: Mapping[str, str]) -> dict[str, str]:
         if not found:
             msg = f"server.headers: the environment variable {match[1]} is not set"
             raise UsageError(msg)
+        learn(found)
         return found
 
     values = {name: _VARIABLE.sub(value_of, text) for name, text in headers.items()}
+    learn_headers(values)
     for name, text in values.items():
         try:
             _check_header(name, text)

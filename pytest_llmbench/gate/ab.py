@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_llmbench.backends.options import backend_of
 from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.secrets import mask_setting
 
 BASE_SUFFIX = "@base"
 """Ends the measurement's name of the base side."""
@@ -36,8 +37,12 @@ class BaseSide:
         """What differs, for the results document; values of variables are not kept."""
         told = {name: getattr(self, name) for name in ("python", "model", "quantization", "base_url")}
         return {
-            **{key: value for key, value in told.items() if value is not None},
-            **{f"{backend}.{name}": v for backend, o in self.options.items() for name, v in o.items()},
+            **{key: mask_setting(key, value) for key, value in told.items() if value is not None},
+            **{
+                f"{backend}.{name}": mask_setting(name, v)
+                for backend, o in self.options.items()
+                for name, v in o.items()
+            },
             **{f"env.{name}": "set" for name in self.environment},
         }
 

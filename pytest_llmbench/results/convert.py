@@ -22,6 +22,7 @@ from pytest_llmbench.results.document import (
     RequestRecord,
     RoundRecord,
 )
+from pytest_llmbench.secrets import mask_data, mask_setting
 
 
 def case_from_run(
@@ -50,7 +51,7 @@ def case_from_run(
         measurement=measurement,
         name=_last_name(rest),
         file=file,
-        params={name: str(value) for name, value in (params or {}).items()},
+        params={name: mask_setting(name, str(value)) for name, value in (params or {}).items()},
         model=_model_record(model, backend),
         protocol=dict(run.protocol if run is not None else protocol or {}),
         processes=[_process_record(p) for p in run.processes] if run is not None else [],
@@ -94,7 +95,7 @@ def _process_record(process: ProcessRun) -> ProcessRecord:
     return ProcessRecord(
         pid=process.pid,
         load_time=process.load_time,
-        engine=dict(process.engine),
+        engine=mask_data(process.engine),
         versions=dict(process.versions),
         peak_rss=process.peak_rss,
         peak_vram=process.peak_vram,
@@ -105,7 +106,7 @@ def _process_record(process: ProcessRun) -> ProcessRecord:
         system_throughput=process.system_throughput,
         goodput=process.goodput,
         load=None if process.load is None else dict(process.load),
-        failures=[dict(failure) for failure in process.failures],
+        failures=mask_data(process.failures),
         rounds=[round_record(r) for r in process.rounds],
     )
 

@@ -22,6 +22,7 @@ from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.measure.metrics import METRICS, Better, Summary
 from pytest_llmbench.measure.timeline import UNTIMED, Timeline
 from pytest_llmbench.results.files import atomic_write, results_error
+from pytest_llmbench.secrets import mask_json
 
 SCHEMA_VERSION = "1.0"
 """``MAJOR.MINOR``: a minor version adds keys, a major one changes the meaning of a key."""
@@ -329,7 +330,7 @@ def json_schema() -> dict[str, Any]:
 
 def to_json(part: BaseModel) -> bytes:
     """Compact JSON in UTF-8; a value that JSON does not know (a path, a numpy number) is converted."""
-    return pydantic_core.to_json(part, fallback=_plain)
+    return mask_json(pydantic_core.to_json(part, fallback=_plain))
 
 
 # A document is one JSON object with a line for the header and one for each case: it can be read
@@ -345,7 +346,7 @@ def write_document(path: Path | str, document: ResultsDocument) -> Path:
     :raises ResultsError: if it cannot be written; what was at *path* before is still there.
     """
     path = Path(path)
-    head = pydantic_core.to_json(document, exclude={"cases"}, fallback=_plain)
+    head = mask_json(pydantic_core.to_json(document, exclude={"cases"}, fallback=_plain))
     cases = b",\n".join(to_json(case) for case in document.cases)
     atomic_write(path, b"".join((head[:-1], CASES, cases, b"\n" if cases else b"", END)))
     return path

@@ -20,7 +20,8 @@ from typing import Any
 
 from pytest_llmbench.hardware.cgroups import Limits, limits
 from pytest_llmbench.results.document import Commit, Header, Machine, Session
-from pytest_llmbench.results.privacy import environment_variables, mask_command
+from pytest_llmbench.results.privacy import environment_variables
+from pytest_llmbench.secrets import mask_command
 
 DISTRIBUTIONS = (
     "pytest-llmbench", "pytest", "pytest-benchmark", "pytest-xdist", "pytest-rerunfailures",

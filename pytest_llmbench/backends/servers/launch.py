@@ -29,6 +29,7 @@ from pytest_llmbench.errors import (
     EngineTimeoutError,
     LLMBenchError,
 )
+from pytest_llmbench.secrets import learn_command, learn_environment, mask_command
 
 __all__ = ["Server", "ServerInfo", "ServerSpec", "probe"]
 
@@ -57,7 +58,6 @@ class Server:
         """Seconds from the start of its process until it was ready."""
         self._started = started
         self._process: ServerProcess | None = None
-        self._secrets: set[str] = set()
         self._end: str | None = None
         self._last_words = ""
         if spec.in_container:
@@ -85,7 +85,7 @@ class Server:
     @property
     def command(self) -> list[str]:
         """What was run, without the keys in it."""
-        return explain.hide(self._plan.command, self._secrets)
+        return mask_command(self._plan.command)
 
     @cached_property
     def model_name(self) -> str:
@@ -129,7 +129,7 @@ class Server:
         """The last lines that it wrote, without keys."""
         if self._log.closed:
             return self._last_words
-        return explain.tail(self._log, self._secrets, lines=lines)
+        return explain.tail(self._log, lines=lines)
 
     @property
     def ended(self) -> str | None:
@@ -193,7 +193,8 @@ class Server:
         """Start it on *port* and wait until it answers; False if another process has the port."""
         self._port = port.number
         self._plan = make_plan(self.spec, port.number, Path(self._scratch.name))
-        self._secrets = explain.secrets(self._plan.command, self._plan.environment)
+        learn_command(self._plan.command)
+        learn_environment(self._plan.environment)
         os.ftruncate(self._log.fileno(), 0)
         os.lseek(self._log.fileno(), 0, os.SEEK_SET)
         started = time.perf_counter()
@@ -253,7 +254,8 @@ class Server:
             except subprocess.TimeoutExpired:
                 raise self._too_slow() from None
             if done.returncode != 0:
-                msg = f"{self.spec.label}: {' '.join(command)} failed with status {done.returncode}"
+                shown = " ".join(mask_command(command))
+                msg = f"{self.spec.label}: {shown} failed with status {done.returncode}"
                 raise EngineError(msg + self._words())
 
     # -- what went wrong ---------------------------------------------------------------------
@@ -294,9 +296,7 @@ class Server:
         said = self.log_tail()
         parts = [f"It was started with: {' '.join(self.command)}"]
         parts += [
-            f"An error in its log: {error}"
-            for error in explain.errors_named(self._log, self._secrets)
-            if error not in said
+            f"An error in its log: {error}" for error in explain.errors_named(self._log) if error not in said
         ]
         parts.append(f"The last lines of its log:\n{said}" if said else "Its log is empty.")
         return "".join(f"\n{part}" for part in parts)

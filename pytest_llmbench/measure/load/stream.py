@@ -29,10 +29,9 @@ from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target, TokenSource
 from pytest_llmbench.measure.timeline import Timeline
 from pytest_llmbench.printable import one_line
+from pytest_llmbench.secrets import learn, learn_headers, learn_url, mask
 
 _BOM = b"\xef\xbb\xbf"
-_SECRETIVE = ("auth", "key", "token", "secret", "cookie", "password")
-"""What the name of a header with a secret in it contains."""
 _KINDS = 8
 """So many types of parts without text are kept."""
 _END_OF_THOUGHT = "</think>"
@@ -334,14 +333,13 @@ def _plain(data: bytes) -> str:
 
 def _masked(text: str, target: Target) -> str:
     """*text* without the secrets that went out with the request; some servers repeat them."""
-    secrets = [os.environ.get(target.api_key_env, "")] if target.api_key_env else []
-    for name, value in target.headers.items():
-        secrets += [os.environ.get(variable, "") for variable in variables_in(value)]
-        if any(part in name.lower() for part in _SECRETIVE):
-            secrets += (value, value.rpartition(" ")[2])
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+    if target.api_key_env:
+        learn(os.environ.get(target.api_key_env))
+    for value in target.headers.values():
+        learn(*(os.environ.get(variable) for variable in variables_in(value)))
+    learn_headers(target.headers)
+    learn_url(target.base_url)
+    return mask(text)
 
 
 def _prompt_tokens(output: _Output, request: Request, count: Callable[[str], int] | None) -> int:

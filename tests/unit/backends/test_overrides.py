@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llmbench.backends.openai import OpenAIBackend
 from pytest_llmbench.backends.options import backend_of, kept_options, option_values, parse_option
-from pytest_llmbench.backends.overrides import header_values, kept_body, merge_patch, read_body, read_headers
+from pytest_llmbench.backends.overrides import header_values, merge_patch, read_body, read_headers
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.ab import parse_base_side
 from pytest_llmbench.settings import SETTINGS
@@ -126,7 +126,8 @@ def test_the_document_has_no_value_that_is_nobodys_business() -> None:
     assert kept["body"] == {"api_key": "***", "user": {"token": "***", "tokens": 3}, "top_k": None}
     assert "sesame" not in json.dumps(kept).lower()
     assert kept["endpoint"] == "completions"
-    assert kept_body({"a": [{"secret": 1}, 2]}) == {"a": [{"secret": "***"}, 2]}
+    values = option_values(OpenAIBackend(), {"body": {"a": [{"secret": 1}, 2]}})
+    assert kept_options(OpenAIBackend(), values)["body"] == {"a": [{"secret": "***"}, 2]}
 
 
 def test_an_option_of_a_server_may_be_called_so() -> None:

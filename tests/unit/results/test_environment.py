@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.results.environment import commit, machine, snapshot, versions
-from pytest_llmbench.results.privacy import environment_variables, mask_command
+from pytest_llmbench.results.privacy import environment_variables
+from pytest_llmbench.secrets import mask_command
 
 SECRET = "hunter2-do-not-keep"
 
