@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import time
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench.distributed import session_id
-from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
+from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
 from pytest_llmbench.gate.baseline import Place, find_baselines, find_place, save_baseline, take_place
 from pytest_llmbench.gate.calibration import calibrated_noise
@@ -27,10 +26,9 @@ from pytest_llmbench.gate.compare import (
     Gate,
     Policy,
     missing_policy,
-    unjudged,
 )
 from pytest_llmbench.gate.exact import judge_exact
-from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
+from pytest_llmbench.gate.failures import parse_allowed, why_failed
 from pytest_llmbench.gate.measured import EXACT_METRICS, Measured
 from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.thresholds import (
@@ -42,7 +40,7 @@ from pytest_llmbench.gate.thresholds import (
     thresholds_of,
 )
 from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
-from pytest_llmbench.measure.metrics import METRICS, gaps
+from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.measure.timeline import UNTIMED, explain_untimed
@@ -50,7 +48,13 @@ from pytest_llmbench.options import locate_options
 from pytest_llmbench.paths import command_line_folder, interpreter, session_path
 from pytest_llmbench.printable import printable
 from pytest_llmbench.results.brief import read_brief
-from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
+from pytest_llmbench.results.document import (
+    DEFAULT_MEASUREMENT,
+    Case,
+    Header,
+    ResultsDocument,
+    gc_paused,
+)
 from pytest_llmbench.session import SESSION
 
 if TYPE_CHECKING:
@@ -101,7 +105,7 @@ class Gating:
         policy: Policy,
         command_line: Sequence[Threshold],
         metrics: Sequence[str],
-        gate: Gate | None,
+        gate: Gate,
         base: BaseSide | None,
         budget: Budget,
         cases: int,
@@ -121,12 +125,13 @@ class Gating:
         self._cases = cases
         # What the coins show is told by the session's id, which is in its document.
         self._coins = random.Random(session)
+        self._failure: BaseException | None = None
         self._paired: list[CaseComparison] = []
         self._ab: dict[int, list[Judgement]] = {}
 
     @classmethod
-    def open(cls, config: pytest.Config, store: Store, items: Sequence[pytest.Item]) -> Gating | None:
-        """The gate that the command line asks for, or None.
+    def open(cls, config: pytest.Config, store: Store, items: Sequence[pytest.Item]) -> Gating:
+        """The gate that the command line asks for; without a base side, it judges limits.
 
         :raises UsageError: for options that cannot be meant, or baselines that are not there.
         """
@@ -148,13 +153,12 @@ class Gating:
             what = "several are compared" if refs else "none is compared"
             msg = f"--llm-update-baseline replaces the baseline of --llm-compare, and {what}: give it one"
             raise UsageError(msg)
-        if not refs and base is None:
-            if budget_text is not None:
-                msg = "--llm-budget bounds the pairs of an A/B session: give --llm-ab too"
-                raise UsageError(msg)
-            return None
+        if base is None and budget_text is not None:
+            msg = "--llm-budget bounds the pairs of an A/B session: give --llm-ab too"
+            raise UsageError(msg)
         notes: list[str] = []
-        gate = None
+        thresholds = thresholds_of(command_line, metrics)
+        gate = Gate((), thresholds=thresholds)
         if refs:
             try:
                 paths = find_baselines(
@@ -169,7 +173,7 @@ class Gating:
             gate = Gate(
                 documents,
                 present=present,
-                thresholds=thresholds_of(command_line, metrics),
+                thresholds=thresholds,
                 noise=calibrated_noise(store, notes),
             )
         return cls(
@@ -184,6 +188,15 @@ class Gating:
             place=_place(config, store, refs[0]) if update else None,
             session=session_id(config),
         )
+
+    def failed_by(self, error: BaseException | None) -> bool:
+        """Whether the last test that was judged ended by its verdict, which *error* is then."""
+        return error is not None and error is self._failure
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is a base side."""
+        return self.base is not None or bool(self._gate.baselines.documents)
 
     # -- A/B --------------------------------------------------------------------------------
 
@@ -241,17 +254,6 @@ class Gating:
                 judgements.append(
                     found if invalid is None else replace(found, verdict=Verdict.INVALID, reason=invalid)
                 )
-        for t in thresholds:
-            processes = [v for p in run.processes if (v := _values(p, t.metric))]
-            if t.limit is None:
-                continue
-            if not processes:
-                if (why := run.unknown.get(t.metric)) is not None:
-                    judgements.append(unjudged(t, Verdict.INVALID, explain_untimed(why)))
-            elif t.percentile is None:
-                judgements.append(judge_limit(t, processes, exact=t.metric in EXACT_METRICS))
-            else:
-                judgements.append(judge_exceedance(t, [], processes))
         self._ab[id(run)] = judgements
 
     def _test(self, threshold: Threshold, noisy: Sequence[Threshold]) -> PairedTest:
@@ -268,40 +270,61 @@ class Gating:
 
     # -- verdicts ---------------------------------------------------------------------------
 
-    def judge(self, runs: Sequence[Run], case_of: Callable[[Run], Case], header: Header) -> None:
+    def judge(
+        self,
+        runs: Sequence[Run],
+        case_of: Callable[[Run], Case],
+        header: Header,
+        *,
+        failures: str,
+        warn: Callable[[str], None],
+    ) -> None:
         """Judge what a test measured, after its body has passed.
 
-        :raises pytest.fail.Exception: if the policy says that a verdict fails the test.
+        :param failures: how many requests of a load level may fail.
+        :param warn: takes what the policy says to warn of, in one line.
+        :raises pytest.fail.Exception: if the policy says that a verdict fails the test, or requests did.
         """
-        failures = []
+        from pytest_llmbench.report.comparison import explain_case, headline
+
+        allowed = parse_allowed(failures)
+        failed: list[tuple[str, str]] = []
         for run in runs:
             case = case_of(run)
+            label = "" if case.measurement == DEFAULT_MEASUREMENT else f"{case.measurement}: "
             found = self._compare(run, case, header)
-            if found is None:
-                continue
-            run.verdict, run.judgements = found.verdict, found.judgements
-            action = self.policy.action(found)
-            if action == "pass":
-                continue
-            text = _explain(found)
-            if action == "fail":
-                failures.append(text)
-            else:
-                warnings.warn(LLMBenchWarning(text), stacklevel=2)
-        if failures:
-            pytest.fail(printable("\n\n".join(failures)), pytrace=False)
+            if found is not None:
+                run.judged = found
+                action = self.policy.action(found)
+                if action == "fail":
+                    failed.append((label + headline(found), explain_case(found)))
+                elif action == "warn":
+                    warn(printable(label + headline(found)))
+            if not case.measurement.endswith(BASE_SUFFIX) and (why := why_failed(run.processes, allowed)):
+                first, _, more = why.partition("\n")
+                failed.append((label + first, more))
+        if failed:
+            heads, texts = zip(*failed, strict=True)
+            # The first line says it for a list of failures.
+            text = printable("\n".join(["; ".join(heads), *texts]))
+            self._failure = pytest.fail.Exception(text, pytrace=False)
+            raise self._failure
 
     def _compare(self, run: Run, case: Case, header: Header) -> CaseComparison | None:
-        if self._gate is not None:
-            return self._gate.judge(case, header)
-        if case.measurement.endswith(BASE_SUFFIX):
-            return None
+        found = self._gate.judge(case, header)
+        if self.base is None or case.measurement.endswith(BASE_SUFFIX):
+            return found
         judgements = self._ab.get(id(run))
+        limits = () if found is None else found.judgements
         if judgements is None:
             found = CaseComparison(
-                case, Verdict.NEW, reason="only measure() has a base side: generate() is not judged in pairs"
+                case,
+                worst([Verdict.NEW, *(j.verdict for j in limits)]),
+                limits,
+                reason="only measure() has a base side: generate() is not judged in pairs",
             )
         else:
+            judgements = [*judgements, *limits]
             verdict = worst([j.verdict for j in judgements])
             reason = None if judgements else "no metric that gates was measured"
             found = CaseComparison(case, verdict, tuple(judgements), reason=reason)
@@ -314,17 +337,18 @@ class Gating:
         *expected* says of a test's id whether this session was asked to run it: of the others, none
         is missing.
         """
-        if self._gate is not None:
-            found = self._gate.comparison(header)
-            return replace(found, missing=tuple(m for m in found.missing if expected(m.nodeid)))
-        return Comparison(header, (), tuple(self._paired)) if self._paired else None
+        if self.base is not None:
+            return Comparison(header, (), tuple(self._paired)) if self._paired else None
+        found = self._gate.comparison(header)
+        found = replace(found, missing=tuple(m for m in found.missing if expected(m.nodeid)))
+        return found if self.compares or found.cases else None
 
     def why_not_promoted(self, header: Header, failed: int) -> str | None:
         """What keeps the session from replacing its baseline; None if nothing does.
 
         :param failed: how many tests of the session failed, measured or not.
         """
-        if self.place is None or self._gate is None:
+        if self.place is None:
             return None
         # A test that fails before it measures has no case.
         why = _bad(header.session.outcomes) or (f"{failed} failed" if failed else "")
@@ -445,17 +469,6 @@ def _judged(test: PairedTest) -> Judgement:
     return replace(judgement, reason=said or judgement.reason)
 
 
-def _values(process: Any, metric: str) -> list[float]:
-    scope = METRICS[metric].scope
-    if scope in ("process", "load"):
-        value = getattr(process, metric)
-        return [] if value is None else [float(value)]
-    rounds = [r for r in process.rounds if r.counted and not process.marks(r)]
-    if scope == "gap":
-        return [gap for r in rounds for gap in gaps(r.timeline)]
-    return [v for r in rounds if (v := r.metrics.get(metric)) is not None]
-
-
 def _metrics(config: pytest.Config) -> tuple[str, ...]:
     given = config.getoption("llm_gate") or config.getini("llm_gate")
     if not given:
@@ -478,9 +491,3 @@ def _policy(config: pytest.Config) -> Policy:
         inconclusive=choice("llm_inconclusive", ("warn", "fail", "pass"), "warn"),
         improvement="fail" if config.getoption("llm_fail_on_improvement") else "pass",
     )
-
-
-def _explain(found: CaseComparison) -> str:
-    from pytest_llmbench.report.comparison import explain_case
-
-    return f"{found.nodeid} ({found.case.measurement}): {found.verdict}\n{explain_case(found)}"

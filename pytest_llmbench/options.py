@@ -63,8 +63,10 @@ def add_options(parser: pytest.Parser) -> None:
             default=None,
             metavar=setting.metavar,
             dest=setting.ini,
-            help=f"{setting.help}{repeatable}."
-            + ("" if setting.default is None else f" Default: {_shown(setting.default)}"),
+            help=_escaped(
+                f"{setting.help}{repeatable}."
+                + ("" if setting.default is None else f" Default: {_shown(setting.default)}")
+            ),
         )
         parser.addini(setting.ini, f"{setting.help}.", type=setting.ini_type, default=None)
     group.addoption(
@@ -134,7 +136,8 @@ def _add_gate_options(parser: pytest.Parser, group: _Group) -> None:
         metavar="METRIC:VALUE",
         action="append",
         default=None,
-        help="What is allowed: tpot:5%%, or a limit: ttft:<300ms, ttft.p99:<1s (repeatable)",
+        help="What is allowed: tpot:5%% worse than a base side, or a limit, which holds in every session: "
+        "ttft:<300ms, ttft.p99:<1s (repeatable)",
     )
     parser.addini(
         "llm_threshold", "What the gate allows, METRIC:VALUE a line.", type="linelist", default=None
@@ -170,6 +173,11 @@ def _add_gate_options(parser: pytest.Parser, group: _Group) -> None:
         help="Replace the baseline that --llm-compare names (in the store, or a document) by this session; "
         "refused if a case failed or was disturbed, or one of the baseline was not measured",
     )
+
+
+def _escaped(text: str) -> str:
+    """As argparse takes it."""
+    return text.replace("%", "%%")
 
 
 def _shown(default: Any) -> str:

@@ -176,7 +176,7 @@ def pytest_runtest_makereport(
         remarks.mark(report)
     recording = item.config.stash.get(RECORDING, None)
     if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
-        recording.see(item, model, report)
+        recording.see(item, model, report, None if call.excinfo is None else call.excinfo.value)
         if report.when == "teardown":
             item.config.stash[SESSION].seen |= remarks.kinds_of(item, model.runs)
     return report

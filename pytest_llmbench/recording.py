@@ -6,9 +6,9 @@ a document. Under xdist every worker has a journal, and the controller makes the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from pytest_llmbench.distributed import session_id, worker_id
-from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
+from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
 from pytest_llmbench.options import table_columns
 from pytest_llmbench.paths import session_path
 from pytest_llmbench.results.convert import case_from_run
@@ -106,8 +106,16 @@ class Recording:
         recording._problems += problems
         return recording
 
-    def see(self, item: pytest.Item, model: Instrument, report: pytest.TestReport) -> None:
-        """Note how one phase of a test ended; after the last one, keep its cases."""
+    def see(
+        self,
+        item: pytest.Item,
+        model: Instrument,
+        report: pytest.TestReport,
+        error: BaseException | None = None,
+    ) -> None:
+        """Note how one phase of a test ended, by what *error*; after the last one, keep its cases."""
+        if self._gating is not None and self._gating.failed_by(error):
+            _place_at_test(item, report, str(error))
         known = self._outcomes.get(item.nodeid)
         outcome = _outcome(report)
         if known is None or outcome != "passed":
@@ -122,7 +130,7 @@ class Recording:
             report.longrepr = f"{error}\nThe measurements are kept in memory and go into the document."
 
     def open_gate(self, session: BenchSession, items: Sequence[pytest.Item]) -> None:
-        """Start the gate, if the command line asks for one.
+        """Start the gate: against the base side that the command line asks for, or for limits alone.
 
         :raises UsageError: for what the gate's options cannot mean; the journal is gone then.
         """
@@ -130,18 +138,17 @@ class Recording:
 
         try:
             self._gating = Gating.open(self._config, self._store, items)
-            if self._gating is not None and worker_id(self._config) is not None:
+            if self._gating.compares and worker_id(self._config) is not None:
                 msg = "a comparison needs all results in one place: run it without pytest-xdist (-n 0)"
                 raise UsageError(msg)
-            if self._gating is not None and self._gating.base is not None:
+            if self._gating.base is not None:
                 session.check_base_side(self._gating.base)
         except UsageError:
             if self._journal is not None:
                 self._journal.discard()
             raise
         session.gating = self._gating
-        if self._gating is not None:
-            self._notes += self._gating.notes
+        self._notes += self._gating.notes
 
     def judge(self, item: pytest.Item, model: Instrument) -> None:
         """Let the gate judge what a test has measured, while it can still fail."""
@@ -149,7 +156,18 @@ class Recording:
         if self._gating is None:
             return
         model.finish()
-        self._gating.judge(model.runs, lambda run: case_of(item, model, run), self._document)
+
+        def warn(text: str) -> None:
+            # Where the user can do something about it, which is not a line of ours.
+            warnings.warn_explicit(LLMBenchWarning(text), None, *_place(item))
+
+        self._gating.judge(
+            model.runs,
+            lambda run: case_of(item, model, run),
+            self._document,
+            failures=model.settings["failures"],
+            warn=warn,
+        )
 
     def finish(self, session: pytest.Session, deselected: Collection[str] = ()) -> None:
         """Write the session's document, with the cases of a test that was interrupted.
@@ -223,6 +241,8 @@ class Recording:
 
     def summarize(self, terminal: Any) -> None:
         """The table of all cases, where the document lies, and what went wrong with it."""
+        from pytest_llmbench.gate.kept import kept_comparison
+        from pytest_llmbench.report.comparison import comparison_table
         from pytest_llmbench.report.table import case_tables, render
 
         if not self.shown:
@@ -233,11 +253,9 @@ class Recording:
         table: Any
         for table in case_tables(self._document.cases, table_columns(self._config)):
             terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
-        if self._comparison is not None:
-            from pytest_llmbench.report.comparison import comparison_table
-
-            terminal.section("LLM comparison")
-            table = comparison_table(self._comparison)
+        if (comparison := self._comparison or kept_comparison(self._document)) is not None:
+            terminal.section("LLM comparison" if self._gating and self._gating.compares else "LLM limits")
+            table = comparison_table(comparison)
             terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
         for note in self._notes:
             terminal.write_line(f"Results: {mask(note)}")
@@ -321,8 +339,10 @@ def case_of(
         params=params,
     )
     case.thresholds = dict(model.settings["thresholds"]) or None
-    case.verdict = run.verdict
-    case.judgements = [asdict(judgement) for judgement in run.judgements]
+    if run.judged is not None:
+        from pytest_llmbench.gate.kept import keep_verdict
+
+        keep_verdict(case, run.judged)
     return case
 
 
@@ -331,6 +351,19 @@ def _user_params(item: pytest.Item) -> dict[str, object]:
     callspec = getattr(item, "callspec", None)
     params: dict[str, object] = callspec.params if callspec is not None else {}
     return {name: value for name, value in params.items() if name not in CASE_FIXTURES}
+
+
+def _place(item: pytest.Item) -> tuple[str, int]:
+    """The file and the line of a test."""
+    path, line, _ = item.reportinfo()
+    return str(path), (line or 0) + 1
+
+
+def _place_at_test(item: pytest.Item, report: pytest.TestReport, text: str) -> None:
+    """Let pytest's lists of failures, which show where each was raised and how, speak of the test."""
+    crash: Any = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        (crash.path, crash.lineno), crash.message = _place(item), text
 
 
 def _outcome(report: pytest.TestReport) -> Outcome:

@@ -179,6 +179,13 @@ def _slo(value: Any) -> dict[str, float]:
     return found
 
 
+def _failures(value: Any) -> str:
+    """a share such as 1% or 0.01, or a number of requests such as 0 or 3"""
+    from pytest_llmbench.gate.failures import parse_allowed
+
+    return str(parse_allowed(value))
+
+
 def _thresholds(value: Any) -> Mapping[str, Any]:
     """{"METRIC": "5%"}, with limits such as "<300ms"; one or a list of them"""
     if not isinstance(value, Mapping):
@@ -478,6 +485,15 @@ SETTINGS: dict[str, Setting] = {
             ini_type="linelist",
             only=("load",),
             also=("goodput",),
+        ),
+        Setting(
+            "failures",
+            "--llm-max-failures",
+            _failures,
+            "1%",
+            "How many requests of a load level may fail: a share such as 1%, or a number",
+            "SHARE",
+            only=("load",),
         ),
         Setting(
             "prompt_length",

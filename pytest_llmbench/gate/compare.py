@@ -13,7 +13,7 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
-from pytest_llmbench.gate.matching import Baselines, Key, Mismatch
+from pytest_llmbench.gate.matching import Baselines, Key, Match, Mismatch
 from pytest_llmbench.gate.measured import EXACT_METRICS, Identity, Measured, other_work
 from pytest_llmbench.gate.stored import (
     ENOUGH_SESSIONS,
@@ -128,7 +128,7 @@ class Comparison:
 class Gate:
     """Judges cases, one at a time, against the sessions of a baseline.
 
-    :param baselines: the sessions of the baseline, in any order.
+    :param baselines: the sessions of the baseline, in any order; without any, limits alone are judged.
     :param present: the ids of all tests of the session that is judged.
     :param thresholds: of each case; by default what its document kept, and the default ones.
     :param noise: what a calibration says of this machine's sessions, for a baseline of one or two.
@@ -170,8 +170,13 @@ class Gate:
         return [group for bases in usable for group in _alike(bases)]
 
     def judge(self, case: Case, header: Header) -> CaseComparison | None:
-        """Judge one case; None for what says nothing: one that was skipped, or the base side of pairs."""
+        """Judge one case; None for what says nothing: one that was skipped, or the base side of pairs.
+
+        Without a baseline, also None for a case without a limit.
+        """
         if case.outcome == "skipped" or case.measurement.endswith(BASE_SUFFIX):
+            return None
+        if not self.baselines.documents and all(one.limit is None for one in self._thresholds(case)):
             return None
         judged = self._case(Measured(case, header))
         # A test that is run again replaces what its first run was judged.
@@ -200,7 +205,8 @@ class Gate:
             error = (case.error or "").strip().splitlines()
             why = f"nothing was measured: {error[0]}" if error else "nothing was measured"
             return CaseComparison(case, Verdict.INVALID, reason=why)
-        bases, mismatch, others = self.baselines.match(now)
+        limits_alone = not self.baselines.documents
+        bases, mismatch, others = Match((), None, ()) if limits_alone else self.baselines.match(now)
         sessions = tuple(base.session for base in bases)
         work = next((said for base in bases if (said := other_work(base, now))), None)
         if work is not None:

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pytest_llmbench.gate.words import count
 from pytest_llmbench.measure.metrics import METRICS
-from pytest_llmbench.measure.run import MAX_DISTURBED, MAX_FAILED, UNWATCHED, marks
+from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, marks, too_many_failed
 from pytest_llmbench.measure.timeline import by_reason, explain_untimed
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
 
@@ -212,10 +213,11 @@ def _spoiled_load(process: ProcessRecord) -> str | None:
     """Why a load level says nothing: its client was late, or too many of its requests failed."""
     if (why := (process.load or {}).get("invalid")) is not None:
         return str(why)
-    failed, sent = len(process.failures), len(process.failures) + len(process.rounds)
-    if failed > MAX_FAILED * sent:
+    failed, answered = len(process.failures), len(process.rounds)
+    if too_many_failed(failed, answered):
         return (
-            f"{failed} of {sent} requests failed, and those that were answered had the server for themselves"
+            f"{failed} of {count(failed + answered, 'request')} failed, and those that were answered had the "
+            "server for themselves"
         )
     return None
 

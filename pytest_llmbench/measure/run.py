@@ -31,6 +31,11 @@ MAX_FAILED = 0.01
 """The share of failed requests above which the others' times were taken under another load."""
 
 
+def too_many_failed(failed: int, answered: int) -> bool:
+    """Whether the times of requests that were answered say nothing of the load that was asked for."""
+    return failed > MAX_FAILED * (failed + answered)
+
+
 _LINES = 10
 """How many a run has at most when it is printed."""
 
@@ -156,10 +161,18 @@ class Run:
     """The first round's output."""
     model: ResolvedModel | ModelSpec | None = None
     """The model, where it is not the test's own: the base side of an A/B session."""
-    verdict: str | None = None
-    """Of the gate; None where nothing was compared."""
-    judgements: tuple[Any, ...] = ()
-    """Of the gate, one a metric."""
+    judged: Any = None
+    """What the gate made of it, after the test's body; None where nothing was judged."""
+
+    @property
+    def verdict(self) -> str | None:
+        """Of the gate; None where nothing was judged."""
+        return None if self.judged is None else self.judged.verdict.value
+
+    @property
+    def judgements(self) -> tuple[Any, ...]:
+        """Of the gate, one a metric."""
+        return () if self.judged is None else self.judged.judgements
 
     def __repr__(self) -> str:
         medians = {name: summary.median for name, summary in self.metrics.items()}

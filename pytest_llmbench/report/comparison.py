@@ -20,7 +20,7 @@ from rich.text import Text
 from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.printable import printable
 from pytest_llmbench.report import rows
-from pytest_llmbench.report.judgement import HEADS, Cells, cells, explain
+from pytest_llmbench.report.judgement import HEADS, Cells, cells, explain, headline_of, judged_name
 from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
 
 if TYPE_CHECKING:
@@ -56,6 +56,25 @@ _SHORT = {
     "request_throughput": "requests/s",
     "energy_per_token": "J/token",
 }
+
+
+def headline(case: CaseComparison) -> str:
+    """What became of one case, in one line: ``ttft +36 % (+30 to +44)``; the gravest first."""
+    if case.improved:
+        told = [one for one in case.judgements if one.improved]
+        return f"improved: {_some([headline_of(one) for one in told])}"
+    told = [one for one in case.judgements if one.verdict is case.verdict]
+    if case.verdict is Verdict.FAIL:
+        return _some([headline_of(one) for one in told])
+    if told and not case.reason:
+        return f"{case.verdict}: {', '.join(map(judged_name, told))}"
+    return f"{case.verdict}: {case.reason}"
+
+
+def _some(texts: Sequence[str], most: int = 2) -> str:
+    """So many of *texts* as a line has room for."""
+    more = f"; {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
 
 
 def explain_case(case: CaseComparison) -> str:

@@ -33,7 +33,7 @@ def cells(judgement: Judgement) -> Cells:
     metric = METRICS[judgement.metric]
     base, now = (_value(value, metric.unit) for value in (judgement.base, judgement.now))
     return Cells(
-        metric=_name(judgement),
+        metric=judged_name(judgement),
         base=base,
         now=now,
         change=_signed(_natural(judgement, judgement.change)),
@@ -45,10 +45,23 @@ def cells(judgement: Judgement) -> Cells:
     )
 
 
+def headline_of(judgement: Judgement) -> str:
+    """The judgement in a few words: ``ttft +36 % (+30 to +44)``, ``ttft.p99 1.20 s, limit <1s``."""
+    name = judged_name(judgement)
+    if judgement.change is None:
+        now = units.quantity(judgement.now, METRICS[judgement.metric].unit)
+        what = "limit" if judgement.threshold is None else "allowed"
+        return f"{name} {now}, {what} {_threshold(judgement)}"
+    change = _signed(_natural(judgement, judgement.change)).removesuffix("%")
+    interval = _interval(judgement)
+    within = "" if interval == units.UNKNOWN else f" ({interval.replace('…', ' to ')})"
+    return f"{name} {change} %{within}"
+
+
 def explain(judgement: Judgement) -> str:
     """The judgement in full, several lines: what a failed test says."""
     metric = METRICS[judgement.metric]
-    lines = [f"{_name(judgement)}: {judgement.verdict}"]
+    lines = [f"{judged_name(judgement)}: {judgement.verdict}"]
 
     def add(what: str, text: str) -> None:
         lines.extend(textwrap.wrap(f"  {what:<10}{text}", 88, subsequent_indent=" " * 12))
@@ -81,7 +94,8 @@ def explain(judgement: Judgement) -> str:
     return "\n".join(lines)
 
 
-def _name(judgement: Judgement) -> str:
+def judged_name(judgement: Judgement) -> str:
+    """``ttft`` or ``ttft.p99``."""
     percentile = judgement.details.get("percentile")
     return judgement.metric if percentile is None else f"{judgement.metric}.p{percentile:g}"
 
@@ -145,6 +159,3 @@ def _said_threshold(judgement: Judgement) -> str:
     said = _threshold(judgement)
     base = "base side" if judgement.method == "signed-rank" else "baseline"
     return f"{said} worse than the {base}" if judgement.threshold is not None else said
-
-
-# --- What is told ------------------------------------------------------------------------------

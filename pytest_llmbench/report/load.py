@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.gate.failures import kinds
 from pytest_llmbench.measure.load.level import knee
+from pytest_llmbench.measure.run import too_many_failed
 from pytest_llmbench.report import units
 from pytest_llmbench.report.rows import (
     UNSUPPORTED_MARK,
@@ -48,7 +50,11 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
     ]
     chosen.append(Column("user tok/s", lambda case: _median(case, "decode_throughput", units.rate)))
     if any("goodput" in case.metrics or "goodput" in case.unknown for case in cases):
-        chosen.append(Column("good req/s", lambda case: _median(case, "goodput", units.rate)))
+
+        def goodput(case: Case) -> str:
+            return _median(case, "goodput", units.rate) + (INVALID_MARK if _told(case, INVALID_MARK) else "")
+
+        chosen.append(Column("good req/s", goodput))
     for head, metric, quantiles in (
         ("TTFT", "ttft", ("p50", "p90", "p95", "p99")),
         ("TPOT", "tpot", ("p50", "p90", "p95", "p99")),
@@ -107,6 +113,8 @@ def sweeps(cases: Sequence[Case]) -> list[list[Case]]:
 
 
 def _knee_of(levels: Sequence[Case]) -> Case | None:
+    if any(_answered_few(case) for case in levels):
+        return None  # A server that refuses is quick and seems to have no knee, or one where it began.
     points = [
         (case.metrics["system_throughput"].median, case.metrics["e2e_latency"].median)
         for case in levels
@@ -161,6 +169,8 @@ def _marks(case: Case) -> str:
 
 def _told(case: Case, mark: str) -> str | None:
     """Why a case has *mark*; None if it has not."""
+    if mark == INVALID_MARK and (why := _answered_few(case)) is not None:
+        return why
     key, before, of = _EXPLAINED[mark]
     return next((before + str(load[key]) for load in _loads(case) if load.get(key) and of(case, load)), None)
 
@@ -178,14 +188,19 @@ _EXPLAINED: dict[str, tuple[str, str, Callable[[Case, Mapping[str, Any]], bool]]
 """To each mark of a level: what of its figures says why, the words before it, and whether it has the mark."""
 
 
-def _failures(case: Case) -> str:
-    kinds: dict[str, int] = {}
+def _answered_few(case: Case) -> str | None:
+    """Why what was answered shows nothing of a server under this load, if too much failed."""
     for process in case.processes:
-        for failure in process.failures:
-            status = failure.get("status")
-            kind = f"HTTP {status}" if failure.get("kind") == "status" else str(failure.get("kind"))
-            kinds[kind] = kinds.get(kind, 0) + 1
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+        failed, answered = len(process.failures), len(process.rounds)
+        if too_many_failed(failed, answered):
+            return (
+                f"{failed} of {failed + answered} requests failed: the others had the server for themselves"
+            )
+    return None
+
+
+def _failures(case: Case) -> str:
+    return kinds([failure for process in case.processes for failure in process.failures])
 
 
 def _name(case: Case) -> str:

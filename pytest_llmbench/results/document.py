@@ -262,6 +262,12 @@ class Case(_Part):
     error: str | None = None
     thresholds: dict[str, Any] | None = Field(default=None, description="what the test's marker allows")
     verdict: str | None = Field(default=None, description="of the gate; null where nothing was compared")
+    verdict_reason: str | None = Field(
+        default=None, description="why the whole case is what it is, where no single metric says it"
+    )
+    compared_with: list[str] = Field(
+        default_factory=list, description="sessions of the baseline, the newest first"
+    )
     judgements: list[dict[str, Any]] = Field(default_factory=list, description="of the gate, one a metric")
 
     @property

@@ -114,7 +114,7 @@ def test_failures_are_counted_by_kind_and_are_no_rounds(
 ) -> None:
     bench.makepyfile(one_level("concurrency=[2], warmup_requests=0"))
     with fake_server(fail_every=4) as server:
-        result = run(f"--llm-base-url={server.url}", backend=None)
+        result = run(f"--llm-base-url={server.url}", "--llm-max-failures=2", backend=None)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*failed: 2 HTTP 503*"])
     (case,) = document()["cases"]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.gate.compare import Policy
+from pytest_llmbench.gate.ab import BaseSide
+from pytest_llmbench.gate.compare import Gate, Policy
 from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
 from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.gating import Budget, Gating
@@ -22,6 +23,7 @@ from pytest_llmbench.measure.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.report.judgement import explain
 from pytest_llmbench.results.convert import case_from_run
+from pytest_llmbench.results.document import Header, Session
 
 FACTORS = (1.0, 1.01, 0.99, 1.02, 0.98, 1.015, 0.985, 1.005)
 
@@ -79,8 +81,8 @@ def gate(*metrics: str, budget: Budget | None = None, session: str = "20260101T0
         policy=Policy(missing="warn", inconclusive="pass", improvement="pass"),
         command_line=(),
         metrics=metrics or ("tpot",),
-        gate=None,
-        base=None,
+        gate=Gate(()),
+        base=BaseSide(model="other"),
         budget=budget or Budget(),
         cases=1,
         session=session,
@@ -94,12 +96,15 @@ def judged(
     gating.measure(source, source.now, source.base, marker)
 
     def case_of(run: Run) -> Any:
-        return case_from_run(
+        case = case_from_run(
             run, nodeid="test_a.py::test_x", backend="openai", model=ModelSpec("x"), outcome="passed"
         )
+        case.thresholds = {threshold.name: threshold.value for threshold in marker}
+        return case
 
     with suppress(pytest.fail.Exception):
-        gating.judge([source.now], case_of, None)  # type: ignore[arg-type]  # of no use in pairs
+        header = Header(session=Session(id="now", started="2026-01-01T00:00:00Z"))
+        gating.judge([source.now], case_of, header, failures="1%", warn=lambda _: None)
     return list(source.now.judgements)
 
 
@@ -160,7 +165,6 @@ def test_disturbed_pairs_are_replaced_until_they_are_too_many() -> None:
     assert "steal (3)" in str(one.reason)
 
 
-@pytest.mark.filterwarnings("ignore::pytest_llmbench.errors.LLMBenchWarning")
 def test_a_metric_that_is_not_there_and_that_nobody_asked_for_is_left_out() -> None:
     source = Source(ever())
     found = judged(source, "tpot", "goodput")

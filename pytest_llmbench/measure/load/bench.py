@@ -141,6 +141,7 @@ class LoadBench:
         record.load = {**level.to_json(), "server_metrics": dict(server.metrics_between(readings.taken))}
         failures = (request.failure for request in result.requests if request.failure is not None)
         record.load["advice"] = self._advice(failures).removeprefix("; ") or None
+        record.load["warmup_failed"] = sum(not request.ok for request in result.requests if request.warmup)
         if monitor is not None:
             record.load["energy"] = monitor.energy(start, end).joules
             self._take_hardware(record, level, monitor)

@@ -30,10 +30,10 @@ from pytest_llmbench.measure.metrics import METRICS, Scope, gaps
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import (
     MAX_DISTURBED,
-    MAX_FAILED,
     ProcessRun,
     Round,
     Run,
+    too_many_failed,
     unknown_of,
 )
 from pytest_llmbench.measure.timeline import Untimed
@@ -116,7 +116,7 @@ class LoadPair:
     def _failed(self) -> str | None:
         for side, record in (("base", self.base), ("new", self.now)):
             failed, sent = len(record.failures), len(record.failures) + len(record.rounds)
-            if failed > MAX_FAILED * sent:
+            if too_many_failed(failed, len(record.rounds)):
                 first = record.failures[0]
                 what = (
                     f"{first.get('kind')}: {first.get('detail')}"
