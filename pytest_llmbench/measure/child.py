@@ -7,12 +7,14 @@ requests over a socket pair; see :func:`pytest_llmbench.measure.worker.serve` fo
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +29,8 @@ START_WITHIN = (20.0, 120.0)
 case's timeout, between these."""
 CLOSE_TIMEOUT = 20.0
 """Seconds that a worker may take to close before it is ended."""
+_FRAME = 5.0
+"""Seconds that a frame has to come whole, once it has begun."""
 _LOG_TAIL = 2000
 
 
@@ -132,10 +136,13 @@ class Child:
         self._sock.close()
         self._output.close()
 
-    def answer(self, doing: str, timeout: float | None) -> dict[str, Any]:
-        """The second half of :meth:`ask`."""
+    def answer(self, doing: str, timeout: float | None, silent: float | None = None) -> dict[str, Any]:
+        """The second half of :meth:`ask`.
+
+        :param silent: seconds that the worker may take to its answer, or from one sign of life to the next.
+        """
         try:
-            response = wire.receive(self._sock, timeout)
+            response = self._hear(doing, timeout, silent)
         except wire.PeerGoneError:
             raise self._ended(doing) from None
         except TimeoutError:
@@ -156,6 +163,30 @@ class Child:
                 error.add_note(f"In the {self._kind.name}'s process:\n" + failure["traceback"])
             raise error
         return response
+
+    def _hear(self, doing: str, timeout: float | None, silent: float | None) -> dict[str, Any]:
+        """The next frame that is no sign of life."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        known: dict[str, Any] = {}
+        while True:
+            left = end - time.monotonic()
+            if silent is not None and not wire.waits(self._sock, min(silent, left)):
+                raise self._silent(doing, silent, known) if left > silent else TimeoutError
+            response = wire.receive(self._sock, None if timeout is None else max(left, _FRAME))
+            if "alive" not in response:
+                return response
+            known = response["alive"]
+
+    def _silent(self, doing: str, silent: float, known: Mapping[str, Any]) -> errors.EngineTimeoutError:
+        """Ends the worker, which says nothing any more."""
+        stopped, tail = self._stopped(), self._tail()
+        self.kill()
+        how = "was stopped by a signal:" if stopped else "hangs:"
+        so_far = f" ({', '.join(f'{value} {name}' for name, value in known.items())})" if known else ""
+        return errors.EngineTimeoutError(
+            f"the process of {self._label} {how} it showed no sign of life for {silent:g} s while {doing}"
+            f"{so_far}, and was ended{tail}"
+        )
 
     def _greet(self, timeout: float | None) -> None:
         """Wait until the worker says that it is there.

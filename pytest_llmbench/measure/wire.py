@@ -1,12 +1,14 @@
 """How do pytest and an engine's worker process talk?
 
 Frames over a stream socket: an 8-byte big-endian length, then one JSON object in UTF-8. JSON,
-because the other side may be another Python version. Nothing is sent while a round runs.
+because the other side may be another Python version. Nothing is sent while a round runs; while a load level
+does, its client says once a second that it goes on.
 """
 
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 import time
@@ -39,6 +41,32 @@ def send(sock: socket.socket, message: dict[str, Any], timeout: float | None = N
         raise
     except OSError as error:
         raise PeerGoneError from error
+
+
+def mention(sock: socket.socket, message: dict[str, Any]) -> None:
+    """Send one small frame where there is room for it now, and else leave it out.
+
+    :raises PeerGoneError: if the other side is gone.
+    """
+    payload = json.dumps(message, separators=(",", ":")).encode()
+    frame = _LENGTH.pack(len(payload)) + payload
+    try:
+        sock.settimeout(0.0)
+        sent = sock.send(frame)
+        if sent < len(frame):
+            sock.settimeout(None)
+            sock.sendall(frame[sent:])
+    except BlockingIOError:
+        return
+    except OSError as error:
+        raise PeerGoneError from error
+
+
+def waits(sock: socket.socket, timeout: float) -> bool:
+    """Whether a frame begins, or the other side goes, within *timeout* seconds."""
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(max(0.0, timeout) * 1000))
 
 
 def receive(sock: socket.socket, timeout: float | None = None) -> dict[str, Any]:

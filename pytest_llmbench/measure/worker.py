@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,10 +236,15 @@ def _prefer_for_oom_kill() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def serve(fd: int, handle: Callable[[dict[str, Any]], dict[str, Any]], kind: Kind = ENGINE) -> None:
+def serve(
+    fd: int,
+    handle: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]],
+    kind: Kind = ENGINE,
+) -> None:
     """Answer the requests of one parent over the socket *fd* until it closes that.
 
-    What *handle* raises is the answer to that request, and the next one is waited for.
+    What *handle* raises is the answer to that request, and the next one is waited for. Beside the request it
+    gets what sends a sign of life, a small object with the key ``alive``, before the answer.
     """
     _die_with_parent()
     sock = socket.socket(fileno=fd)
@@ -249,7 +255,7 @@ def serve(fd: int, handle: Callable[[dict[str, Any]], dict[str, Any]], kind: Kin
         except wire.PeerGoneError:
             return
         try:
-            response = handle(request)
+            response = handle(request, partial(wire.mention, sock))
         except Exception as error:  # noqa: BLE001  # whatever an engine raises is the case's failure
             response = {"error": describe(error, kind)}
         try:
@@ -261,7 +267,8 @@ def serve(fd: int, handle: Callable[[dict[str, Any]], dict[str, Any]], kind: Kin
 def main() -> None:
     """Be an engine's process."""
     _prefer_for_oom_kill()
-    serve(int(sys.argv[1]), Host(*open_counter()).handle)
+    host = Host(*open_counter())
+    serve(int(sys.argv[1]), lambda request, _: host.handle(request))
 
 
 if __name__ == "__main__":

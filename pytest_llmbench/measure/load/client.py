@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 
 from pytest_llmbench.measure.load.connection import Connection, ConnectionFailedError
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.flight import Flight, Segment
 from pytest_llmbench.measure.load.http import MalformedError
 from pytest_llmbench.measure.load.outgoing import request_bytes
+from pytest_llmbench.measure.load.patience import Pulse
 from pytest_llmbench.measure.load.plan import Failure, LoadPlan, Receiver, Stamps
 from pytest_llmbench.measure.load.poller import WRITE
 from pytest_llmbench.measure.load.pool import Pool
@@ -66,12 +68,15 @@ class Traffic:
 class Client:
     """Sends one plan, once.
 
+    :param pulse: is told how far it is, some ten times a second.
     :raises UsageError: for a plan that cannot be sent: an address, a header, a key's variable, a certificate
         file, or too few open files.
     """
 
-    def __init__(self, plan: LoadPlan) -> None:
+    def __init__(self, plan: LoadPlan, pulse: Pulse | None = None) -> None:
         self._plan = plan
+        self._pulse = Pulse() if pulse is None else pulse
+        self._pulse(0, 0)
         self._bytes = request_bytes(plan.target, plan.requests, plan.params)
         self._timeout = round(plan.timeout * _SECOND)
         self._pool = pool = Pool(plan)
@@ -105,7 +110,7 @@ class Client:
         """Send the plan's requests and wait until each has ended. Whatever fails is in its exchange."""
         self._clock = Clock()
         try:
-            self._pool.prepare(self._handle)
+            self._pool.prepare(self._handle, partial(self._pulse, 0, 0))
             with _no_garbage_collection(), real_time() as first:
                 cpu = time.thread_time()
                 self._started = self._clock.look()
@@ -115,6 +120,7 @@ class Client:
         finally:
             self._pool.close()
         for flight in self._flights:
+            self._pulse(len(self._flights), len(self._flights))
             flight.land(self._clock)
         reason = self._pool.stamps_reason or self._clock.explain()
         by_kernel = self._clock.stamped >= self._clock.unstamped and self._pool.stamps_reason is None
@@ -156,6 +162,7 @@ class Client:
         """Do what is due, whether or not something arrived."""
         if now >= self._look_again:
             self._look_again = self._clock.look() + REFRESH
+            self._pulse(len(self._flights), len(self._flights) - self._active)
         self._wake = self._look_again
         self._give_up(now)
         self._send_again(now)

@@ -56,21 +56,28 @@ class Pool:
         self._lost = 0
         """Connections that were lost without a request on them."""
 
-    def prepare(self, handle: Callable[[Connection, int], None]) -> None:
+    def prepare(self, handle: Callable[[Connection, int], None], pulse: Callable[[], None]) -> None:
         """Make the connections with which the level begins; what cannot be made is left to the requests.
 
         :param handle: is told what a connection's socket is ready for.
+        :param pulse: is called again and again.
         """
         plan, route = self._plan, self._route
         for address in range(0 if route is None else len(route.addresses)):
-            if self._make(1, address, handle):
+            if self._make(1, address, handle, pulse):
                 assert route is not None
                 # Where it answers is where the level goes.
                 route.addresses.insert(0, route.addresses.pop(address))
-                self._make(min(plan.concurrency or _due_at_first(plan), len(plan.requests)), 0, handle)
+                self._make(min(plan.concurrency or _due_at_first(plan), len(plan.requests)), 0, handle, pulse)
                 return
 
-    def _make(self, wanted: int, address: int, handle: Callable[[Connection, int], None]) -> bool:
+    def _make(
+        self,
+        wanted: int,
+        address: int,
+        handle: Callable[[Connection, int], None],
+        pulse: Callable[[], None],
+    ) -> bool:
         """Have so many connections that wait for a request; returns whether there is one at least.
 
         After the first that cannot be made, or is lost, those that are on their way have to do.
@@ -78,6 +85,7 @@ class Pool:
         self._lost = 0
         end = time.perf_counter_ns() + _PATIENCE
         while True:
+            pulse()
             have = len(self.idle)
             try:
                 while not self._lost and len(self.connections) < min(wanted, have + _AT_ONCE):

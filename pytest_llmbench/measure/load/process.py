@@ -15,6 +15,7 @@ from types import TracebackType
 
 from pytest_llmbench.hardware.cores import usable_cores
 from pytest_llmbench.measure.child import Child
+from pytest_llmbench.measure.load.patience import SILENT, longest
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, Receiver
 from pytest_llmbench.measure.load.receiver import fastest
 from pytest_llmbench.measure.load.room import room_for
@@ -46,6 +47,7 @@ class LoadClient:
         :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files or too
             little memory.
         :raises errors.EngineCrashedError: if a process is gone.
+        :raises errors.EngineTimeoutError: if one hangs, or takes longer than the plan can.
         """
         count = processes_for(plan)
         # Here and not in each of them, which would all count on the same memory.
@@ -54,8 +56,9 @@ class LoadClient:
         busy = self._children[: len(parts)]
         try:
             for child, part in zip(busy, parts, strict=True):
-                child.tell({"op": "run", "plan": part.to_json()}, _DOING)
-            answers = [child.answer(_DOING, None) for child in busy]
+                child.tell({"op": "run", "plan": part.to_json()}, _DOING, SILENT)
+            limit = max(map(longest, parts))
+            answers = [child.answer(_DOING, limit, SILENT) for child in busy]
         except BaseException:
             if len(busy) > 1:
                 # The others go on, and nobody will read what they answer.

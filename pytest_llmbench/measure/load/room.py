@@ -15,7 +15,7 @@ from pytest_llmbench.measure.load.plan import LoadPlan, Request
 SEGMENT = 224
 """Bytes that the interpreter needs for a segment beside its text: a tuple, a time, a stamp and a place in a
 list; ``SEGMENT`` in ``_native.c``."""
-PER_RESPONSE = 4 * 2**20
+PER_RESPONSE = 2 * 2**20
 """Bytes that any response may have: a head, a prompt that is repeated, the page of a gateway."""
 PER_TOKEN = 8 * 1024
 """Bytes more for each token that was asked for: an event has 300, and 3,000 with 20 probabilities."""

@@ -15,27 +15,29 @@ from typing import Any
 from pytest_llmbench import errors
 from pytest_llmbench.measure.load.client import Client
 from pytest_llmbench.measure.load.exchange import Exchange
+from pytest_llmbench.measure.load.patience import Pulse
 from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.measure.load.stream import read_result
 from pytest_llmbench.measure.worker import LOAD_CLIENT, serve
 
 
-def handle(request: dict[str, Any]) -> dict[str, Any]:
+def handle(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Answer one request: run a level, or make ready to close."""
     if request["op"] == "close":
         return {}
-    return {"result": run(LoadPlan.from_json(request["plan"])).to_json()}
+    return {"result": run(LoadPlan.from_json(request["plan"]), Pulse(say)).to_json()}
 
 
-def run(plan: LoadPlan) -> LoadResult:
+def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
     """Send the plan's requests, and read what came back.
 
+    :param pulse: is told all the time how far it is.
     :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files.
     """
     count = None if plan.target.tokenizer is None else token_counter(plan.target.tokenizer)
-    traffic = Client(plan).run()
+    traffic = Client(plan, pulse).run()
     return LoadResult(
-        requests=tuple(_results(plan, traffic.exchanges, count)),
+        requests=tuple(_results(plan, traffic.exchanges, count, pulse)),
         started=traffic.started,
         ended=traffic.ended,
         stamps=traffic.stamps,
@@ -49,12 +51,13 @@ def run(plan: LoadPlan) -> LoadResult:
 
 
 def _results(
-    plan: LoadPlan, exchanges: list[Exchange], count: Callable[[str], int] | None
+    plan: LoadPlan, exchanges: list[Exchange], count: Callable[[str], int] | None, pulse: Pulse
 ) -> list[RequestResult]:
     read = partial(read_result, target=plan.target, count=count)
     found: list[RequestResult] = []
     keep_text = True
     for exchange in sorted(exchanges, key=lambda one: one.number):
+        pulse(len(exchanges), len(exchanges))
         wanted = keep_text and not exchange.warmup
         result = read(exchange, plan.requests[exchange.number], keep_text=wanted)
         keep_text = keep_text and not (wanted and result.ok)
