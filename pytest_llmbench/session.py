@@ -175,13 +175,13 @@ class BenchSession:
                 else "a server's base side is another server: --llm-ab base_url=http://HOST:PORT/v1"
             )
             raise UsageError(msg)
+        name = case.backend.name
+        options = {name: {**backend_options.get(name, {}), **base.options.get(name, {})}}
         if base.base_url is not None:
-            return self.servers.other(case, base.base_url, base.model, backend_options).startable
+            return self.servers.other(case, base.base_url, base.model, options).startable
         spec = case.spec if base.model is None else self.selector.spec(base.model)
         quantization = base.quantization or spec.quantization or case.spec.quantization
         other = replace(case, spec=replace(spec, quantization=quantization))
-        name = case.backend.name
-        options = {name: {**backend_options.get(name, {}), **base.options.get(name, {})}}
         engine = self.engine_spec(other, options)
         return replace(engine, python=base.python or engine.python, environment=dict(base.environment))
 

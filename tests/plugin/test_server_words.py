@@ -117,6 +117,16 @@ def test_both_sides_of_a_comparison_are_asked_in_the_same_words(
     assert [case["protocol"]["words"] for case in document()["cases"]] == [{"seed": None}] * 2
 
 
+def test_an_option_of_the_base_side_is_that_of_its_server(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(BOTH)
+    with fake_server() as base, fake_server() as now:
+        ab = f"--llm-ab=base_url={base.url} server.endpoint=chat"
+        run(f"--llm-base-url={now.url}", ab, "--llm-budget=1", "-k", "speed", backend=None)
+        assert all("messages" in body for body in base.bodies)
+        assert base.bodies
+        assert all("prompt" in body for body in now.bodies)
+
+
 @pytest.mark.parametrize(
     ("argument", "told"),
     [

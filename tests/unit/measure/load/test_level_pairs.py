@@ -144,6 +144,26 @@ def test_one_failed_request_in_a_hundred_is_no_other_load() -> None:
     assert pair(level(many, failed=1), now, planned=plan(100)).invalid is None
 
 
+def test_what_may_help_against_failures_is_said_with_them() -> None:
+    spoiled = level(failed=9)
+    spoiled.load = {**(spoiled.load or {}), "advice": "start it with --x"}
+    assert str(pair(now=spoiled).invalid).endswith("had the server for themselves; start it with --x")
+
+
+def test_a_key_that_only_one_side_was_asked_without_is_other_work() -> None:
+    without, named = (
+        replace(plan(), target=replace(plan().target, words=words))
+        for words in ({"seed": None}, {"max_tokens": "max_completion_tokens"})
+    )
+    said = LoadPair(level(), level(), plan(), without).invalid
+    assert said is not None
+    assert "one side refuses seed" in said
+    assert """server.body={"seed": null}""" in said
+    assert LoadPair(level(), level(), without, without).invalid is None
+    # Another name for it is the same request.
+    assert LoadPair(level(), level(), plan(), named).invalid is None
+
+
 def test_another_number_of_requests_is_other_work_unless_the_clock_ended_the_level() -> None:
     fewer = level([request(number) for number in range(15)])
     assert str(pair(now=fewer).invalid).endswith("work: 20 requests on the base side and 15 now")

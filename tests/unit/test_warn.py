@@ -1,0 +1,34 @@
+"""Does a warning point at the line of a test, however deep it was found out?"""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from pytest_llmbench.errors import LLMBenchWarning, warn
+from pytest_llmbench.measure.load.plan import Target, Words
+from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.serving import Running
+
+
+def test_a_warning_points_at_whoever_called() -> None:
+    running = Running(
+        Target("http://x", "m"), "openai m", ModelSpec("m"), None, {}, {}, {}, (None, ModelSpec("m"))
+    )
+    words: Words = {"seed": None}
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        warn("here")
+        running.learn(words)
+        running.learn(words)
+    assert [str(one.message) for one in seen] == [
+        "here",
+        "openai m: the server refuses 'seed', so it is asked without",
+    ]
+    assert {one.filename for one in seen} == {__file__}
+
+
+def test_a_warning_is_one_of_ours() -> None:
+    with pytest.warns(LLMBenchWarning, match="careful"):
+        warn("careful")
