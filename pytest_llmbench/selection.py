@@ -7,10 +7,9 @@ cannot run is a skip with its reason, so that a matrix over several engines stay
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,6 +18,7 @@ from pytest_llmbench.errors import ModelError, UsageError
 from pytest_llmbench.models.spec import FORMS, ModelSpec
 from pytest_llmbench.paths import folder_of
 from pytest_llmbench.settings import AUTO, TRACE
+from pytest_llmbench.urls import read_url
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 class ServerChoice:
     """One server to measure: one that runs already, or one to start."""
 
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
+    """It may have a password in it."""
     engine: str | None = None
     """As in ``--llm-serve``: ``vllm``, ``docker:vllm``."""
     alone: bool = True
@@ -45,7 +46,7 @@ class ServerChoice:
         """What test ids call it."""
         if self.engine is not None:
             return self.engine.replace(":", "-")
-        return "openai" if self.alone else f"openai@{urlsplit(self.base_url or '').netloc}"
+        return "openai" if self.alone else f"openai@{read_url(self.base_url or '').place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,10 +350,7 @@ class Selector:
 
     def _check_servers(self, source: Mapping[str, Any]) -> None:
         for url in source.get("base_url", ()):
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                msg = f"--llm-base-url={url}: write http://HOST:PORT/v1 or https://HOST/v1"
-                raise UsageError(msg)
+            read_url(url)
         for engine in source.get("serve", ()):
             from pytest_llmbench.backends.servers.table import find_engine
 

@@ -27,6 +27,7 @@ from pytest_llmbench.measure.load.plan import Target, Words
 from pytest_llmbench.measure.load.words import told
 from pytest_llmbench.printable import few
 from pytest_llmbench.selection import ServerChoice
+from pytest_llmbench.urls import URL, read_url
 
 if TYPE_CHECKING:
     from pytest_llmbench.measure.loop import Monitor, Progress
@@ -255,18 +256,29 @@ class Servers:
         """A server that runs already."""
         assert choice.base_url is not None
         asked_for = (choice, spec)
-        target = _target(choice.base_url, spec.name, options, extensions=options["extensions"])
+        url = read_url(choice.base_url)
+        if url.user is not None and options["api_key_env"] is not None:
+            msg = (
+                f"{url.shown}: a server is told who asks either by the user and password of its URL, or by "
+                f"the key in openai.api_key_env={options['api_key_env']}; leave one of them out"
+            )
+            raise UsageError(msg)
+        target = _target(url, spec.name, options, extensions=options["extensions"])
         access = _access(target)
-        info = probe(target.base_url, access)
+        info = probe(target.base_url, access, named=bool(spec.name))
         known = None if info.engine is None else ENGINES[info.engine]
         if not spec.name:
             if len(info.models) != 1:
                 there = f"has the models {few(info.models)}" if info.models else "does not name its models"
-                msg = f"{target.base_url} {there}: choose one with --llm-model"
+                msg = f"{url.shown} {there}: choose one with --llm-model"
                 raise UsageError(msg)
             spec = replace(spec, name=info.models[0])
-        elif info.models and spec.name not in info.models and (known is None or known.lists_models):
-            msg = f"{target.base_url} has no model {spec.name!r}; it has {few(info.models)}"
+        elif (
+            info.models
+            and spec.name not in {*info.models, *info.also}
+            and (known is None or known.lists_models)
+        ):
+            msg = f"{url.shown} has no model {spec.name!r}; it has {few(info.models)}"
             raise EngineError(msg)
         target = replace(
             target, model=spec.name, extensions=target.extensions and (known is None or known.extensions)
@@ -283,7 +295,7 @@ class Servers:
             model=None,
             engine={
                 "server": info.engine,
-                "base_url": target.base_url,
+                "base_url": url.shown,
                 "context_length": info.context.get(spec.name),
                 "process_unknown": unknown,
             },
@@ -330,7 +342,7 @@ class Servers:
                 self._unfollow(pid)
             raise
         extensions = options["extensions"] and described.extensions
-        target = _target(server.base_url, server.model_name, options, extensions=extensions)
+        target = _target(read_url(server.base_url), server.model_name, options, extensions=extensions)
         return Running(
             _target=target,
             _words=self._words_for(),
@@ -379,18 +391,18 @@ def _key_env(options: Mapping[str, Any]) -> str | None:
     return DEFAULT_KEY_ENV if named is None and os.environ.get(DEFAULT_KEY_ENV) else named
 
 
-def _target(base_url: str, model: str, options: Mapping[str, Any], *, extensions: bool) -> Target:
+def _target(url: URL, model: str, options: Mapping[str, Any], *, extensions: bool) -> Target:
     return Target(
-        base_url=base_url.rstrip("/"),
+        base_url=url.text,
         model=model,
         endpoint=options["endpoint"],
-        api_key_env=_key_env(options),
+        api_key_env=_key_env(options) if url.user is None else None,
         verify=options["verify"],
         ca_file=options["ca_file"],
         proxy=options["proxy"],
         include_usage=options["usage"],
         extensions=extensions,
         tokenizer=options["tokenizer"],
-        headers=options["headers"] or {},
+        headers={**url.headers, **(options["headers"] or {})},
         body=options["body"] or {},
     )

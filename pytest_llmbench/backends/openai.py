@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
 from pytest_llmbench.backends.overrides import read_body, read_headers
-from pytest_llmbench.errors import BackendUnavailableError, UsageError
+from pytest_llmbench.errors import BackendUnavailableError
+from pytest_llmbench.urls import read_proxy
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ResolvedModel
@@ -152,9 +153,8 @@ class OpenAIBackend:
         :raises UsageError: saying what it must be.
         """
         proxy = values["proxy"]
-        if proxy is not None and not proxy.startswith("http://"):
-            msg = f"option openai.proxy={proxy!r}: write http://HOST:PORT"
-            raise UsageError(msg)
+        if proxy is not None:
+            read_proxy(proxy)
 
     def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
         """Refuse: no worker loads a model that runs in a server.

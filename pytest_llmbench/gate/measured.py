@@ -6,13 +6,13 @@ import re
 import statistics
 from functools import cached_property
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from pytest_llmbench.gate.words import count
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, marks, too_many_failed
 from pytest_llmbench.measure.timeline import by_reason, explain_untimed
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
+from pytest_llmbench.urls import stored_url
 
 EXACT_METRICS = frozenset({"peak_rss", "peak_vram", "instructions_per_token"})
 """Metrics that repeat themselves: they compare with a tolerance, and no load disturbs them."""
@@ -243,7 +243,8 @@ def without_address(case: Case) -> str:
     """
     for process in case.processes:
         if (url := process.engine.get("base_url")) is not None:
-            return case.nodeid.replace(f"@{urlsplit(str(url)).netloc.rpartition('@')[2]}", "")
+            place = stored_url(url)
+            return case.nodeid if place is None else case.nodeid.replace(f"@{place.place}", "")
     return case.nodeid
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from urllib.parse import urlsplit
 
 import psutil
+
+from pytest_llmbench.urls import read_url
 
 
 def listener(url: str) -> tuple[int | None, str | None]:
@@ -13,9 +14,9 @@ def listener(url: str) -> tuple[int | None, str | None]:
 
     Of a parent and children that share a socket, the parent: its tree has them all.
     """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    if not _is_here(host, port):
+    asked = read_url(url)
+    port = asked.port
+    if not _is_here(asked.host, port):
         return None, "the server runs on another machine"
     try:
         found = {

@@ -7,12 +7,13 @@ spreadsheet does not know otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from statistics import median_low
 from typing import Any
-from urllib.parse import urlsplit
 
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
+from pytest_llmbench.urls import stored_url
 
 STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "n")
 
@@ -122,10 +123,8 @@ def _slo(case: Case) -> dict[str, float]:
 
 def _address(url: Any) -> str | None:
     """Where a server is, without a user, a password or a query."""
-    if not isinstance(url, str):
-        return None
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    found = stored_url(url)
+    return None if found is None else replace(found, query="").text
 
 
 def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:

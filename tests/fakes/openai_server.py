@@ -59,6 +59,8 @@ class FakeServer(ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
         """Of every request, names in lower case."""
         self.keys: set[str | None] = set()
+        self.asked: list[str] = []
+        """Method and target of each request."""
 
     @property
     def url(self) -> str:
@@ -78,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        self.server.asked.append(f"GET {self.path}")
         self.server.keys.add(self.headers.get("authorization"))
         if self.path == "/v1/models" and self.server.models_text is not None:
             self._text(200, self.server.models_text)
@@ -87,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(404, {"detail": "Not Found"})
 
     def do_POST(self) -> None:
+        self.server.asked.append(f"POST {self.path}")
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.keys.add(self.headers.get("authorization"))
         self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
@@ -102,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(503, {"error": {"message": self.server.error}})
             return
         body["max_tokens"] = max(1, body["max_tokens"] - self.server.fewer)
-        chat = self.path.endswith("/chat/completions")
+        chat = self.path.partition("?")[0].endswith("/chat/completions")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
         usage = self._usage(prompt, body["max_tokens"])
         if not body["stream"]:

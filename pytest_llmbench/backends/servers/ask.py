@@ -9,11 +9,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pytest_llmbench.backends.overrides import header_values
 from pytest_llmbench.bounds import MAX_ANSWER, read_json
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.urls import read_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ def get(url: str, access: Access | None = None, *, timeout: float = 5.0) -> Answ
 
     access = access or Access()
     context = _tls(access) if url.startswith("https:") else None
-    request = urllib.request.Request(url, headers={**_authorization(access), **header_values(access.headers)})
+    asked = read_url(url)
+    headers = {**asked.headers, **_authorization(access), **header_values(access.headers)}
+    request = urllib.request.Request(asked.text, headers=headers)
     try:
         return Answer(
             *open_url(request, timeout=timeout, context=context, proxy=access.proxy, most=MAX_ANSWER)
@@ -97,12 +99,6 @@ def get(url: str, access: Access | None = None, *, timeout: float = 5.0) -> Answ
             raise NoAnswerError("refused", "nothing listens there") from None
         detail = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         raise NoAnswerError("broken", str(detail)) from None
-
-
-def shown(url: str) -> str:
-    """The URL without a user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _authorization(access: Access) -> dict[str, str]:

@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from pytest_llmbench.backends.servers.ask import Access, NoAnswerError, get, shown
+from pytest_llmbench.backends.servers.ask import Access, NoAnswerError, get
 from pytest_llmbench.backends.servers.table import ENGINES
 from pytest_llmbench.bounds import MAX_COUNTER
 from pytest_llmbench.printable import one_line
+from pytest_llmbench.urls import read_url
 
 Kind = Literal["counter", "amount", "share"]
 
@@ -71,7 +72,7 @@ class Scraper:
             if self._url is None or not names:
                 raise ScrapeError(self._nothing())
             found = scrape(self._url, names, self._access, timeout=timeout)
-            missing = f"{self._engine} does not tell it at {shown(self._url)}"
+            missing = f"{self._engine} does not tell it at {read_url(self._url).shown}"
         except ScrapeError as error:
             found, missing = {}, str(error)
         self.reasons = {name: missing for name in KINDS if name not in found}
@@ -115,10 +116,10 @@ def fetch(url: str, access: Access | None = None, *, timeout: float = 5.0) -> st
     try:
         answer = get(url, access, timeout=timeout)
     except NoAnswerError as error:
-        msg = f"{shown(url)} does not answer: {error}"
+        msg = f"{read_url(url).shown} does not answer: {error}"
         raise ScrapeError(msg) from None
     if answer.status != 200:
-        msg = f"{shown(url)} answers with status {answer.status}"
+        msg = f"{read_url(url).shown} answers with status {answer.status}"
         raise ScrapeError(msg)
     return answer.body.decode(errors="replace")
 

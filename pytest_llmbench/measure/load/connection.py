@@ -17,12 +17,12 @@ from typing import Any
 
 from pytest_llmbench.measure.load.flight import Flight, Segment
 from pytest_llmbench.measure.load.http import MalformedError, Response
-from pytest_llmbench.measure.load.outgoing import authority, split_url
 from pytest_llmbench.measure.load.plan import Failure, Target
 from pytest_llmbench.measure.load.poller import Poller
 from pytest_llmbench.measure.load.receiver import READ_SIZE
 from pytest_llmbench.measure.load.stamps import SPACE, stamp_arrivals
 from pytest_llmbench.measure.load.tls import TLS, TLSError, tls_context
+from pytest_llmbench.urls import authority, proxy_headers, read_proxy, read_url
 
 Address = tuple[int, int, int, Any]
 """Family, type and protocol of a socket, and what it connects to."""
@@ -58,20 +58,24 @@ def find_route(target: Target) -> Route:
     :raises ConnectionFailedError: if a name is not known.
     :raises UsageError: for an address or a certificate file that cannot be meant.
     """
-    url, host, port = split_url(target.base_url, "base_url", ("http", "https"))
+    url = read_url(target.base_url, "base_url")
     context = tls_context(target) if url.scheme == "https" else None
-    to, to_port, tunnel = host, port, None
+    to, to_port, tunnel = url.host, url.port, None
     if target.proxy is not None:
-        _, to, to_port = split_url(target.proxy, "openai.proxy", ("http",))
+        proxy = read_proxy(target.proxy)
+        to, to_port = proxy.host, proxy.port
         if context is not None:
-            place = authority(host, port)
-            tunnel = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode()
+            place = authority(url.host, url.port)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in proxy_headers(proxy).items())
+            tunnel = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{lines}\r\n".encode()
     try:
         found = socket.getaddrinfo(to, to_port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConnectionFailedError(Failure("resolve", f"{to}: {reason}")) from None
-    return Route([(family, kind, proto, at) for family, kind, proto, _, at in found], context, host, tunnel)
+    return Route(
+        [(family, kind, proto, at) for family, kind, proto, _, at in found], context, url.host, tunnel
+    )
 
 
 class Connection:

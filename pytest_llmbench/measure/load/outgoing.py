@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from pytest_llmbench import __version__
 from pytest_llmbench.backends.base import GenerationParams
@@ -18,42 +16,9 @@ from pytest_llmbench.backends.overrides import header_values, merge_patch
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.load.plan import Request, Target
 from pytest_llmbench.measure.load.words import put
+from pytest_llmbench.urls import proxy_headers, read_proxy, read_url
 
-_PORTS = {"http": 80, "https": 443}
 _PATHS = {"completions": "/completions", "chat": "/chat/completions"}
-
-
-def split_url(url: str, what: str, schemes: Sequence[str]) -> tuple[SplitResult, str, int]:
-    """A URL, its host as it goes over the wire, and its port.
-
-    :param what: the option that it came from.
-    :raises UsageError: if it is none of *schemes*, or has no host, or a user in it.
-    """
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("ascii" if (parts.hostname or "").isascii() else "idna").decode()
-        port = parts.port or _PORTS.get(parts.scheme, 0)
-    except ValueError as error:
-        msg = f"{what}={_safe(url)}: {error}"
-        raise UsageError(msg) from None
-    if parts.scheme not in schemes or not host:
-        msg = f"{what}={_safe(url)}: write {' or '.join(schemes)}://HOST:PORT"
-        raise UsageError(msg)
-    if parts.username is not None:
-        msg = f"{what}={_safe(url)}: a user or password in a URL is not sent; remove it"
-        raise UsageError(msg)
-    return parts, host, port
-
-
-def _safe(url: str) -> str:
-    """*url* without what may be a password."""
-    return re.sub(r"//[^/]*@", "//***@", url)
-
-
-def authority(host: str, port: int, scheme: str = "") -> str:
-    """``HOST[:PORT]``; the port is left out where it is the scheme's own."""
-    bracketed = f"[{host}]" if ":" in host else host
-    return bracketed if _PORTS.get(scheme) == port else f"{bracketed}:{port}"
 
 
 def request_bytes(target: Target, requests: Sequence[Request], params: GenerationParams) -> list[bytes]:
@@ -72,21 +37,19 @@ def request_bytes(target: Target, requests: Sequence[Request], params: Generatio
 
 
 def _head(target: Target) -> bytes:
-    url, host, port = split_url(target.base_url, "base_url", ("http", "https"))
-    place = authority(host, port, url.scheme)
+    url = read_url(target.base_url, "base_url")
+    place = url.authority
     # A proxy is told the whole address, unless it is only a tunnel (RFC 9112, section 3.2.2).
-    origin = f"http://{place}" if target.proxy is not None and url.scheme == "http" else ""
-    path = f"{url.path.rstrip('/')}{_PATHS[target.endpoint]}"
-    if not path.isascii() or not path.isprintable() or " " in path:
-        msg = f"base_url={target.base_url}: its path has characters that a URL cannot have"
-        raise UsageError(msg)
-    query = f"?{url.query}" if url.query else ""
+    proxy = read_proxy(target.proxy) if target.proxy is not None and url.scheme == "http" else None
+    origin = "" if proxy is None else f"http://{place}"
     ours = {
         "host": ("Host", place),
         "user-agent": ("User-Agent", f"pytest-llmbench/{__version__}"),
         "accept": ("Accept", "text/event-stream"),
         "content-type": ("Content-Type", "application/json"),
     }
+    for name, value in {**url.headers, **({} if proxy is None else proxy_headers(proxy))}.items():
+        ours[name.lower()] = (name, value)
     key = _api_key(target)
     if key is not None:
         ours["authorization"] = ("Authorization", f"Bearer {key}")
@@ -95,7 +58,7 @@ def _head(target: Target) -> bytes:
     # Without this header a server might choose to compress (RFC 9110, section 12.5.3).
     ours["accept-encoding"] = ("Accept-Encoding", "identity")
     lines = "".join(f"{name}: {value}\r\n" for name, value in ours.values())
-    return f"POST {origin}{path}{query} HTTP/1.1\r\n{lines}".encode("latin-1")
+    return f"POST {origin}{url.target(_PATHS[target.endpoint])} HTTP/1.1\r\n{lines}".encode("latin-1")
 
 
 def _api_key(target: Target) -> str | None:

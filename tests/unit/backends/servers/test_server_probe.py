@@ -66,8 +66,12 @@ def test_a_server_that_cannot_list_its_models_names_none(answering: Answering) -
 @pytest.mark.parametrize(
     ("answers", "path", "said"),
     [
-        ({}, "/v1", "/v1/models answers with status 404: this is no OpenAI-compatible server$"),
-        ({}, "", "no OpenAI-compatible server; the API is mostly at http://.*/v1$"),
+        (
+            {},
+            "/v1",
+            "/v1/models answers with status 404: this is no OpenAI-compatible server; .*--llm-model$",
+        ),
+        ({}, "", "no OpenAI-compatible server; the API is mostly at http://.*/v1; .*--llm-model$"),
         ({"/v1/models": "<html>"}, "/v1", "does not answer with a list of models"),
         ({"/v1/models": {"models": []}}, "/v1", "does not answer with a list of models"),
         ({"/v1/models": 503}, "/v1", "is it still loading"),
@@ -142,3 +146,30 @@ def test_a_certificate_has_to_be_valid_unless_it_is_said_not_to(
     assert probe(url, Access(verify=False)).models == ("a",)
     with pytest.raises(UsageError, match="the certificates in /nowhere cannot be read"):
         probe(url, Access(ca_file="/nowhere"))
+
+
+@pytest.mark.parametrize("answer", [404, 405, 501, "<html>", {"models": []}])
+def test_a_server_that_lists_no_models_can_be_measured_where_one_is_named(
+    answering: Answering, answer: object
+) -> None:
+    url = answering({"/v1/models": answer}) + "/v1"
+    assert probe(url, named=True).models == ()
+    with pytest.raises(BackendUnavailableError, match=r"needs the name of one: --llm-model|list of models"):
+        probe(url)
+
+
+def test_the_hint_at_v1_holds_also_where_a_model_is_named(answering: Answering) -> None:
+    url = answering({"/v1/models": models("a")})
+    with pytest.raises(BackendUnavailableError, match=r"the API is mostly at http://.*/v1"):
+        probe(url, named=True)
+
+
+def test_a_wrong_key_is_said_also_where_a_model_is_named(answering: Answering) -> None:
+    with pytest.raises(BackendUnavailableError, match="wants an API key"):
+        probe(answering({"/v1/models": 401}) + "/v1", named=True)
+
+
+def test_other_names_of_a_model_are_known(answering: Answering) -> None:
+    entry = {"id": "name:latest", "aliases": ["short", 5], "root": "org/name"}
+    found = probe(answering({"/v1/models": {"data": [entry]}}) + "/v1")
+    assert found.also == {"name", "short", "org/name"}

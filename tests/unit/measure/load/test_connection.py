@@ -236,7 +236,7 @@ def test_a_proxy_that_leads_nowhere_says_so(answer: bytes, kind: str, said: str)
     assert said in words
 
 
-@pytest.mark.parametrize("proxy", ["https://h:1", "h:1", "http://u:pw@h:1"])
+@pytest.mark.parametrize("proxy", ["https://h:1", "h:1", "https://u:pw@h:1"])
 def test_a_proxy_that_cannot_be_meant_is_refused(proxy: str) -> None:
     with pytest.raises(UsageError, match=r"openai\.proxy=") as caught:
         load("http://127.0.0.1:1", proxy=proxy)
