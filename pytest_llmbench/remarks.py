@@ -6,7 +6,7 @@ Which benchmarks were skipped and why, and which options of the command line did
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.selection import CASE_FIXTURES
@@ -40,7 +40,7 @@ def skipped(reports: Iterable[Any]) -> list[str]:
     return [f"{count} case{'s' if count > 1 else ''}: {_cut(reason)}" for reason, count in reasons.items()]
 
 
-def kinds_of(item: pytest.Item, runs: Iterable[Run]) -> set[str]:
+def kinds_of(item: pytest.Item, runs: Sequence[Run]) -> set[str]:
     """What the case of a test is, of :data:`~pytest_llmbench.settings.KINDS`, and ``backend NAME``."""
     callspec = getattr(item, "callspec", None)
     params: Mapping[str, Any] = callspec.params if callspec is not None else {}
@@ -60,6 +60,9 @@ def kinds_of(item: pytest.Item, runs: Iterable[Run]) -> set[str]:
         kinds |= {"started", "docker"} if server.engine.startswith("docker:") else {"started"}
     else:
         kinds |= {"running", "https"} if (server.base_url or "").startswith("https:") else {"running"}
+    if not any(run.protocol for run in runs):
+        # It failed before that was known: nothing is said of what it may have been.
+        kinds |= {"sampled", "made"}
     for run in runs:
         if run.protocol.get("temperature"):
             kinds.add("sampled")
@@ -112,4 +115,4 @@ def _cut(reason: str) -> str:
 
 
 def _unseen(only: Iterable[str], seen: set[str]) -> list[str]:
-    return [] if seen.intersection(only) else [KINDS[kind] for kind in only]
+    return [] if seen.intersection(only) else [KINDS.get(kind, kind) for kind in only]

@@ -91,6 +91,13 @@ def test_an_option_that_one_test_has_a_use_for_is_not_told(bench: pytest.Pyteste
     assert told(run(*options)) == []
 
 
+def test_nothing_is_said_of_a_test_that_failed_before_it_measured(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(model(call=", temperature=0.5").replace("llm_model.measure", "raise KeyError; print"))
+    result = run("--llm-top-k=3")
+    result.assert_outcomes(failed=1)
+    assert told(result) == []
+
+
 @pytest.mark.parametrize(
     ("marker", "option", "note"),
     [
