@@ -123,10 +123,21 @@ class Planner:
         if not times or len(times) < len(items):
             msg = "arrivals='trace' needs a data set with time stamps: --llm-dataset=FILE"
             raise UsageError(msg)
+        dataset = self.workload.dataset
+        if rate is None and dataset is not None and dataset.doubt is not None:
+            msg = f"{dataset.path}: {dataset.doubt}"
+            raise UsageError(msg)
         scale = 1.0
         if rate is not None and times[-1] > times[0]:
             scale = (len(times) - 1) / (times[-1] - times[0]) / rate
         return tuple((at - times[0]) * scale for at in times)
+
+    def _time_unit(self, plan: LoadPlan) -> dict[str, Any]:
+        """How the time stamps were read at which requests were sent."""
+        dataset, values = self.workload.dataset, self.workload.values
+        if plan.schedule is None or values["arrivals"] != TRACE or dataset is None:
+            return {}
+        return {"time_unit": dataset.time_unit}
 
     def _counts(self, bench: LoadBench, params: GenerationParams, text: int) -> tuple[int, int]:
         """Warm-up requests, and measured ones."""
@@ -193,6 +204,7 @@ class Planner:
             "duration": values["duration"],
             "warmup_requests": plan.warmup,
             **self.workload.protocol(),
+            **self._time_unit(plan),
             "chat": plan.target.endpoint == "chat",
             "ignore_eos": plan.params.ignore_eos,
             "temperature": plan.params.temperature,

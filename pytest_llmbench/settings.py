@@ -151,6 +151,13 @@ def _arrivals(value: Any) -> str:
     return TRACE if value == TRACE else str(parse_arrivals(value))
 
 
+def _time_unit(value: Any) -> str:
+    """one of s, ms, us, ns"""
+    if value not in ("s", "ms", "us", "ns"):
+        raise ValueError
+    return str(value)
+
+
 def _text(value: Any) -> str:
     """a text"""
     if not isinstance(value, str) or not value:
@@ -525,6 +532,15 @@ SETTINGS: dict[str, Setting] = {
             path=True,
             only=("load",),
             also=("dataset-path", "dataset-name", "input-file", "data"),
+        ),
+        Setting(
+            "time_unit",
+            "--llm-time-unit",
+            _time_unit,
+            None,
+            "Unit of a data set's time stamps: s, ms, us or ns; default: as its form has them",
+            "UNIT",
+            only=("open",),
         ),
         Setting(
             "shared_prefix",

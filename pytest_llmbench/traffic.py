@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 _HOW_OFTEN = ("requests", "duration", "warmup_requests", "processes", "timeout")
 _WHAT = (
     *("max_new_tokens", "seed", "temperature", "top_k", "top_p", "ignore_eos"),
-    *("arrivals", "slo", "prompt_length", "output_length", "dataset", "shared_prefix", "prefix_cache"),
+    *(
+        "arrivals",
+        "slo",
+        "prompt_length",
+        "output_length",
+        "dataset",
+        "time_unit",
+        "shared_prefix",
+        "prefix_cache",
+    ),
 )
 
 
@@ -112,7 +121,7 @@ class LLMLoad:
         :param prompt: a text or chat messages for all requests, made unique at its beginning unless
             ``prefix_cache=True``; by default made prompts of ``prompt_length`` tokens, or ``dataset``.
         :param label: names this measurement, where a test makes several.
-        :param settings: ``max_new_tokens``, ``prompt_length``, ``output_length``, ``dataset``,
+        :param settings: ``max_new_tokens``, ``prompt_length``, ``output_length``, ``dataset``, ``time_unit``,
             ``shared_prefix``, ``arrivals``, ``slo``, ``seed``, ``temperature``, ``top_k``, ``top_p``,
             ``ignore_eos``, ``prefix_cache``; ``requests``, ``duration``, ``warmup_requests``,
             ``processes`` and ``timeout`` too, where the command line does not set them.
@@ -231,7 +240,7 @@ class LLMLoad:
         path: str | None = values["dataset"]
         if path is None:
             return None
-        dataset = read_dataset(path)
+        dataset = read_dataset(path, time_unit=values["time_unit"])
         for note in dataset.notes:
             warn(f"{path}: {note}")
         return dataset

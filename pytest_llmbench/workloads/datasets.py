@@ -2,17 +2,22 @@
 
 A file is read as what its content says that it is:
 
-- prompts: ``{"prompt": "..."}`` or ``{"messages": [{"role": "user", "content": "..."}]}``, each with
-  ``output_tokens`` or ``max_tokens`` if it likes, and ``timestamp`` in seconds;
-- ShareGPT: ``{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}``;
-  the first text of a person is the prompt, and nothing is known of the answer's tokens;
+- prompts: ``{"prompt": "..."}``, or ``text``, ``question``, ``instruction`` with ``input`` and the like, each
+  with ``output_tokens`` or ``max_tokens`` if it likes, and ``timestamp`` in seconds;
+- chats: ``{"messages": [{"role": "user", "content": "..."}]}``, where a content may be a list of parts;
+- ShareGPT and its kin: ``{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", ...}]}``, also
+  ``conversation``, ``items`` or ``turns``, with ``role`` and ``content``; the first text of a person is the
+  prompt, and nothing is known of the answer's tokens;
 - a trace as Mooncake publishes them: ``{"timestamp": 27482, "input_length": 6955, "output_length": 52,
   "hash_ids": [46, 47, ...]}`` with milliseconds, where each of the ``hash_ids``, which may be left out,
-  stands for 512 tokens (https://github.com/kvcache-ai/Mooncake);
-- a trace as Azure publishes them: CSV with the columns TIMESTAMP, ContextTokens and GeneratedTokens
-  (https://github.com/Azure/AzurePublicDataset).
+  stands for 512 tokens (https://github.com/kvcache-ai/Mooncake); the same with ``chat_id``, as Bailian
+  publishes them, with seconds (https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon);
+- CSV with the columns TIMESTAMP, ContextTokens and GeneratedTokens, as Azure publishes traces, with dates
+  (https://github.com/Azure/AzurePublicDataset), or Timestamp, Request tokens and Response tokens, as
+  BurstGPT's, with seconds (https://github.com/HPMLL/BurstGPT).
 
-The first three are JSON Lines, one object a line, or a JSON array of such objects.
+All but CSV are JSON Lines, one object a line, or a JSON array of such objects. An entry that is no request
+is left out, counted and told; a file is refused where none is one.
 """
 
 from __future__ import annotations
@@ -20,32 +25,39 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.workloads.requests import BLOCK, Item
-
-if TYPE_CHECKING:
-    from pytest_llmbench.backends.base import Message
-
-_FORMS = (
-    'JSON Lines or a JSON array of {"prompt": ...}, {"messages": ...}, {"conversations": ...} or '
-    '{"timestamp": ..., "input_length": ..., "output_length": ...}, or CSV with the columns TIMESTAMP, '
-    "ContextTokens and GeneratedTokens"
+from pytest_llmbench.paths import from_folder
+from pytest_llmbench.workloads.entries import (
+    COLUMNS,
+    FORMS,
+    OddEntryError,
+    Reading,
+    read_entry,
+    read_row,
+    shown,
 )
-_PERSON = ("human", "user")
-_CSV_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+from pytest_llmbench.workloads.requests import Item
+
+TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+"""In seconds."""
+_UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_SHORTEST, _LONGEST_TRACE, _MOST_A_SECOND = 10.0, 366 * 86400.0, 100.0
+"""Seconds and requests a second of a trace beyond which its unit is asked for."""
+_SINCE_1970 = (1e9, 4e9)
+"""Seconds: times of 2001 to 2096."""
 _BLANKS = re.compile(r"[ \t\r\n]*")
-_DIGITS = re.compile(r"[0-9]{1,18}")
 _CHUNK = 1 << 20
-_NEVER = 1e15
-"""Above every time stamp, in whatever unit."""
+_LONGEST = 1 << 24
+"""Characters of one entry: a longer one is no request."""
+_MOST_ENTRIES, _MOST_TEXT = 1_000_000, 1 << 29
+"""Requests, and characters of them, after which a file is not read on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,10 @@ class Dataset:
     """What was left out, and why; for a person."""
     digest: str
     """``sha256:`` and 64 hexadecimal digits, of the file."""
+    time_unit: str | None = None
+    """In which its times were read: a key of :data:`TIME_UNITS`, or ``date``; None without times."""
+    doubt: str | None = None
+    """Why its times are hardly in that unit, if nobody said that they are."""
 
     @property
     def needs_prompts(self) -> bool:
@@ -66,24 +82,26 @@ class Dataset:
         return any(item.prompt is None and item.messages is None for item in self.items)
 
 
-def read_dataset(path: str | Path, *, root: Path | None = None) -> Dataset:
+def read_dataset(path: str | Path, *, root: Path | None = None, time_unit: str | None = None) -> Dataset:
     """The requests in a file of one of the forms that this module names.
 
     :param root: where a relative *path* is meant from; the working directory if None.
-    :raises UsageError: naming the file, the line and what was expected there.
+    :param time_unit: of its time stamps, a key of :data:`TIME_UNITS`; by default, the form's own.
+    :raises UsageError: naming the file, and the line and what was expected there, or what was left out.
     """
-    path = Path(path).expanduser()
-    path = path if root is None else root / path
+    path = Path(path).expanduser() if root is None else from_folder(path, root)
     try:
         with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
             digest = "sha256:" + hashlib.file_digest(raw, "sha256").hexdigest()
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            items, notes = _read(file)
+        if packed:
+            msg = f"the data set {path} is compressed: unpack it first, with gunzip"
+            raise UsageError(msg)
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            items, notes, reading = _read(file)
     except OSError as error:
         msg = f"the data set {path} cannot be read: {error.strerror or error}"
-        raise UsageError(msg) from error
-    except UnicodeDecodeError as error:
-        msg = f"the data set {path} cannot be read: it is not UTF-8 text"
         raise UsageError(msg) from error
     except _MalformedError as error:
         msg = f"{path}:{error.line}: {error}"
@@ -91,41 +109,156 @@ def read_dataset(path: str | Path, *, root: Path | None = None) -> Dataset:
     if not items:
         msg = f"the data set {path} holds no request{': ' if notes else ''}{'; '.join(notes)}"
         raise UsageError(msg)
-    return Dataset(path, tuple(items), tuple(notes), digest)
+    timed = sum(item.at is not None for item in items)
+    if timed < len(items):
+        if timed:
+            notes.append(f"only {timed} of {len(items)} requests have a timestamp, so none is used")
+        return Dataset(path, tuple(replace(item, at=None) for item in items), tuple(notes), digest)
+    unit = reading.unit if time_unit is None or reading.unit == "date" else time_unit
+    doubt = None if time_unit is not None or unit == "date" else _doubt(items, unit)
+    return Dataset(path, tuple(_from_zero(items, unit)), tuple(notes), digest, unit, doubt)
+
+
+def _from_zero(items: list[Item], unit: str) -> list[Item]:
+    """By time, in seconds from 0; every item has one, in *unit*."""
+    scale, start = TIME_UNITS.get(unit, 1.0), min(item.at or 0.0 for item in items)
+    moved = (replace(item, at=((item.at or 0.0) - start) * scale) for item in items)
+    return sorted(moved, key=lambda item: item.at or 0.0)
+
+
+def _doubt(items: list[Item], unit: str) -> str | None:
+    """Why the times can hardly be in *unit*; None if they can."""
+    times, scale = [item.at or 0.0 for item in items], TIME_UNITS[unit]
+    first, span = min(times), (max(times) - min(times)) * scale
+    dated = [u for u, s in TIME_UNITS.items() if _SINCE_1970[0] <= first * s < _SINCE_1970[1]]
+    if not span:
+        return None
+    rate = (len(items) - 1) / span
+    if dated and unit not in dated:
+        why, other = f"they look like {_UNIT_WORDS[dated[0]]} since 1970", dated[0]
+    elif span < _SHORTEST or rate > _MOST_A_SECOND:
+        why, other = f"its {len(items)} requests came within {span:.3g} s, {rate:.3g} a second", "s"
+    elif span > _LONGEST_TRACE:
+        why, other = f"it lasted {span / 86400:.3g} days", "ms"
+    else:
+        return None
+    if other == unit:
+        other = "ms" if unit == "s" else "us"
+    return (
+        f"read as {_UNIT_WORDS[unit]}, as its form has them, the time stamps say that {why}. Say what they "
+        f"are: --llm-time-unit={other} for {_UNIT_WORDS[other]}, or --llm-time-unit={unit} if that is right"
+    )
 
 
 class _MalformedError(Exception):
-    """What is wrong in a line of the file."""
+    """What is wrong in a line of the file, so that it cannot be read on."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
         self.line = line
 
 
-def _read(file: TextIO) -> tuple[list[Item], list[str]]:
-    """The items, and the notes."""
+Read = Callable[[Reading], Item]
+Entries = Iterator[tuple[int, Read]]
+"""The line in which each entry begins, and what makes a request of it."""
+
+
+def _read(file: TextIO) -> tuple[list[Item], list[str], Reading]:
+    """The items with their times as they stand, and the notes."""
     text = _Text(file)
     start = text.peek()
     if not start:
-        return [], []
+        return [], [], Reading()
     if start == "[":
-        return _from_entries(_array(text))
+        return _collect((line, _json(entry)) for line, entry in _array(text))
     file.seek(0)
-    return _from_entries(_lines(file)) if start == "{" else _from_csv(file)
+    return _collect(_lines(file) if start == "{" else _rows(file))
+
+
+def _collect(
+    entries: Iterable[tuple[int, Read]],
+) -> tuple[list[Item], list[str], Reading]:
+    items: list[Item] = []
+    odd: dict[str, list[int]] = {}
+    unused: Counter[str] = Counter()
+    reading, size, count, full = Reading(), 0, 0, False
+    for line, read in entries:
+        if full := count >= _MOST_ENTRIES or size > _MOST_TEXT:
+            break
+        count += 1
+        known = reading.unit
+        reading.unused.clear()
+        try:
+            item = read(reading)
+            if items and (item.prompt_tokens is None) != (items[0].prompt_tokens is None):
+                raise OddEntryError("another form than the entries before")
+            if items and item.at is not None and known != reading.unit:
+                raise OddEntryError("a time of another kind than those before")
+        except OddEntryError as error:
+            reading.unit = known if items else reading.unit
+            odd.setdefault(str(error), []).append(line)
+            continue
+        items.append(item)
+        unused.update(reading.unused)
+        size += len(item.prompt or "") + sum(len(m["content"]) for m in item.messages or ())
+    return items, _notes(odd, unused, count, full), reading
+
+
+def _notes(odd: dict[str, list[int]], unused: Counter[str], count: int, full: bool) -> list[str]:
+    notes = []
+    if odd:
+        most = sorted(odd.items(), key=lambda one: -len(one[1]))
+        told = [f"{why} ({len(lines)}, the first in line {lines[0]})" for why, lines in most[:3]]
+        others = sum(len(lines) for _, lines in most[3:])
+        told += [f"and {others} for other reasons"] if others else []
+        left = sum(map(len, odd.values()))
+        notes.append(f"{left} of {count} entries were left out: {', '.join(told)}")
+    notes += [f"not used: {number} {what}" for what, number in unused.items()]
+    if full:
+        notes.append(f"only its first {count} entries were read: a load takes no more")
+    return notes
 
 
 # --- JSON ---------------------------------------------------------------------------------------
 
 
-def _lines(file: TextIO) -> Iterator[tuple[int, Any]]:
-    """The number and the value of each line."""
-    for line, text in enumerate(file, 1):
-        if text.strip():
-            try:
-                yield line, json.loads(text)
-            except json.JSONDecodeError as error:
-                msg = f"expected one JSON object a line: {error.msg}, at column {error.colno}"
-                raise _MalformedError(line, msg) from None
+def _json(entry: Any) -> Read:
+    return lambda reading: read_entry(entry, reading)
+
+
+def _lines(file: TextIO) -> Entries:
+    """Each line that is not blank; the rest of one that is too long is passed over."""
+    line = 0
+    while text := file.readline(_LONGEST):
+        line += 1
+        if whole := text.endswith("\n") or len(text) < _LONGEST:
+            if text.strip():
+                yield line, _line(text)
+            continue
+        while not whole and (rest := file.readline(_LONGEST)):
+            whole = rest.endswith("\n")
+        yield line, _odd(f"longer than {_LONGEST >> 20} million characters")
+
+
+def _line(text: str) -> Read:
+    def read(reading: Reading) -> Item:
+        try:
+            text.encode()
+            entry = json.loads(text)
+        except UnicodeEncodeError:
+            raise OddEntryError("not UTF-8 text") from None
+        except (ValueError, RecursionError):
+            raise OddEntryError("not one JSON object a line") from None
+        return read_entry(entry, reading)
+
+    return read
+
+
+def _odd(why: str) -> Read:
+    def read(_: Reading) -> Item:
+        raise OddEntryError(why)
+
+    return read
 
 
 class _Text:
@@ -162,9 +295,13 @@ class _Text:
         while True:
             try:
                 value, end = self._decode(self._text, self._at)
-            except json.JSONDecodeError as error:
+            except RecursionError:
+                raise _MalformedError(self.line, "an entry is nested too deeply") from None
+            except ValueError as error:
                 # Most likely it is not read to its end yet.
-                if not self._more():
+                if len(self._text) - self._at > _LONGEST or not self._more():
+                    if not isinstance(error, json.JSONDecodeError):
+                        raise _MalformedError(self.line, "a number in it is too long") from None
                     line = self.line + self._text.count("\n", self._at, error.pos)
                     raise _MalformedError(line, f"expected a JSON array: {error.msg}") from None
             else:
@@ -199,192 +336,24 @@ def _array(text: _Text) -> Iterator[tuple[int, Any]]:
         raise _MalformedError(text.line, msg)
 
 
-def _from_entries(entries: Iterable[tuple[int, Any]]) -> tuple[list[Item], list[str]]:
-    items: list[Item] = []
-    form: _Form | None = None
-    left_out = 0
-    for line, entry in entries:
-        found = _form(entry, line)
-        if form not in (None, found):
-            msg = f"expected one form in the whole file, got {found.name} after {form.name}"
-            raise _MalformedError(line, msg)
-        form = found
-        item = form.read(entry, line)
-        if item is None:
-            left_out += 1
-        else:
-            items.append(item)
-    notes = _left_out(left_out, len(items), form.skips) if form else []
-    timed = sum(item.at is not None for item in items)
-    if 0 < timed < len(items):
-        notes.append(f"only {timed} of {len(items)} requests have a timestamp, so none is used")
-        return [replace(item, at=None) for item in items], notes
-    return (_from_zero(items) if timed else items), notes
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """What the objects of a JSON file are."""
-
-    name: str
-    read: Callable[[Mapping[str, Any], int], Item | None]
-    """The item of the object in a line; None leaves it out."""
-    skips: str = ""
-    """Why objects are left out."""
-
-
-def _form(entry: Any, line: int) -> _Form:
-    if isinstance(entry, dict):
-        for key, form in _JSON_FORMS.items():
-            if key in entry:
-                return form
-    msg = f"expected {_FORMS}; got {_shown(entry)}"
-    raise _MalformedError(line, msg)
-
-
-def _prompt(entry: Mapping[str, Any], line: int) -> Item:
-    if "prompt" in entry and "messages" in entry:
-        msg = "expected either prompt or messages, got both"
-        raise _MalformedError(line, msg)
-    key = "output_tokens" if entry.get("output_tokens") is not None else "max_tokens"
-    output = None if entry.get(key) is None else _tokens(entry[key], key, line)
-    if output == 0:
-        msg = f"expected {key} from 1 on, got 0"
-        raise _MalformedError(line, msg)
-    at = None if entry.get("timestamp") is None else _seconds(entry["timestamp"], line)
-    if "messages" in entry:
-        return Item(messages=_messages(entry["messages"], line), output_tokens=output, at=at)
-    prompt = entry["prompt"]
-    if not isinstance(prompt, str) or not prompt:
-        msg = f"expected a text as the prompt, got {_shown(prompt)}"
-        raise _MalformedError(line, msg)
-    return Item(prompt, output_tokens=output, at=at)
-
-
-def _messages(value: Any, line: int) -> tuple[Message, ...]:
-    messages: list[Message] = []
-    for message in value if isinstance(value, list) else ():
-        match message:
-            case {"role": str(role), "content": str(content)}:
-                messages.append({"role": role, "content": content})
-            case _:
-                msg = f'expected a message {{"role": "...", "content": "..."}}, got {_shown(message)}'
-                raise _MalformedError(line, msg)
-    if not messages:
-        msg = f"expected a list of messages, got {_shown(value)}"
-        raise _MalformedError(line, msg)
-    return tuple(messages)
-
-
-def _conversation(entry: Mapping[str, Any], line: int) -> Item | None:
-    turns = entry["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        msg = f'expected conversations as a list of {{"from": ..., "value": ...}}, got {_shown(turns)}'
-        raise _MalformedError(line, msg)
-    prompt = next((turn.get("value") for turn in turns if turn.get("from") in _PERSON), None)
-    if len(turns) < 2 or not isinstance(prompt, str) or not prompt.strip():
-        return None
-    return Item(prompt)
-
-
-def _recorded(entry: Mapping[str, Any], line: int) -> Item | None:
-    missing = [key for key in ("timestamp", "input_length", "output_length") if key not in entry]
-    if missing:
-        msg = f"expected {' and '.join(missing)} as well in a trace's object, got {_shown(entry)}"
-        raise _MalformedError(line, msg)
-    at = _seconds(entry["timestamp"], line) / 1000
-    lengths = [_tokens(entry[key], key, line) for key in ("input_length", "output_length")]
-    if not all(lengths):
-        return None
-    blocks = entry.get("hash_ids")
-    if blocks is not None:
-        if not isinstance(blocks, list) or any(type(name) not in (int, str) for name in blocks):
-            msg = f"expected hash_ids as a list of numbers or texts, got {_shown(blocks)}"
-            raise _MalformedError(line, msg)
-        if len(blocks) != (wanted := math.ceil(lengths[0] / BLOCK)):
-            msg = (
-                f"expected {wanted} hash_ids for an input_length of {lengths[0]}, one for each {BLOCK} "
-                f"tokens, got {len(blocks)}"
-            )
-            raise _MalformedError(line, msg)
-        blocks = tuple(blocks)
-    return Item(output_tokens=lengths[1], prompt_tokens=lengths[0], at=at, blocks=blocks)
-
-
-_PROMPTS = _Form("a prompt", _prompt)
-_EMPTY_REQUEST = "no token to read, or none to generate"
-_JSON_FORMS = {
-    "prompt": _PROMPTS,
-    "messages": _PROMPTS,
-    "conversations": _Form("a ShareGPT conversation", _conversation, "one turn only, or no text of a person"),
-    "input_length": _Form("a trace's request", _recorded, _EMPTY_REQUEST),
-}
-
-
 # --- CSV ----------------------------------------------------------------------------------------
 
 
-def _from_csv(file: TextIO) -> tuple[list[Item], list[str]]:
-    items: list[Item] = []
-    left_out = 0
-    reader = csv.DictReader(file)
+def _rows(file: TextIO) -> Entries:
+    # A line of any length is one of no text of ours.
+    reader = csv.DictReader(iter(lambda: file.readline(_CHUNK), ""))
     try:
-        if missing := [column for column in _CSV_COLUMNS if column not in (reader.fieldnames or ())]:
-            msg = f"expected {_FORMS}; got a line without {', '.join(missing)}"
+        names = reader.fieldnames or ()
+        columns = next((known for known in COLUMNS if set(known) <= set(names)), None)
+        if columns is None:
+            msg = f"expected {FORMS}; got {shown(','.join(names))}"
             raise _MalformedError(1, msg)
         for row in reader:
-            line = reader.line_num
-            at = _instant(row["TIMESTAMP"], line)
-            lengths = [_tokens(row[column], column, line) for column in _CSV_COLUMNS[1:]]
-            if all(lengths):
-                items.append(Item(output_tokens=lengths[1], prompt_tokens=lengths[0], at=at))
-            else:
-                left_out += 1
+            yield reader.line_num, _row(row, columns)
     except csv.Error as error:
         msg = f"expected CSV: {error}"
         raise _MalformedError(reader.reader.line_num, msg) from None
-    return _from_zero(items), _left_out(left_out, len(items), _EMPTY_REQUEST)
 
 
-def _instant(text: Any, line: int) -> float:
-    """Seconds since 1970, taken as UTC where no zone is given."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except (ValueError, TypeError):
-        msg = f"expected a TIMESTAMP such as 2023-11-16 18:17:03.9799600, got {_shown(text)}"
-        raise _MalformedError(line, msg) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-# --- Both ---------------------------------------------------------------------------------------
-
-
-def _tokens(value: Any, name: str, line: int) -> int:
-    """A whole number from 0 on; CSV has it as text."""
-    number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else value
-    if type(number) is not int or number < 0:
-        msg = f"expected a number of tokens as {name}, got {_shown(value)}"
-        raise _MalformedError(line, msg)
-    return number
-
-
-def _seconds(value: Any, line: int) -> float:
-    if type(value) not in (int, float) or not abs(value) < _NEVER:
-        msg = f"expected a number as timestamp, got {_shown(value)}"
-        raise _MalformedError(line, msg)
-    return float(value)
-
-
-def _from_zero(items: list[Item]) -> list[Item]:
-    """By time, which starts at 0; every item has one."""
-    start = min((item.at or 0.0 for item in items), default=0.0)
-    return sorted((replace(i, at=(i.at or 0.0) - start) for i in items), key=lambda i: i.at or 0.0)
-
-
-def _left_out(count: int, kept: int, reason: str) -> list[str]:
-    return [f"{count} of {count + kept} entries were left out: {reason}"] if count else []
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _row(row: dict[str, Any], columns: tuple[str, str, str]) -> Read:
+    return lambda reading: read_row(row, columns, reading)

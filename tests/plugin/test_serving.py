@@ -255,11 +255,33 @@ def test_a_trace_is_replayed_at_its_times(bench: pytest.Pytester, run: Run, docu
     bench.makepyfile("def test_load(llm_load): llm_load.measure()")
     with fake_server() as server:
         run(
-            f"--llm-base-url={server.url}", "--llm-dataset=trace.jsonl", "--llm-arrivals=trace", backend=None
+            f"--llm-base-url={server.url}",
+            "--llm-dataset=trace.jsonl",
+            "--llm-arrivals=trace",
+            "--llm-time-unit=ms",
+            backend=None,
         ).assert_outcomes(passed=1)
     (case,) = document()["cases"]
     assert case["name"] == "test_load[openai-trace]"
+    assert case["protocol"]["time_unit"] == "ms"
     assert [r["output_tokens"] for r in case["processes"][0]["rounds"]] == [2, 3, 4, 5]
+
+
+def test_times_in_seconds_that_were_read_as_milliseconds_are_not_replayed(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    lines = [json.dumps({"timestamp": 60.0 * n, "input_length": 10, "output_length": 5}) for n in range(2)]
+    bench.makefile(".jsonl", trace="\n".join(lines))
+    bench.makepyfile("def test_load(llm_load): llm_load.measure()")
+    with fake_server() as server:
+        asked = f"--llm-base-url={server.url}", "--llm-dataset=trace.jsonl", "--llm-arrivals=trace"
+        result = run(*asked, backend=None)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            ["*read as milliseconds, as its form has them*--llm-time-unit=s for seconds*"]
+        )
+        # At a rate, the times are scaled, in whatever unit they are.
+        run(*asked, "--llm-request-rate=50", backend=None).assert_outcomes(passed=1)
 
 
 def test_llm_model_measures_a_server_one_request_at_a_time(

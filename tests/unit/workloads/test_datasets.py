@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ Read = Callable[[str], Dataset]
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     def of(text: str) -> Dataset:
-        (tmp_path / "data").write_bytes(text.encode())
+        (tmp_path / "data").write_bytes(text.encode(errors="surrogateescape"))
         return read_dataset("data", root=tmp_path)
 
     return of
@@ -70,8 +72,8 @@ def test_an_array_is_read_in_pieces_wherever_they_end(
     entries = [{"prompt": f'"{number}" \\ é 漢 \n[]{{}}', "max_tokens": number} for number in range(1, 12)]
 
     assert read(json.dumps(entries)).items == read(lines(*entries)).items
-    with pytest.raises(UsageError, match=r"data:4: expected a text as the prompt, got 3"):
-        read('[{"prompt":\n"One"},\n\n{"prompt": 3}]')
+    found = read('[{"prompt":\n"One"},\n\n{"prompt": 3}]')
+    assert found.notes == ("1 of 2 entries were left out: no text, but 3 (1, the first in line 4)",)
 
 
 def test_blank_lines_a_byte_order_mark_and_windows_ends_do_no_harm(read: Read) -> None:
@@ -122,7 +124,10 @@ def test_conversations_without_an_answer_or_a_question_are_left_out_and_counted(
     )
 
     assert found.items == (Item("Yes"),)
-    assert found.notes == ("4 of 5 entries were left out: one turn only, or no text of a person",)
+    assert found.notes == (
+        "4 of 5 entries were left out: one turn only, or no text of a person (3, the first in line 1), "
+        "nothing in conversations (1, the first in line 2)",
+    )
 
 
 # --- Traces -------------------------------------------------------------------------------------
@@ -184,62 +189,239 @@ def test_requests_without_tokens_are_left_out_and_counted(read: Read, text: str)
     found = read(text)
 
     assert found.items == (Item(output_tokens=5, prompt_tokens=7, at=0.0),)
-    assert found.notes == ("2 of 3 entries were left out: no token to read, or none to generate",)
+    assert found.notes[0].startswith(
+        "2 of 3 entries were left out: no token to read, or none to generate (2, "
+    )
 
 
 # --- What is none -------------------------------------------------------------------------------
 
 MOON = {"timestamp": 1, "input_length": 600, "output_length": 5}
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+GOOD = '{"prompt": "good"}\n'
+GOOD_ROW = "2024-05-10,1,2\n"
 
 
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
         ("Once upon a time\n", 1, "expected JSON Lines or a JSON array of .* or CSV with the columns"),
-        ('{"prompt": "a"}\nprompt: b\n', 2, "expected one JSON object a line"),
-        ('{\n  "prompt": "a"\n}\n', 1, "expected one JSON object a line"),
-        ('{"prompt": "a"}\n[1]\n', 2, r"expected JSON Lines .*; got \[1\]"),
-        ('{"text": "a"}', 1, r"expected JSON Lines .*; got {'text': 'a'}"),
-        ('{"prompt": ""}', 1, "expected a text as the prompt, got ''"),
-        ('{"prompt": ["a"]}', 1, "expected a text as the prompt"),
-        ('{"prompt": "a", "messages": []}', 1, "either prompt or messages"),
-        ('{"messages": []}', 1, "expected a list of messages"),
-        ('{"messages": "a"}', 1, "expected a list of messages, got 'a'"),
-        ('{"messages": [{"role": "user"}]}', 1, "expected a message"),
-        ('{"messages": [{"role": "user", "content": [{"type": "text"}]}]}', 1, "expected a message"),
-        ('{"prompt": "a", "max_tokens": 0}', 1, "expected max_tokens from 1 on"),
-        ('{"prompt": "a", "output_tokens": 1.5}', 1, "expected a number of tokens as output_tokens, got 1.5"),
-        ('{"prompt": "a", "output_tokens": true}', 1, "a number of tokens as output_tokens, got True"),
-        ('{"prompt": "a", "timestamp": "noon"}', 1, "expected a number as timestamp, got 'noon'"),
-        ('{"prompt": "a", "timestamp": NaN}', 1, "expected a number as timestamp, got nan"),
-        (f'{{"prompt": "a", "timestamp": {"9" * 400}}}', 1, "expected a number as timestamp"),
-        ('{"conversations": "hello"}', 1, "expected conversations as a list"),
-        ('{"conversations": ["hello"]}', 1, "expected conversations as a list"),
-        ('{"prompt": "a"}\n\n' + lines(turns()), 3, "got a ShareGPT conversation after a prompt"),
-        ('{"input_length": 5}', 1, "expected timestamp and output_length as well"),
-        (lines({**MOON, "input_length": -1}), 1, "a number of tokens as input_length, got -1"),
-        (lines({**MOON, "hash_ids": "ab"}), 1, "expected hash_ids as a list"),
-        (lines({**MOON, "hash_ids": [1, None]}), 1, "expected hash_ids as a list"),
-        (lines(MOON, {**MOON, "hash_ids": [1, 2, 3]}), 2, "2 hash_ids for an input_length of 600.*got 3"),
         ('[{"prompt": "a"},\n {"prompt": "b"}', 2, "the JSON array has no end"),
         ('[{"prompt": "a"},\n]', 2, "expected a JSON array"),
         ('[\n{"prompt": "a"}\n{"prompt": "b"}]', 3, "expected ']' in the JSON array, got '{'"),
         ('[\n{"prompt": "a",\n"x": oops}]', 3, "expected a JSON array"),
         ('[{"prompt": "a"}]\nand more', 2, "expected nothing after the JSON array, got 'a'"),
-        ("[1, 2]", 1, "expected JSON Lines"),
-        ("TIMESTAMP,ContextTokens\n", 1, "got a line without GeneratedTokens"),
-        (HEADER + "yesterday,1,2\n", 2, "expected a TIMESTAMP such as .*, got 'yesterday'"),
-        (HEADER + "2024-05-10,1,2\n2024-05-10,1\n", 3, "a number of tokens as GeneratedTokens, got None"),
-        (HEADER + "2024-05-10,1.5,2\n", 2, "a number of tokens as ContextTokens, got '1.5'"),
-        (HEADER + "2024-05-10,²,2\n", 2, "a number of tokens as ContextTokens"),
-        (HEADER + f"2024-05-10,{'1' * 5000},2\n", 2, "a number of tokens as ContextTokens"),
+        ("[" * 100_000, 1, "nested too deeply"),
+        ("TIMESTAMP,ContextTokens\n", 1, "got 'TIMESTAMP,ContextTokens'"),
         (HEADER + '2024-05-10,"' + "1" * 200_000 + '",2\n', 2, "expected CSV: "),
     ],
 )
 def test_a_file_that_is_none_is_refused_with_the_line(read: Read, text: str, line: int, said: str) -> None:
     with pytest.raises(UsageError, match=rf"/data:{line}: .*{said}"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prompt: b", "not one JSON object a line"),
+        ("{" * 100_000, "not one JSON object a line"),
+        ('{"prompt": ' + "9" * 5000 + "}", "not one JSON object a line"),
+        ("[1]", r"not an object, but \[1\]"),
+        ('{"words": "a"}', "none of the known keys in {'words': 'a'}"),
+        ('{"prompt": ""}', "nothing in prompt"),
+        ('{"prompt": "  "}', "no text in prompt"),
+        ('{"prompt": 3}', "no text, but 3"),
+        ('{"prompt": "\\ud800"}', "text that is not Unicode"),
+        ('{"prompt": "\udcff"}', "not UTF-8 text"),
+        ('{"messages": []}', "nothing in messages"),
+        ('{"messages": "a"}', "no list of turns in messages, but 'a'"),
+        ('{"messages": [{"role": "user"}]}', "no message with text"),
+        ('{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', "no message with text"),
+        ('{"prompt": "a", "max_tokens": 0}', "no token to generate: max_tokens is 0"),
+        ('{"prompt": "a", "output_tokens": 1.5}', "no number of tokens as output_tokens, but 1.5"),
+        ('{"prompt": "a", "output_tokens": true}', "no number of tokens as output_tokens, but True"),
+        ('{"prompt": "a", "timestamp": "noon"}', "no time as timestamp, but 'noon'"),
+        ('{"prompt": "a", "timestamp": NaN}', "no time as timestamp, but nan"),
+        (f'{{"prompt": "a", "timestamp": {"9" * 400}}}', "no time as timestamp"),
+        ('{"conversations": "hello"}', "no list of turns in conversations"),
+        ('{"conversations": [1]}', "no list of turns in conversations"),
+        ('{"input_length": 5}', "no timestamp and no output_length in a trace's entry"),
+        (json.dumps({**MOON, "input_length": -1}), "no number of tokens as tokens to read, but -1"),
+        (json.dumps(MOON), "another form than the entries before"),
+    ],
+)
+def test_an_odd_line_is_left_out_counted_and_told(read: Read, text: str, said: str) -> None:
+    found = read(GOOD + text + "\n" + GOOD)
+
+    assert [item.prompt for item in found.items] == ["good", "good"]
+    (note,) = found.notes
+    assert re.fullmatch(rf"1 of 3 entries were left out: .*{said}.* \(1, the first in line 2\)", note)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("yesterday,1,2", "no time as timestamp, but 'yesterday'"),
+        ("2024-05-10,1", "no number of tokens as tokens to generate, but None"),
+        ("2024-05-10,1.5,2", "no number of tokens as tokens to read, but '1.5'"),
+        ("2024-05-10,²,2", "no number of tokens as tokens to read"),
+        (f"2024-05-10,{'1' * 5000},2", "no number of tokens as tokens to read"),
+    ],
+)
+def test_an_odd_row_is_left_out_counted_and_told(read: Read, row: str, said: str) -> None:
+    found = read(HEADER + GOOD_ROW + row + "\n")
+
+    assert len(found.items) == 1
+    assert said in found.notes[0]
+    assert found.notes[0].endswith("(1, the first in line 3)")
+
+
+def test_a_line_that_is_too_long_is_passed_over(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "_LONGEST", 50)
+    found = read(GOOD + json.dumps({"prompt": "x" * 500}) + "\n" + GOOD)
+
+    assert len(found.items) == 2
+    assert "longer than" in found.notes[0]
+    assert found.notes[0].endswith("(1, the first in line 2)")
+
+
+def test_no_more_is_read_than_a_load_takes(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "_MOST_ENTRIES", 3)
+    found = read(GOOD * 5)
+
+    assert len(found.items) == 3
+    assert found.notes == ("only its first 3 entries were read: a load takes no more",)
+    monkeypatch.setattr(datasets, "_MOST_TEXT", 6)
+    assert len(read(GOOD * 5).items) == 2
+    assert read(GOOD * 2).notes == ()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"text": "Why?"},
+        {"question": "Why?", "answer": "So."},
+        {"instruction": "Why?", "input": "", "output": "So."},
+        {"prompt": [{"type": "text", "text": "Why?"}]},
+        {"prompt": ["Why?"]},
+        {"turns": ["Why?", "And then?"]},
+        {"conversation": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]},
+        {"conversations": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]},
+        {"items": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]},
+        {"messages": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]},
+        {
+            "conversations": [
+                {"from": "human", "value": [{"type": "text", "text": "Why?"}]},
+                {"from": "gpt", "value": ""},
+            ]
+        },
+    ],
+)
+def test_one_form_may_have_other_keys(read: Read, entry: dict[str, Any]) -> None:
+    found = read(lines(entry, {"prompt": "Because."}))
+
+    assert found.items == (Item("Why?"), Item("Because."))
+    assert found.notes == ()
+
+
+def test_an_instruction_has_its_input_and_a_batch_its_body(read: Read) -> None:
+    chat = [{"role": "user", "content": "Why?"}]
+
+    assert read(lines({"instruction": "Add.", "input": "1 2"})).items == (Item("Add.\n\n1 2"),)
+    assert read(lines({"custom_id": "a", "body": {"messages": chat, "max_tokens": 4}})).items == (
+        Item(messages=(chat[0],), output_tokens=4),  # type: ignore[arg-type]
+    )
+    assert read(lines({"prompt": chat})).items == (Item(messages=(chat[0],)),)  # type: ignore[arg-type]
+
+
+def test_parts_that_are_no_text_are_left_out_and_told(read: Read) -> None:
+    parts = [{"type": "text", "text": "What is"}, {"type": "image_url", "image_url": {}}, "this?"]
+    found = read(lines({"messages": [{"role": "user", "content": parts}]}))
+
+    assert found.items == (Item(messages=({"role": "user", "content": "What is\nthis?"},)),)
+    assert found.notes == ("not used: 1 parts that are no text, such as pictures",)
+
+
+def test_block_names_of_another_size_are_not_used_and_that_is_told(read: Read) -> None:
+    found = read(lines(MOON, {**MOON, "hash_ids": [1, 2, 3]}, {**MOON, "hash_ids": "ab"}))
+
+    assert [item.blocks for item in found.items] == [None] * 3
+    assert found.notes[0].startswith("not used: 2 hash_ids that are not one for each 512 tokens")
+
+
+def test_a_compressed_file_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "x.gz").write_bytes(gzip.compress(GOOD.encode()))
+    with pytest.raises(UsageError, match="is compressed: unpack it first"):
+        read_dataset(tmp_path / "x.gz")
+
+
+# --- Times --------------------------------------------------------------------------------------
+
+
+def moon(*times: Any, **more: Any) -> str:
+    return lines(*({**MOON, "timestamp": time, **more} for time in times))
+
+
+BURST = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
+5,ChatGPT,472,18,490,Conversation log
+45,GPT-4,9,0,9,Conversation log
+65,GPT-4,9,1,10,API log
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "times"),
+    [
+        (moon(1000, 61000), "ms", [0, 60]),
+        (moon("61000", "1000", "1000"), "ms", [0, 0, 60]),
+        (moon(-30000, 30000), "ms", [0, 60]),
+        (moon(0, 60, chat_id=1, parent_chat_id=-1), "s", [0, 60]),
+        (moon("2024-05-10T00:00:00", "2024-05-10T00:01:00Z"), "date", [0, 60]),
+        (BURST, "s", [0, 60]),
+        (lines({"prompt": "a", "timestamp": 1.7e9}, {"prompt": "b", "timestamp": 1.7e9 + 60}), "s", [0, 60]),
+        (moon(1.7e12, 1.7e12 + 60000), "ms", [0, 60]),
+    ],
+)
+def test_the_unit_of_times_is_that_of_the_form(read: Read, text: str, unit: str, times: list[float]) -> None:
+    found = read(text)
+
+    assert [item.at for item in found.items] == times
+    assert found.time_unit == unit
+    assert found.doubt is None
+
+
+@pytest.mark.parametrize(("unit", "span"), [("s", 60.0), ("ms", 0.06), ("us", 6e-5), ("ns", 6e-8)])
+def test_the_unit_of_times_can_be_said(tmp_path: Path, unit: str, span: float) -> None:
+    (tmp_path / "trace").write_text(moon(0.0, 60.0))
+    found = read_dataset(tmp_path / "trace", time_unit=unit)
+
+    assert found.items[1].at == pytest.approx(span)
+    assert (found.time_unit, found.doubt) == (unit, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (moon(0.0, 60.0), "2 requests came within 0.06 s, 16.7 a second.*--llm-time-unit=s for seconds"),
+        (moon(*range(0, 86400, 5)), "17280 requests came within 86.4 s, 200 a second"),
+        (moon(1.7e9, 1.7e9 + 86400), "look like seconds since 1970.*--llm-time-unit=s"),
+        (moon(1.7e15, 1.7e15 + 6e7), "look like microseconds since 1970.*--llm-time-unit=us"),
+        (moon(1.7e18, 1.7e18 + 6e10), "look like nanoseconds since 1970.*--llm-time-unit=ns"),
+        (moon(0, 3.6e10), "read as milliseconds.*lasted 417 days"),
+        (moon(0, 3.6e7, chat_id=1), "read as seconds.*lasted 417 days.*--llm-time-unit=ms"),
+        (lines({"prompt": "a", "timestamp": 0}, {"prompt": "b", "timestamp": 0.5}), "read as seconds"),
+    ],
+)
+def test_times_that_are_hardly_in_their_forms_unit_are_doubted(read: Read, text: str, told: str) -> None:
+    doubt = read(text).doubt
+
+    assert doubt is not None
+    assert re.search(told, doubt)
+
+
+def test_requests_all_at_once_are_no_doubt(read: Read) -> None:
+    assert read(moon(5, 5, 5)).doubt is None
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "[]", HEADER])
@@ -255,7 +437,7 @@ def test_a_file_of_which_everything_was_left_out_is_refused_with_the_reason(read
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b'{"prompt": "\xff\xfe"}')
-    with pytest.raises(UsageError, match=r"binary cannot be read: it is not UTF-8"):
+    with pytest.raises(UsageError, match=r"binary holds no request: .*not UTF-8 text"):
         read_dataset(tmp_path / "binary")
     with pytest.raises(UsageError, match=r"missing\.jsonl cannot be read: No such file"):
         read_dataset("missing.jsonl", root=tmp_path)
@@ -265,7 +447,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_what_an_error_shows_of_a_file_is_short(read: Read) -> None:
     with pytest.raises(UsageError) as caught:
-        read(lines({"text": "x" * 10_000}))
+        read(lines({"words": "x" * 10_000}))
 
     assert len(str(caught.value)) < 600
 
