@@ -18,8 +18,10 @@ AT_ONCE = 25_000
 1 Gbit/s or more the segments of one lot lie no further apart."""
 AT_ONCE_SHARE = 0.05
 """The same as a share of the request's time over its chunks, which a fast engine's are not far below."""
+STEP = 100_000
+"""ns that an engine takes at most to send the next token of the same step, as an event of its own."""
 STEP_SHARE = 0.15
-"""Of the mean time between two chunks, within which those of one step come."""
+"""The same as a share of the mean time between two chunks."""
 STEPPED = 1.5
 """Chunks a step, on average, by which an engine that takes such steps is known: gaps that are drawn at random
 make 1.2."""
@@ -46,7 +48,7 @@ def find_arrivals(times: Sequence[int], sent: int) -> Arrivals:
         return Arrivals(1, chunks)
     lots = _ends(times, alike)
     # An engine writes the tokens of a step one after the other, and each takes it a while.
-    steps = _ends(times, STEP_SHARE * (times[-1] - times[0]) / (chunks - 1))
+    steps = _ends(times, min(STEP, STEP_SHARE * (times[-1] - times[0]) / (chunks - 1)))
     stepped = chunks > FEW and STEPPED * len(steps) <= chunks <= FEW * len(steps)
     return Arrivals(len(lots), max(lots[0], steps[0]) if stepped else lots[0])
 

@@ -105,6 +105,16 @@ def test_one_stall_of_the_network_leaves_the_rest_their_times() -> None:
     assert tpot(times) == pytest.approx(5 * MS)
 
 
+@pytest.mark.parametrize("gap", [0.15 * MS, 0.35 * MS, 0.6 * MS])
+def test_a_fast_engine_on_a_machine_that_others_use_takes_no_steps(gap: float) -> None:
+    """It stands still again and again, and goes on as fast as before."""
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        stalls = 40 * MS * (rng.random(64) < 0.25)
+        times = [round(time) for time in 20 * MS + np.cumsum(gap * rng.uniform(0.95, 1.3, 64) + stalls)]
+        assert find_arrivals(times, 0) == (64, 1)
+
+
 def test_gaps_that_are_drawn_at_random_are_no_steps() -> None:
     rng = np.random.default_rng(1)
     found = [
@@ -115,15 +125,13 @@ def test_gaps_that_are_drawn_at_random_are_no_steps() -> None:
 
 
 @pytest.mark.parametrize("a_step", range(2, 9))
-@pytest.mark.parametrize("write", [0.0, 8 * US, 40 * US, 200 * US], ids=["at-once", "c", "python", "slow"])
-@pytest.mark.parametrize("steps", [3, 16])
+@pytest.mark.parametrize("write", [0.0, 8 * US, 40 * US, 90 * US], ids=["at-once", "c", "python", "slow"])
+@pytest.mark.parametrize("steps", [5, 16])
 def test_tokens_of_one_step_in_chunks_of_their_own_keep_a_true_tpot(
     a_step: int, write: float, steps: int
 ) -> None:
     period = 20 * MS
     times = [20 * MS + step * period + write * token for step in range(steps) for token in range(a_step)]
-    if len(times) <= 8 and write > 25 * US:
-        pytest.skip("so few chunks show no steps")
     assert untimed(times) is None
     truth = period / a_step
     # The last token of a step comes so much later than its first.

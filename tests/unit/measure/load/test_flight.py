@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.flight import Flight
 from pytest_llmbench.measure.load.http import MalformedError
+from pytest_llmbench.measure.load.stamps import Clock
 
 pytestmark = pytest.mark.usefixtures("receiver")
 
@@ -67,3 +68,23 @@ def test_a_request_that_goes_out_again_begins_anew() -> None:
     one.begin_again()
     assert not one.inside
     assert taken(one, b"HTTP/1.1 204 No Content\r\n\r\n") == [True]
+
+
+class Arrived(Clock):
+    """Believes stamps that are the numbers of ns themselves."""
+
+    def arrival(self, stamp: bytes | None, read: int, sent: int) -> int:
+        return read if stamp is None else int(stamp)
+
+
+def test_how_late_a_response_was_read_is_the_median_over_its_segments() -> None:
+    one = flight()
+    one.take((130, b"100", HEAD))
+    for read, stamp in ((240, b"200"), (900, b"300"), (950, b"400"), (1010, b"1000"), (1200, None)):
+        one.take((read, stamp, b"9\r\ndata: x\n\n\r\n"))
+    one.land(Arrived())
+    assert one.exchange.read_lag == 40
+    assert [at for at, _ in one.exchange.body] == [200, 300, 400, 1000, 1200]
+    nothing = flight()
+    nothing.land(Arrived())
+    assert nothing.exchange.read_lag is None
