@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import GenerationParams, Message
-from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, UsageError
+from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.thresholds import read_thresholds
 from pytest_llmbench.measure.engine import Prompt
@@ -143,7 +142,7 @@ class LLMModel:
         finally:
             self._session.progress.done()
         for doubt in run.doubts:
-            warnings.warn(LLMBenchWarning(f"{self._case.id}: {doubt}"), stacklevel=2)
+            warn(f"{self._case.id}: {doubt}")
         return run
 
     def generate(
