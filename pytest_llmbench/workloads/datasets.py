@@ -89,7 +89,7 @@ def read_dataset(path: str | Path, *, root: Path | None = None, time_unit: str |
     :param time_unit: of its time stamps, a key of :data:`TIME_UNITS`; by default, the form's own.
     :raises UsageError: naming the file, and the line and what was expected there, or what was left out.
     """
-    path = Path(path).expanduser() if root is None else from_folder(path, root)
+    path = from_folder(path, root)
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
@@ -179,7 +179,7 @@ def _collect(
     entries: Iterable[tuple[int, Read]],
 ) -> tuple[list[Item], list[str], Reading]:
     items: list[Item] = []
-    odd: dict[str, list[int]] = {}
+    odd: dict[str, _Odd] = {}
     unused: Counter[str] = Counter()
     reading, size, count, full = Reading(), 0, 0, False
     for line, read in entries:
@@ -196,7 +196,8 @@ def _collect(
                 raise OddEntryError("a time of another kind than those before")
         except OddEntryError as error:
             reading.unit = known if items else reading.unit
-            odd.setdefault(str(error), []).append(line)
+            why = str(error)
+            odd.setdefault(why.partition(", but ")[0], _Odd(why, line)).count += 1
             continue
         items.append(item)
         unused.update(reading.unused)
@@ -204,14 +205,25 @@ def _collect(
     return items, _notes(odd, unused, count, full), reading
 
 
-def _notes(odd: dict[str, list[int]], unused: Counter[str], count: int, full: bool) -> list[str]:
+@dataclass(slots=True)
+class _Odd:
+    """Entries that are left out for one reason."""
+
+    first: str
+    """The reason in full, of the first of them."""
+    line: int
+    """Where that begins."""
+    count: int = 0
+
+
+def _notes(odd: dict[str, _Odd], unused: Counter[str], count: int, full: bool) -> list[str]:
     notes = []
     if odd:
-        most = sorted(odd.items(), key=lambda one: -len(one[1]))
-        told = [f"{why} ({len(lines)}, the first in line {lines[0]})" for why, lines in most[:3]]
-        others = sum(len(lines) for _, lines in most[3:])
+        most = sorted(odd.values(), key=lambda one: -one.count)
+        told = [f"{one.first} ({one.count}, the first in line {one.line})" for one in most[:3]]
+        others = sum(one.count for one in most[3:])
         told += [f"and {others} for other reasons"] if others else []
-        left = sum(map(len, odd.values()))
+        left = sum(one.count for one in most)
         notes.append(f"{left} of {count} entries were left out: {', '.join(told)}")
     notes += [f"not used: {number} {what}" for what, number in unused.items()]
     if full:

@@ -80,7 +80,7 @@ def _asked(entry: Mapping[str, Any], reading: Reading) -> Item:
     key = next((key for key in (*_PROMPTS[:1], *_CONVERSATIONS, *_PROMPTS[1:]) if entry.get(key)), None)
     if key is None:
         there = [key for key in (*_PROMPTS, *_CONVERSATIONS) if key in entry]
-        msg = f"nothing in {there[0]}" if there else f"none of the known keys in {shown(entry)}"
+        msg = f"nothing in {there[0]}" if there else f"none of the known keys, but {shown(entry)}"
         raise OddEntryError(msg)
     value = entry[key]
     if key in _CONVERSATIONS or _is_dialog(value):

@@ -228,7 +228,7 @@ def test_a_file_that_is_none_is_refused_with_the_line(read: Read, text: str, lin
         ("{" * 100_000, "not one JSON object a line"),
         ('{"prompt": ' + "9" * 5000 + "}", "not one JSON object a line"),
         ("[1]", r"not an object, but \[1\]"),
-        ('{"words": "a"}', "none of the known keys in {'words': 'a'}"),
+        ('{"words": "a"}', "none of the known keys, but {'words': 'a'}"),
         ('{"prompt": ""}', "nothing in prompt"),
         ('{"prompt": "  "}', "no text in prompt"),
         ('{"prompt": 3}', "no text, but 3"),
@@ -257,6 +257,12 @@ def test_an_odd_line_is_left_out_counted_and_told(read: Read, text: str, said: s
     assert [item.prompt for item in found.items] == ["good", "good"]
     (note,) = found.notes
     assert re.fullmatch(rf"1 of 3 entries were left out: .*{said}.* \(1, the first in line 2\)", note)
+
+
+def test_lines_that_are_odd_alike_are_told_together_with_the_first(read: Read) -> None:
+    found = read(GOOD + "".join(json.dumps({"prompt": number}) + "\n" for number in range(3, 9)))
+
+    assert found.notes == ("6 of 7 entries were left out: no text, but 3 (6, the first in line 2)",)
 
 
 @pytest.mark.parametrize(
