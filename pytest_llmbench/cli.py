@@ -202,12 +202,14 @@ def recover(
     failed = False
     for one in found:
         failed |= one.status == "failed"
+        left = " and ".join(str(path) for path in one.kept)
+        journal = f"journal kept: {left}" if left else "journal removed"
         said = {
             "recovered": f"recovered {one.cases} cases: {one.path}",
             "running": "is still running, left alone",
             "elsewhere": "was written on another machine and may still be running there; --force takes it",
-            "complete": "has a document already, journal removed",
-            "empty": "had finished no case, journal removed",
+            "complete": f"has a document already, {journal}",
+            "empty": f"had finished no case, {journal}",
             "failed": "could not be recovered",
         }[one.status]
         typer.echo(f"{one.session_id}: {said}")

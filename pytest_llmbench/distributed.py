@@ -22,11 +22,11 @@ def session_id(config: pytest.Config) -> str:
     if "llmbench_session" in given:
         return str(given["llmbench_session"])
     if _SESSION_ID not in config.stash:
-        import secrets
         from datetime import UTC, datetime
 
-        start = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        config.stash[_SESSION_ID] = f"{start}-{secrets.token_hex(4)}"
+        from pytest_llmbench.results.ids import new_session_id
+
+        config.stash[_SESSION_ID] = new_session_id(datetime.now(UTC))
     return config.stash[_SESSION_ID]
 
 

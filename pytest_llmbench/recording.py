@@ -186,9 +186,9 @@ class Recording:
                 self._keep(item, model)
             except ResultsError as error:
                 self._problems.append(str(error))
-        if self._journal is not None:
-            self._journal.close()
         if worker_id(self._config) is not None:
+            if self._journal is not None:
+                self._journal.close()
             return
         self._document.cases = list(self._cases.values())
         record = self._document.session
@@ -207,6 +207,9 @@ class Recording:
             self._written.append(finish(self._store, self._document))
         except ResultsError as error:
             self._problems.append(f"{error}{self._left()}")
+        if self._journal is not None:
+            # Not before: while it is open, nobody else takes it for that of a killed session.
+            self._journal.close()
         for keep in baselines:
             try:
                 self._notes.append(keep())

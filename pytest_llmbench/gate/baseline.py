@@ -17,9 +17,9 @@ from pytest_llmbench.errors import ResultsError, UsageError, suggest
 from pytest_llmbench.paths import from_folder
 from pytest_llmbench.results.document import ResultsDocument, read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
+from pytest_llmbench.results.ids import check_session_id, is_file_name, is_session_id
 from pytest_llmbench.results.store import LATEST, Entry, Store
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 _REPLACED = "replaced"
 _COMMIT, _BRANCH = "commit:", "branch:"
@@ -83,7 +83,7 @@ def named_baselines(store: Store) -> list[NamedBaseline]:
     """Every named baseline of the store, by name."""
     folder = baselines_folder(store)
     try:
-        names = sorted(path.name for path in folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir() and is_file_name(path.name))
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -98,6 +98,7 @@ def save_baseline(store: Store, name: str, document: ResultsDocument) -> Path:
     :raises ResultsError: if it cannot be written.
     """
     folder = _folder(store, name)
+    check_session_id(document.session.id)
     store.create()
     make_folder(folder)
     return write_document(folder / f"{document.session.id}.json", document)
@@ -157,7 +158,7 @@ def take_place(place: Place, store: Store, document: ResultsDocument) -> str:
         return f"{document.session.id} takes the place of {what}, kept in {place.path / _REPLACED}"
     old = read_header(place.path).session.id
     # Another program may have written the document: its id is not trusted to be a file's name.
-    kept = store.document_path(old if _NAME.fullmatch(old) else place.path.stem)
+    kept = store.results / f"{old if is_session_id(old) else place.path.stem}.json"
     if not kept.is_file():
         kept = store.path / _REPLACED / kept.name
         try:
@@ -179,7 +180,7 @@ def check_name(name: str) -> None:
 
     :raises UsageError: with what a name is.
     """
-    if not _NAME.fullmatch(name) or name in (LATEST, _REPLACED) or name.endswith(".json"):
+    if not is_file_name(name) or name in (LATEST, _REPLACED) or name.endswith(".json"):
         msg = (
             f"{name!r} cannot name a baseline: a name is of letters, digits, '.', '_' and '-', "
             f"and is not {LATEST!r} or a file's"
@@ -218,7 +219,7 @@ def _find(ref: str, store: Store, problems: list[str], root: Path | None, here: 
 
 def _named_folder(ref: str, store: Store) -> Path | None:
     folder = baselines_folder(store) / ref
-    return folder if ref != LATEST and _NAME.fullmatch(ref) and folder.is_dir() else None
+    return folder if ref != LATEST and is_file_name(ref) and folder.is_dir() else None
 
 
 def _readable(folder: Path, problems: list[str]) -> list[Path]:

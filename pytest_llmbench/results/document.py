@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.measure.metrics import METRICS, Better, Summary
 from pytest_llmbench.measure.timeline import UNTIMED, Timeline
-from pytest_llmbench.results.files import atomic_write, results_error
+from pytest_llmbench.results.files import atomic_write, read_bounded, results_error
 from pytest_llmbench.secrets import mask_json
 
 SCHEMA_VERSION = "1.0"
@@ -374,7 +374,7 @@ def read_document(path: Path | str) -> ResultsDocument:
             document = _read_by_lines(file)
             if document is None:
                 file.seek(0)
-                document = ResultsDocument.model_validate_json(file.read())
+                document = ResultsDocument.model_validate_json(read_bounded(path, "the document"))
             return document
     except FileNotFoundError as error:
         msg = f"there is no results document {path}"

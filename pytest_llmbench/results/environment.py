@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import platform
-import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 from pytest_llmbench.hardware.cgroups import Limits, limits
 from pytest_llmbench.results.document import Commit, Header, Machine, Session
+from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.privacy import environment_variables
 from pytest_llmbench.secrets import mask_command
 
@@ -61,7 +61,7 @@ def new_session(rootdir: Path, *, session_id: str | None = None, command: Sequen
 
     now = datetime.now(UTC)
     return Session(
-        id=session_id or f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        id=session_id or new_session_id(now),
         started=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         host=platform.node(),
         pid=os.getpid(),

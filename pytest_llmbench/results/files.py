@@ -41,6 +41,68 @@ def make_folder(path: Path) -> None:
         raise results_error("create the folder", path, error) from error
 
 
+MAX_FILE = 2**30
+"""Bytes of a document or journal that are read: a thousand times what a long session writes."""
+
+
+def read_bounded(path: Path, what: str) -> bytes:
+    """What is in a file, that anybody may have written.
+
+    :param what: what messages call it.
+    :raises ResultsError: if it cannot be read, or is longer than :data:`MAX_FILE`.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise results_error(f"read {what}", path, error) from error
+    if len(data) > MAX_FILE:
+        msg = f"{path} is longer than {MAX_FILE // 2**20} MiB, and no results are; it is not read"
+        raise ResultsError(msg)
+    return data
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether there is a file itself: no link to one elsewhere, no folder, no pipe."""
+    return path.is_file() and not path.is_symlink()
+
+
+def lock(fd: int) -> bool | None:
+    """Lock an open file for as long as it is open; False where another process holds it, None where none can.
+
+    The lock goes with the process, however it ends.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def take_name(hidden: Path, path: Path) -> None:
+    """Give the file *hidden* the name *path*, which no other file has.
+
+    :raises FileExistsError: if there is one.
+    """
+    try:
+        os.link(hidden, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without links; names have random digits.
+        if os.path.lexists(path):
+            raise
+        hidden.rename(path)
+    else:
+        hidden.unlink()
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write the whole of *data*; a short write is followed by another, which shows its cause."""
     view = memoryview(data)

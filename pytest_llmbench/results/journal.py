@@ -24,6 +24,7 @@ import pydantic_core
 from pydantic import ValidationError
 
 from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.printable import one_line
 from pytest_llmbench.results.document import (
     Case,
     Header,
@@ -34,11 +35,21 @@ from pytest_llmbench.results.document import (
     read_document,
     to_json,
 )
-from pytest_llmbench.results.files import results_error, write_all
+from pytest_llmbench.results.files import (
+    is_plain_file,
+    lock,
+    read_bounded,
+    results_error,
+    take_name,
+    write_all,
+)
+from pytest_llmbench.results.ids import check_session_id, is_session_id
 from pytest_llmbench.results.store import Store
 
 SUFFIX = ".jsonl"
 _DAMAGED = ".damaged"
+_LONGEST_HEADER = 2**20
+"""Bytes of a journal's first line that are looked at."""
 
 
 class Journal:
@@ -57,18 +68,27 @@ class Journal:
             a journal but what a kill would lose.
         """
         store.create()
+        check_session_id(header.session.id)
         name = header.session.id if worker is None else f"{header.session.id}.{worker}"
         path = store.journals / f"{name}{SUFFIX}"
+        # It takes its name when it is locked and has its header: whoever sees it sees that it is in use.
+        hidden = path.with_name(f".{name}.tmp")
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            journal = cls(path, os.open(path, flags, 0o666))
+            journal = cls(hidden, os.open(hidden, flags, 0o666))
         except OSError as error:
             raise results_error("start the journal", path, error) from error
         try:
+            lock(journal._fd)
             journal._write(_header_of_this_process(header))
+            take_name(hidden, path)
+        except OSError as error:
+            journal.discard()
+            raise results_error("start the journal", path, error) from error
         except ResultsError:
             journal.discard()
             raise
+        journal.path = path
         return journal
 
     def append(self, case: Case) -> None:
@@ -112,16 +132,17 @@ def read_journal(path: Path | str) -> tuple[ResultsDocument, list[str]]:
     :raises ResultsError: if the file cannot be read, or is of another major version.
     """
     path = Path(path)
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise results_error("read the journal", path, error) from error
+    lines = read_bounded(path, "the journal").split(b"\n")
     torn = lines.pop()
     problems = []
     header = _read_header_line(path, lines[0]) if lines else None
     if header is None:
         problems.append(f"{path}: the header, line 1, is damaged: machine and versions are lost")
         header = Header(session=Session(id=_session_id(path), started=_start_of(path)))
+    elif header.session.id != _session_id(path):
+        # What a file has in it says nothing of whose document may be replaced; its name does.
+        problems.append(f"{path}: its header is of another session, {one_line(header.session.id, 60)!r}")
+        header.session.id = _session_id(path)
     cases: list[Case] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
@@ -141,7 +162,12 @@ def journals(store: Store, session_id: str | None = None) -> list[Path]:
         paths = sorted(p for p in store.journals.iterdir() if p.suffix == SUFFIX)
     except OSError:
         return []
-    return [p for p in paths if session_id is None or _session_id(p) == session_id]
+    return [
+        p
+        for p in paths
+        if (is_session_id(_session_id(p)) if session_id is None else _session_id(p) == session_id)
+        and is_plain_file(p)
+    ]
 
 
 def collect(store: Store, session_id: str) -> tuple[ResultsDocument | None, list[str]]:
@@ -190,46 +216,64 @@ class Recovery:
     cases: int = 0
     path: Path | None = None
     """The document that was written."""
+    kept: tuple[Path, ...] = ()
+    """Where the journals are that were not removed."""
     problems: tuple[str, ...] = ()
 
 
 def recover(store: Store, *, force: bool = False) -> list[Recovery]:
     """Make a document of each session that left journals and no document.
 
-    A session that is still running is left alone, and so is one of another machine, of which
-    nobody here can tell: *force* takes the latter. Journals with damage are kept as
-    ``*.jsonl.damaged``.
+    A session that is still running is left alone (it holds a lock on its journal), and so is one of
+    another machine, of which nobody here can tell: *force* takes the latter. Journals with damage are
+    kept as ``*.jsonl.damaged``.
     """
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in journals(store):
         groups[_session_id(path)].append(path)
-    return [_recover_session(store, session_id, paths, force) for session_id, paths in groups.items()]
+    found = []
+    for session_id, paths in groups.items():
+        with contextlib.ExitStack() as locks:
+            try:
+                states = [_state(path, locks) for path in paths]
+                found.append(_recover_session(store, session_id, paths, states, force))
+            except (OSError, ValueError) as error:
+                problem = f"{paths[0]}: {error}"
+                found.append(Recovery(session_id, "failed", kept=tuple(paths), problems=(problem,)))
+    return found
 
 
-def _recover_session(store: Store, session_id: str, paths: list[Path], force: bool) -> Recovery:
-    states = [_state(path) for path in paths]
+def _recover_session(
+    store: Store, session_id: str, paths: list[Path], states: list[_JournalState], force: bool
+) -> Recovery:
     if "running" in states:
         return Recovery(session_id, "running")
     if "elsewhere" in states and not force:
         return Recovery(session_id, "elsewhere")
+    before = _document(store, session_id)
+    place = store.document_path(session_id)
+    if os.path.lexists(place) and (before is None or before.session.id != session_id):
+        problem = f"{place} is no document of this session: move it away, and recover again"
+        return Recovery(session_id, "failed", kept=tuple(paths), problems=(problem,))
     document, problems = collect(store, session_id)
     if document is None:
-        return Recovery(session_id, "failed", problems=tuple(problems))
-    before = _document(store, session_id)
+        return Recovery(session_id, "failed", kept=tuple(paths), problems=tuple(problems))
     known = {case.key for case in before.cases} if before is not None else set()
     if all(case.key in known for case in document.cases):
-        _put_away(paths, problems)
+        kept = _put_away(paths, problems)
         status: Literal["complete", "empty"] = "empty" if before is None else "complete"
-        return Recovery(session_id, status, problems=tuple(problems))
+        return Recovery(session_id, status, kept=kept, problems=tuple(problems))
     document.session.state = "recovered"
     document.session.ended = document.session.ended or _iso(max(p.stat().st_mtime for p in paths))
     document.session.outcomes = count_outcomes(document.cases)
     try:
         written = store.write(document)
     except ResultsError as error:
-        return Recovery(session_id, "failed", len(document.cases), problems=(*problems, str(error)))
-    _put_away(paths, problems)
-    return Recovery(session_id, "recovered", len(document.cases), written, tuple(problems))
+        return Recovery(
+            session_id, "failed", len(document.cases), kept=tuple(paths), problems=(*problems, str(error))
+        )
+    kept = _put_away(paths, problems)
+    return Recovery(session_id, "recovered", len(document.cases), written, kept, tuple(problems))
 
 
 def count_outcomes(cases: list[Case]) -> dict[str, int]:
@@ -246,36 +290,55 @@ def _document(store: Store, session_id: str) -> ResultsDocument | None:
     return None
 
 
-def _put_away(paths: list[Path], problems: list[str]) -> None:
+def _put_away(paths: list[Path], problems: list[str]) -> tuple[Path, ...]:
+    """Remove journals; returns where those are that are damaged or could not be removed."""
+    kept = []
     for path in paths:
+        place = path
         with contextlib.suppress(OSError):
             if any(problem.startswith(f"{path}:") for problem in problems):
-                path.rename(path.with_name(path.name + _DAMAGED))
+                place = path.rename(path.with_name(path.name + _DAMAGED))
             else:
                 path.unlink(missing_ok=True)
+                continue
+        kept.append(place)
+    return tuple(kept)
 
 
-def _state(path: Path) -> Literal["running", "ended", "elsewhere"]:
-    """Whether the process that wrote a journal is still there."""
+_JournalState = Literal["running", "ended", "elsewhere"]
+
+
+def _state(path: Path, locks: contextlib.ExitStack) -> _JournalState:
+    """Whether the process that wrote a journal is still there; if not, *locks* has a lock on it."""
     import platform
 
+    file = locks.enter_context(path.open("rb"))
+    locked = lock(file.fileno())
+    if locked is False:
+        return "running"
+    header = None
+    with contextlib.suppress(ResultsError):
+        header = _read_header_line(path, file.readline(_LONGEST_HEADER))
+    if header is None or header.session.pid is None:
+        return "ended"
+    if header.session.host != platform.node():
+        return "elsewhere"
+    return "ended" if locked or not _is_there(header.session) else "running"
+
+
+def _is_there(session: Session) -> bool:
+    """Whether a process of this machine is the one that wrote a journal, where no lock can tell."""
     import psutil
 
-    with contextlib.suppress(OSError, ResultsError), path.open("rb") as file:
-        header = _read_header_line(path, file.readline())
-        if header is None or header.session.pid is None:
-            return "ended"
-        if header.session.host != platform.node():
-            return "elsewhere"
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(header.session.pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return "ended"
-            started = process.create_time()
-            # The clock may have been set meanwhile; a reused pid is off by more.
-            if header.session.process_started is None or abs(started - header.session.process_started) < 2:
-                return "running"
-    return "ended"
+    if session.pid is None or session.pid <= 0:
+        return False
+    with contextlib.suppress(psutil.Error, OverflowError):
+        process = psutil.Process(session.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        # The clock may have been set meanwhile; a reused pid is off by more.
+        return session.process_started is None or abs(process.create_time() - session.process_started) < 2
+    return False
 
 
 def _header_of_this_process(header: Header) -> Header:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pytest_llmbench.errors import ResultsError, suggest
 from pytest_llmbench.results.document import Header, ResultsDocument, read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
+from pytest_llmbench.results.ids import check_session_id, is_session_id
 
 DEFAULT_STORE = ".llmbench"
 LATEST = "latest"
@@ -60,7 +61,11 @@ class Store:
             atomic_write(ignore, _GITIGNORE)
 
     def document_path(self, session_id: str) -> Path:
-        """Where the document of a session lies, or will lie."""
+        """Where the document of a session lies, or will lie.
+
+        :raises ResultsError: for what is no session's id, and could be the path of another file.
+        """
+        check_session_id(session_id)
         return self.results / f"{session_id}.json"
 
     def write(self, document: ResultsDocument) -> Path:
@@ -68,8 +73,12 @@ class Store:
 
         :raises ResultsError: if it cannot be written.
         """
+        path = self.document_path(document.session.id)
         self.create()
-        return write_document(self.document_path(document.session.id), document)
+        if path.is_symlink():
+            msg = f"{path} is a link to another file, and is not written: remove it"
+            raise ResultsError(msg)
+        return write_document(path, document)
 
     def documents(self) -> tuple[list[Entry], list[str]]:
         """Every document, the newest first, and one line for each that is damaged.
@@ -98,12 +107,12 @@ class Store:
         path = Path(ref).expanduser()
         if path.is_file():
             return path
-        if self.document_path(text).is_file() and "/" not in text:
+        if is_session_id(text) and self.document_path(text).is_file():
             return self.document_path(text)
         ids = [p.stem for p in self._paths()]
         matches = [i for i in ids if text and (i.startswith(text) or i.rpartition("-")[2].startswith(text))]
         if len(matches) == 1:
-            return self.document_path(matches[0])
+            return self.results / f"{matches[0]}.json"
         if matches:
             shown = ", ".join(matches[:3]) + (", ..." if len(matches) > 3 else "")
             msg = f"{text!r} means {len(matches)} sessions of {self.path}: {shown}; write more of the id"

@@ -239,8 +239,8 @@ def test_recover_makes_a_document_of_a_journal(store: Store) -> None:
     session_id = "20260109T030405Z-0a0a0a0a"
     journal = Journal.create(store, Header(session=Session(id=session_id, started="2026-01-09T03:04:05Z")))
     journal.append(document(OLD).cases[0])
-    journal.close()
     assert "still running" in call("recover").stdout
+    journal.close()
     head, _, rest = journal.path.read_text().partition("\n")
     header = json.loads(head)
     header["session"]["process_started"] = 1.0

@@ -1,0 +1,42 @@
+"""What is a session's id, and which names become files?
+
+``YYYYMMDDTHHMMSSZ-HEX``. Ids, and names in general, also come from the content of files that anybody may have
+written: what is no such name never becomes a path.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import datetime
+
+from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.printable import one_line
+
+_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def new_session_id(now: datetime) -> str:
+    """The id of a session that starts *now* (UTC): names sort by it, and two never share one."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def is_session_id(text: str) -> bool:
+    """Whether :func:`new_session_id` can have made *text*."""
+    return _ID.fullmatch(text) is not None
+
+
+def check_session_id(text: str) -> None:
+    """Refuse an id that no session has, before it becomes a file's name.
+
+    :raises ResultsError: saying what an id is.
+    """
+    if not is_session_id(text):
+        msg = f"{one_line(text, 60)!r} is no session's id; one looks like 20260102T030405Z-0a1b2c3d"
+        raise ResultsError(msg)
+
+
+def is_file_name(text: str) -> bool:
+    """Whether *text* can be a file's name in any folder, and nothing else: no path, no hidden file."""
+    return _NAME.fullmatch(text) is not None
