@@ -217,9 +217,11 @@ def test_a_baseline_that_cannot_be_written_fails_the_session_and_the_documents_s
     bench: pytest.Pytester, run: Run, document: Document
 ) -> None:
     bench.makepyfile(ONE)
-    result = run(FAST, "--llm-save=latest")
+    (bench.path / ".llmbench").mkdir()
+    (bench.path / ".llmbench" / "baselines").write_text("no folder")
+    result = run(FAST, "--llm-save=main")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*'latest' cannot name a baseline*"])
+    result.stdout.fnmatch_lines(["*the baseline 'main' could not be saved*"])
     assert document()["session"]["exit_status"] == 1
     assert [one["session"]["exit_status"] for one in results(bench)] == [1]
 

@@ -94,9 +94,9 @@ def test_a_label_twice_is_refused_and_the_first_is_kept(
     [
         ("measure()", "*give either a prompt*"),
         ("measure('a', prompt_tokens=3)", "*give either a prompt*"),
-        ("measure(prompt_tokens=0)", "*prompt_tokens=0 is not a whole number of at least 1"),
+        ("measure(prompt_tokens=0)", "*prompt_tokens=0 is not a whole number of at least 1, at most *"),
         ("measure('a', round=1)", "*no setting 'round' for a call; did you mean 'rounds'?*"),
-        ("measure('a', rounds=-1)", "*rounds=...: -1 is not a whole number of at least 1"),
+        ("measure('a', rounds=-1)", "*rounds=...: -1 is not a whole number of at least 1, at most *"),
         ("measure([{'content': 'a'}])", "*each message needs 'role' and 'content'*"),
     ],
 )
