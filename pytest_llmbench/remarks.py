@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.printable import one_line
 from pytest_llmbench.selection import CASE_FIXTURES
 from pytest_llmbench.settings import KINDS, SETTINGS
 
@@ -111,7 +112,8 @@ def _given(session: BenchSession, seen: set[str]) -> Iterator[tuple[str, list[st
 
 
 def _cut(reason: str) -> str:
-    return reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST].rstrip(', ')}... (-rs shows all)"
+    shown = one_line(reason, _LONGEST)
+    return f"{shown} (-rs shows all)" if shown.endswith("…") else shown
 
 
 def _unseen(only: Iterable[str], seen: set[str]) -> list[str]:

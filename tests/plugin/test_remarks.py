@@ -60,10 +60,17 @@ def test_a_test_without_its_server_says_so(bench: pytest.Pytester, run: Run) -> 
     assert "--llm-base-url" in line
 
 
+def test_a_reason_is_one_line_without_control_characters(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile("def test_x(llm_model): __import__('pytest').skip('it\\nsaid \\x1b[31mno')")
+    (line,) = told(run(), "Skipped: ")
+    assert line == r"1 case: it said \x1b[31mno"
+
+
 def test_a_long_reason_is_cut_and_says_where_the_rest_is(bench: pytest.Pytester, run: Run) -> None:
     bench.makepyfile(f"def test_x(llm_model):\n    __import__('pytest').skip({'word, ' * 99!r})\n")
     (line,) = told(run(), "Skipped: ")
-    assert line.endswith("word... (-rs shows all)")
+    assert line.endswith("… (-rs shows all)")
+    assert len(line) < 200
 
 
 @pytest.mark.parametrize(
