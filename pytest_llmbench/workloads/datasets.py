@@ -225,7 +225,7 @@ def _notes(odd: dict[str, _Odd], unused: Counter[str], count: int, full: bool) -
         told += [f"and {others} for other reasons"] if others else []
         left = sum(one.count for one in most)
         notes.append(f"{left} of {count} entries were left out: {', '.join(told)}")
-    notes += [f"not used: {number} {what}" for what, number in unused.items()]
+    notes += [f"not used: {what} ({number})" for what, number in unused.items()]
     if full:
         notes.append(f"only its first {count} entries were read: a load takes no more")
     return notes

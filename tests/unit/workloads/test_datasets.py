@@ -346,14 +346,14 @@ def test_parts_that_are_no_text_are_left_out_and_told(read: Read) -> None:
     found = read(lines({"messages": [{"role": "user", "content": parts}]}))
 
     assert found.items == (Item(messages=({"role": "user", "content": "What is\nthis?"},)),)
-    assert found.notes == ("not used: 1 parts that are no text, such as pictures",)
+    assert found.notes == ("not used: parts that are no text, such as pictures (1)",)
 
 
 def test_block_names_of_another_size_are_not_used_and_that_is_told(read: Read) -> None:
     found = read(lines(MOON, {**MOON, "hash_ids": [1, 2, 3]}, {**MOON, "hash_ids": "ab"}))
 
     assert [item.blocks for item in found.items] == [None] * 3
-    assert found.notes[0].startswith("not used: 2 hash_ids that are not one for each 512 tokens")
+    assert found.notes[0].startswith("not used: hash_ids that are not one for each 512 tokens")
 
 
 def test_a_compressed_file_is_to_be_unpacked(tmp_path: Path) -> None:
