@@ -39,6 +39,8 @@ class FakeServer(ThreadingHTTPServer):
         """Whether answers have ``usage``."""
         self.prompt_tokens: int | None = None
         """What it counts for each prompt, whatever it is; None for a token a word."""
+        self.key: str | None = None
+        """What it wants to be asked with; None for nothing."""
         self.error = "the fake is overloaded"
         """What it says when a request fails."""
         self.models_text: str | None = None
@@ -82,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(f"GET {self.path}")
         self.server.keys.add(self.headers.get("authorization"))
+        if self._refused():
+            return
         if self.path == "/v1/models" and self.server.models_text is not None:
             self._text(200, self.server.models_text)
         elif self.path == "/v1/models":
@@ -94,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.keys.add(self.headers.get("authorization"))
         self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
+        if self._refused():
+            return
         if (refused := next((key for key in self.server.refuses if key in body), None)) is not None:
             instead = "; use 'max_completion_tokens' instead" if refused == "max_tokens" else ""
             self._json(400, {"error": {"message": f"unsupported parameter {refused!r}{instead}"}})
@@ -135,6 +141,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._event({"choices": [], "usage": usage})
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
+
+    def _refused(self) -> bool:
+        if self.server.key is None or self.headers.get("authorization") == f"Bearer {self.server.key}":
+            return False
+        self._json(401, {"error": {"message": "missing key"}})
+        return True
 
     def _usage(self, prompt: str, output: int) -> dict[str, Any] | None:
         if not self.server.counts:
@@ -193,6 +205,7 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--model")
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("LLMBENCH_FAKE_SECONDS", 0)))
+    parser.add_argument("--api-key")
     options = parser.parse_args()
     if (log := os.environ.get("LLMBENCH_FAKE_LOG")) is not None:
         path = Path(log)
@@ -201,6 +214,7 @@ def main() -> None:
         side = os.environ.get("LLMBENCH_FAKE_SIDE", "now")
         path.write_text("\n".join([*earlier, f"{side} {os.getpid()} {there}"]))
     with FakeServer((options.model,), options.seconds, 0, 0, options.port) as server:
+        server.key = options.api_key
         server.serve_forever()
 
 

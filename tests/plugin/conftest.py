@@ -12,6 +12,7 @@ import pytest
 # pytester forgets what was imported during a run, and numpy cannot be imported twice.
 import scipy.stats  # noqa: F401
 
+from pytest_llmbench.backends.servers import table
 from pytest_llmbench.measure.load import level
 
 FAKES = Path(__file__).parent.parent / "fakes"
@@ -68,3 +69,19 @@ def document(bench: pytest.Pytester) -> Callable[[], dict[str, Any]]:
         return content
 
     return read
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What ``--llm-serve`` calls the fake server."""
+    row = table.ServerEngine(
+        name="fake-server",
+        form="hf",
+        program=("{python}", str(FAKES / "openai_server.py")),
+        arguments=("--port", "{port}", "--model", "{name}"),
+        install="pip install fake-server",
+        docs="https://example.org/fake-server",
+        health="/v1/models",
+    )
+    monkeypatch.setitem(table.ENGINES, "fake-server", row)
+    return "fake-server"

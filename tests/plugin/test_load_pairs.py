@@ -11,12 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pytest_llmbench.backends.servers import table
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.load import bench as load_bench
 from pytest_llmbench.measure.load.level import summarize_level
 from tests.fakes.openai_server import fake_server
-from tests.plugin.conftest import FAKES, Run
+from tests.plugin.conftest import Run
 
 Document = Callable[[], dict[str, Any]]
 
@@ -287,22 +286,6 @@ def test_each_measurement_of_a_test_has_a_base_side(
 
 
 # -- servers that are started -------------------------------------------------------------------
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> str:
-    """What ``--llm-serve`` calls the fake server."""
-    row = table.ServerEngine(
-        name="fake-server",
-        form="hf",
-        program=("{python}", str(FAKES / "openai_server.py")),
-        arguments=("--port", "{port}", "--model", "{name}"),
-        install="pip install fake-server",
-        docs="https://example.org/fake-server",
-        health="/v1/models",
-    )
-    monkeypatch.setitem(table.ENGINES, "fake-server", row)
-    return "fake-server"
 
 
 @pytest.fixture
