@@ -66,6 +66,13 @@ ColumnsOption = Annotated[
 ]
 
 
+class ShowFormat(StrEnum):
+    """What ``show`` writes."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+
+
 class Format(StrEnum):
     """What ``export`` writes."""
 
@@ -114,12 +121,21 @@ def show(
         typer.Option("--case", metavar="TEXT", help="Show all metrics of cases with TEXT in their id."),
     ] = None,
     columns: ColumnsOption = "",
+    form: Annotated[
+        ShowFormat, typer.Option("--format", "-f", help="What to write; markdown is for a pull request.")
+    ] = ShowFormat.TEXT,
     store: StoreOption = STORE,
 ) -> None:
-    """Show a document's table, or cases in full."""
+    """Show a document's table and verdicts, or cases in full."""
+    from pytest_llmbench.gate.kept import kept_comparison
+    from pytest_llmbench.report.comparison import comparison_table
     from pytest_llmbench.report.table import case_tables
 
     document = _read(store, ref)
+    if form is ShowFormat.MARKDOWN:
+        chosen = document.cases if case is None else _matching(document, case)
+        sys.stdout.write(_comment(document.model_copy(update={"cases": chosen}), _names(columns)))
+        return
     if case is not None:
         for one in _matching(document, case):
             _show_case(one)
@@ -130,6 +146,9 @@ def show(
     typer.echo()
     for table in tables:
         _render(table)
+    if (comparison := kept_comparison(document)) is not None:
+        typer.echo()
+        _render(comparison_table(comparison))
     for one in document.cases:
         if one.outcome != "passed":
             reason = f": {one.error.strip().splitlines()[0]}" if one.error and one.error.strip() else ""
@@ -343,6 +362,21 @@ def _exported(document: ResultsDocument, form: Format, metric: str | None, colum
     return (
         json.dumps(exports.to_pytest_benchmark(document, metric or exports.DEFAULT_METRIC), indent=2) + "\n"
     )
+
+
+def _comment(document: ResultsDocument, columns: Sequence[str]) -> str:
+    """A document for a pull request's comment: its verdicts, and what was measured."""
+    from pytest_llmbench.gate.kept import kept_comparison
+    from pytest_llmbench.report.comparison import COMMENT_LIMIT, markdown_comparison
+    from pytest_llmbench.report.markdown import markdown_table
+
+    table = markdown_table(document.cases, columns)
+    if (comparison := kept_comparison(document)) is None:
+        return table
+    verdicts = markdown_comparison(comparison)
+    measured = f"\n<details><summary>What was measured</summary>\n\n{table}\n</details>\n"
+    # What is longer cannot be posted, and the verdicts come first.
+    return verdicts + measured if len(verdicts) + len(measured) <= COMMENT_LIMIT else verdicts
 
 
 def _render(table: Any) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,7 +143,9 @@ def list_baselines(store: StoreOption = STORE) -> None:
 def save(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
     ref: Annotated[str, typer.Argument(metavar="REF", help=f"What to save: {_REFS}.")] = "latest",
-    force: Annotated[bool, typer.Option("--force", help="Also a session in which a case failed.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also a session in which a case failed, or all were disturbed.")
+    ] = False,
     store: StoreOption = STORE,
 ) -> None:
     """Add a session to a named baseline; several sessions show how far sessions lie apart."""
@@ -152,6 +155,7 @@ def save(
     found = _store(store)
     documents = _documents(found, [ref])
     _refuse_failed(documents, force=force)
+    _refuse_spoiled(documents, force=force)
     for document in documents:
         typer.echo(f"Saved {save_baseline(found, name, document)}")
 
@@ -162,7 +166,10 @@ def update(
     ref: Annotated[str, typer.Argument(metavar="REF", help=f"What becomes it: {_REFS}.")] = "latest",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also if a case failed, or one of the baseline is missing.")
+        bool,
+        typer.Option(
+            "--force", help="Also if a case failed, all were disturbed, or one of the baseline is missing."
+        ),
     ] = False,
     store: StoreOption = STORE,
 ) -> None:
@@ -193,6 +200,7 @@ def update(
     else:
         typer.echo(f"{name} is a new baseline.")
     _refuse_failed(new, force=force)
+    _refuse_spoiled(new, force=force)
     if not yes and not _asked(f"Make {ref} the baseline {name}?"):
         typer.echo(f"{name} was not changed.")
         raise typer.Exit(1)
@@ -205,7 +213,7 @@ def show_history(
     metric: Annotated[str, typer.Option(metavar="NAME", help="Which metric.")] = "tpot",
     store: StoreOption = STORE,
 ) -> None:
-    """Show a metric over the sessions of the store, with the points where it changed."""
+    """Show a metric over the sessions of the store: what changed since the one before and the first."""
     from pytest_llmbench.gate.history import MIN_SESSIONS, check_metric, history
     from pytest_llmbench.results.brief import read_brief
 
@@ -217,39 +225,56 @@ def show_history(
     if not series:
         msg = f"no session of {found.path} has a case with {case!r} in its id that measured {metric}"
         raise UsageError(msg)
-    for one in series:
-        _show_series(one)
+    for _, group in groupby(series, key=lambda one: one.key):
+        _show_history(list(group))
     if all(len(one.points) < MIN_SESSIONS for one in series):
         typer.echo(f"Change points are looked for in {MIN_SESSIONS} sessions or more.", err=True)
 
 
-def _show_series(series: Series) -> None:
-    from pytest_llmbench.measure.metrics import METRICS
-    from pytest_llmbench.report.units import quantity
+def _show_history(group: Sequence[Series]) -> None:
+    """All that is known of one case: a block for each machine and way in which it was measured."""
     from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
 
-    nodeid, measurement = series.key
+    nodeid, measurement = group[0].key
     label = "" if measurement == DEFAULT_MEASUREMENT else f" ({measurement})"
-    where = f", machine {series.machine}" if series.points else ""
-    say(f"{nodeid}{label}: {series.metric}{where}")
+    say(f"{nodeid}{label}: {group[0].metric}")
+    for series in group:
+        if series.points:
+            _show_series(series)
+    for told in group[0].left_out:
+        say(f"  left out: {told}")
+    typer.echo()
+
+
+def _show_series(series: Series) -> None:
+    from pytest_llmbench.measure.metrics import METRICS
+    from pytest_llmbench.report.judgement import signed
+    from pytest_llmbench.report.units import quantity
+
     definition = METRICS[series.metric]
-    engine = series.points[0].engine if series.points else None
+    engine = series.points[0].engine
+    say(f"  machine {series.machine or 'unknown'}, {engine or 'engine unknown'}")
+    say(f"  {'DATE (UTC)':<16}  {'COMMIT':<10}  {'VALUE':>12}  {'ON LAST':>8}  {'ON FIRST':>8}  PROC.")
+    first: float | None = None
+    last: float | None = None
     for point in series.points:
         commit = point.header.commit
         revision = (commit.id or "-")[:9] + ("+" if commit.dirty else "")
         notes = []
         if point.change is not None:
             worse = (point.change > 0) == (definition.better == "lower")
-            notes.append(f"<- {point.change:+.1%}, {'worse' if worse else 'better'}")
+            notes.append(f"<- {signed(point.change)}, {'worse' if worse else 'better'}")
+        if point.failed:
+            notes.append("failed")
         if point.engine != engine:
             notes.append(f"{engine} -> {point.engine}")
             engine = point.engine
         value = quantity(point.value, definition.unit)
-        line = f"  {point.header.session.id}  {revision:<10}  {value:>14}  {point.processes} proc."
+        date = point.header.session.started[:16].replace("T", " ")
+        on = [signed(point.value / base - 1) if base else "" for base in (last, first)]
+        line = f"  {date:<16}  {revision:<10}  {value:>12}  {on[0]:>8}  {on[1]:>8}  {point.processes:>5}"
         say(f"{line}  {'; '.join(notes)}".rstrip())
-    for told in series.left_out:
-        say(f"  left out: {told}")
-    typer.echo()
+        first, last = first or point.value, point.value
 
 
 def _shown(comparison: Comparison, form: CompareFormat, *, everything: bool) -> str:
@@ -288,6 +313,20 @@ def _refuse_failed(documents: Iterable[ResultsDocument], *, force: bool) -> None
             f"session {session} is no baseline: {nodeid} failed{more}; mend and measure again, or say --force"
         )
         raise UsageError(msg)
+
+
+def _refuse_spoiled(documents: Iterable[ResultsDocument], *, force: bool) -> None:
+    from pytest_llmbench.gate.baseline import fitness
+
+    for document in documents:
+        fit, lines = fitness(document)
+        _warn(lines)
+        if not fit and not force:
+            msg = (
+                f"session {document.session.id} is no baseline: no session could be judged by it; measure "
+                "again on a quieter machine, or say --force"
+            )
+            raise UsageError(msg)
 
 
 def _asked(question: str) -> bool:

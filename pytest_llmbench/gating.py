@@ -18,7 +18,14 @@ import pytest
 from pytest_llmbench.distributed import session_id
 from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
-from pytest_llmbench.gate.baseline import Place, find_baselines, find_place, save_baseline, take_place
+from pytest_llmbench.gate.baseline import (
+    Place,
+    find_baselines,
+    find_place,
+    fitness,
+    save_baseline,
+    take_place,
+)
 from pytest_llmbench.gate.calibration import calibrated_noise
 from pytest_llmbench.gate.compare import (
     CaseComparison,
@@ -373,14 +380,19 @@ class Gating:
         return merge_thresholds(default_thresholds(self._metrics), marker, self._command_line)
 
 
-def why_not_saved(name: str, outcomes: Mapping[str, int]) -> str | None:
-    """What keeps the session from being added to the baseline *name*: failures, which it would hide."""
-    bad = _bad(outcomes)
-    return (
-        f"the baseline {name!r} was not changed: {bad}; fix the cases, or leave them out with -k"
-        if bad
-        else None
-    )
+def why_not_saved(name: str, document: ResultsDocument) -> str | None:
+    """What keeps the session from being added to the baseline *name*.
+
+    That is failures, which it would hide, and that no later session could be judged by it.
+    """
+    not_changed = f"the baseline {name!r} was not changed"
+    if bad := _bad(document.session.outcomes):
+        return f"{not_changed}: {bad}; fix the cases, or leave them out with -k"
+    fit, lines = fitness(document)
+    if fit:
+        return None
+    why = lines[0] + _more(lines) if lines else "nothing was measured"
+    return f"{not_changed}, for no session could be judged by this one: {why}"
 
 
 def save(name: str, store: Store, document: ResultsDocument) -> str:
@@ -389,7 +401,8 @@ def save(name: str, store: Store, document: ResultsDocument) -> str:
     :raises UsageError: if the name cannot be one, or the document cannot be written.
     """
     try:
-        return f"baseline {name!r}: {save_baseline(store, name, document)}"
+        lines = [f"baseline {name!r}: {save_baseline(store, name, document)}", *fitness(document)[1]]
+        return "\nResults: ".join(lines)
     except LLMBenchError as error:
         msg = f"the baseline {name!r} could not be saved: {error}"
         raise UsageError(msg) from None

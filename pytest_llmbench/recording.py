@@ -278,9 +278,8 @@ class Recording:
         from pytest_llmbench.gating import promote, save, why_not_saved
 
         keep: list[Callable[[], str]] = []
-        outcomes = self._document.session.outcomes
         name: str | None = self._config.getoption("llm_save")
-        if name is not None and (why := why_not_saved(name, outcomes)) is not None:
+        if name is not None and (why := why_not_saved(name, self._document)) is not None:
             self._problems.append(why)
         elif name is not None:
             keep.append(partial(save, name, self._store, self._document))

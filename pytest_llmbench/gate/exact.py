@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.words import percent
 from pytest_llmbench.measure.metrics import METRICS
 
 MARGIN = 3.0
@@ -63,7 +64,8 @@ def judge_exact(
             improved = -high > margin
         else:
             reason = (
-                f"its own values vary by {spread:.1%}, so the change of {change:.1%} is not beyond doubt; "
+                f"its own values vary by {percent(spread)}, so the change of {percent(change)} is not "
+                "beyond doubt; "
                 "measure more processes, or allow more than they vary"
             )
     return Judgement(

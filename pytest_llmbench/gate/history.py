@@ -36,6 +36,8 @@ class Point:
     """The median of the processes' medians, in the metric's unit."""
     processes: int
     engine: str | None
+    failed: bool = False
+    """Whether the test failed when it was judged: the session that found the regression."""
     change: float | None = None
     """At a change point: how much the level rose (a latency: got slower) from the last to this one."""
 
@@ -57,7 +59,8 @@ def history(documents: Iterable[ResultsDocument | BriefDocument], text: str, met
     """The series of every case with *text* in its id, its change points marked.
 
     Sessions compare as for the gate, but for the engine's version: that is a reason for a change.
-    Sessions in which the case failed or was disturbed are left out, and told.
+    Sessions in which the case failed or was disturbed are left out, and told; but not those in which
+    the gate failed it, which was measured as well as any.
 
     :raises UsageError: without the extra ``history``, where there are sessions enough to look for
         change points.
@@ -70,7 +73,7 @@ def history(documents: Iterable[ResultsDocument | BriefDocument], text: str, met
                 continue
             measured = Measured(case, document)
             groups = found.setdefault(case.key, [])
-            if not measured.usable or measured.spoiled:
+            if not (measured.usable or _judged(measured)) or measured.spoiled:
                 why = measured.spoiled or f"it {case.outcome}"
                 left_out.setdefault(case.key, []).append(f"{document.session.id}: {why}")
             elif measured.values(metric):
@@ -85,6 +88,12 @@ def history(documents: Iterable[ResultsDocument | BriefDocument], text: str, met
         if groups or told:
             series += [_series(key, metric, group, told) for group in groups or [[]]]
     return series
+
+
+def _judged(measured: Measured) -> bool:
+    """Whether a case failed when all of it was measured: verdicts come after the body of the test."""
+    case = measured.case
+    return case.outcome == "failed" and case.verdict is not None and bool(measured.work)
 
 
 def _other_than_engine(base: Measured, now: Measured) -> bool:
@@ -128,7 +137,14 @@ def _series(key: Key, metric: str, group: Sequence[Measured], left_out: tuple[st
     changes = {start: new / old - 1 for start, (old, new) in zip(starts, pairwise(levels), strict=True)}
     machine = group[-1].header.machine
     points = tuple(
-        Point(one.header, value, len(one.centres(metric)), engine_version(one.case), changes.get(index))
+        Point(
+            one.header,
+            value,
+            len(one.centres(metric)),
+            engine_version(one.case),
+            one.case.outcome == "failed",
+            changes.get(index),
+        )
         for index, (one, value) in enumerate(zip(group, values, strict=True))
     )
     return Series(key, machine.id if machine is not None else None, metric, points, left_out)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pytest_llmbench.gate.statistics import exceedance, prediction_bound, quantile_bound, t_quantile
 from pytest_llmbench.gate.thresholds import Threshold
 from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.words import count, percent
 from pytest_llmbench.measure.metrics import METRICS, Summary
 
 CONFIDENCE = 0.95
@@ -63,8 +64,8 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
         reason = (
             "the limit lies within the interval; more processes make it narrower"
             if known
-            else f"{len(processes[0])} rounds of one process do not show how sure this is; "
-            "measure 5 rounds, or several processes"
+            else f"how sure this is cannot be told by {count(len(processes[0]), 'value')} of one process; "
+            "measure 5 rounds or more, or several processes"
         )
     ends = sorted(worse * end for end in (low, high))
     return Judgement(
@@ -125,14 +126,14 @@ def judge_exceedance(
         verdict = Verdict.PASS
     elif threshold.relative is not None and len(base) < ENOUGH_SESSIONS:
         reason = (
-            f"{len(base)} stored session(s) do not show how far the p{q:g} of sessions lies apart: "
-            f"{ENOUGH_SESSIONS} do"
+            f"{count(len(base), 'stored session')} {'does' if len(base) == 1 else 'do'} not show how far the "
+            f"p{q:g} of sessions lies apart: {ENOUGH_SESSIONS} do"
         )
     elif not (math.isfinite(near) and math.isfinite(far)):
         reason = f"the baseline has too few values to know its p{q:g}: {needed} in a session tell it"
     else:
         reason = (
-            f"{beyond} of {len(values)} values lie beyond the limit, and a share of {allowed:.3g} may: "
+            f"beyond the limit: {beyond} of {count(len(values), 'value')}, and {percent(allowed)} may be; "
             f"that takes {needed} values, or more if any lies beyond"
         )
     return Judgement(
@@ -204,12 +205,12 @@ def _beyond(processes: Sequence[Sequence[float]], limit: float, worse: int) -> t
     """How many values lie beyond *limit*; this, and how many there are, as independent ones."""
     hits = [sum(worse * value > limit for value in process) for process in processes]
     sizes = [len(process) for process in processes]
-    k, n, count = sum(hits), sum(sizes), len(sizes)
+    k, n, groups = sum(hits), sum(sizes), len(sizes)
     share = k / n
     effect = 1.0
-    if count > 1 and 0 < k < n:
+    if groups > 1 and 0 < k < n:
         squares = sum((hit - share * size) ** 2 for hit, size in zip(hits, sizes, strict=True))
-        effect = max(1.0, count / (count - 1) * squares / (n * share * (1 - share)))
+        effect = max(1.0, groups / (groups - 1) * squares / (n * share * (1 - share)))
     return k, k / effect, n / effect
 
 

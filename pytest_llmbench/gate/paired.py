@@ -34,6 +34,7 @@ from pytest_llmbench.gate.statistics import (
     to_log,
 )
 from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.words import count, percent
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import UNWATCHED
 
@@ -200,7 +201,7 @@ class PairedTest:
         estimate = hodges_lehmann(self.differences, self._confidence) if n else None
         reason = self._reason
         if self._verdict is None:
-            reason = f"stopped after {n} pairs; {self.needs_more} more until the next look"
+            reason = f"stopped after {count(n, 'pair')}; {self.needs_more} more until the next look"
         low, high = self._ends(estimate)
         return Judgement(
             metric=self.metric,
@@ -302,10 +303,12 @@ class PairedTest:
         """What is in the way of a verdict, and how many pairs would decide it."""
         n = len(self.differences)
         if 0.5**n > (1 - self._confidence) / 2:
-            return f"{n} pairs are too few for any verdict; {DEFAULT_SCREEN} or more may tell"
+            few = f"{count(n, 'pair')} {'is' if n == 1 else 'are'}"
+            return f"{few} too few for any verdict; {DEFAULT_SCREEN} or more may tell"
         wanted = self._wanted(estimate)
         where = "above" if estimate.effect > self._shift else "below"
-        said = f"{where} the threshold of {self.threshold:.3g}, but not beyond doubt after {n} pairs"
+        after = f"not beyond doubt after {count(n, 'pair')}"
+        said = f"{where} the threshold of {percent(self.threshold)}, but {after}"
         if wanted is None:
             return f"{said}; it is so close to the threshold that more pairs will hardly tell"
         return f"{said}; about {wanted} pairs would decide it"

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from pytest_llmbench.gate import words
 from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import (
     smallest_detectable,
@@ -236,9 +237,10 @@ def judge_stored(
             confidence=None,
             method="single-session" if len(sessions) < ENOUGH_SESSIONS else "prediction",
             reason=(
-                f"{len(sessions)} stored session(s) of {median(map(len, sessions)):.0f} process(es) each and "
-                f"{len(now)} now do not show how far values lie apart; measure with processes=3 or more, "
-                "store three sessions or more, or compare A/B pairs"
+                f"{words.count(len(sessions), 'stored session')} of "
+                f"{words.count(round(median(map(len, sessions))), 'process', 'processes')} "
+                f"{'' if len(sessions) == 1 else 'each '}and {len(now)} now do not show how far values lie "
+                "apart; measure with processes=3 or more, store three sessions or more, or compare A/B pairs"
             ),
             **values,
         )
@@ -263,8 +265,8 @@ def judge_stored(
         reason = _why(effect, shift, threshold, error, len(sessions), level, detectable)
     elif error.method == "single-session":
         reason = _calibrated(error, len(sessions)) or (
-            f"{len(sessions)} stored session(s) do not show how far sessions lie apart; "
-            "judged by the spread of processes, with a heavy allowance"
+            f"{_few(len(sessions))} not show how far sessions lie apart; judged by the spread of "
+            "processes, with a heavy allowance"
         )
     return Judgement(
         verdict=verdict,
@@ -346,23 +348,23 @@ def _why(
 ) -> str:
     """What is in the way of a verdict, and what would take it away."""
     where = "above" if effect > shift else "below"
-    said = f"{where} the threshold of {threshold:.3g}, but not beyond doubt"
+    said = f"{where} the threshold of {words.percent(threshold)}, but not beyond doubt"
     if (calibrated := _calibrated(error, sessions)) is not None:
         return (
-            f"{said}. {calibrated}, by which a change of {detectable:.0%} could be told; store five "
-            "sessions, or compare A/B pairs"
+            f"{said}. {calibrated}, by which a change of {words.percent(detectable)} could be told; store "
+            "five sessions, or compare A/B pairs"
         )
     if error.method == "single-session":
         return (
-            f"{said}: {sessions} stored session(s) do not show how far sessions lie apart, and by the spread "
-            f"of processes only a change of {detectable:.0%} could be told; store five sessions, calibrate "
+            f"{said}: {_few(sessions)} not show how far sessions lie apart, and by the spread of processes "
+            f"only a change of {words.percent(detectable)} could be told; store five sessions, calibrate "
             "some (llmbench calibrate --sessions 6), or compare A/B pairs"
         )
     session_sd = float(error.details["session_sd"])
     known = t_quantile(level if effect > shift else 0.05, math.inf) * session_sd
     said = (
-        f"{said}: sessions lie apart by {session_sd:.1%}, and {sessions} of them tell a change of "
-        f"{detectable:.0%}"
+        f"{said}: sessions lie apart by {words.percent(session_sd)}, and {sessions} of them tell a change of "
+        f"{words.percent(detectable)}"
     )
     if (effect if effect > shift else shift - effect) > known * 1.1:
         return (
@@ -371,13 +373,18 @@ def _why(
     return f"{said}; no number of stored sessions would decide it, A/B pairs may"
 
 
+def _few(sessions: int) -> str:
+    return f"{words.count(sessions, 'stored session')} {'does' if sessions == 1 else 'do'}"
+
+
 def _calibrated(error: _Error, sessions: int) -> str | None:
     """What stood in for the sessions that are not there; None if it was no calibration."""
     if "calibration" not in error.details:
         return None
     spread = float(error.details["calibrated_sd"])
+    which = "single" if sessions == 1 else "two"
     return (
-        f"{'single' if sessions == 1 else 'two'}-session baseline: between-session noise {spread:.1%} from "
+        f"{which}-session baseline: between-session noise {words.percent(spread)} from "
         f"{error.details['calibration']}"
     )
 

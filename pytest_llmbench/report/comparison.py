@@ -18,6 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.words import percent
 from pytest_llmbench.printable import printable
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.judgement import HEADS, Cells, cells, explain, headline_of, judged_name
@@ -312,7 +313,7 @@ def _footnotes(comparison: Comparison) -> list[str]:
     lines += [f"not used, for {count} of the cases: {why}" for why, count in left_out.items()]
     levels = sorted({one.confidence for one in judgements if one.low is not None and one.confidence})
     if levels:
-        shown = " or ".join(f"{level:.0%}" for level in levels)
+        shown = " or ".join(map(percent, levels))
         lines.append(f"interval: of the change, {shown}; sees: the smallest change found in 4 of 5 tries")
     if any(one.dropped for one in judgements):
         lines.append(f"n {rows.DISTURBED_MARK}: processes or pairs left out, as the machine was disturbed")

@@ -7,6 +7,7 @@ import textwrap
 from typing import NamedTuple
 
 from pytest_llmbench.gate.verdict import Judgement
+from pytest_llmbench.gate.words import count, percent
 from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.report import rows, units
 
@@ -52,10 +53,10 @@ def headline_of(judgement: Judgement) -> str:
         now = units.quantity(judgement.now, METRICS[judgement.metric].unit)
         what = "limit" if judgement.threshold is None else "allowed"
         return f"{name} {now}, {what} {_threshold(judgement)}"
-    change = _signed(_natural(judgement, judgement.change)).removesuffix("%")
+    change = signed(_natural(judgement, judgement.change) or 0.0)
     interval = _interval(judgement)
     within = "" if interval == units.UNKNOWN else f" ({interval.replace('…', ' to ')})"
-    return f"{name} {change} %{within}"
+    return f"{name} {change}{within}"
 
 
 def explain(judgement: Judgement) -> str:
@@ -75,20 +76,21 @@ def explain(judgement: Judgement) -> str:
     details = judgement.details
     if judgement.method == "limit" and details.get("now_low") is not None and judgement.confidence:
         ends = " to ".join(units.quantity(details[key], metric.unit) for key in ("now_low", "now_high"))
-        add("interval", f"{ends}, {judgement.confidence:.0%}")
+        add("interval", f"{ends}, {percent(judgement.confidence)}")
     if "beyond" in details and details.get("limit") is not None:
         add(
             "beyond",
             f"{details['beyond']} of {details['values']} values are {_over(judgement)} "
-            f"{units.quantity(details['limit'], metric.unit)}; a share of {details['allowed_share']:.3g} may",
+            f"{units.quantity(details['limit'], metric.unit)}; {percent(details['allowed_share'])} may",
         )
     add("threshold", _said_threshold(judgement))
     dropped = f", {judgement.dropped} dropped: the machine was disturbed" if judgement.dropped else ""
-    unit = "pairs" if judgement.method == "signed-rank" else "processes"
+    pairs = judgement.method == "signed-rank"
+    n = count(judgement.n, "pair") if pairs else count(judgement.n, "process", "processes")
     order = f"; {details['order']}" if "order" in details else ""
-    add("judged by", f"{judgement.method}, {judgement.n} {unit}{dropped}{order}")
+    add("judged by", f"{judgement.method}, {n}{dropped}{order}")
     if judgement.detectable is not None:
-        add("sees", f"changes from {_share(judgement.detectable)} on, in 4 of 5 such comparisons")
+        add("sees", f"changes from {_spaced(_share(judgement.detectable))} on, in 4 of 5 such comparisons")
     if judgement.reason:
         add("why", judgement.reason)
     return "\n".join(lines)
@@ -107,6 +109,11 @@ def _value(value: float | None, unit: str) -> str:
 def _natural(judgement: Judgement, change: float | None) -> float | None:
     """A change with the sign of the numbers: a throughput that fell has a minus."""
     return change if change is None or judgement.better == "lower" else -change
+
+
+def signed(ratio: float) -> str:
+    """A change in a sentence: ``+36 %``, ``-1.2 %``."""
+    return f"{_signed(ratio).removesuffix('%')} %"
 
 
 def _signed(ratio: float | None) -> str:
@@ -140,22 +147,27 @@ def _share(ratio: float | None) -> str:
     return f"{percent:.0f}%" if percent >= 9.95 else f"{percent:.2g}%"
 
 
+def _spaced(text: str) -> str:
+    """``5%`` as a sentence has it."""
+    return f"{text.removesuffix('%')} %" if text.endswith("%") else text
+
+
 def _over(judgement: Judgement) -> str:
     return "over" if judgement.better == "lower" else "under"
 
 
 def _said_change(judgement: Judgement) -> str:
-    change = _signed(_natural(judgement, judgement.change))
+    change = signed(_natural(judgement, judgement.change) or 0.0)
     word = "worse" if (judgement.change or 0) > 0 else "better"
     text = change if change.startswith("0") else f"{change} ({word})"
     interval = _interval(judgement)
     if interval == units.UNKNOWN or judgement.confidence is None:
         return text
     low, high = interval.split("…")
-    return f"{text}, {judgement.confidence:.0%} interval {low}% to {high}%"
+    return f"{text}, {percent(judgement.confidence)} interval {low} % to {high} %"
 
 
 def _said_threshold(judgement: Judgement) -> str:
-    said = _threshold(judgement)
+    said = _spaced(_threshold(judgement))
     base = "base side" if judgement.method == "signed-rank" else "baseline"
     return f"{said} worse than the {base}" if judgement.threshold is not None else said

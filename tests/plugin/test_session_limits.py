@@ -165,3 +165,12 @@ def test_limits_of_a_load_level_are_judged(bench: pytest.Pytester, run: Run, doc
         "request_throughput": "fail",
         "e2e_latency": "fail",
     }
+
+
+def test_two_limits_that_are_not_kept_are_one_short_first_line(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(test_a=bench_with('{"ttft": "<1ms", "tpot": "<1ms", "peak_rss": "<1MiB"}'))
+    result = run(SLOW)
+    (line,) = [line for line in result.outlines if line.startswith("ttft ") and "limit" in line]
+    assert len(line) <= 80
+    assert line.endswith("; 1 more")
+    result.stdout.no_fnmatch_line("*gating.py*")

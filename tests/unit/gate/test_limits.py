@@ -112,7 +112,7 @@ def test_one_stored_session_does_not_tell_how_far_tails_lie_apart() -> None:
     relative = parse_thresholds("ttft.p95:10%")[0]
     judged = judge_exceedance(relative, [[[0.1] * 100]], [[0.5] * 100])
     assert judged.verdict is Verdict.INCONCLUSIVE
-    assert "1 stored session(s) do not show" in (judged.reason or "")
+    assert "1 stored session does not show" in (judged.reason or "")
 
 
 @pytest.mark.parametrize("sessions", [1, 5])

@@ -78,7 +78,7 @@ def test_one_session_judges_with_what_it_has_and_says_so() -> None:
     assert same.verdict is Verdict.PASS
     assert same.method == "single-session"
     assert same.reason
-    assert "do not show how far sessions lie apart" in same.reason
+    assert "1 stored session does not show how far sessions lie apart" in same.reason
     slow = judge_stored("tpot", tight, [2.0, 2.002, 1.998], 0.05)
     assert slow.verdict is Verdict.FAIL
     unsure = judge_stored("tpot", FIVE[:1], scaled(1.12), 0.05)

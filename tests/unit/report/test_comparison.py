@@ -80,10 +80,10 @@ def test_a_failure_is_explained_in_lines() -> None:
         "tpot: fail",
         "  base      10.0 ms",
         "  now       12.5 ms",
-        "  change    +25% (worse), 90% interval +15% to +35%",
-        "  threshold 5% worse than the baseline",
+        "  change    +25 % (worse), 90 % interval +15 % to +35 %",
+        "  threshold 5 % worse than the baseline",
         "  judged by prediction, 3 processes, 1 dropped: the machine was disturbed",
-        "  sees      changes from 8% on, in 4 of 5 such comparisons",
+        "  sees      changes from 8 % on, in 4 of 5 such comparisons",
         "  why       because",
     ]
 
@@ -98,7 +98,7 @@ def test_a_limit_is_explained_with_the_limit(a_session: Any, bases: list[Any]) -
     said = explain_case(case)
     assert "threshold <20ms" in said
     assert "itl.p95: fail" in said
-    assert "105 of 105 values are over 1.00 ms; a share of 0.05 may" in said
+    assert "105 of 105 values are over 1.00 ms; 5 % may" in said
 
 
 @pytest.mark.parametrize("width", [80, 120])
