@@ -426,7 +426,6 @@ def test_an_answer_without_end_fails_its_request_and_leaves_the_others(
 
 
 def test_what_a_level_stores_is_bounded(little_room: int) -> None:
-    sender = Client(plan("http://127.0.0.1:1", 4, concurrency=4, memory=300_000))
     with serve(endless(CHUNKED, chunk(EVENT) * 100)) as server:
         sender = Client(plan(server.base_url, 4, concurrency=4, memory=300_000))
         tracemalloc.start()
