@@ -383,7 +383,7 @@ def test_requests_that_are_turned_away_make_a_level_saturated() -> None:
 def test_what_cannot_be_told_is_not_told() -> None:
     few = summed([answered(i, 1.0 * i, [i + 0.1, i + 0.2], due=1.0 * i) for i in range(30)])
     assert few.saturated is None
-    assert few.saturation == "it takes 100 requests while the load was on, and there were 30"
+    assert few.saturation == "it takes 100 requests while the load was on, and there were 29"
     closed = summed(streams(4, 40, np.random.default_rng(0)), concurrency=4)
     assert closed.saturated is None
     assert "closed loop" in closed.saturation
