@@ -137,7 +137,9 @@ class Measured:
         """Whether it was measured at all, disturbed or not."""
         scope = METRICS[metric].scope
         if scope == "gap":
-            return any(r.untimed is None and len(r.token_times) > 1 for rounds in self._counted for r in rounds)
+            return any(
+                r.untimed is None and len(r.token_times) > 1 for rounds in self._counted for r in rounds
+            )
         if scope == "round":
             return any(getattr(r, metric, None) is not None for rounds in self._counted for r in rounds)
         return any(getattr(process, metric, None) is not None for process in self.case.processes)
