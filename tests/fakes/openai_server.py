@@ -43,6 +43,8 @@ class FakeServer(ThreadingHTTPServer):
         """What it wants to be asked with; None for nothing."""
         self.error = "the fake is overloaded"
         """What it says when a request fails."""
+        self.echoes = False
+        """Whether it repeats target and headers when a request fails, these also without their ends."""
         self.models_text: str | None = None
         """What it answers when it is asked for its models; None for their list."""
         self.completion_tokens: int | None = None
@@ -109,7 +111,11 @@ class _Handler(BaseHTTPRequestHandler):
         number = len(self.server.bodies)
         every, after = self.server.fail_every, self.server.fail_after
         if (every and number % every == 0) or (after is not None and number > after):
-            self._json(503, {"error": {"message": self.server.error}})
+            message = self.server.error
+            if self.server.echoes:
+                cut = [value[:-4] for value in self.headers.values()]
+                message = f"{message}: {self.path} {dict(self.headers)!r} {cut}"
+            self._json(503, {"error": {"message": message}})
             return
         body["max_tokens"] = max(1, body["max_tokens"] - self.server.fewer)
         chat = self.path.partition("?")[0].endswith("/chat/completions")
