@@ -304,8 +304,12 @@ def _sessions(ids: Sequence[str]) -> str:
 def _footnotes(comparison: Comparison) -> list[str]:
     """What holds for several cases: the baseline, caveats, sessions left out, what columns mean."""
     lines = []
-    if comparison.bases:
-        lines.append(f"compared with {_sessions([header.session.id for header in comparison.bases])}")
+    # A document that is shown again has no more of its baseline than the sessions' ids.
+    bases = [header.session.id for header in comparison.bases] or list(
+        dict.fromkeys(session for case in comparison.cases for session in case.sessions)
+    )
+    if bases:
+        lines.append(f"compared with {_sessions(bases)}")
     judgements = [one for case in comparison.cases for one in case.judgements]
     caveats = Counter(one.reason for one in judgements if one.verdict is Verdict.PASS and one.reason)
     lines += [f"{reason} ({count}×)" if count > 1 else str(reason) for reason, count in caveats.items()]
