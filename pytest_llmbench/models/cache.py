@@ -73,6 +73,8 @@ def read_entry(folder: Path) -> Mapping[str, File] | None:
     try:
         listed = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
         files = {name: File(**entry) for name, entry in listed.items()}
+        if any(Path(name).name != name for name in files):
+            return None
         touched = False
         for name, known in files.items():
             status = (folder / name).stat()

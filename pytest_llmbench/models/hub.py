@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pytest_llmbench.errors import ModelError
@@ -76,7 +76,13 @@ def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:
             raise _explained(spec, error) from error
         files = [path.relative_to(cached).as_posix() for path in sorted(cached.rglob("*")) if path.is_file()]
         return files, error
-    return [sibling.rfilename for sibling in info.siblings or ()], None
+    return [name for one in info.siblings or () if _is_below(name := one.rfilename)], None
+
+
+def _is_below(name: str) -> bool:
+    """Whether a file's name leads nowhere but below the folder that it is in."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
 def _download(spec: ModelSpec, names: Sequence[str], *, quiet: bool) -> Path:

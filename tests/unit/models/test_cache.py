@@ -251,3 +251,13 @@ def test_what_is_missing_on_a_disk_is_said_in_fitting_units(
         _check_space(tmp_path, size)
     assert said.format(folder=tmp_path) in str(caught.value)
     assert "0.0 GB" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", ".."])
+def test_a_manifest_that_names_a_file_elsewhere_is_damage(entry: Path, build: Builder, name: str) -> None:
+    ensure(entry, build, size=0)
+    manifest = entry / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"weights"', f'"{name}"'))
+    assert read_entry(entry) is None
+    ensure(entry, build, size=0)
+    assert build.calls == 2
