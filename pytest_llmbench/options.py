@@ -23,7 +23,8 @@ from pytest_llmbench.paths import (
     session_python,
 )
 from pytest_llmbench.secrets import learn_command, learn_environment
-from pytest_llmbench.settings import SETTINGS, says_nothing
+from pytest_llmbench.settings import SETTINGS
+from pytest_llmbench.values import says_nothing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from pytest_llmbench.measure.load.plan import LoadPlan, Request
 from pytest_llmbench.measure.load.saturation import FEWEST_REQUESTS
 from pytest_llmbench.measure.load.words import asked_without
 from pytest_llmbench.measure.timeline import NANO
-from pytest_llmbench.settings import TRACE
+from pytest_llmbench.values import TRACE
 from pytest_llmbench.workloads.arrivals import parse_arrivals
 from pytest_llmbench.workloads.datasets import Dataset
 from pytest_llmbench.workloads.lengths import parse_length

@@ -17,8 +17,9 @@ from pytest_llmbench.backends.openai import NO_SERVER
 from pytest_llmbench.errors import ModelError, UsageError
 from pytest_llmbench.models.spec import FORMS, ModelSpec
 from pytest_llmbench.paths import folder_of
-from pytest_llmbench.settings import AUTO, TRACE
+from pytest_llmbench.settings import AUTO
 from pytest_llmbench.urls import read_url
+from pytest_llmbench.values import TRACE
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet

@@ -6,201 +6,39 @@ the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.values import (
+    AT_ONCE,
+    FAST,
+    LONG,
+    above,
+    arrivals,
+    backend_options,
+    failures,
+    flag,
+    fraction,
+    isolation,
+    length,
+    names,
+    real,
+    says_nothing,
+    several,
+    slo,
+    text,
+    thresholds,
+    time_unit,
+    whole,
+)
 
 if TYPE_CHECKING:
     import pytest
 
 AUTO = "auto"
-TRACE = "trace"
-"""Arrivals at the times of a data set."""
 IniType = Literal["string", "int", "float", "bool", "args", "linelist"]
-
-
-_MANY = 10_000_000
-"""Of what is counted: more than any measurement has, and what a slip of the keyboard gives."""
-_AT_ONCE = 100_000
-"""Requests: more than one machine has ports for, and than any client of ours can hold."""
-_FAST = 10_000
-"""Requests a second: more than one process can send."""
-_LONG = 1_000_000
-"""Seconds, and other numbers: eleven days, which every clock and timer of the system takes."""
-
-
-def says_nothing(value: Any) -> bool:
-    """Whether a text, a list or a table is there, and names nothing, or has such a part."""
-    if isinstance(value, str):
-        return not value.strip(", \t\r\n")
-    if isinstance(value, Mapping):
-        return not value
-    return isinstance(value, Collection) and (not len(value) or any(map(says_nothing, value)))
-
-
-def _whole(minimum: int, maximum: int = _MANY) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError
-        number = int(value)
-        if not minimum <= number <= maximum:
-            raise ValueError
-        return number
-
-    parse.__doc__ = f"a whole number of at least {minimum}, at most {maximum}"
-    return parse
-
-
-def _real(minimum: float, maximum: float = _LONG) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        number = float(value)
-        if not minimum <= number <= maximum:
-            raise ValueError
-        return number
-
-    parse.__doc__ = f"a number of at least {minimum:g}, at most {maximum:.0f}"
-    return parse
-
-
-def _fraction(value: Any) -> float:
-    """a number above 0, at most 1"""
-    number = _real(0)(value)
-    if not 0 < number <= 1:
-        raise ValueError
-    return number
-
-
-def _flag(value: Any) -> bool:
-    """True or False"""
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower()
-    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
-        raise ValueError
-    return word in ("true", "yes", "on", "1")
-
-
-def _isolation(value: Any) -> str:
-    """one of test, model, none"""
-    if value not in ("test", "model", "none"):
-        raise ValueError
-    return str(value)
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    """a name or a list of names"""
-    values = [value] if isinstance(value, str) else list(value)
-    if not all(isinstance(v, str) for v in values):
-        raise ValueError
-    return tuple(name for v in values for part in v.split(",") if (name := part.strip()))
-
-
-def _backend_options(value: Any) -> dict[str, dict[str, Any]]:
-    """{"BACKEND": {"NAME": VALUE}}, or BACKEND.NAME=VALUE once or several times"""
-    from pytest_llmbench.backends.options import backend_of, parse_option
-
-    merged: dict[str, dict[str, Any]] = {}
-    if isinstance(value, Mapping):
-        if not all(isinstance(options, Mapping) for options in value.values()):
-            raise ValueError
-        for backend, options in value.items():
-            merged.setdefault(backend_of(str(backend)), {}).update(options)
-        return merged
-    for line in [value] if isinstance(value, str) else value:
-        backend, name, text = parse_option(line)
-        merged.setdefault(backend, {})[name] = text
-    return merged
-
-
-def _several(one: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    def parse(value: Any) -> tuple[Any, ...]:
-        values = [value] if isinstance(value, int | float | str) else list(value)
-        parts = [part for v in values for part in (v.split(",") if isinstance(v, str) else [v])]
-        return tuple(one(part) for part in parts)
-
-    parse.__doc__ = f"{one.__doc__}, or a list of such"
-    return parse
-
-
-def _above(maximum: float) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        number = _real(0, maximum)(value)
-        if not number:
-            raise ValueError
-        return number
-
-    parse.__doc__ = f"a number above 0, at most {maximum:.0f}"
-    return parse
-
-
-def _length(value: Any) -> str:
-    """a number of tokens, uniform:MIN:MAX or lognormal:MEDIAN:SIGMA[:MAX]"""
-    from pytest_llmbench.workloads.lengths import parse_length
-
-    return str(parse_length(value))
-
-
-def _arrivals(value: Any) -> str:
-    """one of constant, poisson, burst[:SIZE], ramp[:START], trace"""
-    from pytest_llmbench.workloads.arrivals import parse_arrivals
-
-    return TRACE if value == TRACE else str(parse_arrivals(value))
-
-
-def _time_unit(value: Any) -> str:
-    """one of s, ms, us, ns"""
-    if value not in ("s", "ms", "us", "ns"):
-        raise ValueError
-    return str(value)
-
-
-def _text(value: Any) -> str:
-    """a text"""
-    if not isinstance(value, str) or not value:
-        raise ValueError
-    return value
-
-
-def _slo(value: Any) -> dict[str, float]:
-    """{"ttft": 0.5} in seconds, or METRIC:TIME such as ttft:500ms; the metrics are ttft, tpot, e2e_latency"""
-    from pytest_llmbench.measure.load.level import SLO_METRICS
-
-    if not isinstance(value, Mapping):
-        texts = [value] if isinstance(value, str) else list(value)
-        value = dict(text.split(":") for part in texts for text in part.split(","))
-    found = {}
-    for metric, limit in value.items():
-        name = metric.strip()
-        if name not in SLO_METRICS:
-            raise ValueError
-        scale = 1.0
-        if isinstance(limit, str):
-            limit = limit.strip()
-            scale = 1e-3 if limit.endswith("ms") else 1.0
-            limit = limit.removesuffix("ms").removesuffix("s")
-        found[name] = _above(_LONG)(limit) * scale
-    return found
-
-
-def _failures(value: Any) -> str:
-    """a share such as 1% or 0.01, or a number of requests such as 0 or 3"""
-    from pytest_llmbench.gate.failures import parse_allowed
-
-    return str(parse_allowed(value))
-
-
-def _thresholds(value: Any) -> Mapping[str, Any]:
-    """{"METRIC": "5%"}, with limits such as "<300ms"; one or a list of them"""
-    if not isinstance(value, Mapping):
-        raise ValueError
-    from pytest_llmbench.gate.thresholds import read_thresholds
-
-    read_thresholds(value, "thresholds")
-    return value
 
 
 KINDS = {
@@ -267,7 +105,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "models",
             "--llm-model",
-            _names,
+            names,
             ("tiny",),
             "Model to run: tiny, synthetic/NAME, a path, a hub id ORG/NAME[@REVISION] or an alias",
             "NAME",
@@ -278,7 +116,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "backends",
             "--llm-backend",
-            _names,
+            names,
             (AUTO,),
             "Backend to run on; auto runs every in-process engine that is installed",
             "NAME",
@@ -289,7 +127,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "quantizations",
             "--llm-quantization",
-            _names,
+            names,
             (),
             "Quantisation to run, such as f16 or q4_k_m",
             "NAME",
@@ -301,7 +139,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "backend_options",
             "--llm-option",
-            _backend_options,
+            backend_options,
             {},
             "Option of a backend, such as llamacpp.n_threads=2",
             "BACKEND.NAME=VALUE",
@@ -311,7 +149,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "max_new_tokens",
             "--llm-max-new-tokens",
-            _whole(1),
+            whole(1),
             64,
             "Tokens to generate in a round",
             also=("max-tokens", "n-predict", "n-gen", "output-len"),
@@ -319,7 +157,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "rounds",
             "--llm-rounds",
-            _whole(1),
+            whole(1),
             5,
             "Measured rounds in each process",
             only=("model",),
@@ -328,17 +166,17 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "warmup_rounds",
             "--llm-warmup-rounds",
-            _whole(0),
+            whole(0),
             1,
             "Rounds before them that are not measured",
             only=("model",),
             also=("benchmark-warmup-iterations", "num-iters-warmup"),
         ),
-        Setting("processes", "--llm-processes", _whole(1), 1, "Fresh engine processes for each case"),
+        Setting("processes", "--llm-processes", whole(1), 1, "Fresh engine processes for each case"),
         Setting(
             "timeout",
             "--llm-timeout",
-            _real(0.001),
+            real(0.001),
             600.0,
             "Seconds that one load or one round may take",
             "SECONDS",
@@ -346,7 +184,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "isolation",
             "--llm-isolation",
-            _isolation,
+            isolation,
             "test",
             "test: a fresh process for each test; model: one shared by consecutive tests of a model; "
             "none: pytest's own process, for a debugger",
@@ -356,16 +194,16 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "seed",
             "--llm-seed",
-            _whole(0, 2**63 - 1),
+            whole(0, 2**63 - 1),
             0,
             "Seed of sampling and of made prompts",
             also=("random-seed",),
         ),
-        Setting("temperature", "--llm-temperature", _real(0), 0.0, "0 is greedy decoding", "X"),
+        Setting("temperature", "--llm-temperature", real(0), 0.0, "0 is greedy decoding", "X"),
         Setting(
             "top_k",
             "--llm-top-k",
-            _whole(0, 2**31 - 1),
+            whole(0, 2**31 - 1),
             0,
             "Sample among so many tokens; 0 is all",
             only=("sampled",),
@@ -373,7 +211,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "top_p",
             "--llm-top-p",
-            _fraction,
+            fraction,
             1.0,
             "Sample within this probability mass; 1 is all",
             "X",
@@ -382,7 +220,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "ignore_eos",
             "--llm-ignore-eos",
-            _flag,
+            flag,
             True,
             "Generate exactly max_new_tokens, past an end of sequence",
             "BOOL",
@@ -390,7 +228,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "prefix_cache",
             "--llm-prefix-cache",
-            _flag,
+            flag,
             False,
             "Leave the KV cache of the round before",
             "BOOL",
@@ -398,7 +236,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "base_url",
             "--llm-base-url",
-            _names,
+            names,
             (),
             "OpenAI-compatible server that runs already, such as http://localhost:8000/v1",
             "URL",
@@ -410,7 +248,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "serve",
             "--llm-serve",
-            _names,
+            names,
             (),
             "Server to start for the tests: vllm, llamacpp-server, ... or docker:vllm",
             "ENGINE",
@@ -421,7 +259,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "concurrency",
             "--llm-concurrency",
-            _several(_whole(1, _AT_ONCE)),
+            several(whole(1, AT_ONCE)),
             (),
             "Requests at once, one load level each: the next is sent when one has ended",
             many=True,
@@ -432,7 +270,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "request_rate",
             "--llm-request-rate",
-            _several(_above(_FAST)),
+            several(above(FAST)),
             (),
             "Requests a second, one load level each, sent whether or not earlier ones have ended",
             "X",
@@ -444,7 +282,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "arrivals",
             "--llm-arrivals",
-            _arrivals,
+            arrivals,
             "poisson",
             "How requests at a rate come: poisson, constant, burst[:SIZE], ramp[:START]; or trace, at a data "
             "set's times",
@@ -455,7 +293,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "requests",
             "--llm-requests",
-            _whole(1),
+            whole(1),
             None,
             "Measured requests of a load level; default: 4 times the concurrency and at least 64, or 30 "
             "seconds at the rate and at least 125",
@@ -465,7 +303,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "duration",
             "--llm-duration",
-            _above(_LONG),
+            above(LONG),
             None,
             "Seconds after which a load level sends no more, instead of a number of requests",
             "SECONDS",
@@ -475,7 +313,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "warmup_requests",
             "--llm-warmup-requests",
-            _whole(0),
+            whole(0),
             None,
             "Requests of a load level that come first and are not measured; default: the concurrency",
             only=("load",),
@@ -484,7 +322,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "slo",
             "--llm-slo",
-            _slo,
+            slo,
             {},
             "What a good request stays within, for goodput: ttft:500ms, tpot:50ms, e2e_latency:10s",
             "METRIC:TIME",
@@ -496,7 +334,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "failures",
             "--llm-max-failures",
-            _failures,
+            failures,
             "1%",
             "How many requests of a load level may fail: a share such as 1%, or a number",
             "SHARE",
@@ -505,7 +343,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "prompt_length",
             "--llm-prompt-length",
-            _length,
+            length,
             "128",
             "Tokens of a made prompt under load: 128, uniform:64:256 or lognormal:128:0.5",
             "TOKENS",
@@ -515,7 +353,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "output_length",
             "--llm-output-length",
-            _length,
+            length,
             None,
             "Tokens of an answer under load, likewise; default: max_new_tokens",
             "TOKENS",
@@ -525,7 +363,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "dataset",
             "--llm-dataset",
-            _text,
+            text,
             None,
             "File with the prompts of a load: JSON Lines, ShareGPT, or a trace with time stamps",
             "FILE",
@@ -536,7 +374,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "time_unit",
             "--llm-time-unit",
-            _time_unit,
+            time_unit,
             None,
             "Unit of a data set's time stamps: s, ms, us or ns; default: as its form has them",
             "UNIT",
@@ -545,7 +383,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "shared_prefix",
             "--llm-shared-prefix",
-            _whole(0),
+            whole(0),
             0,
             "Tokens at the beginning that all made prompts of a load have in common",
             "TOKENS",
@@ -555,7 +393,7 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "thresholds",
             "",
-            _thresholds,
+            thresholds,
             {},
             "What the gate allows",
         ),
