@@ -154,7 +154,7 @@ def test_a_wrong_option_is_a_usage_error_that_says_what_there_is(
     [
         ("'tiny'", "*@pytest.mark.llm takes keywords only, as in llm(models=[[]'tiny'])"),
         ("modles=['tiny']", "*@pytest.mark.llm has no key 'modles'; did you mean 'models'? It has models, *"),
-        ("rounds='many'", "*@pytest.mark.llm(rounds=...): 'many' is not a whole number of at least 1"),
+        ("rounds='many'", "*@pytest.mark.llm(rounds=...): 'many' is not a whole number of at least 1, *"),
         ("models=[1]", "*@pytest.mark.llm(models=...): [[]1] is not a name or a list of names"),
         ("models=['tinny']", "*'tinny'*tiny*"),
         ("backends=['vlm']", "*there is no backend 'vlm'*llamacpp, transformers, openai, fake*"),
