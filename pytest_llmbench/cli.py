@@ -311,7 +311,7 @@ def _matching(document: ResultsDocument, text: str) -> list[Case]:
 
 
 def _show_case(case: Case) -> None:
-    from pytest_llmbench.report.units import quantity
+    from pytest_llmbench.units import quantity
 
     label = "" if case.measurement == "default" else f" ({case.measurement})"
     say(f"{case.nodeid}{label}: {case.outcome}")

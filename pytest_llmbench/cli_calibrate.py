@@ -53,8 +53,8 @@ def calibrate(
 
     Or measure short sessions, which tell the gate how far sessions lie apart, for a baseline of one.
     """
+    from pytest_llmbench import units
     from pytest_llmbench.gate.calibration import PAIRS, noise_floor, save_calibration
-    from pytest_llmbench.report import units
     from pytest_llmbench.results.environment import machine
     from pytest_llmbench.results.store import Store
 
@@ -100,10 +100,10 @@ def calibrate(
 
 
 def _calibrate_sessions(plan: Plan, count: int, interval: float, threshold: float, store: Store) -> None:
+    from pytest_llmbench import units
     from pytest_llmbench.gate.calibration import MIN_SESSIONS, add_sessions, read_calibration, session_noise
     from pytest_llmbench.gate.stored import judge_stored
     from pytest_llmbench.measure.metrics import TIMELINE_METRICS
-    from pytest_llmbench.report import units
     from pytest_llmbench.results.environment import machine
 
     here = machine().id

@@ -249,7 +249,7 @@ def _show_history(group: Sequence[Series]) -> None:
 def _show_series(series: Series) -> None:
     from pytest_llmbench.measure.metrics import METRICS
     from pytest_llmbench.report.judgement import signed
-    from pytest_llmbench.report.units import quantity
+    from pytest_llmbench.units import quantity
 
     definition = METRICS[series.metric]
     engine = series.points[0].engine

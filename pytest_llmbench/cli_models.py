@@ -31,7 +31,7 @@ def list_models(context: typer.Context) -> None:
 
     from pytest_llmbench.models.cache import cache_folder
     from pytest_llmbench.models.catalogue import catalogue
-    from pytest_llmbench.report.units import size
+    from pytest_llmbench.units import size
 
     for entry in catalogue():
         typer.echo(f"{entry.name}, {_parameters(entry.parameters)} parameters")
@@ -67,7 +67,7 @@ def build_model(
 ) -> None:
     """Build or fetch a model ahead of the benchmarks."""
     from pytest_llmbench.models.catalogue import build
-    from pytest_llmbench.report.units import size
+    from pytest_llmbench.units import size
 
     if form is Form.HF and quant is not None:
         msg = "--quant is for GGUF; with --form hf the engine quantises as it loads"
@@ -79,6 +79,6 @@ def build_model(
 
 
 def _parameters(count: int) -> str:
-    from pytest_llmbench.report.units import number
+    from pytest_llmbench.units import number
 
     return f"{number(count / 1e9)}B" if count >= 1e9 else f"{number(count / 1e6)}M"

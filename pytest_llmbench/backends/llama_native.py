@@ -17,6 +17,7 @@ from pytest_llmbench.backends.llamacpp import FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, ModelError
 from pytest_llmbench.hardware.memory import available
+from pytest_llmbench.units import size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,8 +115,6 @@ def check_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int
         return
     free = available()
     if needed > free:
-        from pytest_llmbench.report.units import size
-
         msg = (
             f"a context of {n_ctx} tokens needs {size(needed)} or more for its KV cache, and {size(free)} of "
             "memory are free: set a smaller llamacpp.n_ctx"

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from pytest_llmbench.measure.timeline import NANO, Timeline
+from pytest_llmbench.units import percent, quantity
 
 Better = Literal["lower", "higher"]
 Scope = Literal["round", "gap", "process", "load"]
@@ -262,8 +263,6 @@ class Summary:
 
     def __str__(self) -> str:
         """``ttft: median 6.40 ms ±2%, 6.31 ms to 6.70 ms, n 15``."""
-        from pytest_llmbench.report.units import percent, quantity
-
         if not self.values:
             return f"{self.metric}: no value" + (f" ({self.unknown})" if self.unknown else "")
         text = f"{self.metric}: median {quantity(self.median, self.unit)}"

@@ -24,6 +24,7 @@ from pytest_llmbench.measure.timeline import (
     explain_untimed,
 )
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.units import UNKNOWN, percent, quantity
 
 MAX_DISTURBED = 0.2
 """The share of rounds that may be left out: with more, what is left was chosen by the disturbance."""
@@ -180,8 +181,6 @@ class Run:
 
     def __str__(self) -> str:
         """A table of ten lines at most: a metric a line, with its median, spread and range."""
-        from pytest_llmbench.report.units import UNKNOWN, percent, quantity
-
         metrics = list(self.metrics.values())
         notes = [f"not to be believed: {self.invalid}"] if self.invalid is not None else []
         notes += [f"no {', '.join(names)}: {UNTIMED[why]}" for why, names in by_reason(self.unknown).items()]
@@ -298,7 +297,5 @@ def unknown_of(sides: Iterable[ProcessRun], metric: str) -> Untimed | None:
 
 def _shown(values: Mapping[str, float | None]) -> str:
     """The first of the known values, as a person reads them: ``ttft 6.40 ms, tpot 617 µs``."""
-    from pytest_llmbench.report.units import quantity
-
     known = [f"{name} {quantity(v, METRICS[name].unit)}" for name, v in values.items() if v is not None]
     return ", ".join(known[:3]) or "nothing measured"

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_llmbench import units
 from pytest_llmbench.errors import ModelError
 
 ENVIRONMENT = "LLMBENCH_CACHE"
@@ -129,8 +130,6 @@ def _remove_leftovers(folder: Path) -> None:
 def _check_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
-        from pytest_llmbench.report import units
-
         msg = (
             f"building this model needs {units.size(size)} in {folder}, and {units.size(free)} are free; "
             f"make room, or set {ENVIRONMENT} to a folder on a larger disk"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.report import units
+from pytest_llmbench import units
 
 
 @pytest.mark.parametrize(
