@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmbench.printable import printable
+from pytest_llmbench.errors import shown
 
 STORE = Path(".llmbench")
 
@@ -25,4 +25,4 @@ StoreOption = Annotated[
 
 def say(text: str) -> None:
     """Write a line that repeats what a results document holds, which somebody else may have written."""
-    typer.echo(printable(text))
+    typer.echo(shown(text))

@@ -13,8 +13,13 @@ from pytest_llmbench.printable import printable
 from pytest_llmbench.secrets import mask
 
 
+def shown(text: str) -> str:
+    """*text* as a person may see it: without secrets, and with what is not printable escaped."""
+    return printable(mask(text))
+
+
 def _shown(given: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(printable(mask(one)) if isinstance(one, str) else one for one in given)
+    return tuple(shown(one) if isinstance(one, str) else one for one in given)
 
 
 class LLMBenchError(Exception):
@@ -27,7 +32,7 @@ class LLMBenchError(Exception):
         super().__init__(*_shown(given))
 
     def add_note(self, note: str, /) -> None:
-        super().add_note(printable(mask(note)))
+        super().add_note(shown(note))
 
 
 class UsageError(LLMBenchError):

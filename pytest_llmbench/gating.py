@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench.distributed import session_id
-from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
+from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, shown
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
 from pytest_llmbench.gate.baseline import (
     Place,
@@ -53,7 +53,6 @@ from pytest_llmbench.measure.run import Run
 from pytest_llmbench.measure.timeline import UNTIMED, explain_untimed
 from pytest_llmbench.options import locate_options
 from pytest_llmbench.paths import command_line_folder, interpreter, session_path
-from pytest_llmbench.printable import printable
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import (
     DEFAULT_MEASUREMENT,
@@ -306,14 +305,14 @@ class Gating:
                 if action == "fail":
                     failed.append((label + headline(found), explain_case(found)))
                 elif action == "warn":
-                    warn(printable(label + headline(found)))
+                    warn(label + headline(found))
             if not case.measurement.endswith(BASE_SUFFIX) and (why := why_failed(run.processes, allowed)):
                 first, _, more = why.partition("\n")
                 failed.append((label + first, more))
         if failed:
             heads, texts = zip(*failed, strict=True)
             # The first line says it for a list of failures.
-            text = printable("\n".join(["; ".join(heads), *texts]))
+            text = shown("\n".join(["; ".join(heads), *texts]))
             self._failure = pytest.fail.Exception(text, pytrace=False)
             raise self._failure
 

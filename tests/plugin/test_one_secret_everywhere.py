@@ -124,8 +124,10 @@ def test_a_secret_is_in_nothing_that_is_written_or_shown(
 ) -> None:
     bench.makepyfile(TEST.replace("MARKER", ""))
     fails = place not in ("two URLs", "environment", "base side")
+    # Where some requests succeed, it is the gate that repeats what the others were told.
+    every = 3 if place in ("user of the URL", "query", "header") else 1
     before = {path for path in bench.path.rglob("*") if path.is_file()}
-    with fake_server(fail_every=1 if fails else 0) as server:
+    with fake_server(fail_every=every if fails else 0) as server:
         server.echoes = True
         given = PLACES[place](server.url, bench, monkeypatch)
         before |= set(bench.path.glob("*.ini"))
