@@ -73,10 +73,6 @@ class Registry:
             raise UsageError(msg)
         self._registered[backend.name] = backend
 
-    def installed(self) -> list[Backend]:
-        """The backends whose engine is installed and can run here."""
-        return [b for b in self._all().values() if b.availability().available]
-
     def availability(self) -> dict[str, Availability]:
         """Backend name to whether it can run here, and if not, why and what to do."""
         return {name: b.availability() for name, b in self._all().items()}

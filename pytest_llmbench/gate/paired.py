@@ -190,11 +190,6 @@ class PairedTest:
         """How many pairs until the next look; 0 when the verdict is there."""
         return 0 if self.done else self._plan[self._looked].pairs - len(self.differences)
 
-    @property
-    def flagged(self) -> bool:
-        """Slower than the threshold as far as the last look could see, and not yet decided."""
-        return not self.done and self._p is not None and self._p[0] <= self._suspicious
-
     def judgement(self) -> Judgement:
         """The verdict with its figures; ``inconclusive`` when more pairs were wanted."""
         n = len(self.differences)

@@ -48,11 +48,6 @@ _COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
 _ASCII = str.maketrans("µ±×…", "u+x.")
 
 
-def cases_table(cases: Iterable[Case], *, width: int | None = None) -> CasesTable:
-    """One table of all *cases*, *width* columns wide; by default as wide as what prints it."""
-    return CasesTable(tuple(cases), width)
-
-
 def case_tables(cases: Iterable[Case], extra: Sequence[str] = ()) -> list[CasesTable]:
     """A table of the *cases* that measured a model, and one of those that measured a server under load.
 
@@ -67,7 +62,7 @@ def case_tables(cases: Iterable[Case], extra: Sequence[str] = ()) -> list[CasesT
     if loads:
         from pytest_llmbench.report import load
 
-        tables.append(CasesTable(tuple(loads), None, load.columns, load.legend, tuple(extra)))
+        tables.append(CasesTable(tuple(loads), load.columns, load.legend, tuple(extra)))
     return tables
 
 
@@ -102,13 +97,12 @@ class CasesTable:
     """A rich renderable that lays itself out for the width at which it is printed."""
 
     cases: tuple[Case, ...]
-    width: int | None = None
     columns: Columns = rows.columns
     legend: Legend = rows.legend
     extra: tuple[str, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in self._lines(self.width or options.max_width):
+        for line in self._lines(options.max_width):
             line.no_wrap = True
             line.overflow = "ignore"
             yield line

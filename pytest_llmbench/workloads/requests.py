@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.workloads.lengths import Length
-from pytest_llmbench.workloads.prompts import Detokenize, Tokenize, _opening, _pieces, prompt_of_tokens
+from pytest_llmbench.workloads.prompts import _opening, _pieces
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.base import Message
@@ -131,14 +131,6 @@ def words_text(words: int, *, seed: int = 0) -> str:
     while len(found) < words:
         found += next(pieces).split()
     return " ".join(found[:words])
-
-
-def exact_texts(tokenize: Tokenize, detokenize: Detokenize) -> TextOf:
-    """Texts of exactly so many tokens, where the model's own tokenizer is at hand.
-
-    They raise what :func:`~pytest_llmbench.workloads.prompts.prompt_of_tokens` does.
-    """
-    return lambda tokens, seed: prompt_of_tokens(tokens, tokenize, detokenize, seed=seed)
 
 
 def make_requests(

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def percentile_interval(
-    values: Sequence[float], q: float, *, level: float = 0.95
-) -> tuple[float, float] | None:
-    """What the true *q*-th percentile (0 to 100) lies between, with confidence *level*.
+def percentile_intervals(
+    values: Sequence[float], percentiles: Sequence[float], *, level: float = 0.95
+) -> list[tuple[float, float] | None]:
+    """What each of the true *percentiles* (0 to 100) lies between, with confidence *level*.
 
     :param values: in the order of time (of sending; gaps of several streams: of arrival); shape (n,),
         all finite.
@@ -42,18 +42,6 @@ def percentile_interval(
     Where neighbours are alike for nearly as long as the level lasts, as in a queue near saturation,
     it is None or too narrow: one level cannot tell then.
     """
-    return _intervals(values, (q,), level)[0]
-
-
-def summary_intervals(values: Sequence[float]) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of p50, p90, p95 and p99 each, where the values give one; as "p50" to (low, high)."""
-    found = _intervals(values, PERCENTILES, 0.95)
-    return {f"p{q}": ends for q, ends in zip(PERCENTILES, found, strict=True) if ends is not None}
-
-
-def _intervals(
-    values: Sequence[float], percentiles: Sequence[float], level: float
-) -> list[tuple[float, float] | None]:
     import numpy as np
 
     x = np.asarray(values, dtype=np.float64)
@@ -70,6 +58,12 @@ def _intervals(
         ranks = _ranks(len(x), worth, q / 100, (1 - level) / 2)
         found.append(ranks and (float(ordered[ranks[0] - 1]), float(ordered[ranks[1] - 1])))
     return found
+
+
+def summary_intervals(values: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of p50, p90, p95 and p99 each, where the values give one; as "p50" to (low, high)."""
+    found = percentile_intervals(values, PERCENTILES)
+    return {f"p{q}": ends for q, ends in zip(PERCENTILES, found, strict=True) if ends is not None}
 
 
 def _effective(x: NDArray[np.float64]) -> float:

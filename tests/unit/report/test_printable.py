@@ -17,7 +17,7 @@ from pytest_llmbench.cli import app
 from pytest_llmbench.printable import few, one_line, printable
 from pytest_llmbench.report.markdown import markdown_table
 from pytest_llmbench.report.progress import Progress
-from pytest_llmbench.report.table import cases_table, render
+from pytest_llmbench.report.table import CasesTable, render
 from pytest_llmbench.results.document import Case, ResultsDocument, Session, write_document
 
 MakeCase = Callable[..., Case]
@@ -91,7 +91,7 @@ def test_what_a_process_of_ours_adds_to_an_error_is_printable() -> None:
 @pytest.mark.parametrize("color", [False, True])
 def test_a_table_has_no_escape_sequence_but_those_of_its_colors(make_case: MakeCase, color: bool) -> None:
     case = make_case(f"test_x.py::test_a[{HOSTILE}]", outcome="failed")
-    text = render(cases_table([case]), width=100, color=color)
+    text = render(CasesTable((case,)), width=100, color=color)
     assert not re.search("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202e\ud800]", text)
     assert all(re.match(r"\x1b\[[0-9;]*m", text[at.start() :]) for at in re.finditer("\x1b", text))
     assert ("\x1b[" in text) == color

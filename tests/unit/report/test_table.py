@@ -9,14 +9,14 @@ import pytest
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.report.rows import requested
-from pytest_llmbench.report.table import case_tables, cases_table, render
+from pytest_llmbench.report.table import CasesTable, case_tables, render
 from pytest_llmbench.results.document import Case
 
 MakeCase = Callable[..., Case]
 
 
 def _lines(cases: list[Case], width: int = 80, *, color: bool = False) -> list[str]:
-    return render(cases_table(cases), width=width, color=color).splitlines()
+    return render(CasesTable(tuple(cases)), width=width, color=color).splitlines()
 
 
 def test_what_a_buffered_server_cannot_tell_of_a_model_is_marked_too(make_case: MakeCase) -> None:
@@ -232,7 +232,7 @@ def test_colour_is_for_terminals(make_case: MakeCase) -> None:
 
 
 def test_what_the_terminal_cannot_write_becomes_ascii_of_the_same_width(make_case: MakeCase) -> None:
-    table = cases_table([make_case()])
+    table = CasesTable((make_case(),))
     text = render(table, width=80, color=False, encoding="ascii")
     assert text.isascii()
     assert "724 us" in text

@@ -16,7 +16,6 @@ from pytest_llmbench.workloads.requests import (
     BLOCK,
     Calibration,
     Item,
-    exact_texts,
     from_items,
     make_requests,
     words_text,
@@ -84,13 +83,6 @@ def test_a_longer_text_of_a_seed_continues_the_shorter() -> None:
 
 def test_a_text_is_plain_words() -> None:
     assert re.fullmatch(r"[\w ,.;:?!'’—–()\"-]+", words_text(7000))
-
-
-def test_exact_texts_have_exactly_their_tokens() -> None:
-    text_of = exact_texts(encode(), lambda tokens: "")
-    for seed in range(5):
-        assert len(encode()(text_of(100, seed))) == 100
-    assert text_of(100, 1) != text_of(100, 2)
 
 
 # --- Calibration --------------------------------------------------------------------------------

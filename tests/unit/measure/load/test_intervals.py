@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import signal, special, stats
 
-from pytest_llmbench.measure.load.intervals import percentile_interval, summary_intervals
+from pytest_llmbench.measure.load.intervals import percentile_intervals, summary_intervals
 
 Draws = NDArray[np.float64]
 
@@ -57,6 +57,11 @@ def coverage(
     known = [ends for ends in found if ends is not None]
     assert len(known) > SERIES / 2
     return sum(low <= truth <= high for low, high in known) / len(known)
+
+
+def percentile_interval(values: Sequence[float], q: float, level: float = 0.95) -> tuple[float, float] | None:
+    (found,) = percentile_intervals(values, [q], level=level)
+    return found
 
 
 def interval_of(values: Draws, q: float) -> tuple[float, float] | None:
