@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +26,7 @@ from pytest_llmbench.gate.baseline import (
     save_baseline,
     take_place,
 )
+from pytest_llmbench.gate.budget import Budget, parse_budget
 from pytest_llmbench.gate.calibration import calibrated_noise
 from pytest_llmbench.gate.compare import (
     CaseComparison,
@@ -72,34 +73,6 @@ _FEW_PAIRS = 5
 # Why a pair has no difference of a metric.
 _NO_VALUE = "it was not measured"
 _ZERO = "a value of 0 has no relative change"
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What one case may cost in an A/B session; None is no bound."""
-
-    pairs: int | None = None
-    seconds: float | None = None
-
-
-def parse_budget(text: str) -> Budget:
-    """``20`` or ``20pairs``, ``90s``, ``10min`` or ``2h``.
-
-    :raises UsageError: for anything else.
-    """
-    units = {"s": 1.0, "min": 60.0, "h": 3600.0}
-    word = text.strip().replace(" ", "")
-    number = word.rstrip("abcdefghijklmnopqrstuvwxyz")
-    unit = word[len(number) :]
-    try:
-        if unit in ("", "pairs") and int(number) > 0:
-            return Budget(pairs=int(number))
-        if unit in units and 0 < float(number) < float("inf"):
-            return Budget(seconds=float(number) * units[unit])
-    except ValueError:
-        pass
-    msg = f"--llm-budget={text}: write a number of pairs (20) or a time (90s, 10min, 2h)"
-    raise UsageError(msg)
 
 
 class Gating:

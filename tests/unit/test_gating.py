@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.gate.ab import BaseSide
+from pytest_llmbench.gate.budget import Budget
 from pytest_llmbench.gate.compare import Gate, Policy
 from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
 from pytest_llmbench.gate.verdict import Judgement, Verdict
-from pytest_llmbench.gating import Budget, Gating
+from pytest_llmbench.gating import Gating
 from pytest_llmbench.measure.metrics import METRICS, Scope
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
