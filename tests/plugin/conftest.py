@@ -49,6 +49,8 @@ def run(bench: pytest.Pytester) -> Run:
 
     def run(*args: str, backend: str | None = "fake", monitor: bool = False) -> pytest.RunResult:
         fixed = ["-p", "no:cacheprovider", "--llm-json=out.json"]
+        # pytester forgets what was imported during a run: hypothesis would be imported anew by each.
+        fixed += ["-p", "no:hypothesispytest"]
         # The package is imported already, by the pytest that runs this.
         fixed += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
         if backend is not None:
