@@ -251,7 +251,9 @@ def test_what_was_measured_is_kept_if_a_later_level_fails(
     assert len(before["processes"][0]["rounds"]) == 8
 
 
-@pytest.mark.parametrize("key", ["python=x", "env.A=1", "quantization=q8_0", "openai.arguments=--x"])
+@pytest.mark.parametrize(
+    "key", [f"python={sys.executable}", "env.A=1", "quantization=q8_0", "openai.arguments=--x"]
+)
 def test_what_a_server_that_runs_cannot_have_is_refused(bench: pytest.Pytester, run: Run, key: str) -> None:
     bench.makepyfile(LEVEL)
     with fake_server() as server:

@@ -275,7 +275,15 @@ def test_a_header_that_cannot_be_sent_is_refused(headers: dict[str, str]) -> Non
 
 @pytest.mark.parametrize(
     "url",
-    ["h:80", "ftp://h", "http://", "http://h:99999", "http://u:secret@h:99999", "http://h/a b", "http://[::1"],
+    [
+        "h:80",
+        "ftp://h",
+        "http://",
+        "http://h:99999",
+        "http://u:secret@h:99999",
+        "http://h/a b",
+        "http://[::1",
+    ],
 )
 def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="base_url=") as caught:
