@@ -81,6 +81,8 @@ class LLMModel:
     _generator: Bench | None = None
     _generate_run: Run | None = None
     _benchmark_rounds: list[int] = field(default_factory=list)
+    _settled: bool = False
+    """Whether the rounds that count are known: a verdict needs them before the test's end does."""
 
     def __repr__(self) -> str:
         return f"<llm_model {self._case.id}>"
@@ -211,11 +213,12 @@ class LLMModel:
         return TwoPass(first, (whole - first) / (tokens - 1), one, full)
 
     def finish(self) -> None:
-        """The test is over: stop the engine and settle which rounds count."""
+        """The test is over: stop the engine and settle which rounds count; once is enough."""
         self._stop_generator()
         benchmark = self._benchmark()
-        if self._generate_run is None or benchmark is None or not benchmark.stats:
+        if self._generate_run is None or benchmark is None or not benchmark.stats or self._settled:
             return
+        self._settled = True
         rounds = self._generate_run.rounds
         kept = measured_calls(self._benchmark_rounds, _rounds_so_far(benchmark), benchmark.stats.iterations)
         for process in self._generate_run.processes:

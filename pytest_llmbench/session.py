@@ -48,12 +48,13 @@ class BenchSession:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         learn_secrets(config)
-        self.rate = monitor_rate(config)
-        table_columns(config)  # refuses one that there is not
         self.disabled: bool = config.getoption("llm_disable")
         self.registry = Registry()
         config.hook.pytest_llmbench_register_backends(registry=self.registry)
+        # First: it refuses what names nothing, whichever option that is.
         self.options = read_session(config, self.registry)
+        self.rate = monitor_rate(config)
+        table_columns(config)  # refuses one that there is not
         self.selector = Selector(self.registry, self.options, _aliases(config))
         self.gating: Gating | None = None
         self._markers: dict[object, Mapping[str, Any]] = {}

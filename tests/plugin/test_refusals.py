@@ -97,7 +97,8 @@ def test_an_interpreter_that_does_not_exist_is_refused_before_anything_is_measur
 ) -> None:
     bench.makepyfile(MEASURE.format(marker=""))
     told = refused(run, f"{flag}=./no-such-python")
-    assert "python=./no-such-python: there is no such program, or it may not be run" in told
+    assert "python=" in told
+    assert "no-such-python: there is no such program, or it may not be run" in told
 
 
 @pytest.mark.parametrize(
