@@ -17,3 +17,10 @@ os.environ["LLMBENCH_CACHE"] = str(cache_folder())
 def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test's session learned would be masked in the words of the next one's."""
     monkeypatch.setattr(secrets, "_known", {})
+
+
+@pytest.fixture(autouse=True)
+def no_worker_of_xdist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this suite runs in parallel, the sessions that its tests start are still no part of that."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        monkeypatch.delenv(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,6 @@ def pytest_llmbench_register_backends(registry):
 """
 
 Run = Callable[..., pytest.RunResult]
-
-
-@pytest.fixture(autouse=True)
-def no_worker_of_xdist(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where this suite runs in parallel, the sessions that its tests start are still no part of that."""
-    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)
