@@ -1,4 +1,4 @@
-"""What does a quantisation save in memory, and what does it do to the speed?"""
+"""What does a quantization save in memory, and what does it do to the speed?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROMPT = "Write one sentence about the sea."
     max_new_tokens=32,
 )
 def test_gguf(llm_model: LLMModel) -> None:
-    """The same weights as f16 and in three quantisations of llama.cpp."""
+    """The same weights as f16 and in three quantizations of llama.cpp."""
     run = llm_model.measure(PROMPT)
     assert run.decode_throughput.median > 1  # tokens/s
 

@@ -30,7 +30,7 @@ def calibrate(
         str, typer.Option("--backend", metavar="NAME", help="Backend to run on.")
     ] = "llamacpp",
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Model.")] = "tiny",
-    quant: Annotated[str | None, typer.Option("--quant", metavar="NAME", help="Quantisation.")] = None,
+    quant: Annotated[str | None, typer.Option("--quant", metavar="NAME", help="Quantization.")] = None,
     pairs: Annotated[int, typer.Option("--pairs", min=3, max=1000, help="A/A pairs to measure.")] = 12,
     sessions: Annotated[
         int,

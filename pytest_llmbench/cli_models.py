@@ -30,10 +30,10 @@ def list_models(context: typer.Context) -> None:
     import textwrap
 
     from pytest_llmbench.models.cache import cache_folder
-    from pytest_llmbench.models.catalogue import catalogue
+    from pytest_llmbench.models.listing import listed_models
     from pytest_llmbench.units import size
 
-    for entry in catalogue():
+    for entry in listed_models():
         typer.echo(f"{entry.name}, {_parameters(entry.parameters)} parameters")
         for title, built in (("  built:     ", True), ("  not built: ", False)):
             # A form and its size stay on one line.
@@ -66,11 +66,11 @@ def build_model(
     ] = None,
 ) -> None:
     """Build or fetch a model ahead of the benchmarks."""
-    from pytest_llmbench.models.catalogue import build
+    from pytest_llmbench.models.listing import build
     from pytest_llmbench.units import size
 
     if form is Form.HF and quant is not None:
-        msg = "--quant is for GGUF; with --form hf the engine quantises as it loads"
+        msg = "--quant is for GGUF; with --form hf the engine quantizes as it loads"
         raise UsageError(msg)
     resolved = build(name, quant, "gguf" if form is None else form.value)
     typer.echo(

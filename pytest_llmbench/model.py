@@ -99,7 +99,7 @@ class LLMModel:
 
     @property
     def quantization(self) -> str | None:
-        """The quantisation that the test asked for; None for the model's own."""
+        """The quantization that the test asked for; None for the model's own."""
         return self._case.spec.quantization
 
     @property

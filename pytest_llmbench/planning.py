@@ -41,7 +41,7 @@ _OPEN_LOOP_SECONDS = 30.0
 # A request alone may have been slower than most: a cold cache, a long output.
 _MARGIN = 2.0
 _SHORTEST = 1e-3
-# Words of the prompts from which a server's tokens a word are learnt.
+# Words of the prompts from which a server's tokens a word are learned.
 _CALIBRATION_WORDS = (32, 256) * 4
 
 
@@ -61,7 +61,7 @@ class Planner:
     def learn(self, bench: LoadBench) -> Calibration | None:
         """Ask a server how many tokens it makes of so many words; None if nobody needs to know.
 
-        What was learnt first holds for all plans, so that they ask for the same.
+        What was learned first holds for all plans, so that they ask for the same.
 
         :raises EngineError: if it does not answer.
         """

@@ -250,7 +250,7 @@ class Recording:
 
         if not self.shown:
             return
-        writer = terminal._tw  # pytest offers no public way to its width and colour
+        writer = terminal._tw  # pytest offers no public way to its width and color
         terminal.section("LLM benchmarks")
         encoding = getattr(writer._file, "encoding", None) or "utf-8"
         table: Any

@@ -1,6 +1,6 @@
 """Which cases does a test stand for?
 
-Every combination of the backends, models and quantisations that hold for it. What a backend
+Every combination of the backends, models and quantizations that hold for it. What a backend
 cannot run is a skip with its reason, so that a matrix over several engines stays one list.
 """
 
@@ -68,7 +68,7 @@ class LoadLevel:
 
 @dataclass(frozen=True, slots=True)
 class CaseParam:
-    """What ``llm_model``, ``llm_load`` or ``llm_server`` is parametrised with."""
+    """What ``llm_model``, ``llm_load`` or ``llm_server`` is parametrized with."""
 
     backend: Backend
     spec: ModelSpec
@@ -139,7 +139,7 @@ class Selector:
         self._check_quantizations(marker)
 
     def cases(self, used: Sequence[str], marker: Mapping[str, Any]) -> tuple[str, list[ParameterSet]]:
-        """Which fixture of those *used* is parametrised, and with what.
+        """Which fixture of those *used* is parametrized, and with what.
 
         :raises UsageError: for fixtures that cannot stand for one case together.
         """
@@ -183,7 +183,7 @@ class Selector:
     def served(
         self, marker: Mapping[str, Any], loads: Sequence[LoadLevel | None] | None = None
     ) -> list[ParameterSet]:
-        """One parameter for each server, model, quantisation and load level, with its id.
+        """One parameter for each server, model, quantization and load level, with its id.
 
         *loads* are the marker's and the command line's unless given.
         """
@@ -266,7 +266,7 @@ class Selector:
 
         form = find_engine(engine).form
         if form == "hf" and quantization is not None:
-            return f"{engine} takes a model as it is: quantisation {quantization!r} is not made"
+            return f"{engine} takes a model as it is: quantization {quantization!r} is not made"
         runner = next(b for n in self._registry.names() if (b := self._registry.get(n)).form == form)
         return self._misfit(runner, spec, engine)
 
@@ -370,7 +370,7 @@ class Selector:
                 there = "; ".join(
                     f"{backend}: {', '.join(names)}" for backend, names in known.items() if names
                 )
-                msg = f"no backend has a quantisation {name!r}. There are {there}"
+                msg = f"no backend has a quantization {name!r}. There are {there}"
                 raise UsageError(msg)
 
 

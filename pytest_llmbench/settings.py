@@ -129,7 +129,7 @@ SETTINGS: dict[str, Setting] = {
             "--llm-quantization",
             names,
             (),
-            "Quantisation to run, such as f16 or q4_k_m",
+            "Quantization to run, such as f16 or q4_k_m",
             "NAME",
             many=True,
             ini_type="args",

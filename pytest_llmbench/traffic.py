@@ -77,7 +77,7 @@ class LLMLoad:
 
     @property
     def quantization(self) -> str | None:
-        """The quantisation that the test asked for."""
+        """The quantization that the test asked for."""
         return self._case.spec.quantization
 
     @property

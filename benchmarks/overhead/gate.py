@@ -25,7 +25,7 @@ import gate_stored
 import gate_suite
 import psutil
 from gate_engine import natural, watching
-from neighbours import Neighbours
+from neighbors import Neighbors
 from pairs import NotMeasuredError
 
 from pytest_llmbench.errors import LLMBenchError
@@ -52,23 +52,23 @@ class Kind:
     """How many there are if nobody says otherwise, of each row or side."""
     least: int
     """Fewer have no verdict."""
-    measure: Callable[[argparse.Namespace, Neighbours], Results]
-    """Yields what is measured; the neighbours are entered when nothing needs a quiet machine any more."""
+    measure: Callable[[argparse.Namespace, Neighbors], Results]
+    """Yields what is measured; the neighbors are entered when nothing needs a quiet machine any more."""
     table: Callable[[Sequence[Any]], str]
 
 
-def _pairs(given: argparse.Namespace, load: Neighbours) -> Results:
+def _pairs(given: argparse.Namespace, load: Neighbors) -> Results:
     known = natural()
     with watching(given.monitor) as monitor, load:
         yield from gate_pairs.measure(given.sessions, given.rows, known, monitor)
 
 
-def _suite(given: argparse.Namespace, load: Neighbours) -> Results:
+def _suite(given: argparse.Namespace, load: Neighbors) -> Results:
     with load:
         yield from gate_suite.measure(given.sessions, monitored=given.monitor)
 
 
-def _stored(given: argparse.Namespace, load: Neighbours) -> Results:
+def _stored(given: argparse.Namespace, load: Neighbors) -> Results:
     known = natural()
     with watching(given.monitor) as monitor, load:
         yield from gate_stored.measure(given.sessions, given.interval, known, monitor)
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     busy = psutil.cpu_percent(interval=1.0)
     if busy > _BUSY:
         print(f"The machine is busy: {busy:.0f} % of its CPU is used by others.", file=sys.stderr)
-    neighbours = Neighbours(given.load)
+    neighbors = Neighbors(given.load)
     began, status, cores = time.monotonic(), 0, 0.0
     results: list[Result] = []
 
@@ -161,10 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Whoever ends us by a signal ends the session that runs as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with closing(kind.measure(given, neighbours)) as measured:
+        with closing(kind.measure(given, neighbors)) as measured:
             for result in measured:
                 results.append(result)
-                cores = neighbours.cores
+                cores = neighbors.cores
                 print(result, file=sys.stderr, flush=True)
                 # Each one at once: a run of hours that is ended loses nothing.
                 keep()

@@ -90,7 +90,7 @@ class Session:
             "session": self.number,
             "id": self.document.session.id,
             "worse": WORSE if self.worse else 0.0,
-            "processes": {metric: measured.centres(metric) for metric in GATED_METRICS},
+            "processes": {metric: measured.centers(metric) for metric in GATED_METRICS},
             "spoiled": measured.spoiled,
             "baseline": self.baseline,
             "verdict": None if self.judged is None else self.judged.verdict,

@@ -70,7 +70,7 @@ def alternate(
 ) -> Iterator[tuple[float, float]]:
     """One pair of (ours, bare) after the other; a seeded coin says which side goes first.
 
-    The machine's speed drifts, and two neighbours see the same of it: their ratio does not. The
+    The machine's speed drifts, and two neighbors see the same of it: their ratio does not. The
     pair that comes before the first is a warm-up of both sides.
     """
     coin = random.Random(seed)

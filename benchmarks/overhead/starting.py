@@ -91,7 +91,7 @@ ROWS = (
     ),
     Row(
         "collect",
-        f"collecting {CASES:,} cases / the same parametrisation in plain pytest",
+        f"collecting {CASES:,} cases / the same parametrization in plain pytest",
         Bound(at_most=1.5),
         5,
         _collect,

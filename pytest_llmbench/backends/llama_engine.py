@@ -121,7 +121,7 @@ class LlamaCppEngine:
                 return tokens[:found]
             if -found <= room:
                 told = llama_native.log_tail()
-                msg = f"llama.cpp could not tokenise a text of {len(data)} bytes (code {found}){told}"
+                msg = f"llama.cpp could not tokenize a text of {len(data)} bytes (code {found}){told}"
                 raise EngineError(msg)
             room = -found
 

@@ -110,7 +110,7 @@ class LlamaCppBackend:
             "type_v",
             str,
             "f16",
-            "type of the V cache; a quantised one needs flash attention",
+            "type of the V cache; a quantized one needs flash attention",
             tuple(KV_TYPES),
             also=("cache-type-v",),
         ),

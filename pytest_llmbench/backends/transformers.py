@@ -4,11 +4,11 @@ The engine calls ``model.generate`` with a streamer, which gets each token when 
 and a logits processor, whose first call marks the end of the prompt's evaluation. Every call makes
 a KV cache of its own: no prefix is ever reused, with or without a reset.
 
-Quantisation names: ``f32``, ``f16`` and ``bf16`` load the weights in that type.
+Quantization names: ``f32``, ``f16`` and ``bf16`` load the weights in that type.
 ``int8_torchao`` keeps 8-bit weights and computes in the model's type, ``int8_dynamic_torchao``
-also quantises activations on the fly, ``int4_torchao`` keeps 4-bit weights in groups of 32; these
+also quantizes activations on the fly, ``int4_torchao`` keeps 4-bit weights in groups of 32; these
 three come with torchao. ``bnb_int8`` (LLM.int8) and ``bnb_nf4`` come with bitsandbytes. The output
-layer stays unquantised in all of them, which is what Transformers does by default.
+layer stays unquantized in all of them, which is what Transformers does by default.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class TransformersBackend:
         """Load the folder at ``model.path``; only safetensors weights are read.
 
         :raises ModelError: for files that Transformers cannot read, or that lack weights.
-        :raises BackendUnavailableError: if a quantisation's library is missing.
+        :raises BackendUnavailableError: if a quantization's library is missing.
         :raises EngineError: for the rest, such as a full GPU.
         """
         torch = _import("torch")
@@ -393,7 +393,7 @@ def _load_model(
 
 
 def _dtype(torch: Any, quantization: str | None, option: str) -> Any:
-    """The type of the (unquantised) weights: what is asked for, or ``auto``, which is as stored."""
+    """The type of the (unquantized) weights: what is asked for, or ``auto``, which is as stored."""
     if quantization in _DTYPES:
         if option not in ("auto", quantization):
             msg = (
@@ -409,7 +409,7 @@ def _dtype(torch: Any, quantization: str | None, option: str) -> Any:
 
 
 def _quantization_config(torch: Any, quantization: str | None, device: Any) -> Any:
-    """What makes Transformers quantise while it loads; None for plain weights."""
+    """What makes Transformers quantize while it loads; None for plain weights."""
     if quantization in _TORCHAO:
         _need("torchao", quantization)
         quant = _import("torchao.quantization")
@@ -437,7 +437,7 @@ def _quantization_config(torch: Any, quantization: str | None, device: Any) -> A
 
 
 def _bytes(tensor: Any) -> int:
-    """Bytes of a tensor; one that wraps others (torchao's) claims the unquantised size for itself."""
+    """Bytes of a tensor; one that wraps others (torchao's) claims the unquantized size for itself."""
     if hasattr(tensor, "__tensor_flatten__"):
         return sum(_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
     return int(tensor.numel() * tensor.element_size())

@@ -235,27 +235,27 @@ class Gate:
         values = now.values(metric)
         compared = threshold.relative is not None
         clean = [base for base in bases if exact or not base.spoiled] if compared else []
-        clean = [base for base in clean if base.centres(metric)]
-        had = any(base.centres(metric) for base in bases) if compared and not clean else bool(clean)
+        clean = [base for base in clean if base.centers(metric)]
+        had = any(base.centers(metric) for base in bases) if compared and not clean else bool(clean)
         if not values and (why := now.unknown(metric)) is not None:
             return unjudged(threshold, Verdict.INVALID, why)
         if not values and not (had or threshold.asked or (now.spoiled and now.has(metric))):
             return None
-        centre = statistics.median(now.centres(metric)) if values else None
+        center = statistics.median(now.centers(metric)) if values else None
         if now.spoiled and not exact:
             reason = f"{now.spoiled}{now.remedy}"
-            return unjudged(threshold, Verdict.INVALID, reason, centre)
-        if centre is None:
+            return unjudged(threshold, Verdict.INVALID, reason, center)
+        if center is None:
             reason = "the baseline has it, and it was not measured now" if had else "it was not measured"
             return unjudged(threshold, Verdict.INVALID, reason)
         if compared and not clean:
             if spoiled := next((base for base in bases if base.spoiled and not exact), None):
                 reason = f"the baseline is spoiled: {spoiled.spoiled} in session {spoiled.session}"
-                return unjudged(threshold, Verdict.INVALID, reason, centre)
+                return unjudged(threshold, Verdict.INVALID, reason, center)
             if lacking := next(filter(None, (base.unknown(metric) for base in bases)), None):
                 reason = f"the baseline does not have it: {lacking}"
-                return unjudged(threshold, Verdict.INVALID, reason, centre)
-            return unjudged(threshold, Verdict.NEW, "the baseline does not have it", centre)
+                return unjudged(threshold, Verdict.INVALID, reason, center)
+            return unjudged(threshold, Verdict.NEW, "the baseline does not have it", center)
         return self._judged_by(threshold, clean, now, values)
 
     def _judged_by(
@@ -272,8 +272,8 @@ class Gate:
         elif threshold.limit is not None:
             judged = judge_limit(threshold, values, exact=metric in EXACT_METRICS)
         else:
-            sessions = [base.centres(metric) for base in bases]
-            new = now.centres(metric)
+            sessions = [base.centers(metric) for base in bases]
+            new = now.centers(metric)
             allowed = threshold.relative or 0.0
             if metric in EXACT_METRICS:
                 return judge_exact(metric, [value for session in sessions for value in session], new, allowed)
@@ -301,7 +301,7 @@ class Gate:
         if metric not in self._pooled:
             rows: dict[tuple[str, ...], list[list[list[float]]]] = defaultdict(list)
             for group in self._groups:
-                found = [(base.session, base.centres(metric)) for base in group]
+                found = [(base.session, base.centers(metric)) for base in group]
                 found = [(session, values) for session, values in found if values and min(values) > 0]
                 rows[tuple([session for session, _ in found])].append([values for _, values in found])
             self._pooled[metric] = {

@@ -104,7 +104,7 @@ def change_points(values: Sequence[float]) -> list[int]:
     """Where the level of *values* changes: indices of the first value of each new level.
 
     An optimal segmentation of the logarithms by means (PELT: Killick, Fearnhead and Eckley 2012),
-    penalised by ``2 * 2 * s**2 * log(n)``, with s from the differences of neighbours, which a
+    penalised by ``2 * 2 * s**2 * log(n)``, with s from the differences of neighbors, which a
     change of level hardly touches. Empty for fewer than six values.
 
     :raises UsageError: without the extra ``history``.
@@ -130,7 +130,7 @@ def change_points(values: Sequence[float]) -> list[int]:
 def _series(key: Key, metric: str, group: Sequence[Measured], left_out: tuple[str, ...]) -> Series:
     if not group:
         return Series(key, None, metric, (), left_out)
-    values = [statistics.median(one.centres(metric)) for one in group]
+    values = [statistics.median(one.centers(metric)) for one in group]
     starts = change_points(values) if min(values) > 0 else []
     edges = [0, *starts, len(values)]
     levels = [statistics.median(values[a:b]) for a, b in pairwise(edges)]
@@ -140,7 +140,7 @@ def _series(key: Key, metric: str, group: Sequence[Measured], left_out: tuple[st
         Point(
             one.header,
             value,
-            len(one.centres(metric)),
+            len(one.centers(metric)),
             engine_version(one.case),
             one.case.outcome == "failed",
             changes.get(index),

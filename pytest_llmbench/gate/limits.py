@@ -1,6 +1,6 @@
 """Is a metric within an absolute limit, and are its slowest values within theirs?
 
-A limit on the centre is judged by its confidence interval over processes; a limit on a percentile
+A limit on the center is judged by its confidence interval over processes; a limit on a percentile
 by how many values lie beyond it: 300 ms for p99 is kept if at most 1 % of the values are beyond
 300 ms. A bootstrapped p99 would be the second largest of a hundred values and little else.
 
@@ -32,7 +32,7 @@ _ALPHA = round(1 - CONFIDENCE, 12)
 
 
 def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, exact: bool) -> Judgement:
-    """Judge the centre of a metric against the absolute limit of *threshold*.
+    """Judge the center of a metric against the absolute limit of *threshold*.
 
     :param processes: the values of each process, in the metric's unit; none empty.
     :param exact: the metric repeats itself, so that its worst value decides.
@@ -42,15 +42,15 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
     Meeker 1991, section 5.2), and says nothing about another process.
     """
     limit, worse = threshold.limit or 0.0, _worse(threshold)
-    centres = [statistics.median(values) for values in processes]
-    now = statistics.median(centres)
+    centers = [statistics.median(values) for values in processes]
+    now = statistics.median(centers)
     low = high = worse * now
     reason = None
     if exact:
-        now = max(centres, key=lambda value: worse * value)
+        now = max(centers, key=lambda value: worse * value)
         low = high = worse * now
-    elif len(centres) > 1:
-        low, high = _mean_interval([worse * centre for centre in centres])
+    elif len(centers) > 1:
+        low, high = _mean_interval([worse * center for center in centers])
     else:
         low, high = _quantile_interval([worse * value for value in processes[0]], 0.5)
         reason = "one process was measured; another one may lie elsewhere"
@@ -79,7 +79,7 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
         confidence=None if exact else round(2 * CONFIDENCE - 1, 12),
         threshold=None,
         method="limit",
-        n=len(centres),
+        n=len(centers),
         reason=reason,
         details={
             "limit": limit,

@@ -29,7 +29,7 @@ class Kind(StrEnum):
     BACKEND = "other backend"
     ENGINE = "other engine version"
     WEIGHTS = "other weights"
-    QUANTIZATION = "other quantisation"
+    QUANTIZATION = "other quantization"
     PARAMETERS = "other parameters"
     PROTOCOL = "other protocol"
     PROMPT = "other prompt"
@@ -79,7 +79,7 @@ _FIELDS = (
     ("backend", Kind.BACKEND),
     ("engine", Kind.ENGINE),
     ("weights", Kind.WEIGHTS),
-    ("quantisation", Kind.QUANTIZATION),
+    ("quantization", Kind.QUANTIZATION),
     ("parameter", Kind.PARAMETERS),
     ("", Kind.PROTOCOL),
 )

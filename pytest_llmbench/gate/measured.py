@@ -56,7 +56,7 @@ class Measured:
         """What was asked (its hash), to what came of it: prompt tokens, output tokens, output hash."""
         self._counted: list[list[RoundRecord]] = []
         self._clean: list[list[RoundRecord]] = []
-        self._centres: dict[str, list[float]] = {}
+        self._centers: dict[str, list[float]] = {}
         for process in case.processes:
             counted = [r for r in process.rounds if r.counted]
             clean = [r for r in counted if not marks(r.disturbance, process.watch_lost)]
@@ -167,12 +167,12 @@ class Measured:
                 found.append(values)
         return found
 
-    def centres(self, metric: str) -> list[float]:
+    def centers(self, metric: str) -> list[float]:
         """The median of each process."""
-        found = self._centres.get(metric)
+        found = self._centers.get(metric)
         if found is None:
             found = [v[0] if len(v) == 1 else statistics.median(v) for v in self.values(metric)]
-            self._centres[metric] = found
+            self._centers[metric] = found
         return found
 
     @property

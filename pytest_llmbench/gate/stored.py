@@ -45,12 +45,12 @@ rare slow spells. It sets the quantile higher by Cornish and Fisher's first term
 SESSION_RATIO = 4.0
 """Between-session variance over process variance that is allowed for where it cannot be known.
 
-Neighbouring processes are alike: on a loaded machine the correlation of successive ones was seen
+Neighboring processes are alike: on a loaded machine the correlation of successive ones was seen
 to be 0.8, so that three of them vary by a quarter of what distant ones do and hide three times of it.
 """
 CALIBRATION_RATIO = 2.0
 """Variance of distant sessions over that of a calibration's, which is allowed for: these follow each
-other within minutes, and neighbours are alike. Up to a correlation of 0.5 of successive sessions it
+other within minutes, and neighbors are alike. Up to a correlation of 0.5 of successive sessions it
 keeps the false failures below 1 %, by simulation."""
 ENOUGH_SESSIONS = 3
 MIN_POOLED_CASES = 6
@@ -138,8 +138,8 @@ def pool_sessions(cases: Sequence[Sequence[Sequence[float]]]) -> SessionNoise | 
     df = 2 * _inverse_trigamma(excess) if excess > 0 else math.inf
     variance = float(own.mean())
     if math.isfinite(df):
-        centre = float(logs.mean()) - float(special.psi(d / 2)) + math.log(d / 2)
-        variance = math.exp(centre + float(special.psi(df / 2)) - math.log(df / 2))
+        center = float(logs.mean()) - float(special.psi(d / 2)) + math.log(d / 2)
+        variance = math.exp(center + float(special.psi(df / 2)) - math.log(df / 2))
     scaled = means - means.mean(axis=1, keepdims=True)
     shared = count * float(scaled.mean(axis=0).var(ddof=1))
     rest = float(((scaled - scaled.mean(axis=0)) ** 2).sum()) / ((count - 1) * d)
@@ -298,8 +298,8 @@ def _error(
     share = sum(1 / len(s) for s in sessions) / count
     part = share * process
     extra = max(0.0, process / len(now) - part)
-    centre = sum(means) / count
-    own = sum((m - centre) ** 2 for m in means) / (count - 1) if count > 1 else 0.0
+    center = sum(means) / count
+    own = sum((m - center) ** 2 for m in means) / (count - 1) if count > 1 else 0.0
     details: dict[str, Any] = {"process_sd": math.sqrt(process) if process_df else None}
     if isinstance(noise, CalibratedNoise):
         if count < ENOUGH_SESSIONS and (noise.alike or process_df >= 2):

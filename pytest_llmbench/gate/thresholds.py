@@ -61,7 +61,7 @@ class Threshold:
     written: str = ""
     """The limit as it was written, with its sign and unit."""
     percentile: float | None = None
-    """Of which values: 99 judges the share of the values beyond it; None, their centre."""
+    """Of which values: 99 judges the share of the values beyond it; None, their center."""
     asked: bool = True
     """A person named it, so that it cannot be passed over when the metric was not measured."""
 

@@ -5,7 +5,7 @@ those would throw away slow rounds and keep fast ones.
 
 The kernel counts CPU time in ticks of 10 ms and gives each whole to who runs at that moment, so
 short spans are noise. A decision therefore rests on at least :data:`MIN_SPAN` of samples: those
-that bracket the round, and as many around it as that takes. Neighbours of a disturbed moment may
+that bracket the round, and as many around it as that takes. Neighbors of a disturbed moment may
 so be marked with it.
 """
 
@@ -189,7 +189,7 @@ def _beyond(
 
 
 def _widened(samples: Sequence[Sample], first: int, last: int) -> Sequence[Sample]:
-    """The samples from *first* to *last*, with neighbours until they span :data:`MIN_SPAN`."""
+    """The samples from *first* to *last*, with neighbors until they span :data:`MIN_SPAN`."""
     while (samples[last]["t"] - samples[first]["t"]) * NANO < MIN_SPAN:
         if first == 0 and last == len(samples) - 1:
             break

@@ -149,7 +149,7 @@ def energy_over(
 ) -> Energy:
     """Energy of every domain between two moments.
 
-    A counter is read off between its neighbouring samples; at an edge that is its very value.
+    A counter is read off between its neighboring samples; at an edge that is its very value.
     Where a GPU has no counter, or the span is shorter than :data:`COUNTER_SPAN`, the power samples
     are integrated by the trapezoidal rule instead.
 
@@ -188,7 +188,7 @@ def _gpus(names: set[str]) -> set[str]:
 
 
 def _value_at(samples: Sequence[Sample], name: str, t: int) -> float | None:
-    """A counter at *t*, on the line between its neighbours; None outside of what was sampled."""
+    """A counter at *t*, on the line between its neighbors; None outside of what was sampled."""
     known = [(s["t"], s[name]) for s in samples if name in s]
     at = bisect_left(known, t, key=lambda pair: pair[0])
     if at == len(known):
@@ -212,7 +212,7 @@ def _integral(samples: Sequence[Sample], name: str, start_ns: int, end_ns: int) 
 
 
 def _power_at(known: Sequence[tuple[int, float]], t: int) -> float:
-    """Power at *t*, on the line between its neighbours; beyond the outermost, theirs."""
+    """Power at *t*, on the line between its neighbors; beyond the outermost, theirs."""
     at = bisect_left(known, t, key=lambda pair: pair[0])
     if at == 0 or at == len(known):
         return known[min(at, len(known) - 1)][1]

@@ -108,7 +108,7 @@ METRICS: dict[str, Metric] = {
             "tokens/s",
             "higher",
             "round",
-            "prompt tokens / (prompt evaluated - prompt tokenised)",
+            "prompt tokens / (prompt evaluated - prompt tokenized)",
             "llama.cpp, llama-bench, test pp",
             _prefill_throughput,
         ),

@@ -40,7 +40,7 @@ class Timeline:
     """One generation. All times are integers in nanoseconds of the machine's monotonic clock."""
 
     sent: int
-    """The call with text (or messages), before it was tokenised."""
+    """The call with text (or messages), before it was tokenized."""
     tokenized: int
     """Prompt token ids known."""
     prefilled: int | None

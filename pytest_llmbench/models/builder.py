@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ModelSpec
 
 HUGGINGFACE_TYPE = "f16"
-"""What the weights of the Hugging Face form are stored as; an engine may quantise them when it loads."""
+"""What the weights of the Hugging Face form are stored as; an engine may quantize them when it loads."""
 
 
 def synthetic_model(spec: ModelSpec, shape: Shape, form: Form, *, quiet: bool) -> ResolvedModel:
     """The model of a shape, built into the cache if it is not there.
 
-    :raises ModelError: for a GGUF quantisation that cannot be had, or if it cannot be built.
+    :raises ModelError: for a GGUF quantization that cannot be had, or if it cannot be built.
     """
     if form == "hf":
         holds = HUGGINGFACE_TYPE
@@ -118,7 +118,7 @@ def _ensure_gguf(shape: Shape, quantization: str, *, quiet: bool) -> Mapping[str
     def convert(place: Path) -> None:
         _ensure_gguf(shape, "f16", quiet=quiet)
         source = entry_folder(shape, "gguf", "f16") / _gguf_name(shape, "f16")
-        with _progress(f"quantising {shape.model_name} to {quantization}", None, quiet=quiet):
+        with _progress(f"quantizing {shape.model_name} to {quantization}", None, quiet=quiet):
             quantize.quantize(source, place / name, quantization)
 
     kinds: dict[str, Callable[[Path], None]] = {
@@ -129,7 +129,7 @@ def _ensure_gguf(shape: Shape, quantization: str, *, quiet: bool) -> Mapping[str
 
 
 def _with_margin(size: int) -> int:
-    """Quantised files keep some tensors larger, and a tokenizer has a few megabytes."""
+    """Quantized files keep some tensors larger, and a tokenizer has a few megabytes."""
     return size + size // 10 + (16 << 20)
 
 

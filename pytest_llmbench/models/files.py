@@ -18,8 +18,8 @@ def gguf_model(spec: ModelSpec, path: Path, *, chosen_by_name: bool = False) -> 
     """The model in a GGUF file, or in all parts of a split one.
 
     :param path: the file, of a split one the first.
-    :param chosen_by_name: the file was picked by its name for the quantisation that was asked for.
-    :raises ModelError: if a file is missing, truncated, no GGUF, or of another quantisation.
+    :param chosen_by_name: the file was picked by its name for the quantization that was asked for.
+    :raises ModelError: if a file is missing, truncated, no GGUF, or of another quantization.
     """
     from pytest_llmbench.models.gguf_header import read_header
 
@@ -28,8 +28,8 @@ def gguf_model(spec: ModelSpec, path: Path, *, chosen_by_name: bool = False) -> 
     holds = headers[0].quantization
     asked = spec.quantization
     if asked is not None and asked != holds and not chosen_by_name and not named_after(path.name, asked):
-        what = f"holds {holds}" if holds else "does not say which quantisation it holds"
-        msg = f"{path} {what}, and {asked} was asked for; leave the quantisation out or name another file"
+        what = f"holds {holds}" if holds else "does not say which quantization it holds"
+        msg = f"{path} {what}, and {asked} was asked for; leave the quantization out or name another file"
         raise ModelError(msg)
     return ResolvedModel(
         spec=spec,
@@ -61,8 +61,8 @@ def huggingface_model(spec: ModelSpec, folder: Path) -> ResolvedModel:
         parameters, holds = None, str(packed.get("quant_method", holds))
         if spec.quantization not in (None, holds):
             msg = (
-                f"the weights in {folder} are quantised by {holds} already, and {spec.quantization} "
-                "was asked for; leave the quantisation out"
+                f"the weights in {folder} are quantized by {holds} already, and {spec.quantization} "
+                "was asked for; leave the quantization out"
             )
             raise ModelError(msg)
     return ResolvedModel(

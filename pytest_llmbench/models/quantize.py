@@ -1,4 +1,4 @@
-"""How is a GGUF file quantised by llama.cpp itself?
+"""How is a GGUF file quantized by llama.cpp itself?
 
 In a process of its own, ``python -m pytest_llmbench.models.quantize SOURCE TARGET NAME``: nothing
 is loaded into the caller, and what llama.cpp prints is kept for the message of an error.
@@ -27,7 +27,7 @@ BITS_PER_WEIGHT = {
     "q4_0": 4.64,
 }
 QUANTIZATIONS = tuple(BITS_PER_WEIGHT)
-"""What a synthetic model can be had in as GGUF; f32 and f16 are written, the others quantised."""
+"""What a synthetic model can be had in as GGUF; f32 and f16 are written, the others quantized."""
 _LOG_TAIL = 2000
 
 
@@ -65,7 +65,7 @@ _NOT_INSTALLED = 69
 
 
 def main(arguments: list[str]) -> int:
-    """Quantise in this process; returns the exit status."""
+    """Quantize in this process; returns the exit status."""
     source, target, quantization = arguments
     try:
         import llama_cpp

@@ -1,4 +1,4 @@
-"""Which model is meant, in which quantisation, and where its files are?"""
+"""Which model is meant, in which quantization, and where its files are?"""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def write_gguf(shape: Shape, path: Path, kind: GgufType, advance: Advance = lamb
 
 
 def _rope_order(array: Any, heads: int) -> Any:
-    """Rows as llama.cpp rotates them: neighbours are a pair, not the halves of a head.
+    """Rows as llama.cpp rotates them: neighbors are a pair, not the halves of a head.
 
     The same permutation as in llama.cpp's ``convert_hf_to_gguf.py``.
     """

@@ -42,7 +42,7 @@ _CASE_LEAVES_OUT = ("metrics", "hardware", "disturbance", "verdict_reason", "com
 _PROCESS_LEAVES_OUT = ("hardware",)
 _ROUND_LEAVES_OUT = ("started", "finish_reason", "tokenized", "prefilled", "done", "token_times")
 
-# What many cases and processes have in common; neighbours in what is written.
+# What many cases and processes have in common; neighbors in what is written.
 _OF_CASES = ("model", "protocol")
 _OF_PROCESSES = ("engine", "versions")
 

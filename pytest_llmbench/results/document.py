@@ -97,7 +97,7 @@ class ModelRecord(_Part):
 
 
 class MetricRecord(_Part):
-    """One metric of one case, summarised; all numbers in ``unit``."""
+    """One metric of one case, summarized; all numbers in ``unit``."""
 
     unit: str
     better: Better
@@ -239,7 +239,7 @@ class ProcessRecord(_Part):
 
 
 class Case(_Part):
-    """One measurement of one parametrised test; ``(nodeid, measurement)`` is unique in a document."""
+    """One measurement of one parametrized test; ``(nodeid, measurement)`` is unique in a document."""
 
     nodeid: str
     measurement: str = DEFAULT_MEASUREMENT

@@ -1,4 +1,4 @@
-"""How are results analysed with pandas?"""
+"""How are results analyzed with pandas?"""
 
 from __future__ import annotations
 

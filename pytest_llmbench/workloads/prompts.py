@@ -31,7 +31,7 @@ def prompt_of_tokens(count: int, tokenize: Tokenize, detokenize: Detokenize, *, 
     that from their second or third. So no cache of prompt prefixes can serve one for another (a
     prompt of two or three tokens may be too short to differ). The same arguments give the same text.
 
-    The text is tokenised whole about four times, whatever its length.
+    The text is tokenized whole about four times, whatever its length.
 
     :raises UsageError: if no text can have so few tokens, or none was found.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TextOf = Callable[[int, int], str]
 """(tokens, seed) to a text of about so many tokens, all that the server adds included. Texts of
-neighbouring seeds begin with different words."""
+neighboring seeds begin with different words."""
 
 BLOCK = 512
 """Tokens for which one entry of :attr:`Item.blocks` stands."""

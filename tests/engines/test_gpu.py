@@ -120,7 +120,7 @@ def test_a_compiled_model_runs_on_the_gpu(session: Session) -> None:
     result.assert_outcomes(passed=1)
 
 
-def test_a_quantised_model_runs_on_the_gpu(session: Session) -> None:
+def test_a_quantized_model_runs_on_the_gpu(session: Session) -> None:
     pytest.importorskip("torchao")
     result, document = session(*on_gpu("--llm-quantization=int8_torchao", "--llm-processes=1"))
     result.assert_outcomes(passed=1)

@@ -26,7 +26,7 @@ TOKENS = 48
 
 @pytest.fixture(scope="module")
 def engines(tiny: Tiny) -> Iterator[Engines]:
-    """``tiny`` in float32 on Transformers, and its two unquantised GGUF files on llama.cpp."""
+    """``tiny`` in float32 on Transformers, and its two unquantized GGUF files on llama.cpp."""
     backend = LlamaCppBackend()
     options = option_values(backend, {"n_threads": 1, "n_ctx": 1024})
     loaded: Engines = {q: backend.load(tiny(q, "gguf"), options) for q in ("f16", "f32")}
@@ -116,7 +116,7 @@ def test_both_engines_render_a_chat_alike_and_read_its_special_tokens(engines: E
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_every_quantisation_loads_and_generates(tiny: Tiny, quantization: str, sink: Any) -> None:
+def test_every_quantization_loads_and_generates(tiny: Tiny, quantization: str, sink: Any) -> None:
     model = tiny(quantization, "gguf")
     backend = LlamaCppBackend()
     engine = backend.load(model, option_values(backend, {"n_threads": 1, "n_ctx": 256}))
@@ -129,7 +129,7 @@ def test_every_quantisation_loads_and_generates(tiny: Tiny, quantization: str, s
         engine.close()
 
 
-def test_quantised_files_are_smaller_the_fewer_bits_they_have(tiny: Tiny) -> None:
+def test_quantized_files_are_smaller_the_fewer_bits_they_have(tiny: Tiny) -> None:
     sizes = [tiny(quantization, "gguf").size for quantization in QUANTIZATIONS if quantization != "bf16"]
 
     assert sizes == sorted(sizes, reverse=True)

@@ -77,7 +77,7 @@ def test_it_tells_its_versions(server: Server) -> None:
         assert server.versions[server.engine.name] == server.versions[server.engine.distributions[0]]
 
 
-def test_it_is_recognised_by_one_who_did_not_start_it(server: Server) -> None:
+def test_it_is_recognized_by_one_who_did_not_start_it(server: Server) -> None:
     found = probe(server.base_url)
     if server.engine.lists_models:
         assert found.models == (server.model_name,)

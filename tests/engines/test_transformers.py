@@ -233,7 +233,7 @@ def test_eight_bit_weights_run_on_the_cpu(model: ResolvedModel, sink: Any) -> No
     info = engine.info
     assert info["quantization"] == "int8_torchao"
     assert info["parameters"] == plain.info["parameters"]
-    # The embedding stays as it is; what is quantised needs a quarter.
+    # The embedding stays as it is; what is quantized needs a quarter.
     assert info["size"] < 0.7 * plain.info["size"]
     prompt = engine.tokenize(TEXT)
     tokens = generated(engine, prompt, sink, max_new_tokens=8)

@@ -107,7 +107,7 @@ def test_what_it_counted_between_two_readings_is_what_was_asked(server: Server) 
     assert server.metrics()["kv_cache_use"] is not None
 
 
-def test_it_is_recognised_by_one_who_did_not_start_it(server: Server) -> None:
+def test_it_is_recognized_by_one_who_did_not_start_it(server: Server) -> None:
     found = probe(server.base_url)
     assert found.models == (server.model_name,) == ("tiny",)
     assert found.context == {"tiny": 2048}

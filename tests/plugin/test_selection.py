@@ -20,17 +20,17 @@ def collected(result: pytest.RunResult) -> list[str]:
     return [line for line in result.outlines if "::" in line]
 
 
-def test_ids_are_backend_model_and_quantisation(bench: pytest.Pytester, run: Run) -> None:
+def test_ids_are_backend_model_and_quantization(bench: pytest.Pytester, run: Run) -> None:
     bench.makepyfile(
         MEASURE.format(
             marker='@pytest.mark.llm(models=["tiny", "synthetic/llama-82m"], quantizations=["f16", "q8_0"])'
         )
     )
     assert collected(run("--collect-only", "-q")) == [
-        "test_ids_are_backend_model_and_quantisation.py::test_speed[fake-tiny-f16]",
-        "test_ids_are_backend_model_and_quantisation.py::test_speed[fake-tiny-q8_0]",
-        "test_ids_are_backend_model_and_quantisation.py::test_speed[fake-synthetic/llama-82m-f16]",
-        "test_ids_are_backend_model_and_quantisation.py::test_speed[fake-synthetic/llama-82m-q8_0]",
+        "test_ids_are_backend_model_and_quantization.py::test_speed[fake-tiny-f16]",
+        "test_ids_are_backend_model_and_quantization.py::test_speed[fake-tiny-q8_0]",
+        "test_ids_are_backend_model_and_quantization.py::test_speed[fake-synthetic/llama-82m-f16]",
+        "test_ids_are_backend_model_and_quantization.py::test_speed[fake-synthetic/llama-82m-q8_0]",
     ]
 
 
@@ -80,7 +80,7 @@ def test_a_marker_says_which_backends_a_test_supports(bench: pytest.Pytester, ru
     result.stdout.fnmatch_lines(["*this test supports the backends llamacpp, and fake was selected*"])
 
 
-def test_a_quantisation_of_another_backend_is_skipped_with_its_reason(
+def test_a_quantization_of_another_backend_is_skipped_with_its_reason(
     bench: pytest.Pytester, run: Run
 ) -> None:
     bench.makepyfile(MEASURE.format(marker='@pytest.mark.llm(quantizations=["f16", "q4_k_m"])'))
@@ -104,7 +104,7 @@ def test_the_header_names_backends_and_machine(bench: pytest.Pytester, run: Run)
     run("--collect-only").stdout.fnmatch_lines(["llmbench: llamacpp *, transformers *, fake 1.0 | *GiB*"])
 
 
-def test_a_class_without_a_parametrised_model_runs_untouched(bench: pytest.Pytester, run: Run) -> None:
+def test_a_class_without_a_parametrized_model_runs_untouched(bench: pytest.Pytester, run: Run) -> None:
     bench.makepyfile("def test_plain(): pass")
     result = run()
     result.assert_outcomes(passed=1)
@@ -121,7 +121,7 @@ def test_a_class_without_a_parametrised_model_runs_untouched(bench: pytest.Pytes
         ),
         ("--llm-model=tinny", "*'tinny'*tiny*"),
         ("--llm-model=./missing.gguf", "*missing.gguf*"),
-        ("--llm-quantization=q3_9", "no backend has a quantisation 'q3_9'*f16, q8_0*"),
+        ("--llm-quantization=q3_9", "no backend has a quantization 'q3_9'*f16, q8_0*"),
         ("--llm-option=fake.contxt=5", "*contxt*context*"),
         ("--llm-option=fake.context=many", "*context*many*"),
         ("--llm-option=nonsense", "*nonsense*"),
@@ -158,7 +158,7 @@ def test_a_wrong_option_is_a_usage_error_that_says_what_there_is(
         ("models=[1]", "*@pytest.mark.llm(models=...): [[]1] is not a name or a list of names"),
         ("models=['tinny']", "*'tinny'*tiny*"),
         ("backends=['vlm']", "*there is no backend 'vlm'*llamacpp, transformers, openai, fake*"),
-        ("quantizations=['q3_9']", "*no backend has a quantisation 'q3_9'*"),
+        ("quantizations=['q3_9']", "*no backend has a quantization 'q3_9'*"),
         ("backend_options={'fake': {'contxt': 1}}", "*contxt*context*"),
         ("backend_options={'fake': 1}", "*backend_options*"),
     ],

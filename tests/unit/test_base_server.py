@@ -39,7 +39,7 @@ def test_a_server_that_is_started_has_another_interpreter_and_other_variables() 
     assert base.key != now.key
 
 
-def test_a_server_that_is_started_has_another_model_or_quantisation() -> None:
+def test_a_server_that_is_started_has_another_model_or_quantization() -> None:
     base, _ = base_of("model=synthetic/llama-82m", engine="llamacpp-server", quantization="q8_0")
     assert (base.spec.name, base.spec.quantization) == ("synthetic/llama-82m", "q8_0")
     base, _ = base_of("quantization=q4_0", engine="llamacpp-server", quantization="q8_0")
@@ -85,7 +85,7 @@ def test_what_is_of_a_start_is_refused_for_a_server_that_runs(key: str) -> None:
         ("python=x", "docker:vllm", "docker:vllm is not run by an interpreter .* openai.image=IMAGE"),
         ("python=x", "llama-server", "llama-server is not run by an interpreter .* base_url="),
         ("openai.image=x", "vllm", "vllm is started without a container; serve docker:vllm"),
-        ("quantization=q8_0", "vllm", "vllm takes a model as it is: quantisation 'q8_0' is not made"),
+        ("quantization=q8_0", "vllm", "vllm takes a model as it is: quantization 'q8_0' is not made"),
         ("quantization=q9", "llamacpp-server", "llamacpp-server has no quantization 'q9'"),
         ("model=tinny", "vllm", "tinny.*tiny"),
         ("openai.argumens=x", "vllm", "has no option 'argumens'; did you mean 'arguments'"),

@@ -30,7 +30,7 @@ _MOST_READ = 2 * 2**20
 
 
 def tail(log: BinaryIO, *, lines: int = 20) -> str:
-    """The last lines of a log that have text, without colours and keys."""
+    """The last lines of a log that have text, without colors and keys."""
     found = _lines(log)[-lines:]
     return "\n".join(mask(line)[:_LONGEST] for line in found)
 

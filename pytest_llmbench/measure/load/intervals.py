@@ -1,6 +1,6 @@
 """How far off may a percentile of this many requests be?
 
-Requests of one load level share a queue, so that neighbours wait alike: a thousand of them tell less
+Requests of one load level share a queue, so that neighbors wait alike: a thousand of them tell less
 than a thousand independent ones. The interval is the distribution-free one between order statistics,
 for as many values as the level's are worth.
 """
@@ -39,7 +39,7 @@ def percentile_intervals(
     Lewis 1992; Vehtari et al. 2021, section 4). Ranks are the safer where few values lie beyond.
 
     None where the values are too few: p50 takes 6 independent ones at 95 %, p90 36, p95 72, p99 368.
-    Where neighbours are alike for nearly as long as the level lasts, as in a queue near saturation,
+    Where neighbors are alike for nearly as long as the level lasts, as in a queue near saturation,
     it is None or too narrow: one level cannot tell then.
     """
     import numpy as np

@@ -111,7 +111,7 @@ class Level:
     def holds(self, request: RequestResult) -> bool:
         """Whether a request belongs to the window: it was due in it, in a closed loop sent in it.
 
-        Choosing by the end would favour short requests: the long ones are still going on.
+        Choosing by the end would favor short requests: the long ones are still going on.
         """
         return self.start <= request.due <= self.end
 

@@ -3,7 +3,7 @@
 Simulated with fixed seeds: nothing here takes a time. Spreads are standard deviations of logs, and
 those of a quiet machine are measured ones: 5 % between processes, 3.3 % between the differences of
 pairs that alternate their rounds. The loaded machine has 28 % between processes, of which
-neighbours share most (lag-1 correlation 0.8).
+neighbors share most (lag-1 correlation 0.8).
 """
 
 from __future__ import annotations
@@ -324,7 +324,7 @@ def test_a_suite_fails_anywhere_against_a_calibration_in_less_than_five_percent(
 
 @pytest.mark.parametrize("shape", [0.0, 0.4])
 @pytest.mark.parametrize("calibrated", [3, 6, 12])
-def test_a_calibration_of_neighbouring_sessions_does_not_cry_wolf_over_distant_ones(
+def test_a_calibration_of_neighboring_sessions_does_not_cry_wolf_over_distant_ones(
     calibrated: int, shape: float
 ) -> None:
     near = Machine(0.05, 0.01, 0.01, session_lag=0.5, shape=shape)

@@ -81,7 +81,7 @@ def test_arrays_in_arrays_without_end_are_damage(tmp_path: Path) -> None:
         (999, None),
     ],
 )
-def test_the_quantisation_is_what_the_file_type_says(
+def test_the_quantization_is_what_the_file_type_says(
     tmp_path: Path, file_type: Any, name: str | None
 ) -> None:
     assert read_header(write(tmp_path / "a.gguf", file_type)).quantization == name

@@ -263,7 +263,7 @@ def test_a_huggingface_model_is_fetched_with_its_safetensors_only(
     assert not {name for name in hub.downloads if name.endswith((".bin", ".gguf")) or "/" in name}
 
 
-def test_the_quantisation_picks_the_gguf_file(
+def test_the_quantization_picks_the_gguf_file(
     hub: Hub, repository: dict[str, Path], ask: Ask, tiny: Tiny
 ) -> None:
     model = ask("gguf", "f16")

@@ -1,4 +1,4 @@
-"""Does a failing quantiser say why?"""
+"""Does a failing quantizer say why?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _interpreter(folder: Path, script: str) -> str:
     ],
     ids=["a crash", "a kill", "llama.cpp is not installed", "no file"],
 )
-def test_a_quantiser_that_makes_no_file_is_an_error(
+def test_a_quantizer_that_makes_no_file_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
 ) -> None:
     monkeypatch.setattr(sys, "executable", _interpreter(tmp_path, script))

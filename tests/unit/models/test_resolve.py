@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import ModelError, UsageError
-from pytest_llmbench.models.catalogue import build, catalogue
+from pytest_llmbench.models.listing import build, listed_models
 from pytest_llmbench.models.resolve import parse_spec, resolve
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 
@@ -105,12 +105,12 @@ def test_a_synthetic_model_is_built_and_described(tiny: Tiny, form: Form, quanti
     assert tiny(form, quantization) == model
 
 
-def test_an_unknown_quantisation_of_a_synthetic_model_is_told_what_there_is(tiny: Tiny) -> None:
+def test_an_unknown_quantization_of_a_synthetic_model_is_told_what_there_is(tiny: Tiny) -> None:
     with pytest.raises(ModelError, match=r"tiny cannot be had as q8_1 GGUF.*f32, f16, bf16, q8_0, .*q4_0"):
         tiny("gguf", "q8_1")
 
 
-def test_a_quantisation_of_the_engine_leaves_the_huggingface_files_as_they_are(tiny: Tiny) -> None:
+def test_a_quantization_of_the_engine_leaves_the_huggingface_files_as_they_are(tiny: Tiny) -> None:
     model = tiny("hf", "int8_torchao")
 
     assert (model.path, model.digest) == (tiny("hf").path, tiny("hf").digest)
@@ -160,14 +160,14 @@ def test_a_missing_library_is_named_with_what_installs_it(
         resolve(ModelSpec("tiny"), form, quiet=True)
 
 
-def test_the_catalogue_says_what_is_built_and_how_large_it_is(cache: Path) -> None:
+def test_the_list_says_what_is_built_and_how_large_it_is(cache: Path) -> None:
     pytest.importorskip("gguf")
-    before = {entry.name: entry for entry in catalogue()}
+    before = {entry.name: entry for entry in listed_models()}
     assert list(before)[:2] == ["tiny", "synthetic/llama-82m"]
     assert all(entry.cached == () for entry in before.values())
 
     model = build("tiny", "f16", quiet=True)
-    after = {entry.name: entry for entry in catalogue()}
+    after = {entry.name: entry for entry in listed_models()}
 
     (form,) = after["tiny"].cached
     assert (form.form, form.quantization, form.size) == ("gguf", "f16", model.size)
@@ -196,7 +196,7 @@ def test_a_relative_path_is_made_absolute(cache: Path, tiny: Tiny, monkeypatch: 
     assert resolve(parse_spec(path.name), "gguf").path == path
 
 
-def test_another_quantisation_than_the_file_has_is_an_error(cache: Path, tiny: Tiny) -> None:
+def test_another_quantization_than_the_file_has_is_an_error(cache: Path, tiny: Tiny) -> None:
     with pytest.raises(ModelError, match="holds f16, and q8_0 was asked for"):
         resolve(at(tiny("gguf", "f16").path, "q8_0"), "gguf")
 
@@ -216,7 +216,7 @@ def test_what_is_no_gguf_file_is_called_so(cache: Path, tmp_path: Path) -> None:
         resolve(at(tmp_path / "model.gguf"), "gguf")
 
 
-def test_a_folder_of_several_gguf_files_needs_a_quantisation(cache: Path, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_folder_of_several_gguf_files_needs_a_quantization(cache: Path, tiny: Tiny, tmp_path: Path) -> None:
     for quantization in ("f16", "f32"):
         os.link(tiny("gguf", quantization).path, tmp_path / f"model-{quantization.upper()}.gguf")
 
@@ -296,14 +296,14 @@ def test_broken_json_is_named(cache: Path, folder: Path, file: str) -> None:
         resolve(at(folder), "hf")
 
 
-def test_weights_that_are_quantised_already_say_by_what(cache: Path, folder: Path) -> None:
+def test_weights_that_are_quantized_already_say_by_what(cache: Path, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (folder / "config.json").write_text(json.dumps(config))
     model = resolve(at(folder), "hf")
 
     assert (model.quantization, model.parameters) == ("gptq", None)
-    with pytest.raises(ModelError, match="quantised by gptq already, and f16 was asked for"):
+    with pytest.raises(ModelError, match="quantized by gptq already, and f16 was asked for"):
         resolve(at(folder, "f16"), "hf")
 
 

@@ -19,7 +19,7 @@ from pytest_llmbench.models.spec import ModelSpec
         (ModelSpec("./folder/model.gguf", "q4_0", alias="mine"), "mine-q4_0"),
     ],
 )
-def test_a_label_is_short_and_says_the_quantisation(spec: ModelSpec, label: str) -> None:
+def test_a_label_is_short_and_says_the_quantization(spec: ModelSpec, label: str) -> None:
     assert spec.label == label
 
 

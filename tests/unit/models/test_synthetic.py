@@ -77,7 +77,7 @@ def test_both_forms_hold_the_same_weights(tiny: Tiny) -> None:
                 ours = opened.get_tensor(tensor.hf)
             theirs = written[tensor.gguf].data.reshape(tensor.shape)
             if tensor.rope_heads:
-                # Back from neighbouring pairs to the two halves of each head.
+                # Back from neighboring pairs to the two halves of each head.
                 half = tensor.shape[0] // tensor.rope_heads // 2
                 theirs = theirs.reshape(tensor.rope_heads, half, 2, -1).swapaxes(1, 2).reshape(tensor.shape)
             assert (ours == theirs).all(), tensor.hf

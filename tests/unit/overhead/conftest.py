@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[3] / "benchmarks" / "overhead"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a module of ``benchmarks/overhead``; it and its neighbours are forgotten afterwards."""
+    """Imports a module of ``benchmarks/overhead``; it and its neighbors are forgotten afterwards."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(FOLDER)
     yield import_module

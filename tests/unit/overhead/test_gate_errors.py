@@ -39,8 +39,8 @@ def stored(script: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture
-def neighbours(script: Callable[[str], ModuleType]) -> ModuleType:
-    return script("neighbours")
+def neighbors(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("neighbors")
 
 
 def cells(table: str) -> list[dict[str, str]]:
@@ -198,7 +198,7 @@ def test_what_was_judged_before_an_engine_failed_is_kept(
     assert cells(printed.out.partition("\n\n")[0])[0]["sessions"] == "1"
 
 
-# --- What the engine has to bear, and its neighbours ----------------------------------------------
+# --- What the engine has to bear, and its neighbors ----------------------------------------------
 
 
 def test_the_engine_finds_the_burden_that_was_written(script: Callable[[str], ModuleType]) -> None:
@@ -209,23 +209,23 @@ def test_the_engine_finds_the_burden_that_was_written(script: Callable[[str], Mo
     assert delayed.Burden.of({}) == delayed.Burden()
 
 
-def test_the_same_seed_makes_the_same_neighbour(neighbours: ModuleType) -> None:
-    first, again, other = (list(islice(neighbours.bursts(seed), 5)) for seed in (1, 1, 2))
+def test_the_same_seed_makes_the_same_neighbor(neighbors: ModuleType) -> None:
+    first, again, other = (list(islice(neighbors.bursts(seed), 5)) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_neighbours_end_with_what_they_were_there_for(neighbours: ModuleType) -> None:
-    some = neighbours.Neighbours(2)
+def test_neighbors_end_with_what_they_were_there_for(neighbors: ModuleType) -> None:
+    some = neighbors.Neighbors(2)
     with pytest.raises(RuntimeError, match="something else"), some:
         raise RuntimeError("something else")
     assert [process.returncode for process in some._processes] == [-SIGKILL] * 2
 
 
-def test_a_neighbour_that_ended_early_spoils_the_measurement(
-    script: Callable[[str], ModuleType], neighbours: ModuleType
+def test_a_neighbor_that_ended_early_spoils_the_measurement(
+    script: Callable[[str], ModuleType], neighbors: ModuleType
 ) -> None:
-    some = neighbours.Neighbours(1).__enter__()
+    some = neighbors.Neighbors(1).__enter__()
     some._processes[0].kill()
     some._processes[0].wait()
-    with pytest.raises(script("pairs").NotMeasuredError, match="1 of 1 neighbours ended early"):
+    with pytest.raises(script("pairs").NotMeasuredError, match="1 of 1 neighbors ended early"):
         some.__exit__(None, None, None)

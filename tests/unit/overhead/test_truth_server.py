@@ -32,7 +32,7 @@ Start = Callable[..., Any]
 
 
 def _module(name: str) -> ModuleType:
-    """One of the benchmark's modules; it and its neighbours are forgotten at once."""
+    """One of the benchmark's modules; it and its neighbors are forgotten at once."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(FOLDER)

@@ -219,16 +219,16 @@ def test_rounds_that_differ_between_processes_are_a_range(make_case: MakeCase) -
     assert _lines([make_case(rounds=(5, 3))])[4].endswith(" 2×3-5")
 
 
-def test_colour_is_for_terminals(make_case: MakeCase) -> None:
+def test_color_is_for_terminals(make_case: MakeCase) -> None:
     cases = [
         make_case(),
         make_case("a.py::t[x]", outcome="failed"),
         make_case("a.py::t[y]", disturbed=["steal"]),
     ]
     assert "\x1b[" not in "".join(_lines(cases))
-    coloured = _lines(cases, color=True)
-    assert "\x1b[31m" in "".join(coloured)
-    assert [re.sub(r"\x1b\[[\d;]*m", "", line) for line in coloured] == _lines(cases)
+    colored = _lines(cases, color=True)
+    assert "\x1b[31m" in "".join(colored)
+    assert [re.sub(r"\x1b\[[\d;]*m", "", line) for line in colored] == _lines(cases)
 
 
 def test_what_the_terminal_cannot_write_becomes_ascii_of_the_same_width(make_case: MakeCase) -> None:

@@ -81,7 +81,7 @@ def test_gaps_of_poisson_arrivals_are_exponential() -> None:
     assert fmean(gaps) == pytest.approx(0.25, rel=0.03)
     assert pstdev(gaps) == pytest.approx(0.25, rel=0.03)
     assert stats.kstest(gaps, stats.expon(scale=0.25).cdf).pvalue > 0.01
-    # Neighbouring gaps know nothing of each other.
+    # Neighboring gaps know nothing of each other.
     assert abs(stats.pearsonr(gaps[1:], gaps[:-1]).statistic) < 0.03
 
 

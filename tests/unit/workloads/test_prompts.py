@@ -104,7 +104,7 @@ def test_every_small_count_can_be_had(name: str) -> None:
 
 
 @pytest.mark.parametrize("count", [2048, 32_768, 131_072])
-def test_a_long_prompt_is_tokenised_a_few_times_only(count: int) -> None:
+def test_a_long_prompt_is_tokenized_a_few_times_only(count: int) -> None:
     bpe = made("byte-level BPE")
     characters = 0
 

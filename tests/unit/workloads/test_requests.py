@@ -135,7 +135,7 @@ def test_no_two_of_ten_thousand_prompts_begin_alike(seed: int) -> None:
     assert len({prompt[:16] for prompt in prompts}) == 10_000
 
 
-def test_neighbouring_prompts_differ_from_their_first_word_on() -> None:
+def test_neighboring_prompts_differ_from_their_first_word_on() -> None:
     prompts = [(item.prompt or "").split()[0] for item in made(1000)]
 
     assert len(set(prompts)) == 1000

@@ -25,7 +25,7 @@ def independent(rng: np.random.Generator, n: int) -> Draws:
     return rng.standard_normal(n)
 
 
-def neighbours_alike(rng: np.random.Generator, n: int) -> Draws:
+def neighbors_alike(rng: np.random.Generator, n: int) -> Draws:
     """AR(1) with correlation 0.8 and standard normal values, from its steady state."""
     noise = 0.6 * rng.standard_normal(n + 200)
     found: Draws = signal.lfilter([1.0], [1.0, -0.8], noise)[200:]
@@ -75,8 +75,8 @@ def test_independent_values_are_covered_as_often_as_promised(q: float, n: int) -
 
 @pytest.mark.parametrize(("q", "n"), [(50, 1000), (90, 1000), (99, 5000)])
 def test_correlated_values_are_covered_too_where_the_naive_interval_fails(q: float, n: int) -> None:
-    assert coverage(neighbours_alike, n, q, naive) < 0.85
-    assert coverage(neighbours_alike, n, q, interval_of) >= LEAST
+    assert coverage(neighbors_alike, n, q, naive) < 0.85
+    assert coverage(neighbors_alike, n, q, interval_of) >= LEAST
 
 
 def test_independent_values_are_worth_nearly_their_number() -> None:

@@ -39,7 +39,7 @@ class ModelEntry:
         return tuple(form for form in self.forms if form.cached is not None)
 
 
-def catalogue() -> list[ModelEntry]:
+def listed_models() -> list[ModelEntry]:
     """Every synthetic model with all forms that it can have, the smallest model first."""
     from pytest_llmbench.models.builder import HUGGINGFACE_TYPE, cached_size, entry_folder, estimated_size
     from pytest_llmbench.models.quantize import QUANTIZATIONS

@@ -1,6 +1,6 @@
 """What do others do on the machine meanwhile?
 
-``python neighbours.py SEED`` is one such process. It computes, or copies memory, in bursts with pauses
+``python neighbors.py SEED`` is one such process. It computes, or copies memory, in bursts with pauses
 between them, all drawn from the seed. It ends with its standard input, and so with whoever started it,
 however that ends.
 """
@@ -37,7 +37,7 @@ def bursts(seed: int) -> Iterator[tuple[float, float]]:
         )
 
 
-class Neighbours:
+class Neighbors:
     """So many of them, for as long as the context lasts.
 
     :raises NotMeasuredError: at its end, if one has ended before: the machine was not as loaded as
@@ -49,7 +49,7 @@ class Neighbours:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._began = 0.0
 
-    def __enter__(self) -> Neighbours:
+    def __enter__(self) -> Neighbors:
         self._began = time.monotonic()
         try:
             for seed in range(self._count):
@@ -69,7 +69,7 @@ class Neighbours:
         gone = [p.returncode for p in self._processes if p.poll() is not None]
         self._end()
         if gone and kind is None:
-            msg = f"{len(gone)} of {self._count} neighbours ended early, with status {gone[0]}"
+            msg = f"{len(gone)} of {self._count} neighbors ended early, with status {gone[0]}"
             raise NotMeasuredError(msg)
 
     @property
