@@ -199,7 +199,7 @@ class Client:
             self._pool.lose(connection)
             return
         if segment[2] and not self._pool.room.take(connection.fd, len(segment[2])):
-            self._give_up_long(connection, flight)
+            self._give_up_long(connection, flight, full=self._pool.room.is_full(len(segment[2])))
             return
         try:
             if segment[2]:
@@ -396,10 +396,10 @@ class Client:
                 self._fail(flight, _malformed(flight) or late)
             self._deadlines.popleft()
 
-    def _give_up_long(self, connection: Connection, flight: Flight) -> None:
+    def _give_up_long(self, connection: Connection, flight: Flight, *, full: bool) -> None:
         """End what is longer than it may be; of what came, the beginning tells enough."""
-        request, room = self._plan.requests[flight.exchange.number], self._pool.room
-        failure = _malformed(flight) or Failure("too_large", why_too_large(request, room))
+        request = self._plan.requests[flight.exchange.number]
+        failure = _malformed(flight) or Failure("too_large", why_too_large(request, full=full))
         self._reads += len(flight.segments)
         self._forget(flight, KEPT)
         self._reads -= len(flight.segments)

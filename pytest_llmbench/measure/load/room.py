@@ -58,10 +58,9 @@ class Room:
         """So many segments, of *length* bytes together, are not stored any more."""
         self.left[0] += segments * SEGMENT + length
 
-    @property
-    def full(self) -> bool:
-        """Whether there is none for another response, however short."""
-        return self.left[0] < SEGMENT + KEPT
+    def is_full(self, length: int) -> bool:
+        """Whether it is the level that has no room for a segment of *length*, and not its response alone."""
+        return self.left[0] < length + SEGMENT
 
 
 def most_of(request: Request) -> int:
@@ -89,9 +88,9 @@ def room_for(plan: LoadPlan) -> int:
     return room
 
 
-def why_too_large(request: Request, room: Room) -> str:
-    """What is said of a response for which there was no room."""
-    if room.full:
+def why_too_large(request: Request, *, full: bool) -> str:
+    """What is said of a response for which there was no room, because the level was *full* or by itself."""
+    if full:
         return "the memory that the load client may take for one level was full"
     most = most_of(request) / 2**20
     return (

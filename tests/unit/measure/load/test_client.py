@@ -427,14 +427,15 @@ def test_an_answer_without_end_fails_its_request_and_leaves_the_others(
 
 def test_what_a_level_stores_is_bounded(little_room: int) -> None:
     with serve(endless(CHUNKED, chunk(EVENT) * 100)) as server:
-        sender = Client(plan(server.base_url, 4, concurrency=4, memory=300_000))
+        sender = Client(plan(server.base_url, 4, concurrency=4, memory=150_000))
         tracemalloc.start()
         traffic = sender.run()
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert set(kinds(traffic)) == {"too_large"}
     assert most < 4_000_000
-    assert any("memory that the load client may take" in str(one.failure) for one in traffic.exchanges)
+    # Less than a response may have: none comes to its own end.
+    assert all("memory that the load client may take" in str(one.failure) for one in traffic.exchanges)
 
 
 def test_room_is_given_back_where_a_busy_server_is_asked_again(little_room: int) -> None:
