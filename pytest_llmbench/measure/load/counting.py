@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pytest_llmbench.bounds import whole
+
 _SUMMARY = 0.5
 """Of the reasoning tokens that were counted, below which the reasoning that came is a summary of them. How
 long its tokens are is told by those of the answer, and no better than that."""
@@ -27,11 +29,6 @@ class Counts(NamedTuple):
     def shown(self) -> int:
         """How many came."""
         return self.output - self.hidden
-
-
-def whole(value: Any) -> int | None:
-    """A number of tokens, or None if it is none."""
-    return value if type(value) is int and value >= 0 else None
 
 
 def reasoning_tokens(usage: Mapping[str, Any]) -> int | None:

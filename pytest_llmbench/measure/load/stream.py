@@ -21,9 +21,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from pytest_llmbench.backends.overrides import variables_in
-from pytest_llmbench.bounds import MAX_NAME, check_counts
+from pytest_llmbench.bounds import MAX_NAME, check_counts, whole
 from pytest_llmbench.measure.load.arrivals import count_first, find_arrivals, why_untimed
-from pytest_llmbench.measure.load.counting import Counts, read_counts, reasoning_tokens, told_ids, whole
+from pytest_llmbench.measure.load.counting import Counts, read_counts, reasoning_tokens, told_ids
 from pytest_llmbench.measure.load.deltas import read_message
 from pytest_llmbench.measure.load.exchange import Exchange
 from pytest_llmbench.measure.load.plan import Failure, Request, RequestResult, Target, TokenSource
