@@ -13,9 +13,9 @@ linux = sys.platform == "linux"
 stable = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 native = Extension(
-    "pytest_llmbench.measure.load._native",
-    ["pytest_llmbench/measure/load/_native.c"],
-    depends=["pytest_llmbench/measure/load/_chunks.h"],
+    "pytest_llmbench.client._native",
+    ["pytest_llmbench/client/_native.c"],
+    depends=["pytest_llmbench/client/_chunks.h"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if stable else [],
     py_limited_api=stable,
     # Without a compiler the package is whole: it reads a load in Python then.

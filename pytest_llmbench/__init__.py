@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pytest_llmbench.backends.base import (
         Availability,
         Backend,
         Engine,
         GenerationParams,
-        Message,
         OptionSpec,
         Sink,
     )
+    from pytest_llmbench.bench.load import LLMLoad
+    from pytest_llmbench.bench.model import Generated, LLMModel, TwoPass
+    from pytest_llmbench.bench.serving import Running
     from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning
     from pytest_llmbench.hardware.monitor import HardwareMonitor
-    from pytest_llmbench.measure.metrics import METRICS, Metric, Summary
     from pytest_llmbench.measure.run import ProcessRun, Round, Run
-    from pytest_llmbench.measure.timeline import Timeline
-    from pytest_llmbench.model import Generated, LLMModel, TwoPass
+    from pytest_llmbench.metrics.table import METRICS, Metric, Summary
+    from pytest_llmbench.metrics.timeline import Timeline
     from pytest_llmbench.results.frames import Results, load, read_results
-    from pytest_llmbench.serving import Running
-    from pytest_llmbench.traffic import LLMLoad
-
-__version__ = "0.1.0"
+    from pytest_llmbench.workloads.messages import Message
 
 _HOMES = {
     "pytest_llmbench.backends.base": (
@@ -36,19 +36,19 @@ _HOMES = {
         "Backend",
         "Engine",
         "GenerationParams",
-        "Message",
         "OptionSpec",
         "Sink",
     ),
     "pytest_llmbench.errors": ("LLMBenchError", "LLMBenchWarning"),
-    "pytest_llmbench.model": ("Generated", "LLMModel", "TwoPass"),
+    "pytest_llmbench.bench.model": ("Generated", "LLMModel", "TwoPass"),
     "pytest_llmbench.hardware.monitor": ("HardwareMonitor",),
-    "pytest_llmbench.measure.metrics": ("METRICS", "Metric", "Summary"),
+    "pytest_llmbench.metrics.table": ("METRICS", "Metric", "Summary"),
     "pytest_llmbench.measure.run": ("ProcessRun", "Round", "Run"),
-    "pytest_llmbench.measure.timeline": ("Timeline",),
+    "pytest_llmbench.metrics.timeline": ("Timeline",),
+    "pytest_llmbench.workloads.messages": ("Message",),
     "pytest_llmbench.results.frames": ("Results", "load", "read_results"),
-    "pytest_llmbench.serving": ("Running",),
-    "pytest_llmbench.traffic": ("LLMLoad",),
+    "pytest_llmbench.bench.serving": ("Running",),
+    "pytest_llmbench.bench.load": ("LLMLoad",),
 }
 
 __all__ = [

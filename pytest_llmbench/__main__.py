@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.cli import app
+from pytest_llmbench.cli.app import app
 
 if __name__ == "__main__":
     app()

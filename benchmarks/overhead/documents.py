@@ -20,7 +20,7 @@ from pairs import Bound, Measured, NotMeasuredError, Row
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.engine import EngineSpec
 from pytest_llmbench.measure.run import ProcessRun, Run
-from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import (
     Case,

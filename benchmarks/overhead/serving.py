@@ -30,13 +30,14 @@ from peers import PEERS
 from tables import markdown
 from truth import Served, TruthServer, build, certificate
 
-from pytest_llmbench.backends.base import GenerationParams, Message
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.client.plan import Endpoint, LoadPlan, LoadResult, Request, Target
+from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.errors import LLMBenchError
-from pytest_llmbench.measure.load.level import summarize_level
-from pytest_llmbench.measure.load.plan import Endpoint, LoadPlan, LoadResult, Request, Target
-from pytest_llmbench.measure.load.process import LoadClient
-from pytest_llmbench.measure.metrics import METRICS
-from pytest_llmbench.measure.timeline import NANO, Timeline
+from pytest_llmbench.measure.level import summarize_level
+from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.timeline import NANO, Timeline
+from pytest_llmbench.workloads.messages import Message
 
 _BUSY = 10.0
 _BARE = Path(__file__).with_name("bare_load.py")

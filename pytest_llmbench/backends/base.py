@@ -13,17 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ResolvedModel
-
-
-class Message(TypedDict):
-    """One chat message, as every chat API writes it."""
-
-    role: str
-    content: str
+    from pytest_llmbench.workloads.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +107,9 @@ class OptionSpec:
     maximum: int | float | None = None
     """The largest value of a number; None for what a C int holds, of a whole one."""
     path: bool = False
-    """Whether it is a file's or a folder's path; see :mod:`pytest_llmbench.paths`."""
+    """Whether it is a file's or a folder's path; see :mod:`pytest_llmbench.models.paths`."""
     only: tuple[str, ...] = ()
-    """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.KINDS`."""
+    """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.case.KINDS`."""
     also: tuple[str, ...] = ()
     """What other tools call it, as an option without its dashes: known in messages, not taken."""
     parse: Callable[[Any], Any] | None = None

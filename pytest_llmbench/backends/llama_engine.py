@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any
 
 from pytest_llmbench.backends import llama_native
-from pytest_llmbench.backends.base import GenerationParams, Message, Sink
+from pytest_llmbench.backends.base import GenerationParams, Sink
 from pytest_llmbench.backends.checks import check_length
 from pytest_llmbench.errors import EngineError
+from pytest_llmbench.workloads.messages import Message
 
 _DEFAULT_CONTEXT = 4096
 

@@ -17,7 +17,7 @@ from pytest_llmbench.backends.llamacpp import FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, ModelError
 from pytest_llmbench.hardware.memory import available
-from pytest_llmbench.units import size
+from pytest_llmbench.metrics.units import size
 
 if TYPE_CHECKING:
     from pathlib import Path

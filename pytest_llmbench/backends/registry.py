@@ -27,7 +27,7 @@ ENTRY_POINT_GROUP = "pytest_llmbench.backends"
 BUILTIN = {
     "llamacpp": "pytest_llmbench.backends.llamacpp:LlamaCppBackend",
     "transformers": "pytest_llmbench.backends.transformers:TransformersBackend",
-    "openai": "pytest_llmbench.backends.openai:OpenAIBackend",
+    "openai": "pytest_llmbench.servers.openai:OpenAIBackend",
 }
 
 
@@ -50,7 +50,7 @@ class Registry:
         """
         backends = self._all()
         if name not in backends:
-            from pytest_llmbench.backends.servers.table import ENGINES
+            from pytest_llmbench.servers.table import ENGINES
 
             hint = suggest(name, list(backends))
             if name in ENGINES:

@@ -20,11 +20,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.backends.base import Availability, Engine, GenerationParams, Message, OptionSpec, Sink
+from pytest_llmbench.backends.base import Availability, Engine, GenerationParams, OptionSpec, Sink
 from pytest_llmbench.backends.checks import check_length
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, LLMBenchError, ModelError, UsageError
+from pytest_llmbench.workloads.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path

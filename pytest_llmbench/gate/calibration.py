@@ -25,7 +25,7 @@ from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import smallest_detectable, to_change
 from pytest_llmbench.gate.stored import CalibratedNoise
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics.table import METRICS
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import NoiseOf

@@ -24,7 +24,7 @@ from pytest_llmbench.gate.stored import (
 )
 from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
 from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
 

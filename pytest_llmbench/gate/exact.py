@@ -12,7 +12,7 @@ from statistics import median
 
 from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.gate.words import percent
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics.table import METRICS
 
 MARGIN = 3.0
 """So many ranges within a side must lie between the sides: chance alone puts less than 1 % there

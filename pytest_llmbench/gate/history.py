@@ -14,7 +14,7 @@ from itertools import pairwise
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.matching import Key, Kind, differences
 from pytest_llmbench.gate.measured import Measured, engine_version
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import Header, ResultsDocument
 

@@ -17,7 +17,7 @@ from pytest_llmbench.gate.statistics import exceedance, prediction_bound, quanti
 from pytest_llmbench.gate.thresholds import Threshold
 from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.gate.words import count, percent
-from pytest_llmbench.measure.metrics import METRICS, Summary
+from pytest_llmbench.metrics.table import METRICS, Summary
 
 CONFIDENCE = 0.95
 """One-sided, of each of the two claims: within the limit, and beyond it."""

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from pytest_llmbench.gate.words import count
-from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, marks, too_many_failed
-from pytest_llmbench.measure.timeline import by_reason, explain_untimed
+from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.timeline import by_reason, explain_untimed
 from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
-from pytest_llmbench.urls import stored_url
+from pytest_llmbench.servers.urls import stored_url
 
 EXACT_METRICS = frozenset({"peak_rss", "peak_vram", "instructions_per_token"})
 """Metrics that repeat themselves: they compare with a tolerance, and no load disturbs them."""

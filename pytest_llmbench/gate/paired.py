@@ -35,8 +35,8 @@ from pytest_llmbench.gate.statistics import (
 )
 from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.gate.words import count, percent
-from pytest_llmbench.measure.metrics import METRICS
 from pytest_llmbench.measure.run import UNWATCHED
+from pytest_llmbench.metrics.table import METRICS
 
 CASE_ALPHA = 0.01
 """The chance to fail a case whose change is just the threshold."""

@@ -33,7 +33,7 @@ from pytest_llmbench.gate.statistics import (
     worsening,
 )
 from pytest_llmbench.gate.verdict import Judgement, Verdict
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics.table import METRICS
 
 HEDGE = 0.5
 """Levels are halved: they hold for normal noise, and a few sessions do not show how heavy the tail is."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.measure.metrics import METRICS, Metric
+from pytest_llmbench.metrics.table import METRICS, Metric
 from pytest_llmbench.results.document import Case
 
 GATED_METRICS = ("ttft", "tpot", "decode_throughput", "peak_rss")

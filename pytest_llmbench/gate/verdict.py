@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pytest_llmbench.measure.metrics import METRICS, Better
+from pytest_llmbench.metrics.table import METRICS, Better
 
 
 class Verdict(StrEnum):

@@ -6,17 +6,13 @@ import socket
 
 import psutil
 
-from pytest_llmbench.urls import read_url
 
-
-def listener(url: str) -> tuple[int | None, str | None]:
-    """The id of the process that serves *url*, or None and why it is not known.
+def listener(host: str, port: int) -> tuple[int | None, str | None]:
+    """The id of the process that listens at an address, or None and why it is not known.
 
     Of a parent and children that share a socket, the parent: its tree has them all.
     """
-    asked = read_url(url)
-    port = asked.port
-    if not _is_here(asked.host, port):
+    if not _is_here(host, port):
         return None, "the server runs on another machine"
     try:
         found = {

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pytest_llmbench.guard import GUARD
 from pytest_llmbench.hardware.disturbance import BOUNDS, Assessment, assess, gap
 from pytest_llmbench.hardware.nvml import event_reasons
 from pytest_llmbench.hardware.probes import STOPPED
@@ -33,6 +32,7 @@ from pytest_llmbench.hardware.series import (
     rows,
     span,
 )
+from pytest_llmbench.processes.guard import GUARD
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pytest_llmbench import errors
-from pytest_llmbench.backends.base import GenerationParams, Message
-from pytest_llmbench.measure.child import Child
-from pytest_llmbench.measure.timeline import Timeline
-from pytest_llmbench.measure.worker import ENGINE, Host
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.measure.worker import Host
+from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ResolvedModel
+from pytest_llmbench.processes.child import Child
+from pytest_llmbench.processes.serve import ENGINE
+from pytest_llmbench.workloads.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

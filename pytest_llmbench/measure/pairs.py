@@ -23,9 +23,9 @@ from pytest_llmbench import errors
 from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.hardware.memory import available
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, Progress
-from pytest_llmbench.measure.metrics import METRICS, Scope
 from pytest_llmbench.measure.run import ProcessRun, Round, Run, unknown_of
-from pytest_llmbench.measure.timeline import Untimed
+from pytest_llmbench.metrics.table import METRICS, Scope
+from pytest_llmbench.metrics.timeline import Untimed
 
 KEEP_AT_LEAST = 0.5
 """Of a pair's rounds: with fewer undisturbed ones the whole pair is dropped."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_llmbench.measure.metrics import (
+from pytest_llmbench.metrics.table import (
     METRICS,
     UNTIMED_METRICS,
     Summary,
@@ -15,7 +15,7 @@ from pytest_llmbench.measure.metrics import (
     summarize,
     timeline_metrics,
 )
-from pytest_llmbench.measure.timeline import (
+from pytest_llmbench.metrics.timeline import (
     UNTIMED,
     Timeline,
     Untimed,
@@ -23,8 +23,8 @@ from pytest_llmbench.measure.timeline import (
     common_untimed,
     explain_untimed,
 )
+from pytest_llmbench.metrics.units import UNKNOWN, percent, quantity
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-from pytest_llmbench.units import UNKNOWN, percent, quantity
 
 MAX_DISTURBED = 0.2
 """The share of rounds that may be left out: with more, what is left was chosen by the disturbance."""

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmbench import units
 from pytest_llmbench.errors import ModelError
+from pytest_llmbench.metrics import units
 
 ENVIRONMENT = "LLMBENCH_CACHE"
 MANIFEST = "llmbench-manifest.json"

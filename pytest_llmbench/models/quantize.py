@@ -10,9 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pytest_llmbench.endings import OF_MEMORY, how_it_ended, was_killed
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.hardware.cores import usable_cores
+from pytest_llmbench.processes.endings import OF_MEMORY, how_it_ended, was_killed
 
 # enum llama_ftype, in llama.h. With the bits a weight of a large model takes, for estimates of sizes.
 FILE_TYPES = {"bf16": 32, "q8_0": 7, "q6_k": 18, "q5_k_m": 17, "q4_k_m": 15, "q4_0": 2}

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import ModelError, UsageError, suggest
+from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.models.shapes import PREFIX, SHAPES, is_synthetic, shape_of
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.paths import from_folder
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.aliases import Aliases

@@ -17,9 +17,9 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from pytest_llmbench.errors import printable
 from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.gate.words import percent
-from pytest_llmbench.printable import printable
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.judgement import HEADS, Cells, cells, explain, headline_of, judged_name
 from pytest_llmbench.results.document import DEFAULT_MEASUREMENT

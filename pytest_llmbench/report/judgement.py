@@ -6,10 +6,10 @@ import math
 import textwrap
 from typing import NamedTuple
 
-from pytest_llmbench import units
 from pytest_llmbench.gate.verdict import Judgement
 from pytest_llmbench.gate.words import count, percent
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics import units
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.report import rows
 
 

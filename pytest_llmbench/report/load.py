@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench import units
 from pytest_llmbench.gate.failures import kinds
-from pytest_llmbench.measure.load.level import knee
+from pytest_llmbench.measure.level import knee
 from pytest_llmbench.measure.run import too_many_failed
+from pytest_llmbench.metrics import units
 from pytest_llmbench.report.rows import (
     UNSUPPORTED_MARK,
     Column,

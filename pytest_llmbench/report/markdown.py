@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.printable import printable
+from pytest_llmbench.errors import printable
 from pytest_llmbench.report import rows
 
 if TYPE_CHECKING:

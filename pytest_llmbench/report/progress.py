@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
-from pytest_llmbench import units
-from pytest_llmbench.printable import one_line
+from pytest_llmbench.errors import one_line
+from pytest_llmbench.metrics import units
 
 if TYPE_CHECKING:
     import pytest

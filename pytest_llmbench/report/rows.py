@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_llmbench import units
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.measure.metrics import METRICS
-from pytest_llmbench.measure.timeline import UNTIMED, by_reason
+from pytest_llmbench.metrics import units
+from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.timeline import UNTIMED, by_reason
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.document import Case

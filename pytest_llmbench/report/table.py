@@ -19,7 +19,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from pytest_llmbench.printable import printable
+from pytest_llmbench.errors import printable
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.rows import is_load
 

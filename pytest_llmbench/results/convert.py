@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pytest_llmbench.measure.metrics import METRICS, Summary
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.measure.timeline import NANO
+from pytest_llmbench.metrics.table import METRICS, Summary
+from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.document import (
     DEFAULT_MEASUREMENT,
@@ -154,7 +154,7 @@ def _metric_records(run: Run) -> dict[str, MetricRecord]:
         if all(math.isfinite(value) for value in summary.values)
     }
     if any(process.load is not None for process in run.processes):
-        from pytest_llmbench.measure.load.intervals import summary_intervals
+        from pytest_llmbench.measure.intervals import summary_intervals
 
         for name, record in found.items():
             # Gaps of requests that overlap are in no order of time, so their dependence cannot be seen.

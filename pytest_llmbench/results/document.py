@@ -19,8 +19,8 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.measure.metrics import METRICS, Better, Summary
-from pytest_llmbench.measure.timeline import UNTIMED, Timeline
+from pytest_llmbench.metrics.table import METRICS, Better, Summary
+from pytest_llmbench.metrics.timeline import UNTIMED, Timeline
 from pytest_llmbench.results.files import atomic_write, read_bounded, results_error
 from pytest_llmbench.secrets import mask_json
 

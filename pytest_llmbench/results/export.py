@@ -15,7 +15,7 @@ from typing import Any
 import pydantic_core
 
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.document import (
     DEFAULT_MEASUREMENT,
     Case,

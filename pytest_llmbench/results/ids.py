@@ -10,8 +10,7 @@ import re
 import secrets
 from datetime import datetime
 
-from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.printable import one_line
+from pytest_llmbench.errors import ResultsError, one_line
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")

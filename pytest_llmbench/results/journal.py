@@ -23,8 +23,7 @@ from typing import Literal
 import pydantic_core
 from pydantic import ValidationError
 
-from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.printable import one_line
+from pytest_llmbench.errors import ResultsError, one_line
 from pytest_llmbench.results.document import (
     Case,
     Header,

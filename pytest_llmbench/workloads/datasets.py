@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.paths import from_folder
+from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.workloads.entries import (
     COLUMNS,
     FORMS,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.workloads.requests import BLOCK, Item
 
 if TYPE_CHECKING:
-    from pytest_llmbench.backends.base import Message
+    from pytest_llmbench.workloads.messages import Message
 
 _PERSON = ("human", "user", "prompter")
 _CONVERSATIONS = ("conversations", "conversation", "messages", "items", "turns")

@@ -20,7 +20,7 @@ from pytest_llmbench.workloads.lengths import Length
 from pytest_llmbench.workloads.prompts import _opening, _pieces
 
 if TYPE_CHECKING:
-    from pytest_llmbench.backends.base import Message
+    from pytest_llmbench.workloads.messages import Message
 
 TextOf = Callable[[int, int], str]
 """(tokens, seed) to a text of about so many tokens, all that the server adds included. Texts of

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_llmbench.backends.servers.launch import Server, ServerSpec
 from pytest_llmbench.models.spec import Form, ResolvedModel
+from pytest_llmbench.servers.launch import Server, ServerSpec
 
 Tiny = Callable[[str | None, Form], ResolvedModel]
 

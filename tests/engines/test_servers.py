@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_llmbench.backends.servers.launch import Server, ServerSpec, probe
-from pytest_llmbench.backends.servers.table import ENGINES
 from pytest_llmbench.errors import EngineCrashedError
 from pytest_llmbench.models.spec import Form, ResolvedModel
+from pytest_llmbench.servers.launch import Server, ServerSpec, probe
+from pytest_llmbench.servers.table import ENGINES
 
 Tiny = Callable[[str | None, Form], ResolvedModel]
 NEEDS = {

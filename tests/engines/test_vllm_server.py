@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_llmbench.backends.servers.launch import Server, ServerSpec, probe
 from pytest_llmbench.errors import EngineCrashedError
 from pytest_llmbench.models.spec import Form, ResolvedModel
+from pytest_llmbench.servers.launch import Server, ServerSpec, probe
 
 VARIABLE = "LLMBENCH_VLLM_PYTHON"
 Tiny = Callable[[str | None, Form], ResolvedModel]

@@ -14,9 +14,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.backends.base import Availability, GenerationParams, Message, OptionSpec, Sink
+from pytest_llmbench.backends.base import Availability, GenerationParams, OptionSpec, Sink
 from pytest_llmbench.errors import EngineError, PromptTooLongError
 from pytest_llmbench.models.spec import Form, ResolvedModel
+from pytest_llmbench.workloads.messages import Message
 
 
 class FakeEngine:

@@ -12,8 +12,8 @@ import pytest
 # pytester forgets what was imported during a run, and numpy cannot be imported twice.
 import scipy.stats  # noqa: F401
 
-from pytest_llmbench.backends.servers import table
-from pytest_llmbench.measure.load import level
+from pytest_llmbench.measure import level
+from pytest_llmbench.servers import table
 
 FAKES = Path(__file__).parent.parent / "fakes"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench import recording
 from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.plugin import record as recording
 from pytest_llmbench.results.journal import Journal
 from tests.plugin.conftest import Run
 

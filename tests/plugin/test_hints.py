@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmbench.backends.registry import Registry
-from pytest_llmbench.settings import SETTINGS
+from pytest_llmbench.settings.case import SETTINGS
 from tests.plugin.conftest import Run
 
 

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_llmbench.hardware.monitor import HardwareMonitor
-from pytest_llmbench.measure.load import bench as load_bench
-from pytest_llmbench.measure.load.level import summarize_level
+from pytest_llmbench.measure import load as load_bench
+from pytest_llmbench.measure.level import summarize_level
 from tests.fakes.openai_server import fake_server
 from tests.plugin.conftest import Run
 

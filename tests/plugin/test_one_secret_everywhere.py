@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from typer.testing import CliRunner
 
-from pytest_llmbench.cli import app
+from pytest_llmbench.cli.app import app
 from tests.fakes.openai_server import fake_server
 from tests.plugin.conftest import Run
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.options import add_options
+from pytest_llmbench.plugin.options import add_options
 from tests.plugin.conftest import Run
 
 MEASURE = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench import rootdir
+from pytest_llmbench.plugin import rootdir
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.measure.load.saturation import FEWEST_REQUESTS
-from pytest_llmbench.planning import Planner
-from pytest_llmbench.selection import LoadLevel
+from pytest_llmbench.bench.planning import Planner
+from pytest_llmbench.cases.selection import LoadLevel
+from pytest_llmbench.measure.saturation import FEWEST_REQUESTS
 from tests.fakes.openai_server import fake_server
 from tests.plugin.conftest import Run
 

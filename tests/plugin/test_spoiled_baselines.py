@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from pytest_llmbench.cli import app
+from pytest_llmbench.cli.app import app
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from tests.plugin.conftest import Run
 

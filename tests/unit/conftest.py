@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.measure.timeline import Timeline, Untimed
+from pytest_llmbench.metrics.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import Case, Commit, Machine, ResultsDocument, Session

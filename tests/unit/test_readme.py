@@ -12,8 +12,8 @@ import pytest
 import typer.main
 import yaml
 
-from pytest_llmbench.cli import app
-from pytest_llmbench.settings import SETTINGS
+from pytest_llmbench.cli.app import app
+from pytest_llmbench.settings.case import SETTINGS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

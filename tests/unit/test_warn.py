@@ -6,10 +6,10 @@ import warnings
 
 import pytest
 
+from pytest_llmbench.bench.serving import Running
+from pytest_llmbench.client.plan import Target, Words
 from pytest_llmbench.errors import LLMBenchWarning, warn
-from pytest_llmbench.measure.load.plan import Target, Words
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.serving import Running
 
 
 def test_a_warning_points_at_whoever_called() -> None:

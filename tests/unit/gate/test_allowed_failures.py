@@ -9,7 +9,7 @@ import pytest
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.failures import Allowed, kinds, parse_allowed, why_failed
 from pytest_llmbench.measure.run import MAX_FAILED, ProcessRun
-from pytest_llmbench.settings import SETTINGS
+from pytest_llmbench.settings.case import SETTINGS
 
 
 def level(failed: int, answered: int, **load: Any) -> ProcessRun:

@@ -15,7 +15,7 @@ from pytest_llmbench.hardware.series import Energy
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import EnginePool, Plan, judge, measure
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.report.progress import Progress
 

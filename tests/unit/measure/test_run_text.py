@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmbench.measure.metrics import METRICS, Summary
+from pytest_llmbench.bench.model import Generated
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.measure.timeline import Timeline
-from pytest_llmbench.model import Generated
+from pytest_llmbench.metrics.table import METRICS, Summary
+from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.results.document import ResultsDocument, Session
 from pytest_llmbench.results.frames import read_results
 

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.measure.load.plan import LoadPlan, LoadResult, Request, RequestResult, Target
-from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult, Target
+from pytest_llmbench.metrics.timeline import Timeline
 
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "overhead"
 MS = 1_000_000

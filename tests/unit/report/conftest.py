@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.measure.metrics import Summary
+from pytest_llmbench.metrics.table import Summary
 from pytest_llmbench.results.document import Case, ModelRecord, ProcessRecord, RoundRecord
 
 MakeCase = Callable[..., Case]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import Case, Machine, Outcome, ResultsDocument, Session

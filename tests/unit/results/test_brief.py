@@ -14,7 +14,7 @@ from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.gate.compare import compare
 from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument, read_brief
 from pytest_llmbench.results.document import ResultsDocument, read_document, write_document
 

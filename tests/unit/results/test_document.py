@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.measure.metrics import METRICS, timeline_metrics
 from pytest_llmbench.measure.run import Round, Run
-from pytest_llmbench.measure.timeline import Timeline
+from pytest_llmbench.metrics.table import METRICS, timeline_metrics
+from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.convert import case_from_run, round_record
 from pytest_llmbench.results.document import (

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.errors import ResultsError, UsageError
-from pytest_llmbench.measure.metrics import METRICS
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import Header, ResultsDocument, write_document

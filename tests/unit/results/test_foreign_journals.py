@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pytest_llmbench.cli import app
+from pytest_llmbench.cli.app import app
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.gate.baseline import Place, save_baseline, take_place
 from pytest_llmbench.results import files
+from pytest_llmbench.results.baselines import Place, save_baseline, take_place
 from pytest_llmbench.results.document import Header, ResultsDocument, Session, read_document
 from pytest_llmbench.results.ids import is_session_id, new_session_id
 from pytest_llmbench.results.journal import Journal, journals, recover

@@ -1,0 +1,246 @@
+"""What can a test ask of a server under load?"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.backends.options import option_values
+from pytest_llmbench.bench.model import free_label
+from pytest_llmbench.bench.planning import Planner, Workload
+from pytest_llmbench.cases.selection import LoadLevel
+from pytest_llmbench.client.plan import LoadPlan
+from pytest_llmbench.errors import LLMBenchError, warn
+from pytest_llmbench.gate.ab import BASE_SUFFIX
+from pytest_llmbench.gate.thresholds import read_thresholds
+from pytest_llmbench.measure.engine import Prompt
+from pytest_llmbench.measure.load import LoadBench
+from pytest_llmbench.measure.load_pairs import LoadPairs, LoadSide
+from pytest_llmbench.measure.run import Run
+from pytest_llmbench.workloads.datasets import Dataset, read_dataset
+from pytest_llmbench.workloads.messages import Message
+from pytest_llmbench.workloads.requests import Calibration
+
+if TYPE_CHECKING:
+    from pytest_llmbench.bench.serving import Asked, Running
+    from pytest_llmbench.bench.session import BenchSession
+    from pytest_llmbench.cases.selection import CaseParam
+    from pytest_llmbench.gate.ab import BaseSide
+    from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+    from pytest_llmbench.plugin.judge import Gating
+
+_HOW_OFTEN = ("requests", "duration", "warmup_requests", "processes", "timeout")
+_WHAT = (
+    *("max_new_tokens", "seed", "temperature", "top_k", "top_p", "ignore_eos"),
+    *(
+        "arrivals",
+        "slo",
+        "prompt_length",
+        "output_length",
+        "dataset",
+        "time_unit",
+        "shared_prefix",
+        "prefix_cache",
+    ),
+)
+
+
+@dataclass(slots=True, repr=False)
+class LLMLoad:
+    """The fixture ``llm_load``: one server under one load level, ready to be measured."""
+
+    _session: BenchSession
+    _case: CaseParam
+    settings: Mapping[str, Any]
+    """Every setting as it holds for this test."""
+    runs: list[Run] = field(default_factory=list)
+    """Every measurement of this test so far."""
+    _server: Running | None = None
+    _calibrations: dict[str, Calibration] = field(default_factory=dict)
+    """By side: ``now``, and ``base`` in an A/B session."""
+
+    def __repr__(self) -> str:
+        return f"<llm_load {self._case.id}>"
+
+    @property
+    def name(self) -> str:
+        """What requests call the model; before the first request, as the test named it."""
+        return self._case.spec.name if self._server is None else self._server.target.model
+
+    @property
+    def backend(self) -> str:
+        """The backend's name."""
+        return self._case.backend.name
+
+    @property
+    def quantization(self) -> str | None:
+        """The quantization that the test asked for."""
+        return self._case.spec.quantization
+
+    @property
+    def concurrency(self) -> int | None:
+        """How many requests at once; None at a request rate."""
+        return None if self._case.load is None else self._case.load.concurrency
+
+    @property
+    def request_rate(self) -> float | None:
+        """How many requests a second; None at a concurrency."""
+        return None if self._case.load is None else self._case.load.request_rate
+
+    @property
+    def resolved(self) -> ResolvedModel | ModelSpec:
+        """The model with its files where this session serves it, or else its spec."""
+        if self._server is not None and self._server.model is not None:
+            return self._server.model
+        return replace(self._case.spec, name=self.name)
+
+    @property
+    def server(self) -> Running:
+        """The server; started or looked at when it is first asked for.
+
+        :raises LLMBenchError: if it does not start, or does not answer.
+        """
+        if self._server is None:
+            self._server = self._session.servers.get(self._case, self.settings["backend_options"])
+        return self._server
+
+    def measure(
+        self,
+        prompt: str | Sequence[Message] | None = None,
+        *,
+        label: str | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Send one load level, ``processes`` times, each from a client process of its own.
+
+        In an A/B session: a level on each side, as often as it takes to tell them apart.
+
+        :param prompt: a text or chat messages for all requests, made unique at its beginning unless
+            ``prefix_cache=True``; by default made prompts of ``prompt_length`` tokens, or ``dataset``.
+        :param label: names this measurement, where a test makes several.
+        :param settings: ``max_new_tokens``, ``prompt_length``, ``output_length``, ``dataset``, ``time_unit``,
+            ``shared_prefix``, ``arrivals``, ``slo``, ``seed``, ``temperature``, ``top_k``, ``top_p``,
+            ``ignore_eos``, ``prefix_cache``; ``requests``, ``duration``, ``warmup_requests``,
+            ``processes`` and ``timeout`` too, where the command line does not set them.
+        :raises LLMBenchError: if the server does not answer or every request fails; requests that
+            were answered until then are kept.
+        """
+        __tracebackhide__ = True
+        try:
+            return self._measure(prompt, label, settings)
+        except LLMBenchError as error:
+            raise error.with_traceback(None) from None
+        finally:
+            self._session.progress.done()
+
+    def finish(self) -> None:
+        """The test is over; the server stays for the next one."""
+
+    def _measure(
+        self, prompt: str | Sequence[Message] | None, label: str | None, settings: Mapping[str, Any]
+    ) -> Run:
+        values = self._session.call_settings(self.settings, settings, _WHAT, _HOW_OFTEN)
+        options = option_values(self._case.backend, values["backend_options"].get(self.backend, {}))
+        workload = Workload(
+            values, None if prompt is None else Prompt.of(prompt), self._dataset(values), secrets.randbits(40)
+        )
+        planner = Planner(
+            workload,
+            self._case.load or LoadLevel(),
+            self._case.id,
+            self._session.disabled,
+            next(iter(self._calibrations.values()), None),
+        )
+        run = Run(free_label(label, self.runs), {})
+        self.runs.append(run)
+        if (gating := self._session.gating) is not None and gating.base is not None:
+            self._measure_pairs(gating, gating.base, planner, run)
+            return run
+        fresh = (
+            values["processes"] > 1 and self._case.server is not None and self._case.server.engine is not None
+        )
+        for process in range(values["processes"]):
+            if fresh and process:
+                self._server = self._session.servers.restart(self._case, self.settings["backend_options"])
+            bench = self._bench(self.server, values)
+            self._learn("now", planner, bench)
+            plan = planner.plan(bench, options, number=process, text=process)
+            run.protocol = planner.protocol(plan, options)
+            level = bench.level(plan, run, fresh=fresh)
+            if (advice := (run.processes[-1].load or {}).get("advice")) is not None:
+                failed = f"{sum(level.failed.values())} of {level.sent} requests failed"
+                warn(f"{self._case.id}: {failed}: {advice}")
+            if level.invalid is not None:
+                warn(f"{self._case.id}: {level.invalid}")
+        for doubt in run.doubts:
+            warn(f"{self._case.id}: {doubt}")
+        return run
+
+    def _measure_pairs(self, gating: Gating, base: BaseSide, planner: Planner, run: Run) -> None:
+        from pytest_llmbench.bench.base_server import base_server
+
+        backend_options = self.settings["backend_options"]
+        now = self._session.servers.asked(self._case, backend_options)
+        other = base_server(self._case, now, base, self._session.selector)
+        base_run = Run(f"{run.label}{BASE_SUFFIX}", {"ab": base.to_json()})
+        self.runs.append(base_run)
+        values = planner.workload.values
+        for asked in (other, now):
+            # Both are to be asked in the words that either of them wants.
+            if asked.starts:
+                continue
+            try:
+                planner.agree(self._bench(self._session.servers.of(asked), values))
+            except LLMBenchError as error:
+                side = "base" if asked is other else "new"
+                error.add_note(f"It was the {side} side of pair 1. Nothing was measured.")
+                raise
+        pairs = LoadPairs(
+            self._side("base", other, planner, base_run),
+            self._side("now", now, planner, run),
+            self._session.loop_monitor,
+            self._session.progress,
+            slo=values["slo"],
+            coin=gating.coin(),
+        )
+        # One that was started for llm_server ends with the first level.
+        self._server = None if now.starts else self._session.servers.of(now)
+        gating.measure(pairs, run, base_run, read_thresholds(self.settings["thresholds"], self._case.id))
+        for side, measured in (("", run), ("the base side: ", base_run)):
+            told = measured.doubts if measured.invalid is None else [measured.invalid, *measured.doubts]
+            for what in told:
+                warn(f"{self._case.id}: {side}{what}")
+
+    def _bench(self, server: Running, values: Mapping[str, Any]) -> LoadBench:
+        return LoadBench(server, self._session.loop_monitor, self._session.progress, slo=values["slo"])
+
+    def _side(self, name: str, asked: Asked, planner: Planner, run: Run) -> LoadSide:
+        """One side of an A/B session, whose levels go into *run*."""
+        servers = self._session.servers
+
+        def plan(bench: LoadBench, pair: int, text: int) -> LoadPlan:
+            # Each side is asked once: what a server was asked before a level warms it up.
+            self._learn(name, planner, bench)
+            made = planner.plan(bench, asked.options, number=pair, text=text)
+            run.protocol = {**run.protocol, **planner.protocol(made, asked.options)}
+            served = servers.of(asked)
+            run.model = served.model or served.spec
+            return made
+
+        return LoadSide(run, partial(servers.during, asked), plan, fresh=asked.starts)
+
+    def _learn(self, side: str, planner: Planner, bench: LoadBench) -> None:
+        if side not in self._calibrations and (found := planner.learn(bench)) is not None:
+            self._calibrations[side] = found
+
+    def _dataset(self, values: Mapping[str, Any]) -> Dataset | None:
+        path: str | None = values["dataset"]
+        if path is None:
+            return None
+        dataset = read_dataset(path, time_unit=values["time_unit"])
+        for note in dataset.notes:
+            warn(f"{path}: {note}")
+        return dataset

@@ -1,0 +1,337 @@
+"""What is the model that a test measures, and what can the test ask of it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.errors import LLMBenchError, UsageError, warn
+from pytest_llmbench.gate.ab import BASE_SUFFIX
+from pytest_llmbench.gate.thresholds import read_thresholds
+from pytest_llmbench.measure.engine import Prompt
+from pytest_llmbench.measure.loop import Bench, Plan, Startable, measure
+from pytest_llmbench.measure.pairs import PairedBench, Side
+from pytest_llmbench.measure.run import Round, Run
+from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.workloads.lengths import LONGEST
+from pytest_llmbench.workloads.messages import Message
+
+if TYPE_CHECKING:
+    from pytest_llmbench.bench.session import BenchSession
+    from pytest_llmbench.cases.selection import CaseParam
+    from pytest_llmbench.gate.ab import BaseSide
+    from pytest_llmbench.gate.thresholds import Threshold
+    from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+    from pytest_llmbench.plugin.judge import Gating
+
+# What a call of measure() may say. Of these, the command line still has the last word on how often.
+_HOW_OFTEN = ("rounds", "warmup_rounds", "processes", "timeout")
+_WHAT = ("max_new_tokens", "seed", "temperature", "top_k", "top_p", "ignore_eos", "prefix_cache")
+
+FIRST_LABEL = "default"
+GENERATE_LABEL = "generate"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Generated:
+    """What ``llm_model.generate`` returns: the text, and the round that recorded it.
+
+    Each metric of a round is an attribute: ``generated.ttft`` (seconds).
+    """
+
+    text: str
+    round: Round
+
+    def __repr__(self) -> str:
+        return f"<Generated {len(self.text)} characters: {self.round!r}>"
+
+    def __getattr__(self, name: str) -> float | None:
+        if name in METRICS:
+            return self.round.metrics.get(name)
+        msg = f"a generation has no metric {name!r}; it has {', '.join(self.round.metrics)}"
+        raise AttributeError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoPass:
+    """Latencies estimated without looking at single tokens, as a cross-check of the timeline.
+
+    ``ttft`` is the median time of a whole generation of one token, ``tpot`` what each further
+    token added: (time of N tokens - time of one) / (N - 1), from medians. Both in seconds.
+    """
+
+    ttft: float
+    tpot: float
+    one: Run
+    full: Run
+
+
+@dataclass(slots=True, repr=False)
+class LLMModel:
+    """The fixture ``llm_model``: one model on one backend, ready to be measured."""
+
+    _session: BenchSession
+    _case: CaseParam
+    settings: Mapping[str, Any]
+    """Every setting as it holds for this test."""
+    _benchmark: Callable[[], Any]
+    runs: list[Run] = field(default_factory=list)
+    """Every measurement of this test so far."""
+    _generator: Bench | None = None
+    _generate_run: Run | None = None
+    _benchmark_rounds: list[int] = field(default_factory=list)
+    _settled: bool = False
+    """Whether the rounds that count are known: a verdict needs them before the test's end does."""
+
+    def __repr__(self) -> str:
+        return f"<llm_model {self._case.id}>"
+
+    @property
+    def name(self) -> str:
+        """The model as the test named it."""
+        return self._case.spec.name
+
+    @property
+    def backend(self) -> str:
+        """The backend's name."""
+        return self._case.backend.name
+
+    @property
+    def quantization(self) -> str | None:
+        """The quantization that the test asked for; None for the model's own."""
+        return self._case.spec.quantization
+
+    @property
+    def resolved(self) -> ResolvedModel | ModelSpec:
+        """The model with its files, or only its spec where nothing was measured yet."""
+        return self._session.resolved(self._case)
+
+    def measure(
+        self,
+        prompt: str | Sequence[Message] | None = None,
+        *,
+        prompt_tokens: int | None = None,
+        label: str | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Warm up and measure ``rounds`` generations in each of ``processes`` fresh processes.
+
+        :param prompt: a text, or chat messages for the model's own template.
+        :param prompt_tokens: instead of a prompt: a made text of exactly so many tokens.
+        :param label: names this measurement, where a test makes several.
+        :param settings: ``max_new_tokens``, ``seed``, ``temperature``, ``top_k``, ``top_p``,
+            ``ignore_eos`` and ``prefix_cache`` for this call; ``rounds``, ``warmup_rounds``,
+            ``processes`` and ``timeout`` too, where the command line does not set them.
+        :raises LLMBenchError: if the prompt, the model or the engine fails; rounds that were
+            measured until then are kept.
+        """
+        __tracebackhide__ = True
+        try:
+            plan = self._plan(prompt, prompt_tokens, settings)
+            self._stop_generator()
+            run = Run(free_label(label, self.runs), plan.protocol())
+            self.runs.append(run)
+            try:
+                if (gating := self._session.gating) is not None and gating.base is not None:
+                    self._measure_pairs(gating, gating.base, plan, run)
+                else:
+                    measure(plan, run, self._session.pool, self._session.loop_monitor, self._session.progress)
+            finally:
+                run.protocol = {**run.protocol, **plan.engine.told()}
+        except LLMBenchError as error:
+            raise error.with_traceback(None) from None
+        finally:
+            self._session.progress.done()
+        for doubt in run.doubts:
+            warn(f"{self._case.id}: {doubt}")
+        return run
+
+    def generate(
+        self,
+        prompt: str | Sequence[Message] | None = None,
+        *,
+        prompt_tokens: int | None = None,
+        **settings: Any,
+    ) -> Generated:
+        """One generation, recorded as one round; no warm-up of ours comes before it.
+
+        All calls of a test use one engine, and their rounds make up one case. Under
+        pytest-benchmark (``benchmark(llm_model.generate, "...")``) the case has the rounds that
+        pytest-benchmark measured: its calibration and warm-up are left out.
+
+        :raises LLMBenchError: as :meth:`measure`.
+        """
+        __tracebackhide__ = True
+        try:
+            plan = self._plan(prompt, prompt_tokens, settings)
+            if self._generator is None:
+                self._generate_run = Run(GENERATE_LABEL, plan.protocol())
+                self.runs.append(self._generate_run)
+                self._generator = Bench(
+                    plan, self._session.pool, self._session.loop_monitor, self._session.progress
+                )
+                self._generate_run.processes.append(self._generator.record)
+            measured, generation = self._generator.round(plan)
+            if self._generate_run is not None:
+                self._generate_run.protocol = {**self._generate_run.protocol, **plan.engine.told()}
+        except LLMBenchError as error:
+            raise error.with_traceback(None) from None
+        finally:
+            self._session.progress.done()
+        if self._generate_run is not None and self._generate_run.text is None:
+            self._generate_run.text = generation.text
+        self._benchmark_rounds.append(_rounds_so_far(self._benchmark()))
+        return Generated(generation.text, measured)
+
+    def two_pass(
+        self,
+        prompt: str | Sequence[Message] | None = None,
+        *,
+        prompt_tokens: int | None = None,
+        **settings: Any,
+    ) -> TwoPass:
+        """Estimate TTFT and TPOT from whole generations of one token and of ``max_new_tokens``.
+
+        Where a server ends before it was to, its generations have as many tokens as came.
+        """
+        import statistics
+
+        __tracebackhide__ = True
+        full = self.measure(prompt, prompt_tokens=prompt_tokens, label="two-pass-full", **settings)
+        tokens = statistics.median(r.timeline.output_tokens for r in full.rounds)
+        if tokens < 2:
+            msg = (
+                "two_pass() needs generations of 2 tokens at least, since one token has no next one: "
+                f"max_new_tokens is {full.protocol['max_new_tokens']}, and {tokens:g} came"
+            )
+            raise UsageError(msg)
+        one = self.measure(
+            prompt, prompt_tokens=prompt_tokens, label="two-pass-one", **{**settings, "max_new_tokens": 1}
+        )
+        first, whole = one.metric("e2e_latency").median, full.metric("e2e_latency").median
+        return TwoPass(first, (whole - first) / (tokens - 1), one, full)
+
+    def finish(self) -> None:
+        """The test is over: stop the engine and settle which rounds count; once is enough."""
+        self._stop_generator()
+        benchmark = self._benchmark()
+        if self._generate_run is None or benchmark is None or not benchmark.stats or self._settled:
+            return
+        self._settled = True
+        rounds = self._generate_run.rounds
+        kept = measured_calls(self._benchmark_rounds, _rounds_so_far(benchmark), benchmark.stats.iterations)
+        for process in self._generate_run.processes:
+            process.rounds = [rounds[index] for index in kept]
+        self._generate_run.protocol = {**self._generate_run.protocol, "rounds": len(kept)}
+        benchmark.extra_info.update(
+            model=self.name, backend=self.backend, quantization=self.quantization or "default"
+        )
+        for name, summary in self._generate_run.metrics.items():
+            benchmark.extra_info[name] = summary.median
+
+    def _measure_pairs(self, gating: Gating, base: BaseSide, plan: Plan, run: Run) -> None:
+        if plan.isolation != "test":
+            msg = f"isolation={plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
+            raise UsageError(msg)
+        options = self.settings["backend_options"]
+        base_plan = replace(plan, engine=self._session.base_startable(self._case, options, base))
+        base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
+        base_run.model = base_plan.engine.model
+        self.runs.append(base_run)
+        pairs = PairedBench(
+            Side(base_plan, base_run),
+            Side(plan, run),
+            self._session.pool,
+            self._session.loop_monitor,
+            self._session.progress,
+            coin=gating.coin(),
+        )
+        try:
+            gating.measure(pairs, run, base_run, self.thresholds)
+        finally:
+            base_run.protocol = {**base_run.protocol, **base_plan.engine.told()}
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """What the test's marker allows."""
+        return read_thresholds(self.settings["thresholds"], self._case.id)
+
+    def _stop_generator(self) -> None:
+        generator, self._generator = self._generator, None
+        if generator is not None:
+            generator.close()
+
+    def _plan(
+        self, prompt: str | Sequence[Message] | None, prompt_tokens: int | None, settings: Mapping[str, Any]
+    ) -> Plan:
+        if (prompt is None) == (prompt_tokens is None):
+            msg = "give either a prompt (a text or chat messages) or prompt_tokens=N"
+            raise UsageError(msg)
+        if prompt_tokens is not None and not (
+            isinstance(prompt_tokens, int) and 1 <= prompt_tokens <= LONGEST
+        ):
+            msg = f"prompt_tokens={prompt_tokens!r} is not a whole number of at least 1, at most {LONGEST}"
+            raise UsageError(msg)
+        values = self._session.call_settings(self.settings, settings, _WHAT, _HOW_OFTEN)
+        return Plan(
+            engine=self._startable(),
+            params=GenerationParams(
+                **{
+                    key: values[key]
+                    for key in ("max_new_tokens", "ignore_eos", "temperature", "top_k", "top_p", "seed")
+                }
+            ),
+            rounds=values["rounds"],
+            warmup_rounds=values["warmup_rounds"],
+            processes=values["processes"],
+            timeout=values["timeout"],
+            isolation=values["isolation"],
+            prefix_cache=values["prefix_cache"],
+            prompt=None if prompt is None else Prompt.of(prompt),
+            prompt_tokens=prompt_tokens,
+        )
+
+    def _startable(self) -> Startable:
+        return self._session.startable(self._case, self.settings["backend_options"])
+
+
+def free_label(label: str | None, runs: Sequence[Run]) -> str:
+    """The label of a test's next measurement: *label*, or the first that is free.
+
+    :raises UsageError: if *label* is taken.
+    """
+    taken = {run.label for run in runs}
+    if label is None:
+        label, number = FIRST_LABEL, 2
+        while label in taken:
+            label, number = str(number), number + 1
+    elif label in taken:
+        msg = f"this test has a measurement {label!r} already; give each measure() a label of its own"
+        raise UsageError(msg)
+    return label
+
+
+def measured_calls(rounds_before: Sequence[int], rounds: int, iterations: int) -> list[int]:
+    """Which calls pytest-benchmark measured, as indices.
+
+    :param rounds_before: for each call, how many rounds pytest-benchmark had finished before it.
+    :param rounds: how many it finished in the end; *iterations*, calls a round.
+
+    Calls of its calibration and warm-up come before the first round is finished, as do the first
+    round's own; a call after the last round only fetches the result.
+    """
+    groups: dict[int, list[int]] = {}
+    for index, before in enumerate(rounds_before):
+        groups.setdefault(before, []).append(index)
+    # A function under benchmark may generate several times: a later round tells how often.
+    calls = len(groups[1]) if rounds > 1 and 1 in groups else iterations
+    first = groups.get(0, [])[-calls:]
+    return first + [index for number in range(1, rounds) for index in groups.get(number, [])]
+
+
+def _rounds_so_far(benchmark: Any) -> int:
+    """How many rounds pytest-benchmark has finished; 0 without it."""
+    # Not its ``rounds``: pytest-benchmark would cache what it was at the first look.
+    return len(benchmark.stats.stats.data) if benchmark is not None and benchmark.stats is not None else 0

@@ -1,0 +1,407 @@
+"""Which server answers, and for how long does it live?
+
+A server that a session starts is kept for as long as consecutive cases ask for the same one: its
+start takes longer than most load levels.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.backends.options import kept_options, option_values
+from pytest_llmbench.cases.selection import ServerChoice
+from pytest_llmbench.client.plan import Target, Words
+from pytest_llmbench.client.words import told
+from pytest_llmbench.errors import EngineError, UsageError, few, warn
+from pytest_llmbench.hardware.listeners import command_line, listener
+from pytest_llmbench.measure.served import ServedSpec
+from pytest_llmbench.servers import needs
+from pytest_llmbench.servers.ask import Access
+from pytest_llmbench.servers.launch import Server, ServerSpec, probe
+from pytest_llmbench.servers.openai import OpenAIBackend
+from pytest_llmbench.servers.scrape import Scraper
+from pytest_llmbench.servers.table import ENGINES, Need, ServerEngine, find_engine
+from pytest_llmbench.servers.urls import URL, read_url
+
+if TYPE_CHECKING:
+    from pytest_llmbench.cases.selection import CaseParam
+    from pytest_llmbench.measure.loop import Monitor, Progress
+    from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
+
+DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+
+
+@dataclass(slots=True, repr=False)
+class Running:
+    """A server that answers: what a load level needs of it, and the fixture ``llm_server``."""
+
+    _target: Target
+    label: str
+    spec: ModelSpec
+    """The model, by the name that the server has for it."""
+    model: ResolvedModel | None
+    """The model with its files, where this session serves it."""
+    engine: Mapping[str, Any]
+    """What is known of the server, for the results document."""
+    versions: Mapping[str, str]
+    options: Mapping[str, Any]
+    asked_for: tuple[ServerChoice | None, ModelSpec]
+    """By which choice and model of a test it was found."""
+    pid: int | None = None
+    """The root of its process tree; None where it cannot be known."""
+    load_time: float | None = None
+    """Seconds from its start until it was ready; None where it ran already."""
+    lacks: str | None = None
+    """What it was started without and needs under a load, as far as its command line tells."""
+    agreed: bool = False
+    """Whether it was found out in which words it wants to be asked."""
+    _scraper: Scraper | None = None
+    _server: Server | None = None
+    _known: ServerEngine | None = None
+    _needs: tuple[Need, ...] = ()
+    """What it may have been started without."""
+    _words: dict[str, str | None] = field(default_factory=dict)
+    """In which it wants to be asked; both sides of a comparison have the same."""
+
+    def __repr__(self) -> str:
+        # A failing assert shows it: neither its headers nor its options, which are many.
+        return f"<llm_server {self.label}>"
+
+    @property
+    def target(self) -> Target:
+        """Where and how it is asked, as far as that is known by now."""
+        return replace(self._target, words=dict(self._words))
+
+    @property
+    def base_url(self) -> str:
+        """``http://HOST:PORT/v1``."""
+        return self.target.base_url
+
+    @property
+    def started(self) -> bool:
+        """Whether this session started it."""
+        return self._server is not None
+
+    @property
+    def startable(self) -> ServedSpec:
+        """What ``llm_model`` measures."""
+        return ServedSpec(self, self.model or self.spec, kept_options(OpenAIBackend(), self.options))
+
+    def learn(self, words: Words) -> None:
+        """It wants to be asked in these *words* from now on; a warning says what is left out."""
+        more = {key: name for key, name in words.items() if key not in self._words}
+        self._words.update(more)
+        if (note := told(more)) is not None:
+            warn(f"{self.label}: {note}")
+
+    def metrics(self) -> Mapping[str, float | None]:
+        """What the server counts of itself, by our names; empty where it tells nothing."""
+        return {} if self._scraper is None else self._scraper.read()
+
+    def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, Any]:
+        """What it counted from the first to the last of the readings; of what is not counted, the largest."""
+        if self._scraper is None:
+            return {}
+        return self._scraper.difference(readings[0], readings[-1], readings[1:-1])
+
+    def log_tail(self) -> str:
+        """The last lines of its log; empty for a server that this session did not start."""
+        return "" if self._server is None else self._server.log_tail()
+
+    def explain(self) -> str:
+        """What its log says, for an error message."""
+        if self._server is not None and (how := self._server.ended) is not None:
+            return f"; {how}\nThe last lines of its log:\n{self.log_tail()}"
+        tail = self.log_tail()
+        return f"\nThe last lines of the server's log:\n{tail}" if tail else ""
+
+    def advice(self, failures: Mapping[str, str]) -> str:
+        """What may help against failures, kind to an example: the end of a sentence, or nothing."""
+        return needs.advice(self._known, self._needs, failures, started=self.started)
+
+    def close(self) -> None:
+        """End it, if this session started it."""
+        if self._server is not None:
+            self._server.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which server is asked for, and how."""
+
+    choice: ServerChoice
+    spec: ModelSpec
+    options: Mapping[str, Any]
+    """Of the backend, all of them."""
+    python: str
+    """The interpreter that starts it; it says nothing of one that runs already, like the environment."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further variables of its process; what they hold is shown nowhere."""
+
+    @property
+    def starts(self) -> bool:
+        """Whether the session starts it."""
+        return self.choice.engine is not None
+
+    @property
+    def key(self) -> object:
+        """Equal for what one server can be."""
+        start = (self.python, tuple(sorted(self.environment.items()))) if self.starts else None
+        options = tuple(sorted((name, str(value)) for name, value in self.options.items()))
+        return (self.choice, self.spec, options, start)
+
+
+class Servers:
+    """The servers of one session: those that run already, and the one that it started last."""
+
+    def __init__(
+        self,
+        resolve: Callable[[ModelSpec, Form], ResolvedModel],
+        progress: Progress,
+        monitor: Monitor | None,
+        python: str,
+        *,
+        alike: bool = False,
+    ) -> None:
+        """Start nothing yet.
+
+        :param alike: whether all servers are to be asked in the same words, because they are compared.
+        """
+        self._resolve = resolve
+        self._progress = progress
+        self._monitor = monitor
+        self._python = python
+        self._running: dict[object, Running] = {}
+        self._words: dict[str, str | None] | None = {} if alike else None
+
+    def asked(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Asked:
+        """Which server a case asks for."""
+        assert case.server is not None
+        options = option_values(case.backend, backend_options.get(case.backend.name, {}))
+        return Asked(case.server, case.spec, options, self._python)
+
+    def get(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Running:
+        """The server of a case, ready to answer.
+
+        :raises LLMBenchError: if it does not start, or does not answer.
+        """
+        return self.of(self.asked(case, backend_options))
+
+    def of(self, asked: Asked) -> Running:
+        """The server that is asked for; one that this session started before ends if it is another.
+
+        :raises LLMBenchError: if it does not start, or does not answer.
+        """
+        key = asked.key
+        if key not in self._running:
+            if asked.choice.engine is not None:
+                self._end_started()
+                self._running[key] = self._start(asked, asked.choice.engine)
+            else:
+                self._running[key] = self._look_at(asked.spec, asked.choice, asked.options)
+        return self._running[key]
+
+    def restart(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Running:
+        """The server of a case, started anew where this session starts it."""
+        if case.server is not None and case.server.engine is not None:
+            self._end_started()
+        return self.get(case, backend_options)
+
+    @contextmanager
+    def during(self, asked: Asked) -> Iterator[Running]:
+        """A server for one level: started for it and ended after it; one that runs already stays.
+
+        :raises LLMBenchError: if it does not start, or does not answer.
+        """
+        # Also the one of the case, if a running one is its base: it would have the machine's memory.
+        self._end_started()
+        try:
+            yield self.of(asked)
+        finally:
+            self._end_started()
+
+    def other(
+        self,
+        case: CaseParam,
+        base_url: str,
+        model: str | None,
+        backend_options: Mapping[str, Mapping[str, Any]],
+    ) -> Running:
+        """Another server that runs already, with the options of the case."""
+        spec = case.spec if model is None else replace(case.spec, name=model)
+        other = replace(case, server=ServerChoice(base_url=base_url), spec=spec)
+        return self.get(other, backend_options)
+
+    def resolved(self, case: CaseParam) -> ResolvedModel | ModelSpec:
+        """The case's model as far as it is known."""
+        for running in self._running.values():
+            if running.asked_for == (case.server, case.spec):
+                return running.model or running.spec
+        return case.spec
+
+    def close(self) -> None:
+        """End what this session started."""
+        self._end_started()
+        for running in self._running.values():
+            self._unfollow(running.pid)
+        self._running.clear()
+
+    def _look_at(self, spec: ModelSpec, choice: ServerChoice, options: Mapping[str, Any]) -> Running:
+        """A server that runs already."""
+        assert choice.base_url is not None
+        asked_for = (choice, spec)
+        url = read_url(choice.base_url)
+        if url.user is not None and options["api_key_env"] is not None:
+            msg = (
+                f"{url.shown}: a server is told who asks either by the user and password of its URL, or by "
+                f"the key in openai.api_key_env={options['api_key_env']}; leave one of them out"
+            )
+            raise UsageError(msg)
+        target = _target(url, spec.name, options, extensions=options["extensions"])
+        access = _access(target)
+        info = probe(target.base_url, access, named=bool(spec.name))
+        known = None if info.engine is None else ENGINES[info.engine]
+        if not spec.name:
+            if len(info.models) != 1:
+                there = f"has the models {few(info.models)}" if info.models else "does not name its models"
+                msg = f"{url.shown} {there}: choose one with --llm-model"
+                raise UsageError(msg)
+            spec = replace(spec, name=info.models[0])
+        elif (
+            info.models
+            and spec.name not in {*info.models, *info.also}
+            and (known is None or known.lists_models)
+        ):
+            msg = f"{url.shown} has no model {spec.name!r}; it has {few(info.models)}"
+            raise EngineError(msg)
+        target = replace(
+            target, model=spec.name, extensions=target.extensions and (known is None or known.extensions)
+        )
+        pid, unknown = listener(url.host, url.port)
+        command = command_line(pid)
+        command = command if needs.is_of(known, command) else None
+        lacking = needs.lacking(known, command)
+        running = Running(
+            _target=target,
+            _words=self._words_for(),
+            label=f"openai {spec.label}",
+            spec=spec,
+            model=None,
+            engine={
+                "server": info.engine,
+                "base_url": url.shown,
+                "context_length": info.context.get(spec.name),
+                "process_unknown": unknown,
+            },
+            versions={} if info.engine is None or info.version is None else {info.engine: info.version},
+            options=options,
+            asked_for=asked_for,
+            pid=pid,
+            lacks=None if command is None else needs.warning(lacking),
+            _known=known,
+            _needs=lacking,
+            _scraper=Scraper(info.metrics_url, info.engine, access),
+        )
+        self._follow(pid)
+        return running
+
+    def _start(self, asked: Asked, engine: str) -> Running:
+        """A server of this session."""
+        described, options = find_engine(engine), asked.options
+        model = self._resolve(asked.spec, described.form)
+        label = f"{engine} {asked.spec.label}"
+        self._progress.loading(label)
+        spec = ServerSpec(
+            engine=engine,
+            model=model,
+            arguments=tuple(shlex.split(options["arguments"])),
+            python=asked.python,
+            environment=asked.environment,
+            start_timeout=options["start_timeout"],
+            context=options["context"],
+            image=options["image"],
+            gpus=options["gpus"],
+            access=Access(_key_env(options), headers=options["headers"] or {}),
+        )
+        begun: list[int] = []
+
+        def started(pid: int) -> None:
+            begun.append(pid)
+            self._follow(pid)
+
+        try:
+            server = Server(spec, started)
+        except BaseException:
+            for pid in begun:
+                self._unfollow(pid)
+            raise
+        extensions = options["extensions"] and described.extensions
+        target = _target(read_url(server.base_url), server.model_name, options, extensions=extensions)
+        return Running(
+            _target=target,
+            _words=self._words_for(),
+            label=label,
+            spec=replace(asked.spec, name=server.model_name),
+            model=model,
+            engine={"server": engine, "command": server.command, "context_length": options["context"]},
+            versions=server.versions,
+            options=options,
+            asked_for=(asked.choice, asked.spec),
+            pid=server.pid,
+            load_time=server.start_time,
+            _known=described,
+            _scraper=server.scraper,
+            _server=server,
+        )
+
+    def _words_for(self) -> dict[str, str | None]:
+        return {} if self._words is None else self._words
+
+    def _end_started(self) -> None:
+        for key, running in list(self._running.items()):
+            if running.started:
+                del self._running[key]
+                try:
+                    running.close()
+                finally:
+                    self._unfollow(running.pid)
+
+    def _follow(self, pid: int | None) -> None:
+        if self._monitor is not None and pid is not None:
+            self._monitor.follow(pid)
+
+    def _unfollow(self, pid: int | None) -> None:
+        if self._monitor is not None and pid is not None:
+            self._monitor.unfollow(pid)
+
+
+def _access(target: Target) -> Access:
+    return Access(target.api_key_env, target.verify, target.ca_file, target.proxy, target.headers)
+
+
+def _key_env(options: Mapping[str, Any]) -> str | None:
+    """The variable that holds the key; None for none."""
+    named: str | None = options["api_key_env"]
+    return DEFAULT_KEY_ENV if named is None and os.environ.get(DEFAULT_KEY_ENV) else named
+
+
+def _target(url: URL, model: str, options: Mapping[str, Any], *, extensions: bool) -> Target:
+    return Target(
+        base_url=url.text,
+        model=model,
+        endpoint=options["endpoint"],
+        api_key_env=_key_env(options) if url.user is None else None,
+        verify=options["verify"],
+        ca_file=options["ca_file"],
+        proxy=options["proxy"],
+        include_usage=options["usage"],
+        extensions=extensions,
+        tokenizer=options["tokenizer"],
+        headers={**url.headers, **(options["headers"] or {})},
+        body=options["body"] or {},
+    )

@@ -1,0 +1,1 @@
+"""And without pytest? ``llmbench``, one module a subject."""

@@ -1,0 +1,378 @@
+"""Is it slower, what is the baseline, and since when: ``llmbench compare``, ``baseline``, ``history``?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_llmbench.cli.calibrate import calibrate
+from pytest_llmbench.cli.options import STORE, StoreOption, say
+from pytest_llmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_llmbench.gate.compare import Comparison, NoiseOf
+    from pytest_llmbench.gate.history import Series
+    from pytest_llmbench.results.brief import BriefDocument
+    from pytest_llmbench.results.document import ResultsDocument
+    from pytest_llmbench.results.store import Store
+
+baseline_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="See, save and update named baselines."
+)
+
+_REFS = "a document, a folder of them, a named baseline, 'latest', commit:REV, branch:NAME, or a session's id"
+
+
+class CompareFormat(StrEnum):
+    """What ``compare`` writes."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+class Missing(StrEnum):
+    """What follows where there is nothing to compare with."""
+
+    FAIL = "fail"
+    WARN = "warn"
+
+
+class Inconclusive(StrEnum):
+    """What follows where the data cannot tell."""
+
+    WARN = "warn"
+    FAIL = "fail"
+    PASS = "pass"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of the gate to ``llmbench``."""
+    app.command("compare")(compare_documents)
+    app.add_typer(baseline_app, name="baseline")
+    app.command("history")(show_history)
+    app.command("calibrate")(calibrate)
+
+
+def compare_documents(
+    refs: Annotated[
+        list[str],
+        typer.Argument(metavar="BASE... NOW", help=f"The baseline, and last what is judged: {_REFS}."),
+    ],
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with status 1 on a regression.")] = False,
+    form: Annotated[
+        CompareFormat, typer.Option("--format", "-f", help="What to write.")
+    ] = CompareFormat.TEXT,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC:VALUE", help="Such as tpot:5%, 'ttft:<300ms' or tpot:off; repeatable."),
+    ] = None,
+    missing: Annotated[
+        Missing | None,
+        typer.Option(help="What is missing, new or other than the baseline. With --fail under CI: fail."),
+    ] = None,
+    inconclusive: Annotated[Inconclusive, typer.Option(help="What could not be judged.")] = Inconclusive.WARN,
+    everything: Annotated[bool, typer.Option("--all", help="Show cases that pass, however many.")] = False,
+    store: StoreOption = STORE,
+) -> None:
+    """Judge a document against others: which cases are slower?
+
+    Exit status: 0; 1, a regression with --fail, or what --missing and --inconclusive say; 2, bad input.
+    """
+    import gc
+
+    from pytest_llmbench.gate.compare import Policy, compare, missing_policy
+    from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
+    from pytest_llmbench.results.document import gc_paused
+
+    if len(refs) < 2:
+        msg = "compare needs a baseline and what is to be judged: llmbench compare BASE... NOW"
+        raise UsageError(msg)
+    given = [one for text in threshold or () for one in parse_thresholds(text, "--threshold")]
+    found = _store(store)
+    with gc_paused():
+        now = _brief_documents(found, refs[-1:])
+        if len(now) != 1:
+            msg = f"{refs[-1]} means {len(now)} documents, and one is judged at a time: name one of them"
+            raise UsageError(msg)
+        bases = _brief_documents(found, refs[:-1])
+        comparison = compare(bases, now[0], thresholds_of(given), noise=_noise(found))
+        typer.echo(_shown(comparison, form, everything=everything), nl=False)
+        # A million objects that stay until the end, which is near: to walk them takes as long as to judge.
+        gc.freeze()
+    policy = Policy(
+        regression="fail" if fail else "warn",
+        missing=missing.value if missing is not None else missing_policy(os.environ) if fail else "warn",
+        inconclusive=inconclusive.value,
+    )
+    if comparison.action(policy) == "fail":
+        raise typer.Exit(1)
+
+
+@baseline_app.command("list")
+def list_baselines(store: StoreOption = STORE) -> None:
+    """List the named baselines of the store."""
+    from pytest_llmbench.results.baselines import named_baselines
+
+    found = _store(store)
+    baselines = named_baselines(found)
+    for baseline in baselines:
+        count = len(baseline.entries)
+        typer.echo(f"{baseline.name}: {count} session{'s' if count != 1 else ''}")
+        for entry in baseline.entries:
+            header = entry.header
+            commit = (header.commit.id or "no commit")[:9] + ("+" if header.commit.dirty else "")
+            cases = sum(header.session.outcomes.values())
+            say(f"  {entry.id}  {cases} cases  {commit}  {header.commit.branch or ''}".rstrip())
+        _warn(baseline.problems)
+    if not baselines:
+        typer.echo(
+            f"There is no named baseline in {found.path}; 'llmbench baseline save NAME' makes one.", err=True
+        )
+
+
+@baseline_app.command("save")
+def save(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    ref: Annotated[str, typer.Argument(metavar="REF", help=f"What to save: {_REFS}.")] = "latest",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also a session in which a case failed, or all were disturbed.")
+    ] = False,
+    store: StoreOption = STORE,
+) -> None:
+    """Add a session to a named baseline; several sessions show how far sessions lie apart."""
+    from pytest_llmbench.results.baselines import check_name, save_baseline
+
+    check_name(name)
+    found = _store(store)
+    documents = _documents(found, [ref])
+    _refuse_failed(documents, force=force)
+    _refuse_spoiled(documents, force=force)
+    for document in documents:
+        typer.echo(f"Saved {save_baseline(found, name, document)}")
+
+
+@baseline_app.command("update")
+def update(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which baseline.")],
+    ref: Annotated[str, typer.Argument(metavar="REF", help=f"What becomes it: {_REFS}.")] = "latest",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Also if a case failed, all were disturbed, or one of the baseline is missing."
+        ),
+    ] = False,
+    store: StoreOption = STORE,
+) -> None:
+    """Replace a named baseline, after a look at the differences. What it replaces is kept beside it."""
+    from pytest_llmbench.gate.compare import compare
+    from pytest_llmbench.results.baselines import baselines_folder, check_name, replace_baseline
+
+    check_name(name)
+    found = _store(store)
+    new = _documents(found, [ref])
+    if (baselines_folder(found) / name).is_dir():
+        old = _brief_documents(found, [str(baselines_folder(found) / name)])
+        ids = {document.session.id for document in old}
+        if all(document.session.id in ids for document in new) and len(new) == len(old):
+            typer.echo(f"{name} is that already.")
+            return
+        newest = max(new, key=lambda document: document.session.id)
+        others = [document for document in old if document.session.id != newest.session.id]
+        if others:
+            comparison = compare(others, newest, noise=_noise(found))
+            typer.echo(_shown(comparison, CompareFormat.TEXT, everything=False), nl=False)
+            if comparison.missing and not force:
+                msg = (
+                    f"{name} was not changed: {len(comparison.missing)} of its cases would be lost "
+                    "(listed above); measure them too, or say --force"
+                )
+                raise UsageError(msg)
+    else:
+        typer.echo(f"{name} is a new baseline.")
+    _refuse_failed(new, force=force)
+    _refuse_spoiled(new, force=force)
+    if not yes and not _asked(f"Make {ref} the baseline {name}?"):
+        typer.echo(f"{name} was not changed.")
+        raise typer.Exit(1)
+    for path in replace_baseline(found, name, new):
+        typer.echo(f"Saved {path}")
+
+
+def show_history(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="A part of the case's id.")],
+    metric: Annotated[str, typer.Option(metavar="NAME", help="Which metric.")] = "tpot",
+    store: StoreOption = STORE,
+) -> None:
+    """Show a metric over the sessions of the store: what changed since the one before and the first."""
+    from pytest_llmbench.gate.history import MIN_SESSIONS, check_metric, history
+    from pytest_llmbench.results.brief import read_brief
+
+    check_metric(metric)
+    found = _store(store)
+    entries, problems = found.documents()
+    _warn(problems)
+    series = history((read_brief(entry.path) for entry in entries), case, metric)
+    if not series:
+        msg = f"no session of {found.path} has a case with {case!r} in its id that measured {metric}"
+        raise UsageError(msg)
+    for _, group in groupby(series, key=lambda one: one.key):
+        _show_history(list(group))
+    if all(len(one.points) < MIN_SESSIONS for one in series):
+        typer.echo(f"Change points are looked for in {MIN_SESSIONS} sessions or more.", err=True)
+
+
+def _show_history(group: Sequence[Series]) -> None:
+    """All that is known of one case: a block for each machine and way in which it was measured."""
+    from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
+
+    nodeid, measurement = group[0].key
+    label = "" if measurement == DEFAULT_MEASUREMENT else f" ({measurement})"
+    say(f"{nodeid}{label}: {group[0].metric}")
+    for series in group:
+        if series.points:
+            _show_series(series)
+    for told in group[0].left_out:
+        say(f"  left out: {told}")
+    typer.echo()
+
+
+def _show_series(series: Series) -> None:
+    from pytest_llmbench.metrics.table import METRICS
+    from pytest_llmbench.metrics.units import quantity
+    from pytest_llmbench.report.judgement import signed
+
+    definition = METRICS[series.metric]
+    engine = series.points[0].engine
+    say(f"  machine {series.machine or 'unknown'}, {engine or 'engine unknown'}")
+    say(f"  {'DATE (UTC)':<16}  {'COMMIT':<10}  {'VALUE':>12}  {'ON LAST':>8}  {'ON FIRST':>8}  PROC.")
+    first: float | None = None
+    last: float | None = None
+    for point in series.points:
+        commit = point.header.commit
+        revision = (commit.id or "-")[:9] + ("+" if commit.dirty else "")
+        notes = []
+        if point.change is not None:
+            worse = (point.change > 0) == (definition.better == "lower")
+            notes.append(f"<- {signed(point.change)}, {'worse' if worse else 'better'}")
+        if point.failed:
+            notes.append("failed")
+        if point.engine != engine:
+            notes.append(f"{engine} -> {point.engine}")
+            engine = point.engine
+        value = quantity(point.value, definition.unit)
+        date = point.header.session.started[:16].replace("T", " ")
+        on = [signed(point.value / base - 1) if base else "" for base in (last, first)]
+        line = f"  {date:<16}  {revision:<10}  {value:>12}  {on[0]:>8}  {on[1]:>8}  {point.processes:>5}"
+        say(f"{line}  {'; '.join(notes)}".rstrip())
+        first, last = first or point.value, point.value
+
+
+def _shown(comparison: Comparison, form: CompareFormat, *, everything: bool) -> str:
+    if form is CompareFormat.JSON:
+        import json
+
+        from pytest_llmbench.report.comparison import to_json
+
+        return json.dumps(to_json(comparison), indent=2, allow_nan=False) + "\n"
+    if form is CompareFormat.MARKDOWN:
+        from pytest_llmbench.report.comparison import markdown_comparison
+
+        return markdown_comparison(comparison, full=everything)
+    from pytest_llmbench.report.comparison import comparison_table
+    from pytest_llmbench.report.table import render
+
+    return render(
+        comparison_table(comparison, full=everything),
+        width=shutil.get_terminal_size((80, 24)).columns,
+        color=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+        encoding=sys.stdout.encoding or "utf-8",
+    )
+
+
+def _refuse_failed(documents: Iterable[ResultsDocument], *, force: bool) -> None:
+    failed = [
+        (document.session.id, case.nodeid)
+        for document in documents
+        for case in document.cases
+        if case.outcome not in ("passed", "skipped")
+    ]
+    if failed and not force:
+        session, nodeid = failed[0]
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        msg = (
+            f"session {session} is no baseline: {nodeid} failed{more}; mend and measure again, or say --force"
+        )
+        raise UsageError(msg)
+
+
+def _refuse_spoiled(documents: Iterable[ResultsDocument], *, force: bool) -> None:
+    from pytest_llmbench.results.baselines import fitness
+
+    for document in documents:
+        fit, lines = fitness(document)
+        _warn(lines)
+        if not fit and not force:
+            msg = (
+                f"session {document.session.id} is no baseline: no session could be judged by it; measure "
+                "again on a quieter machine, or say --force"
+            )
+            raise UsageError(msg)
+
+
+def _asked(question: str) -> bool:
+    if not sys.stdin.isatty():
+        msg = "nobody is there to be asked: say --yes"
+        raise UsageError(msg)
+    return typer.confirm(question)
+
+
+def _documents(store: Store, refs: Iterable[str]) -> list[ResultsDocument]:
+    from pytest_llmbench.results.document import read_document
+
+    return [read_document(path) for path in _paths(store, refs)]
+
+
+def _brief_documents(store: Store, refs: Iterable[str]) -> list[BriefDocument | ResultsDocument]:
+    """What a comparison needs of the documents, read in half the time."""
+    from pytest_llmbench.results.brief import read_brief
+
+    return [read_brief(path) for path in _paths(store, refs)]
+
+
+def _paths(store: Store, refs: Iterable[str]) -> list[Path]:
+    from pytest_llmbench.results.baselines import find_baselines
+
+    problems: list[str] = []
+    paths = find_baselines(refs, store, problems)
+    _warn(problems)
+    return paths
+
+
+def _noise(store: Store) -> NoiseOf:
+    from pytest_llmbench.gate.calibration import calibrated_noise
+
+    problems: list[str] = []
+    noise = calibrated_noise(store, problems)
+    _warn(problems)
+    return noise
+
+
+def _store(path: Path) -> Store:
+    from pytest_llmbench.results.store import Store
+
+    return Store(path)
+
+
+def _warn(problems: Iterable[str]) -> None:
+    for problem in problems:
+        typer.echo(f"llmbench: warning: {problem}", err=True)

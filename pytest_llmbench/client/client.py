@@ -1,0 +1,480 @@
+"""Which request is sent when, and what becomes of it?
+
+One thread and one event loop. While a level runs, what arrives is stored, and followed only as far as it
+takes to know that a response has ended, because then the next request may be due. It is read afterwards.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+
+from pytest_llmbench.client.connection import Connection, ConnectionFailedError
+from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.flight import Flight, Segment
+from pytest_llmbench.client.http import MalformedError
+from pytest_llmbench.client.outgoing import request_bytes
+from pytest_llmbench.client.patience import Pulse
+from pytest_llmbench.client.plan import Failure, LoadPlan, Receiver, Stamps
+from pytest_llmbench.client.poller import WRITE
+from pytest_llmbench.client.pool import Pool
+from pytest_llmbench.client.priority import real_time
+from pytest_llmbench.client.receiver import choose_receiver
+from pytest_llmbench.client.room import KEPT, why_too_large
+from pytest_llmbench.client.stamps import REFRESH, Clock
+
+_SECOND = 1_000_000_000
+_BETWEEN_STREAMS = 1_000_000
+"""ns between the first requests of a closed loop. All at once, they would wait for each other's sending, and
+all their tokens would go on coming at once: a queue of the client's making, which no user makes."""
+_STALE = _SECOND
+"""ns after a send in which the end of a kept connection means that it had ended before the send."""
+_BUSY = (429, 503)
+_PAUSE = 1.0
+"""Seconds before a request is sent again, where a busy server does not say."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a level brought; times in ns."""
+
+    exchanges: list[Exchange]
+    """Those that were sent, in the order of the plan."""
+    started: int
+    """A schedule counts from here."""
+    ended: int
+    stamps: Stamps
+    stamps_reason: str | None
+    """Why some arrivals, or all, are not the kernel's; None if all are."""
+    cpu: float
+    """Seconds of CPU between ``started`` and ``ended``."""
+    reads: int
+    """Segments that were read."""
+    read_lag: float | None
+    """Seconds; see :meth:`.Clock.read_lag`."""
+    receiver: Receiver
+    real_time: bool
+    """Whether the client ran before what is not in real time."""
+
+
+class Client:
+    """Sends one plan, once.
+
+    :param pulse: is told how far it is, some ten times a second.
+    :raises UsageError: for a plan that cannot be sent: an address, a header, a key's variable, a certificate
+        file, or too few open files.
+    """
+
+    def __init__(self, plan: LoadPlan, pulse: Pulse | None = None) -> None:
+        self._plan = plan
+        self._pulse = Pulse() if pulse is None else pulse
+        self._pulse(0, 0)
+        self._bytes = request_bytes(plan.target, plan.requests, plan.params)
+        self._timeout = round(plan.timeout * _SECOND)
+        self._pool = pool = Pool(plan)
+        self._receiver, self._receive = choose_receiver(
+            pool.poller, pool.connections, pool.streams, pool.room
+        )
+        self._flights: list[Flight] = []
+        self._next = 0
+        """The number of the next request."""
+        self._active = 0
+        """Requests on their way, those that wait to be sent again included."""
+        self._streams = 0
+        """Closed loop: streams that have begun."""
+        self._free = 0
+        """Of these, those without a request."""
+        self._filling = False
+        self._again: list[tuple[int, int, Flight]] = []
+        """A heap of what is sent again, by when."""
+        self._deadlines: deque[tuple[int, int, Flight]] = deque()
+        """When each attempt is given up; its number tells whether it still is the one."""
+        self._started = 0
+        self._stop: int | None = None
+        """ns: from here on nothing is sent."""
+        self._wake = 0
+        """ns: when there is something to do, whether or not something arrives."""
+        self._look_again = 0
+        """ns: when the clocks are compared again."""
+        self._reads = 0
+
+    def run(self) -> Traffic:
+        """Send the plan's requests and wait until each has ended. Whatever fails is in its exchange."""
+        self._clock = Clock()
+        try:
+            self._pool.prepare(self._handle, partial(self._pulse, 0, 0))
+            with _no_garbage_collection(), real_time() as first:
+                cpu = time.thread_time()
+                self._started = self._clock.look()
+                self._loop()
+                ended = self._clock.look()
+                cpu = time.thread_time() - cpu
+        finally:
+            self._pool.close()
+        for flight in self._flights:
+            self._pulse(len(self._flights), len(self._flights))
+            flight.land(self._clock)
+        reason = self._pool.stamps_reason or self._clock.explain()
+        by_kernel = self._clock.stamped >= self._clock.unstamped and self._pool.stamps_reason is None
+        return Traffic(
+            exchanges=[flight.exchange for flight in self._flights],
+            started=self._started,
+            ended=ended,
+            stamps="kernel" if by_kernel else "user",
+            stamps_reason=reason,
+            cpu=cpu,
+            reads=self._reads,
+            read_lag=self._clock.read_lag(),
+            receiver=self._receiver,
+            real_time=first,
+        )
+
+    # -- the level -----------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        clock, receive, connections = time.perf_counter_ns, self._receive, self._pool.connections
+        while self._active or self._next < len(self._bytes):
+            now = clock()
+            if now >= self._wake:
+                self._tick(now)
+                now = clock()
+            for fd, ready, came in receive(self._wake - now):
+                connection = connections.get(fd)
+                if connection is None:
+                    # It was closed by what was handled just before it.
+                    continue
+                if came is None:
+                    self._handle(connection, ready)
+                elif isinstance(came, OSError):
+                    self._broken(connection, connection.failed_by(came))
+                else:
+                    self._take(connection, came)
+
+    def _tick(self, now: int) -> None:
+        """Do what is due, whether or not something arrived."""
+        if now >= self._look_again:
+            self._look_again = self._clock.look() + REFRESH
+            self._pulse(len(self._flights), len(self._flights) - self._active)
+        self._wake = self._look_again
+        self._give_up(now)
+        self._send_again(now)
+        if self._plan.schedule is not None:
+            self._send_due(self._plan.schedule)
+        else:
+            self._begin_streams(now)
+            self._fill()
+        if self._deadlines:
+            self._wake = min(self._wake, self._deadlines[0][0])
+
+    def _handle(self, connection: Connection, ready: int) -> None:
+        """A socket has something, and was not read."""
+        try:
+            if not connection.ready:
+                connection.advance()
+                if connection.ready:
+                    self._begin(connection)
+                return
+            if ready & WRITE:
+                connection.flush()
+            segment = connection.receive()
+        except ConnectionFailedError as error:
+            self._broken(connection, error.failure)
+            return
+        if segment is not None:
+            self._take(connection, segment)
+
+    def _take(self, connection: Connection, segment: Segment) -> None:
+        """Something came, or the end of the connection."""
+        flight = connection.flight
+        if flight is None:
+            # An end, or words that nobody asked for.
+            self._pool.lose(connection)
+            return
+        if segment[2] and not self._pool.room.take(connection.fd, len(segment[2])):
+            self._give_up_long(connection, flight, full=self._pool.room.is_full(len(segment[2])))
+            return
+        try:
+            if segment[2]:
+                ended = flight.take(segment)
+            else:
+                ended = flight.follow() or flight.response.close(whole=connection.whole)
+        except MalformedError as error:
+            self._broken(connection, Failure("malformed", str(error)))
+            return
+        if ended:
+            self._finish(connection, flight)
+        elif segment[2]:
+            if flight.inside and connection.plain:
+                self._pool.streams[connection.fd] = flight.segments
+            else:
+                self._pool.streams.pop(connection.fd, None)
+        else:
+            self._broken(connection, _cut(flight))
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def _begin_streams(self, now: int) -> None:
+        """Have the streams of a closed loop whose time has come."""
+        streams = self._plan.concurrency or 0
+        while self._streams < streams:
+            begin = self._started + self._streams * _BETWEEN_STREAMS
+            if begin > now:
+                self._wake = min(self._wake, begin)
+                return
+            self._streams += 1
+            self._free += 1
+
+    def _fill(self) -> None:
+        """Give each free stream of a closed loop its next request.
+
+        One that fails at once frees its stream again, which is filled when what has arrived meanwhile was
+        read: a server that refuses everything must not make the client deaf.
+        """
+        self._filling = True
+        for _ in range(self._free):
+            if self._next < len(self._bytes) and not self._is_over(time.perf_counter_ns()):
+                self._free -= 1
+                self._launch(None)
+        self._filling = False
+
+    def _send_due(self, schedule: Sequence[float]) -> None:
+        while self._next < len(schedule):
+            due = self._started + round(schedule[self._next] * _SECOND)
+            if due > time.perf_counter_ns():
+                self._wake = min(self._wake, due)
+                return
+            if not self._is_over(due):
+                self._launch(due)
+
+    def _is_over(self, now: int) -> bool:
+        """Whether the level's duration is; then nothing more is sent."""
+        if self._stop is None or now < self._stop:
+            return False
+        self._next = len(self._bytes)
+        return True
+
+    def _launch(self, scheduled: int | None) -> None:
+        """Send the next request of the plan."""
+        number = self._next
+        self._next += 1
+        exchange = Exchange(number, number < self._plan.warmup, scheduled, sent=0)
+        flight = Flight(exchange)
+        self._flights.append(flight)
+        self._active += 1
+        self._send(flight)
+        if self._stop is None and self._plan.duration is not None and not exchange.warmup:
+            first = exchange.sent if scheduled is None else scheduled
+            self._stop = first + round(self._plan.duration * _SECOND)
+
+    def _send(self, flight: Flight, *, anew: bool = False) -> None:
+        """Send a request on an idle connection; on a new one if there is none, or with *anew*.
+
+        A new one's set-up is part of the request's latency.
+        """
+        exchange = flight.exchange
+        exchange.new_connection = anew or not self._pool.idle
+        if exchange.new_connection:
+            exchange.sent = time.perf_counter_ns()
+            failure = self._pool.connect(flight)
+            if failure is not None:
+                self._fail(flight, failure)
+                return
+        else:
+            connection = self._pool.idle.pop()
+            self._pool.give(connection, flight)
+            exchange.sent = time.perf_counter_ns()
+            try:
+                connection.write(self._bytes[exchange.number])
+            except ConnectionFailedError as error:
+                self._broken(connection, error.failure)
+                return
+        self._deadlines.append((exchange.sent + self._timeout, exchange.attempts, flight))
+
+    def _send_again(self, now: int) -> None:
+        """Send what a busy server had put off."""
+        while self._again and (self._again[0][0] <= now or self._is_over(now)):
+            _, _, flight = heapq.heappop(self._again)
+            if self._is_over(now):
+                self._end(flight)
+            else:
+                flight.exchange.attempts += 1
+                self._reads += len(flight.segments)
+                self._forget(flight, 0)
+                flight.begin_again()
+                self._send(flight)
+        if self._again:
+            self._wake = min(self._wake, self._again[0][0])
+
+    def _begin(self, connection: Connection) -> None:
+        """A connection was made, for a request or for one to come."""
+        if connection.flight is None:
+            self._pool.idle.append(connection)
+        else:
+            connection.write(self._bytes[connection.flight.exchange.number])
+
+    # -- ends ----------------------------------------------------------------------------------
+
+    def _finish(self, connection: Connection, flight: Flight) -> None:
+        """A response has ended."""
+        connection.flight = flight.connection = None
+        self._pool.streams.pop(connection.fd, None)
+        if flight.response.reusable and not connection.unsent:
+            self._pool.idle.append(connection)
+        else:
+            self._pool.drop(connection)
+        if not self._put_off(flight):
+            self._end(flight)
+
+    def _put_off(self, flight: Flight) -> bool:
+        """Whether a busy server gets the request again, and when."""
+        if flight.response.status not in _BUSY or flight.repeated >= self._plan.retries:
+            return False
+        pause = _retry_after(flight.response.headers.get("retry-after", ""))
+        if pause > self._plan.timeout:
+            return False
+        flight.repeated += 1
+        due = time.perf_counter_ns() + round(pause * _SECOND)
+        heapq.heappush(self._again, (due, flight.exchange.number, flight))
+        self._wake = min(self._wake, due)
+        return True
+
+    def _end(self, flight: Flight) -> None:
+        """The last of a request's responses is there."""
+        status = flight.response.status
+        if status is not None and not 200 <= status < 300:
+            self._fail(flight, Failure("status", str(status)))
+        else:
+            self._conclude(flight)
+
+    def _broken(self, connection: Connection, failure: Failure) -> None:
+        """A connection failed, and with it what it was busy with."""
+        flight = connection.flight
+        if flight is None:
+            self._pool.lose(connection)
+            return
+        self._pool.drop(connection)
+        flight.connection = None
+        failure = _malformed(flight) or failure
+        refused: Failure | None = failure
+        if not connection.connected:
+            refused = self._pool.connect(flight, connection.address + 1, failure)
+        elif self._was_stale(flight, failure):
+            # RFC 9112, section 9.3.1.
+            flight.resent = True
+            flight.exchange.attempts += 1
+            self._send(flight, anew=True)
+            refused = None
+        if refused is not None:
+            self._fail(flight, refused)
+
+    def _was_stale(self, flight: Flight, failure: Failure) -> bool:
+        """Whether a server had closed a kept connection before the request could reach it."""
+        exchange = flight.exchange
+        if exchange.new_connection or flight.resent or flight.segments:
+            return False
+        return failure.kind in ("reset", "truncated") and time.perf_counter_ns() - exchange.sent < _STALE
+
+    def _give_up(self, now: int) -> None:
+        """End what took too long."""
+        while self._deadlines:
+            deadline, attempt, flight = self._deadlines[0]
+            connection = flight.connection
+            if connection is not None and flight.exchange.attempts == attempt:
+                if deadline > now:
+                    return
+                self._pool.drop(connection)
+                flight.connection = None
+                late = Failure("timeout", _too_late(flight, self._plan.timeout))
+                self._fail(flight, _malformed(flight) or late)
+            self._deadlines.popleft()
+
+    def _give_up_long(self, connection: Connection, flight: Flight, *, full: bool) -> None:
+        """End what is longer than it may be; of what came, the beginning tells enough."""
+        request = self._plan.requests[flight.exchange.number]
+        failure = _malformed(flight) or Failure("too_large", why_too_large(request, full=full))
+        self._reads += len(flight.segments)
+        self._forget(flight, KEPT)
+        self._reads -= len(flight.segments)
+        self._pool.drop(connection)
+        flight.connection = None
+        self._fail(flight, failure)
+
+    def _forget(self, flight: Flight, kept: int) -> None:
+        """Store no more of what came than *kept* bytes."""
+        dropped = flight.shorten(kept)
+        self._pool.room.give_back(len(dropped), sum(len(data) for _, _, data in dropped))
+
+    def _fail(self, flight: Flight, failure: Failure) -> None:
+        flight.exchange.failure = failure
+        self._conclude(flight)
+
+    def _conclude(self, flight: Flight) -> None:
+        """A request has ended; in a closed loop the next one goes out."""
+        exchange = flight.exchange
+        exchange.ended = time.perf_counter_ns()
+        self._reads += len(flight.segments)
+        self._bytes[exchange.number] = b""
+        self._active -= 1
+        if self._plan.schedule is None:
+            self._free += 1
+            if self._filling:
+                self._wake = 0
+            else:
+                self._fill()
+
+
+def _malformed(flight: Flight) -> Failure | None:
+    """What was wrong with that of a response which was only stored until now; None if nothing was."""
+    try:
+        flight.follow()
+    except MalformedError as error:
+        return Failure("malformed", str(error))
+    return None
+
+
+def _cut(flight: Flight) -> Failure:
+    if not flight.segments:
+        return Failure("truncated", "the server closed the connection without an answer")
+    return Failure("truncated", "the server closed the connection in the middle of its answer")
+
+
+def _too_late(flight: Flight, timeout: float) -> str:
+    came = "the response had begun" if flight.segments else "no answer had begun"
+    return f"after {timeout:g} s {came}"
+
+
+def _retry_after(value: str) -> float:
+    """Seconds to wait (RFC 9110, section 10.2.3)."""
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        due = parsedate_to_datetime(value)
+        # HTTP's dates are in GMT, and one with the zone -0000 is read as naive.
+        due = due if due.tzinfo is not None else due.replace(tzinfo=UTC)
+        return max(0.0, (due - datetime.now(UTC)).total_seconds())
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        # Of a text that is no date the library's reader says so in many ways.
+        return _PAUSE
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Collect nothing meanwhile: the more is stored, the longer a collection holds everything up."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()

@@ -1,0 +1,97 @@
+"""What is known of a request while it is on its way?"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.http import Response, body_of, may_end
+from pytest_llmbench.client.stamps import Clock
+
+if TYPE_CHECKING:
+    from pytest_llmbench.client.connection import Connection
+
+Segment = tuple[int, bytes | None, bytes]
+"""When it was read (ns), the kernel's stamp, and its bytes; TLS is removed, HTTP's framing is not."""
+
+
+class Flight:
+    """An exchange that is not read yet."""
+
+    __slots__ = (
+        "_followed",
+        "connection",
+        "exchange",
+        "inside",
+        "repeated",
+        "resent",
+        "response",
+        "segments",
+    )
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.connection: Connection | None = None
+        """While it is on one."""
+        self.resent = False
+        """Whether it went out again because the server had closed the connection before."""
+        self.repeated = 0
+        """How often it went out again because the server was busy."""
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Forget what came, if anything: it goes out once more."""
+        self.response = Response()
+        self.segments: list[Segment] = []
+        self.inside = False
+        """Whether segments need only be stored until one :func:`may_end` the response."""
+        self._followed = 0
+        """How many segments the response has read."""
+
+    def take(self, segment: Segment) -> bool:
+        """Store what came; returns whether the response has ended.
+
+        :raises MalformedError: for what HTTP does not allow; inside a chunked body not before its end.
+        """
+        self.segments.append(segment)
+        return not (self.inside and not may_end(segment[2])) and self.follow()
+
+    def follow(self) -> bool:
+        """Read the framing of all that is stored; returns whether the response has ended.
+
+        :raises MalformedError: for what HTTP does not allow.
+        """
+        pieces = [data for _, _, data in self.segments[self._followed :]]
+        self._followed = len(self.segments)
+        ended = self.response.feed(b"".join(pieces))
+        self.inside = not ended and self.response.inside_chunks
+        return ended
+
+    def shorten(self, most: int) -> list[Segment]:
+        """Store the first *most* bytes or less of what came; returns the other segments.
+
+        For one that has failed: what is gone cannot be followed any more.
+        """
+        ends = accumulate(len(data) for _, _, data in self.segments)
+        kept = sum(end <= most for end in ends)
+        dropped, self.segments[kept:] = self.segments[kept:], []
+        return dropped
+
+    def land(self, clock: Clock) -> None:
+        """Read what came into the exchange; after the level."""
+        exchange, response = self.exchange, self.response
+        latest = exchange.sent
+        arrivals, lags = [], []
+        for read, stamp, data in self.segments:
+            arrival = clock.arrival(stamp, read, exchange.sent)
+            lags.append(read - arrival)
+            latest = max(latest, arrival)
+            arrivals.append((latest, data))
+        self.segments.clear()
+        exchange.status, exchange.headers = response.status, response.headers
+        exchange.body = body_of(arrivals)
+        exchange.read_lag = sorted(lags)[len(lags) // 2] if lags else None
+        exchange.complete = response.ended
+        if response.ended and not response.until_close:
+            exchange.ended = latest

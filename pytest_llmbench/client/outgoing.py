@@ -1,0 +1,104 @@
+"""Which bytes ask a server for a completion?
+
+Every request is bytes before a level starts: head and body together, so that one ``send`` carries it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llmbench._version import __version__
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.client.plan import Request, Target
+from pytest_llmbench.client.words import put
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.servers.overrides import header_values, merge_patch
+from pytest_llmbench.servers.urls import proxy_headers, read_proxy, read_url
+
+_PATHS = {"completions": "/completions", "chat": "/chat/completions"}
+
+
+def request_bytes(target: Target, requests: Sequence[Request], params: GenerationParams) -> list[bytes]:
+    """Each of *requests* as it goes over the wire.
+
+    :raises UsageError: for a URL or header that cannot be sent, and for a key's variable that is not set.
+    """
+    head = _head(target)
+    found = []
+    for request in requests:
+        text = json.dumps(request_body(target, request, params), ensure_ascii=False, separators=(",", ":"))
+        # Half of a surrogate pair has no UTF-8; its escape is JSON's own.
+        body = text.encode(errors="backslashreplace")
+        found.append(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
+    return found
+
+
+def _head(target: Target) -> bytes:
+    url = read_url(target.base_url, "base_url")
+    place = url.authority
+    # A proxy is told the whole address, unless it is only a tunnel (RFC 9112, section 3.2.2).
+    proxy = read_proxy(target.proxy) if target.proxy is not None and url.scheme == "http" else None
+    origin = "" if proxy is None else f"http://{place}"
+    ours = {
+        "host": ("Host", place),
+        "user-agent": ("User-Agent", f"pytest-llmbench/{__version__}"),
+        "accept": ("Accept", "text/event-stream"),
+        "content-type": ("Content-Type", "application/json"),
+    }
+    for name, value in {**url.headers, **({} if proxy is None else proxy_headers(proxy))}.items():
+        ours[name.lower()] = (name, value)
+    key = _api_key(target)
+    if key is not None:
+        ours["authorization"] = ("Authorization", f"Bearer {key}")
+    for name, value in header_values(target.headers).items():
+        ours[name.lower()] = (name, value)
+    # Without this header a server might choose to compress (RFC 9110, section 12.5.3).
+    ours["accept-encoding"] = ("Accept-Encoding", "identity")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in ours.values())
+    return f"POST {origin}{url.target(_PATHS[target.endpoint])} HTTP/1.1\r\n{lines}".encode("latin-1")
+
+
+def _api_key(target: Target) -> str | None:
+    """The key, from its environment variable."""
+    if target.api_key_env is None:
+        return None
+    key = os.environ.get(target.api_key_env, "").strip()
+    if not key:
+        msg = (
+            f"openai.api_key_env={target.api_key_env}: the environment variable {target.api_key_env} is not "
+            "set; set it to the server's key"
+        )
+        raise UsageError(msg)
+    if not key.isascii() or not key.isprintable():
+        msg = f"the environment variable {target.api_key_env} has characters that no API key has"
+        raise UsageError(msg)
+    return key
+
+
+def request_body(target: Target, request: Request, params: GenerationParams) -> dict[str, Any]:
+    """What *request* asks for, as JSON; what a user's own body says goes before all else."""
+    body: dict[str, Any] = {"model": target.model}
+    if request.messages is None:
+        body["prompt"] = request.prompt
+    else:
+        body["messages"] = list(request.messages)
+    body |= {
+        "max_tokens": request.max_new_tokens,
+        "stream": target.stream,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "seed": params.seed,
+    }
+    if target.stream and target.include_usage:
+        body["stream_options"] = {"include_usage": True}
+    if target.extensions:
+        body["ignore_eos"] = params.ignore_eos
+        if params.ignore_eos:
+            body["min_tokens"] = request.max_new_tokens
+        if params.top_k > 0:
+            body["top_k"] = params.top_k
+    merged: dict[str, Any] = merge_patch(put({**body, **target.extras}, target.words), target.body)
+    return merged

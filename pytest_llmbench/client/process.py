@@ -1,0 +1,147 @@
+"""Where does the load client live, and in how many processes?
+
+One process receives some 100,000 chunks a second, and half of that without its native part; where it has
+no time to spare, it reads tokens late and two at a time, and the first come late in its figures. A closed
+loop of many streams is divided among several, as far as there are cores: each has every n-th request and
+its share of the streams, and runs on its own. An open loop has one schedule, and one process keeps it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+
+from pytest_llmbench.client.patience import SILENT, longest
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, Receiver
+from pytest_llmbench.client.receiver import fastest
+from pytest_llmbench.client.room import room_for
+from pytest_llmbench.hardware.cores import usable_cores
+from pytest_llmbench.processes.child import Child
+from pytest_llmbench.processes.serve import LOAD_CLIENT
+
+STREAMS: Mapping[Receiver, int] = {"native": 1024, "python": 512}
+"""Of a closed loop, that one process has at most: at 100 tokens a second each, it has no time for more."""
+_DOING = "sending a load"
+
+
+class LoadClient:
+    """Processes that send load levels, one level after the other; a context manager.
+
+    :param started: is told each process's id, so that a monitor can take its load for ours.
+    :param timeout: seconds of the case, from which the time to come up follows.
+    """
+
+    def __init__(self, started: Callable[[int], None] = lambda _: None, timeout: float | None = None) -> None:
+        self._started = started
+        self._timeout = timeout
+        self._children: list[Child] = []
+        self.pids: list[int] = []
+        """Of every process that was started."""
+        self._have(1)
+
+    def run(self, plan: LoadPlan) -> LoadResult:
+        """Send the plan's requests and wait until each has ended; each has its own timeout.
+
+        :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files or too
+            little memory.
+        :raises errors.EngineCrashedError: if a process is gone.
+        :raises errors.EngineTimeoutError: if one hangs, or takes longer than the plan can.
+        """
+        count = processes_for(plan)
+        # Here and not in each of them, which would all count on the same memory.
+        parts = divided(replace(plan, memory=room_for(plan) // count), count)
+        self._have(len(parts))
+        busy = self._children[: len(parts)]
+        try:
+            for child, part in zip(busy, parts, strict=True):
+                child.tell({"op": "run", "plan": part.to_json()}, _DOING, SILENT)
+            limit = max(map(longest, parts))
+            answers = [child.answer(_DOING, limit, SILENT) for child in busy]
+        except BaseException:
+            if len(busy) > 1:
+                # The others go on, and nobody will read what they answer.
+                for child in self._children:
+                    child.kill()
+                self._children.clear()
+            raise
+        return joined([LoadResult.from_json(answer["result"]) for answer in answers])
+
+    def close(self) -> None:
+        """End the processes."""
+        for child in self._children:
+            child.close()
+
+    def _have(self, processes: int) -> None:
+        while len(self._children) < processes:
+            child = Child(
+                "pytest_llmbench.client.worker",
+                label="the load client",
+                kind=LOAD_CLIENT,
+                python=sys.executable,
+                environment={},
+                timeout=self._timeout,
+                started=self._start,
+            )
+            self._children.append(child)
+
+    def _start(self, pid: int) -> None:
+        self.pids.append(pid)
+        self._started(pid)
+
+    def __enter__(self) -> LoadClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def processes_for(plan: LoadPlan) -> int:
+    """How many processes send *plan*."""
+    if plan.concurrency is None:
+        return 1
+    streams = min(plan.concurrency, len(plan.requests))
+    return max(1, min(-(-streams // STREAMS[fastest()]), usable_cores()))
+
+
+def divided(plan: LoadPlan, parts: int) -> list[LoadPlan]:
+    """A closed loop in *parts*: of n, part i has the requests i, i + n, ... and its share of the streams."""
+    if parts == 1:
+        return [plan]
+    assert plan.concurrency is not None
+    return [
+        replace(
+            plan,
+            requests=plan.requests[part::parts],
+            warmup=len(range(part, plan.warmup, parts)),
+            concurrency=len(range(part, plan.concurrency, parts)),
+        )
+        for part in range(parts)
+    ]
+
+
+def joined(results: Sequence[LoadResult]) -> LoadResult:
+    """The result of a plan from those of its parts, as :func:`divided` has them."""
+    if len(results) == 1:
+        return results[0]
+    requests = [
+        replace(request, number=request.number * len(results) + part)
+        for part, result in enumerate(results)
+        for request in result.requests
+    ]
+    return LoadResult(
+        requests=tuple(sorted(requests, key=lambda request: request.number)),
+        started=min(result.started for result in results),
+        ended=max(result.ended for result in results),
+        stamps="kernel" if all(result.stamps == "kernel" for result in results) else "user",
+        stamps_reason="; ".join(dict.fromkeys(r.stamps_reason for r in results if r.stamps_reason)) or None,
+        cpu=sum(result.cpu for result in results),
+        reads=sum(result.reads for result in results),
+        read_lag=max((r.read_lag for r in results if r.read_lag is not None), default=None),
+        receiver=results[0].receiver,
+        real_time=all(result.real_time for result in results),
+        processes=len(results),
+    )

@@ -1,0 +1,89 @@
+"""What happens in the load client's own process?
+
+``python -m pytest_llmbench.client.worker FD``: the event loop has this process for itself, so
+that neither pytest nor a plugin can make it late. What arrived is read only when the level is over.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench import errors
+from pytest_llmbench.client.client import Client
+from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.patience import Pulse
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
+from pytest_llmbench.client.stream import read_result
+from pytest_llmbench.processes.serve import LOAD_CLIENT, serve
+
+
+def handle(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Answer one request: run a level, or make ready to close."""
+    if request["op"] == "close":
+        return {}
+    return {"result": run(LoadPlan.from_json(request["plan"]), Pulse(say)).to_json()}
+
+
+def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
+    """Send the plan's requests, and read what came back.
+
+    :param pulse: is told all the time how far it is.
+    :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files.
+    """
+    count = None if plan.target.tokenizer is None else token_counter(plan.target.tokenizer)
+    traffic = Client(plan, pulse).run()
+    return LoadResult(
+        requests=tuple(_results(plan, traffic.exchanges, count, pulse)),
+        started=traffic.started,
+        ended=traffic.ended,
+        stamps=traffic.stamps,
+        stamps_reason=traffic.stamps_reason,
+        cpu=traffic.cpu,
+        reads=traffic.reads,
+        read_lag=traffic.read_lag,
+        receiver=traffic.receiver,
+        real_time=traffic.real_time,
+    )
+
+
+def _results(
+    plan: LoadPlan, exchanges: list[Exchange], count: Callable[[str], int] | None, pulse: Pulse
+) -> list[RequestResult]:
+    read = partial(read_result, target=plan.target, count=count)
+    found: list[RequestResult] = []
+    keep_text = True
+    for exchange in sorted(exchanges, key=lambda one: one.number):
+        pulse(len(exchanges), len(exchanges))
+        wanted = keep_text and not exchange.warmup
+        result = read(exchange, plan.requests[exchange.number], keep_text=wanted)
+        keep_text = keep_text and not (wanted and result.ok)
+        exchange.body.clear()
+        found.append(result)
+    return found
+
+
+def token_counter(folder: str) -> Callable[[str], int]:
+    """Counts the tokens of a text by the ``tokenizer.json`` in *folder*, special tokens left out.
+
+    :raises errors.UsageError: if it cannot be read.
+    """
+    path = Path(folder) / "tokenizer.json"
+    try:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(path))
+    except ImportError:
+        msg = "openai.tokenizer needs the package tokenizers: pip install tokenizers"
+        raise errors.UsageError(msg) from None
+    except Exception as error:  # noqa: BLE001  # the library raises bare Exception for a bad file
+        msg = f"openai.tokenizer={folder}: {path} cannot be read: {error}"
+        raise errors.UsageError(msg) from None
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), handle, LOAD_CLIENT)

@@ -1,0 +1,248 @@
+"""In which order is everything done when a load level is measured?
+
+For each process of the case: a load client of its own, the server's counters, the level, the
+counters again. Whatever came back is in the run before anything is judged.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pytest_llmbench import errors
+from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, RequestResult, Target, Words
+from pytest_llmbench.client.process import LoadClient
+from pytest_llmbench.client.words import advice, is_refusal, send
+from pytest_llmbench.measure.level import Level, summarize_level
+from pytest_llmbench.measure.loop import Monitor, Progress, judge
+from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
+from pytest_llmbench.metrics.timeline import NANO
+
+_SECOND = 1_000_000_000
+_READ_EVERY = 1.0
+"""Seconds between two readings of the server's own counters during a level."""
+
+
+class RunningServer(Protocol):
+    """What a level needs of the server that it is sent to."""
+
+    label: str
+    pid: int | None
+    """The root of its process tree; None where it cannot be known."""
+    load_time: float | None
+    """Seconds from its start until it was ready; None where it ran already."""
+    engine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    lacks: str | None
+    """What it was started without and needs under a load; None where nothing tells that it lacks anything."""
+    agreed: bool
+    """Whether it was found out in which words it wants to be asked."""
+
+    @property
+    def target(self) -> Target: ...
+
+    def metrics(self) -> Mapping[str, float | None]: ...
+
+    def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, Any]: ...
+
+    def explain(self) -> str: ...
+
+    def advice(self, failures: Mapping[str, str]) -> str:
+        """What may help against failures, kind to an example: the end of a sentence, or nothing."""
+
+    def learn(self, words: Words) -> None:
+        """It wants to be asked in these *words* from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBench:
+    """One server under load.
+
+    :param slo: seconds that a good request stays within, by metric.
+    """
+
+    server: RunningServer
+    monitor: Monitor | None
+    progress: Progress
+    slo: Mapping[str, float]
+    whose: str = ""
+    """Comes before the server's name where a person sees what is going on."""
+
+    def ask(self, plan: LoadPlan) -> LoadResult:
+        """Send a few requests that are not measured, to learn what the server makes of them.
+
+        :raises errors.EngineError: with the first failure, if all fail.
+        """
+        result = self._send(plan)
+        self._refuse_failures(result.requests)
+        return result
+
+    def agree(self, plan: LoadPlan) -> None:
+        """Find out in which words the server wants to be asked, by a plan that is not measured.
+
+        :raises errors.EngineError: if it takes none; of another failure the level will tell.
+        """
+        result = self._send(plan)
+        if any(is_refusal(request) for request in result.requests):
+            self._refuse_failures(result.requests)
+        self.server.agreed = True
+
+    def _send(self, plan: LoadPlan) -> LoadResult:
+        count = len(plan.requests)
+        what = f"{count} request{'s' if count > 1 else ''} ahead, not measured"
+        self.progress.asking(f"{self.whose}{self.server.label}", what)
+        with LoadClient(self._follow, plan.timeout) as client:
+            try:
+                result, words = send(client.run, plan)
+            finally:
+                self._unfollow(client.pids)
+        if words is not None:
+            self.server.learn(words)
+        return result
+
+    def level(self, plan: LoadPlan, run: Run, *, fresh: bool) -> Level:
+        """Measure one level into *run*, as one more of its processes.
+
+        :param fresh: whether the server was started for this level alone.
+        :raises errors.EngineError: if no request succeeded; what came back is kept.
+        """
+        server, monitor = self.server, self.monitor
+        record = ProcessRun(
+            pid=server.pid or 0,
+            load_time=server.load_time if fresh else None,
+            engine=server.engine,
+            versions=server.versions,
+            unwatched=MONITOR_OFF if monitor is None else None,
+        )
+        run.processes.append(record)
+        self.progress.asking(f"{self.whose}{server.label}", _described(plan))
+        with LoadClient(self._follow, plan.timeout) as client:
+            try:
+                start = monitor.edge() if monitor is not None else None
+                with _Readings(server) as readings:
+                    result = client.run(plan)
+                end = monitor.edge() if monitor is not None else None
+            finally:
+                self._unfollow(client.pids)
+        level = summarize_level(result, plan, slo=self.slo)
+        for request in result.measured:
+            if request.timeline is not None and request.ok:
+                record.rounds.append(_round(request, level, result.started))
+                run.text = request.text if run.text is None else run.text
+            else:
+                record.failures.append(_failure(request, result))
+        record.settle()
+        record.request_throughput = level.request_throughput
+        record.system_throughput = level.system_throughput
+        record.goodput = level.goodput
+        record.load = {**level.to_json(), "server_metrics": dict(server.metrics_between(readings.taken))}
+        failures = (request.failure for request in result.requests if request.failure is not None)
+        record.load["advice"] = self._advice(failures).removeprefix("; ") or None
+        record.load["warmup_failed"] = sum(not request.ok for request in result.requests if request.warmup)
+        if monitor is not None:
+            record.load["energy"] = monitor.energy(start, end).joules
+            self._take_hardware(record, level, monitor)
+        self._refuse_failures(result.measured)
+        return level
+
+    def _take_hardware(self, record: ProcessRun, level: Level, monitor: Monitor) -> None:
+        record.hardware = monitor.summary(level.start, level.end)
+        record.peak_vram = record.hardware.get("peak_vram")
+        if self.server.pid is not None:
+            record.peak_rss = monitor.peak_rss_of(self.server.pid)
+        judge(record, monitor, _SECOND)
+
+    def _follow(self, pid: int) -> None:
+        if self.monitor is not None:
+            self.monitor.follow(pid)
+
+    def _unfollow(self, pids: Sequence[int]) -> None:
+        if self.monitor is not None:
+            for pid in pids:
+                self.monitor.unfollow(pid)
+
+    def _advice(self, failures: Iterable[Failure]) -> str:
+        return self.server.advice({failure.kind: failure.detail for failure in failures})
+
+    def _refuse_failures(self, requests: Sequence[RequestResult]) -> None:
+        failures = [request.failure for request in requests if request.failure is not None]
+        if len(failures) < len(requests) or not failures:
+            return
+        what = f"all {len(failures)} requests failed: " if len(failures) > 1 else ""
+        helps = self._advice(failures) or advice(self.server.target, requests[0])
+        msg = f"{self.server.label}: {what}{failures[0]}{helps}{self.server.explain()}"
+        raise errors.EngineError(msg)
+
+
+class _Readings:
+    """The server's own counters before, once a second during, and after a level."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self._server = server
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._read_on, name="llmbench-server-metrics", daemon=True)
+        self.taken: list[Mapping[str, float | None]] = []
+
+    def __enter__(self) -> _Readings:
+        self.taken.append(self._server.metrics())
+        if any(value is not None for value in self.taken[0].values()):
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.taken.append(self._server.metrics())
+
+    def _read_on(self) -> None:
+        while not self._over.wait(_READ_EVERY):
+            self.taken.append(self._server.metrics())
+
+
+def _described(plan: LoadPlan) -> str:
+    count = f"{len(plan.requests)} requests"
+    if plan.schedule is not None:
+        return f"{count} in {min(plan.schedule[-1], plan.duration or math.inf):.0f} s"
+    return f"{plan.concurrency} at once, {count if plan.duration is None else f'for {plan.duration:g} s'}"
+
+
+def _round(request: RequestResult, level: Level, started: int) -> Round:
+    timeline = request.timeline
+    assert timeline is not None
+    since = _since(timeline.sent)
+    facts = {
+        "number": request.number,
+        "at": _since(started)(request.sent),
+        "send_lag": request.send_lag,
+        "chunks": request.chunks,
+        "reasoning_chunks": request.reasoning_chunks,
+        "reasoning_tokens": request.reasoning_tokens,
+        "first_content": None if request.first_content is None else since(request.first_content),
+        "token_source": request.token_source,
+        "attempts": request.attempts,
+        "new_connection": request.new_connection,
+    }
+    return Round(timeline, request=facts, counted=level.holds(request))
+
+
+def _failure(request: RequestResult, result: LoadResult) -> dict[str, Any]:
+    since = _since(result.started)
+    failure, timeline = request.failure, request.timeline
+    return {
+        "number": request.number,
+        "kind": None if failure is None else failure.kind,
+        "detail": None if failure is None else failure.detail,
+        "status": request.status,
+        "sent": since(request.sent),
+        "ended": since(request.ended),
+        "output_tokens": 0 if timeline is None else timeline.output_tokens,
+        "attempts": request.attempts,
+    }
+
+
+def _since(start: int) -> Callable[[int], float]:
+    return lambda time: round((time - start) * NANO, 9)

@@ -1,1 +1,0 @@
-"""What does a server do under load? The client's plan, its process, and what came of it."""

@@ -1,0 +1,136 @@
+"""How is a server measured one request at a time, as an engine in a worker would be?
+
+:class:`ServedEngine` is asked the same things as an engine's process, so that every benchmark of
+``llm_model`` runs on a server too; its times are the load client's.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_llmbench import errors
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.client.plan import LoadPlan, Request, RequestResult
+from pytest_llmbench.client.process import LoadClient
+from pytest_llmbench.client.words import advice, asked_without, send
+from pytest_llmbench.measure.engine import Generation, Loaded, Prompt
+from pytest_llmbench.measure.load import RunningServer
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+
+# Requests of one token that may be spent to find a prompt of the wanted length.
+_LENGTH_TRIES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ServedSpec:
+    """A running server and how it is asked; what an ``EngineSpec`` is to a worker."""
+
+    server: RunningServer
+    model: ResolvedModel | ModelSpec
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What messages and progress call it."""
+        return self.server.label
+
+    def told(self) -> Mapping[str, Any]:
+        """In which words it is asked, as far as that was found out, and without what."""
+        return asked_without(self.server.target)
+
+    def start(self, isolation: str, timeout: float | None, started: Callable[[int], None]) -> ServedEngine:
+        """A client of its own; the server runs already, so the isolation changes nothing else."""
+        del isolation
+        return ServedEngine(self.server, timeout, started)
+
+
+class ServedEngine:
+    """One client, one request at a time."""
+
+    def __init__(
+        self, server: RunningServer, timeout: float | None, started: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._server = server
+        self._timeout = timeout or 600.0
+        self._client = LoadClient(started, self._timeout)
+        self._cold = True
+        self.loaded = Loaded(server.pid or 0, None, server.engine, server.versions)
+
+    def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt:
+        """A made text that the server counts as *tokens* tokens, or as nearly so many as was found.
+
+        Its true length is in every round. A request of one token is sent for each text that is tried. Where
+        the server does not count its prompts, the length is a guess, and a warning says so.
+        """
+        from pytest_llmbench.workloads.requests import LEAST_TOKENS_PER_WORD, Calibration, words_text
+
+        most = math.ceil(tokens / LEAST_TOKENS_PER_WORD)
+        counted: dict[int, int] = {}
+        words = tokens
+        while words not in counted and len(counted) < _LENGTH_TRIES:
+            counted[words] = found = self._count(words_text(words, seed=seed))
+            if not found or len(counted) > 1:
+                calibration, note = Calibration.fit_or_guess([*counted.items()])
+                if note is not None:
+                    errors.warn(f"{self._server.label}: {note}")
+                    return Prompt(text=calibration.text_of(tokens, seed))
+            missing = tokens - found
+            words = min(max(1, words + (round(missing * words / found) or missing)), most)
+        nearest = min(counted, key=lambda words: abs(tokens - counted[words]))
+        return Prompt(text=words_text(nearest, seed=seed))
+
+    def _count(self, text: str) -> int:
+        """How many tokens the server counts for a text and all that it adds; 0 where it does not tell."""
+        # In a stream, not every server tells what it counted.
+        found = self._send(Prompt(text=text), GenerationParams(max_new_tokens=1), stream=False)
+        return 0 if found.timeline is None else found.timeline.prompt_tokens
+
+    def prepare(self, *, cold: bool) -> None:
+        """Have the next request find no prefix cache of its own prompt, if *cold*."""
+        self._cold = cold
+
+    def generate(self, prompt: Prompt, params: GenerationParams) -> Generation:
+        """One request.
+
+        :raises errors.EngineError: if it fails.
+        """
+        result = self._send(prompt, params)
+        assert result.timeline is not None
+        return Generation(result.timeline, result.text or "", None)
+
+    def reset_peak(self) -> None:
+        """Nothing: the server's peak is not ours to reset."""
+
+    def close(self) -> None:
+        """End the client."""
+        self._client.close()
+
+    def _send(self, prompt: Prompt, params: GenerationParams, *, stream: bool = True) -> RequestResult:
+        target = replace(self._server.target, stream=stream)
+        if self._cold and target.extensions:
+            # vLLM keeps prefixes apart by salt; llama-server can be told not to use its cache.
+            target = replace(target, extras={"cache_salt": uuid.uuid4().hex, "cache_prompt": False})
+        if target.endpoint == "chat":
+            messages = prompt.messages or ({"role": "user", "content": prompt.text or ""},)
+            request = Request(params.max_new_tokens, messages=messages)
+        elif prompt.messages is None:
+            request = Request(params.max_new_tokens, prompt=prompt.text)
+        else:
+            msg = "chat messages need the chat endpoint: --llm-option openai.endpoint=chat"
+            raise errors.UsageError(msg)
+        plan = LoadPlan(target, (request,), params, concurrency=1, timeout=self._timeout)
+        answered, words = send(self._client.run, plan)
+        if words is not None:
+            self._server.learn(words)
+        (result,) = answered.requests
+        if result.failure is not None:
+            told = self._server.advice({result.failure.kind: result.failure.detail})
+            helps = told or advice(self._server.target, result)
+            msg = f"{self._server.label}: {result.failure}{helps}{self._server.explain()}"
+            kind = errors.EngineTimeoutError if result.failure.kind == "timeout" else errors.EngineError
+            raise kind(msg)
+        return result

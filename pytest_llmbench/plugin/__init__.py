@@ -1,0 +1,233 @@
+"""How does pytest see it? Hooks in the order of their life, and nothing else.
+
+https://docs.pytest.org/en/stable/reference/reference.html#hooks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmbench.bench.session import MEASURED, SESSION, BenchSession
+from pytest_llmbench.cases.selection import CASE_FIXTURES
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
+from pytest_llmbench.plugin.options import add_options, refuse_impossible
+from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
+
+if TYPE_CHECKING:
+    from pytest_llmbench.plugin.record import Recording
+
+__all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
+
+DESELECTED = pytest.StashKey[set[str]]()
+RECORDING: pytest.StashKey[Recording] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addoption"""
+    add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_load_initial_conftests"""
+    if any(argument.startswith("--llm-") for argument in args):
+        from pytest_llmbench.plugin.rootdir import misled
+
+        if (told := misled(early_config, parser)) is not None:
+            raise pytest.UsageError(told)
+    result = yield
+    # Now every plugin and conftest has said which options it has.
+    if any(argument.startswith("-") for argument in args):
+        from pytest_llmbench.plugin.hints import unknown_options
+
+        if (told := unknown_options(parser, args)) is not None:
+            raise pytest.UsageError(told)
+    return result
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addhooks"""
+    from pytest_llmbench.plugin import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure"""
+    config.addinivalue_line(
+        "markers",
+        "llm(models=, backends=, quantizations=, max_new_tokens=, rounds=, warmup_rounds=, processes=, "
+        "timeout=, isolation=, backend_options=, concurrency=, request_rate=, requests=, slo=, ...): an LLM "
+        "inference benchmark; every key is also a command line option --llm-... and an ini option llm_...",
+    )
+    try:
+        session = BenchSession(config)
+        session.selector.check_command_line()
+        refuse_impossible(config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[SESSION] = session
+    if is_controller(config):
+        config.pluginmanager.register(Controller(), "llmbench-controller")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header"""
+    from pytest_llmbench.report.header import header_line
+
+    session = config.stash[SESSION]
+    registry = session.registry
+    options = session.options.all({})["backend_options"]
+    return header_line([registry.get(name) for name in registry.names()], options=options)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_generate_tests"""
+    if not (used := [name for name in CASE_FIXTURES if name in metafunc.fixturenames]):
+        return
+    session = metafunc.config.stash[SESSION]
+    problem = None
+    try:
+        if not session.disabled:
+            check_workers(metafunc.config)
+        marker = session.marker(metafunc.definition, metafunc.function)
+        metafunc.parametrize(*session.selector.cases(used, marker), indirect=True)
+    except UsageError as error:
+        problem = str(error)
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_modifyitems"""
+    if not (config.getoption("llm_only") or config.getoption("llm_skip")):
+        return
+    if config.getoption("llm_only") and config.getoption("llm_skip"):
+        msg = "--llm-only and --llm-skip leave no test; give one of them"
+        raise pytest.UsageError(msg)
+    if config.getoption("llm_only"):
+        others = [item for item in items if not is_benchmark(item)]
+        if others:
+            config.hook.pytest_deselected(items=others)
+            items[:] = [item for item in items if is_benchmark(item)]
+        return
+    skip = pytest.mark.skip(reason="LLM benchmarks are skipped (--llm-skip)")
+    for item in items:
+        if is_benchmark(item):
+            item.add_marker(skip)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_collectionfinish"""
+    return [f"llmbench: {note}" for note in config.stash[SESSION].selector.notes]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_finish"""
+    config = session.config
+    if config.option.collectonly or not (benchmarks := [i for i in session.items if is_benchmark(i)]):
+        return
+    config.stash[SESSION].cases = sum(item.get_closest_marker("skip") is None for item in benchmarks)
+    if config.stash[SESSION].disabled:
+        return
+    from pytest_llmbench.plugin.record import Recording
+
+    try:
+        recording = Recording.open(config)
+        config.stash[RECORDING] = recording
+        recording.open_gate(config.stash[SESSION], benchmarks)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_deselected"""
+    if items:
+        items[0].config.stash.setdefault(DESELECTED, set()).update(item.nodeid for item in items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_call"""
+    __tracebackhide__ = True
+    result = yield
+    recording = item.config.stash.get(RECORDING, None)
+    if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
+        recording.judge(item, model)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport"""
+    report = yield
+    if is_benchmark(item):
+        from pytest_llmbench.plugin import remarks
+
+        remarks.mark(report)
+    recording = item.config.stash.get(RECORDING, None)
+    if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
+        recording.see(item, model, report, None if call.excinfo is None else call.excinfo.value)
+        if report.when == "teardown":
+            item.config.stash[SESSION].seen |= remarks.kinds_of(item, model.runs)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish"""
+    config = session.config
+    if is_controller(config):
+        from pytest_llmbench.plugin.record import Recording
+
+        if (merged := Recording.of_workers(config)) is not None:
+            config.stash[RECORDING] = merged
+    recording = config.stash.get(RECORDING, None)
+    try:
+        if recording is not None:
+            deselected: set[str] = config.stash.get(DESELECTED, set())
+            recording.finish(session, deselected)
+    finally:
+        config.stash[SESSION].close()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary"""
+    recording = config.stash.get(RECORDING, None)
+    if recording is not None:
+        recording.summarize(terminalreporter)
+    from pytest_llmbench.plugin import remarks
+
+    session = config.stash[SESSION]
+    # With -rs pytest shows them itself, and who asked for --llm-skip knows.
+    shown = terminalreporter.hasopt("s") or config.getoption("llm_skip")
+    skipped = [] if shown else remarks.skipped(terminalreporter.stats.get("skipped", ()))
+    idle = remarks.idle_options(session, session.seen)
+    idle += remarks.pytests_own(config) if session.seen else []
+    if (skipped or idle) and (recording is None or not recording.shown):
+        terminalreporter.write_sep("=", "LLM benchmarks")
+    for line in skipped:
+        terminalreporter.write_line(f"Skipped: {line}", yellow=True)
+    for line in idle:
+        terminalreporter.write_line(f"Note: {line}", yellow=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure"""
+    if (session := config.stash.get(SESSION, None)) is not None:
+        session.close()
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Whether a test is an LLM benchmark: by its fixture, or by its marker."""
+    fixtures = getattr(item, "fixturenames", ())
+    return any(name in fixtures for name in CASE_FIXTURES) or item.get_closest_marker("llm") is not None

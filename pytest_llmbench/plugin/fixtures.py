@@ -1,0 +1,78 @@
+"""What does a user's test hold in its hands?
+
+Imported at every start of pytest: what is dear to import is imported in the fixtures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmbench.bench.session import MEASURED, SESSION
+
+if TYPE_CHECKING:
+    from pytest_llmbench.bench.load import LLMLoad
+    from pytest_llmbench.bench.model import LLMModel
+    from pytest_llmbench.bench.serving import Running
+    from pytest_llmbench.hardware.monitor import HardwareMonitor
+
+
+@pytest.fixture
+def hw_monitor(request: pytest.FixtureRequest) -> HardwareMonitor:
+    """What the machine did during this test: samples, windows, peaks, disturbances."""
+    session = request.config.stash[SESSION]
+    if not session.rate:
+        pytest.skip("this test needs the hardware monitor, which is off (--llm-monitor-rate=0)")
+    monitor = session.start_monitor()
+    monitor.begin()
+    return monitor
+
+
+@pytest.fixture
+def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
+    """The model of this case; see :class:`pytest_llmbench.LLMModel`."""
+    from pytest_llmbench.bench.model import LLMModel
+
+    session = request.config.stash[SESSION]
+    if session.rate:
+        request.getfixturevalue("hw_monitor")
+    session.progress.case(session.cases)
+    model = LLMModel(
+        session,
+        request.param,
+        session.item_settings(request.node),
+        # Gone when the session was interrupted in this test.
+        lambda: (request.node.funcargs or {}).get("benchmark"),
+    )
+    request.node.stash[MEASURED] = model
+    yield model
+    model.finish()
+
+
+@pytest.fixture
+def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
+    """The server of this case under its load level; see :class:`pytest_llmbench.LLMLoad`."""
+    from pytest_llmbench.bench.load import LLMLoad
+
+    session = request.config.stash[SESSION]
+    if session.rate:
+        request.getfixturevalue("hw_monitor")
+    session.progress.case(session.cases)
+    load = LLMLoad(session, request.param, session.item_settings(request.node))
+    request.node.stash[MEASURED] = load
+    yield load
+    load.finish()
+
+
+@pytest.fixture
+def llm_server(request: pytest.FixtureRequest) -> Running:
+    """The server of this case, ready to answer; see :class:`pytest_llmbench.Running`."""
+    if "llm_load" in request.fixturenames:
+        load: LLMLoad = request.getfixturevalue("llm_load")
+        return load.server
+    session = request.config.stash[SESSION]
+    session.progress.case(session.cases)
+    settings = session.item_settings(request.node)
+    return session.servers.get(request.param, settings["backend_options"])

@@ -1,0 +1,399 @@
+"""How does what a test measured get from its fixture into the store?
+
+At the end of each test its cases go to the journal; at the end of the session the journal becomes
+a document. Under xdist every worker has a journal, and the controller makes the document.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from pytest_llmbench.cases.selection import CASE_FIXTURES
+from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
+from pytest_llmbench.plugin.options import table_columns
+from pytest_llmbench.plugin.paths import session_path
+from pytest_llmbench.plugin.xdist import session_id, worker_id
+from pytest_llmbench.results.convert import case_from_run
+from pytest_llmbench.results.document import Case, Header, Outcome, ResultsDocument, write_document
+from pytest_llmbench.results.environment import snapshot
+from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
+from pytest_llmbench.results.store import DEFAULT_STORE, Store
+from pytest_llmbench.secrets import learn_command, mask
+
+if TYPE_CHECKING:
+    from pytest_llmbench.bench.session import BenchSession
+    from pytest_llmbench.gate.compare import Comparison
+    from pytest_llmbench.measure.run import Run
+    from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+    from pytest_llmbench.plugin.judge import Gating
+
+_NO_TEXT = "(no message)"
+
+
+class Instrument(Protocol):
+    """What a test measures with: its ``llm_model`` or its ``llm_load``."""
+
+    runs: list[Run]
+    """Every measurement of the test so far."""
+    settings: Mapping[str, Any]
+
+    @property
+    def backend(self) -> str: ...
+
+    @property
+    def resolved(self) -> ResolvedModel | ModelSpec: ...
+
+    def finish(self) -> None: ...
+
+
+class Recording:
+    """The cases of this session. Use :meth:`open`."""
+
+    def __init__(self, config: pytest.Config, store: Store, header: Header, journal: Journal | None) -> None:
+        self._config = config
+        self._store = store
+        self._journal = journal
+        self._document = ResultsDocument.model_validate(header.model_dump())
+        self._cases = {case.key: case for case in self._document.cases}
+        self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
+        self._open: dict[str, tuple[pytest.Item, Instrument]] = {}
+        self._journaled: set[tuple[str, str]] = set()
+        """The cases that are in the journal."""
+        self._problems: list[str] = []
+        self._written: list[Path] = []
+        self._notes: list[str] = []
+        self._gating: Gating | None = None
+        self._comparison: Comparison | None = None
+        self._json = session_path(config, "llm_json")
+
+    @classmethod
+    def open(cls, config: pytest.Config) -> Recording:
+        """Start the journal, before anything is measured that could not be kept.
+
+        :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written.
+        """
+        store = Store(_store_path(config))
+        command = [str(argument) for argument in config.invocation_params.args]
+        header = snapshot(config.rootpath, session_id=session_id(config), command=command)
+        try:
+            journal = Journal.create(store, header, worker_id(config))
+        except ResultsError as error:
+            msg = f"{error}\nChoose a folder that can be written with --llm-store."
+            raise UsageError(msg) from None
+        path = session_path(config, "llm_json")
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            journal.discard()
+            what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
+            msg = f"--llm-json={config.getoption('llm_json')}: {path} {what}"
+            raise UsageError(msg)
+        return cls(config, store, header, journal)
+
+    @classmethod
+    def of_workers(cls, config: pytest.Config) -> Recording | None:
+        """The recording of a controller whose xdist workers have written journals, or None."""
+        store = Store(_store_path(config))
+        document, problems = collect(store, session_id(config))
+        if document is None:
+            return None
+        recording = cls(config, store, document, None)
+        recording._problems += problems
+        return recording
+
+    def see(
+        self,
+        item: pytest.Item,
+        model: Instrument,
+        report: pytest.TestReport,
+        error: BaseException | None = None,
+    ) -> None:
+        """Note how one phase of a test ended, by what *error*; after the last one, keep its cases."""
+        if self._gating is not None and self._gating.failed_by(error):
+            _place_at_test(item, report, str(error))
+        known = self._outcomes.get(item.nodeid)
+        outcome = _outcome(report)
+        if known is None or outcome != "passed":
+            self._outcomes[item.nodeid] = (outcome, None if outcome == "passed" else _message(report))
+        self._open[item.nodeid] = (item, model)
+        if report.when != "teardown":
+            return
+        try:
+            self._keep(item, model)
+        except ResultsError as error:
+            report.outcome = "failed"
+            report.longrepr = f"{error}\nThe measurements are kept in memory and go into the document."
+
+    def open_gate(self, session: BenchSession, items: Sequence[pytest.Item]) -> None:
+        """Start the gate: against the base side that the command line asks for, or for limits alone.
+
+        :raises UsageError: for what the gate's options cannot mean; the journal is gone then.
+        """
+        from pytest_llmbench.plugin.judge import Gating
+
+        try:
+            self._gating = Gating.open(self._config, self._store, items)
+            if self._gating.compares and worker_id(self._config) is not None:
+                msg = "a comparison needs all results in one place: run it without pytest-xdist (-n 0)"
+                raise UsageError(msg)
+            if self._gating.base is not None:
+                session.check_base_side(self._gating.base)
+        except UsageError:
+            if self._journal is not None:
+                self._journal.discard()
+            raise
+        session.gating = self._gating
+        self._notes += self._gating.notes
+
+    def judge(self, item: pytest.Item, model: Instrument) -> None:
+        """Let the gate judge what a test has measured, while it can still fail."""
+        __tracebackhide__ = True
+        if self._gating is None:
+            return
+        model.finish()
+
+        def warn(text: str) -> None:
+            # Where the user can do something about it, which is not a line of ours.
+            warnings.warn_explicit(LLMBenchWarning(text), None, *_place(item))
+
+        self._gating.judge(
+            model.runs,
+            lambda run: case_of(item, model, run),
+            self._document,
+            failures=model.settings["failures"],
+            warn=warn,
+        )
+
+    def finish(self, session: pytest.Session, deselected: Collection[str] = ()) -> None:
+        """Write the session's document, with the cases of a test that was interrupted.
+
+        *deselected* are the ids of tests that nobody wanted to run: they are not missing.
+        """
+        if session.exitstatus == pytest.ExitCode.USAGE_ERROR and not (self._cases or self._open):
+            return  # Refused before anything was measured: an empty document would be the latest one.
+        for item, model in list(self._open.values()):
+            self._outcomes[item.nodeid] = ("interrupted", "the session was interrupted in this test")
+            try:
+                model.finish()
+            except LLMBenchError as error:
+                self._problems.append(f"{item.nodeid}: {error}")
+            try:
+                self._keep(item, model)
+            except ResultsError as error:
+                self._problems.append(str(error))
+        if worker_id(self._config) is not None:
+            if self._journal is not None:
+                self._journal.close()
+            return
+        self._document.cases = list(self._cases.values())
+        record = self._document.session
+        record.state = "interrupted" if session.exitstatus == pytest.ExitCode.INTERRUPTED else "finished"
+        record.outcomes = count_outcomes(self._document.cases)
+        record.ended = _now()
+        baselines = self._finish_gate(session, deselected)
+        self._settle(session)
+        try:
+            if self._json is not None:
+                self._written.append(write_document(self._json, self._document))
+        except ResultsError as error:
+            self._problems.append(str(error))
+        self._settle(session)
+        try:
+            self._written.append(finish(self._store, self._document))
+        except ResultsError as error:
+            self._problems.append(f"{error}{self._left()}")
+        if self._journal is not None:
+            # Not before: while it is open, nobody else takes it for that of a killed session.
+            self._journal.close()
+        for keep in baselines:
+            try:
+                self._notes.append(keep())
+            except LLMBenchError as error:
+                self._problems.append(str(error))
+        told = record.exit_status
+        self._settle(session)
+        if record.exit_status != told:
+            # What could be written says that all was well, and what could not be ended the session otherwise.
+            for path in self._written:
+                with suppress(ResultsError):
+                    write_document(path, self._document)
+
+    def _left(self) -> str:
+        """Where the cases are, when no document could be written into the store."""
+        cases = len(self._cases)
+        # What came from the journals of workers is in them.
+        kept = cases if self._journal is None else len(self._journaled & self._cases.keys())
+        journal = self._store.journals if self._journal is None else self._journal.path
+        if not kept or not journal.exists():
+            return ""
+        what = "Every finished case is" if kept == cases else f"{kept} of {cases} cases are"
+        return (
+            f"\n{what} in {journal}; when the store can be written again, 'llmbench recover --store "
+            f"{self._store.path}' makes a document of it."
+        )
+
+    @property
+    def shown(self) -> bool:
+        """Whether :meth:`summarize` has anything to show."""
+        return worker_id(self._config) is None and bool(self._document.cases or self._problems)
+
+    def summarize(self, terminal: Any) -> None:
+        """The table of all cases, where the document lies, and what went wrong with it."""
+        from pytest_llmbench.gate.kept import kept_comparison
+        from pytest_llmbench.report.comparison import comparison_table
+        from pytest_llmbench.report.table import case_tables, render
+
+        if not self.shown:
+            return
+        writer = terminal._tw  # pytest offers no public way to its width and color
+        terminal.section("LLM benchmarks")
+        encoding = getattr(writer._file, "encoding", None) or "utf-8"
+        table: Any
+        for table in case_tables(self._document.cases, table_columns(self._config)):
+            terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
+        if (comparison := self._comparison or kept_comparison(self._document)) is not None:
+            terminal.section("LLM comparison" if self._gating and self._gating.compares else "LLM limits")
+            table = comparison_table(comparison)
+            terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
+        for note in self._notes:
+            terminal.write_line(f"Results: {mask(note)}")
+        for path in dict.fromkeys(self._written):
+            terminal.write_line(f"Results: {_shown(path, self._config)}")
+        for problem in self._problems:
+            terminal.write_line(f"Results: {mask(problem)}", red=True)
+
+    def _settle(self, session: pytest.Session) -> None:
+        """Let the exit status tell of problems, and the document of the exit status."""
+        if self._problems and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._document.session.exit_status = int(session.exitstatus)
+
+    def _finish_gate(self, session: pytest.Session, deselected: Collection[str]) -> list[Callable[[], str]]:
+        """Close the comparison. Returns what puts the document into baselines, for when it is written."""
+        from pytest_llmbench.plugin.judge import promote, save, why_not_saved
+
+        keep: list[Callable[[], str]] = []
+        name: str | None = self._config.getoption("llm_save")
+        if name is not None and (why := why_not_saved(name, self._document)) is not None:
+            self._problems.append(why)
+        elif name is not None:
+            keep.append(partial(save, name, self._store, self._document))
+        if self._gating is None:
+            return keep
+        root, here = self._config.rootpath, self._config.invocation_params.dir
+        asked = [here / argument.partition("::")[0] for argument in self._config.args]
+
+        def expected(nodeid: str) -> bool:
+            # --lf leaves tests out without deselecting them.
+            if nodeid in deselected or self._config.getoption("lf", False):
+                return False
+            file = root / nodeid.partition("::")[0]
+            return any(file.is_relative_to(place) for place in asked)
+
+        self._comparison = self._gating.comparison(self._document, expected)
+        missing = self._comparison.missing if self._comparison is not None else ()
+        if missing and self._gating.policy.missing == "fail" and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if (why := self._gating.why_not_promoted(self._document, session.testsfailed)) is not None:
+            self._problems.append(why)
+        elif self._gating.place is not None:
+            keep.append(partial(promote, self._gating.place, self._store, self._document))
+        return keep
+
+    def _keep(self, item: pytest.Item, model: Instrument) -> None:
+        self._open.pop(item.nodeid, None)
+        outcome, error = self._outcomes.pop(item.nodeid)
+        cases = [case_of(item, model, run, outcome, error) for run in model.runs]
+        # A test that is run again (by a rerun plugin) replaces what its first run measured.
+        self._cases.update({case.key: case for case in cases})
+        if self._journal is None:
+            return
+        failure: ResultsError | None = None
+        for case in cases:
+            try:
+                self._journal.append(case)
+                self._journaled.add(case.key)
+            except ResultsError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+
+def case_of(
+    item: pytest.Item, model: Instrument, run: Run, outcome: Outcome = "passed", error: str | None = None
+) -> Case:
+    """One measurement of a test as the document keeps it."""
+    params = _user_params(item)
+    learn_command(f"{name}={value}" for name, value in params.items())
+    case = case_from_run(
+        run,
+        nodeid=mask(item.nodeid),
+        backend=model.backend,
+        model=run.model or model.resolved,
+        outcome=outcome,
+        measurement=run.label,
+        error=None if error is None else mask(error),
+        params=params,
+    )
+    case.thresholds = dict(model.settings["thresholds"]) or None
+    if run.judged is not None:
+        from pytest_llmbench.gate.kept import keep_verdict
+
+        keep_verdict(case, run.judged)
+    return case
+
+
+def _user_params(item: pytest.Item) -> dict[str, object]:
+    """The values of the user's own ``parametrize``: not what our fixtures stand for."""
+    callspec = getattr(item, "callspec", None)
+    params: dict[str, object] = callspec.params if callspec is not None else {}
+    return {name: value for name, value in params.items() if name not in CASE_FIXTURES}
+
+
+def _place(item: pytest.Item) -> tuple[str, int]:
+    """The file and the line of a test."""
+    path, line, _ = item.reportinfo()
+    return str(path), (line or 0) + 1
+
+
+def _place_at_test(item: pytest.Item, report: pytest.TestReport, text: str) -> None:
+    """Let pytest's lists of failures, which show where each was raised and how, speak of the test."""
+    crash: Any = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        (crash.path, crash.lineno), crash.message = _place(item), text
+
+
+def _outcome(report: pytest.TestReport) -> Outcome:
+    if report.failed or hasattr(report, "wasxfail"):
+        return "failed" if report.when == "call" else "error"
+    return "skipped" if report.skipped else "passed"
+
+
+def _message(report: pytest.TestReport) -> str:
+    """The last words of a failure, without its traceback."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        return str(crash.message)
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    return str(report.longrepr or _NO_TEXT)
+
+
+def _store_path(config: pytest.Config) -> Path:
+    return session_path(config, "llm_store") or config.rootpath / DEFAULT_STORE
+
+
+def _shown(path: Path, config: pytest.Config) -> str:
+    base = config.invocation_params.dir
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,120 @@
+"""What should a person be told of a session that no test's result says?
+
+Which benchmarks were skipped and why, and which options of the command line did nothing for what ran.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.cases.selection import CASE_FIXTURES
+from pytest_llmbench.errors import one_line
+from pytest_llmbench.settings.case import KINDS, SETTINGS
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_llmbench.bench.session import BenchSession
+    from pytest_llmbench.cases.selection import CaseParam
+    from pytest_llmbench.measure.run import Run
+
+_BENCHMARK = "llm_benchmark"
+_LONGEST = 160
+"""Of a reason: the rest, such as a list of what there is, is shown by ``-rs``."""
+_SERVERS = ("engine", "started", "running", "docker", "https")
+
+
+def mark(report: pytest.TestReport) -> None:
+    """Let it be known of a report that it is a benchmark's; also where xdist has sent it elsewhere."""
+    setattr(report, _BENCHMARK, True)
+
+
+def skipped(reports: Iterable[Any]) -> list[str]:
+    """``2 cases: REASON``, a line for each reason that benchmarks were skipped for."""
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        for report in reports
+        if getattr(report, _BENCHMARK, False) and isinstance(report.longrepr, tuple)
+    )
+    return [f"{count} case{'s' if count > 1 else ''}: {_cut(reason)}" for reason, count in reasons.items()]
+
+
+def kinds_of(item: pytest.Item, runs: Sequence[Run]) -> set[str]:
+    """What the case of a test is, of :data:`~pytest_llmbench.settings.case.KINDS`, and ``backend NAME``."""
+    callspec = getattr(item, "callspec", None)
+    params: Mapping[str, Any] = callspec.params if callspec is not None else {}
+    fixture = next((name for name in CASE_FIXTURES if params.get(name) is not None), None)
+    if fixture is None:
+        return set()
+    case: CaseParam = params[fixture]
+    kinds = {f"backend {case.backend.name}"}
+    if fixture == "llm_model":
+        kinds.add("model")
+    if case.load is not None:
+        kinds |= {"load", "open" if case.load.concurrency is None else "closed"}
+    server = case.server
+    if server is None:
+        kinds.add("engine")
+    elif server.engine is not None:
+        kinds |= {"started", "docker"} if server.engine.startswith("docker:") else {"started"}
+    else:
+        kinds |= {"running", "https"} if (server.base_url or "").startswith("https:") else {"running"}
+    if not any(run.protocol for run in runs):
+        # It failed before that was known: nothing is said of what it may have been.
+        kinds |= {"sampled", "made"}
+    for run in runs:
+        if run.protocol.get("temperature"):
+            kinds.add("sampled")
+        if case.load is not None and run.protocol.get("prompts") is None:
+            kinds.add("made")
+    return kinds
+
+
+def idle_options(session: BenchSession, seen: set[str]) -> list[str]:
+    """What to say of each option of the command line that is for other kinds of cases than *seen*."""
+    if not seen:
+        return []
+    if session.gating is not None and session.gating.base is not None:
+        # The base side may be another server, or in another environment.
+        seen = {*seen, *_SERVERS}
+    return [
+        f"{option} does nothing for the chosen tests: it is for {' or '.join(only)}"
+        for option, only in _given(session, seen)
+        if only
+    ]
+
+
+def pytests_own(config: pytest.Config) -> list[str]:
+    """What to say of ``-r 5``, which is a number of rounds to llama-bench and letters to pytest."""
+    number = "".join(sign for sign in config.getoption("reportchars", "") or "" if sign.isdigit())
+    return (
+        [f"-r {number} is an option of pytest's own: did you mean --llm-rounds={number}?"] if number else []
+    )
+
+
+def _given(session: BenchSession, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each option of the command line, and in words what it is for; nothing where that was seen."""
+    for key, value in session.options.command_line.items():
+        setting = SETTINGS[key]
+        if key != "backend_options":
+            yield setting.flag, _unseen(setting.only, seen)
+            continue
+        for name, options in value.items():
+            for spec in session.registry.get(name).options:
+                if spec.name in options:
+                    option = f"{setting.flag}={name}.{spec.name}"
+                    other = f"backend {name}" not in seen
+                    yield option, [f"the backend {name}"] if other else _unseen(spec.only, seen)
+    if session.config.getoption("llm_python") is not None:
+        yield "--llm-python", _unseen(("engine", "started"), seen)
+
+
+def _cut(reason: str) -> str:
+    shown = one_line(reason, _LONGEST)
+    return f"{shown} (-rs shows all)" if shown.endswith("…") else shown
+
+
+def _unseen(only: Iterable[str], seen: set[str]) -> list[str]:
+    return [] if seen.intersection(only) else [KINDS.get(kind, kind) for kind in only]

@@ -1,0 +1,165 @@
+"""How is a server with an OpenAI-compatible API reached?
+
+Only described here: requests are sent by :mod:`pytest_llmbench.client`, and servers that a
+test starts are in :mod:`pytest_llmbench.servers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
+from pytest_llmbench.errors import BackendUnavailableError
+from pytest_llmbench.servers.overrides import read_body, read_headers
+from pytest_llmbench.servers.urls import read_proxy
+
+if TYPE_CHECKING:
+    from pytest_llmbench.models.spec import Form, ResolvedModel
+
+NO_SERVER = "the backend openai needs a server: name one with --llm-base-url, or start one with --llm-serve"
+
+
+class OpenAIBackend:
+    """Any server that speaks OpenAI's ``/v1/completions`` or ``/v1/chat/completions``."""
+
+    name: str = "openai"
+    extra: str = ""
+    form: Form = "hf"
+    served: bool = True
+    """The model runs in a server: nothing is loaded into a worker."""
+    quantizations: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    options: tuple[OptionSpec, ...] = (
+        OptionSpec(
+            "endpoint",
+            str,
+            "completions",
+            "which API: /v1/completions, or /v1/chat/completions",
+            choices=("completions", "chat"),
+            also=("endpoint-type",),
+        ),
+        OptionSpec(
+            "api_key_env",
+            str,
+            None,
+            "environment variable with the API key; default: OPENAI_API_KEY where it is set",
+            also=("api-key",),
+            kept=None,
+        ),
+        OptionSpec(
+            "headers",
+            str,
+            None,
+            "further headers, NAME=VALUE ...; ${VARIABLE} in a value is that of the environment",
+            also=("header",),
+            parse=read_headers,
+            kept=sorted,
+        ),
+        OptionSpec(
+            "body",
+            str,
+            None,
+            "JSON object that is merged over each request's body; null takes a key away",
+            also=("extra-body", "extra-inputs"),
+            parse=read_body,
+        ),
+        OptionSpec("verify", bool, True, "whether a TLS certificate has to be valid", only=("https",)),
+        OptionSpec(
+            "ca_file",
+            str,
+            None,
+            "PEM file of the authority to trust; default: the system's",
+            path=True,
+            kept=None,
+            only=("https",),
+        ),
+        OptionSpec(
+            "proxy", str, None, "http://HOST:PORT; default: none, whatever the environment says", kept=None
+        ),
+        OptionSpec("usage", bool, True, "ask for token counts at a stream's end (stream_options)"),
+        OptionSpec(
+            "extensions",
+            bool,
+            True,
+            "send ignore_eos, min_tokens and top_k; turn it off for a server that refuses them",
+        ),
+        OptionSpec(
+            "tokenizer",
+            str,
+            None,
+            "folder with the tokenizer.json that counts tokens where a server sends no usage",
+            path=True,
+            # Another checkout has it elsewhere.
+            kept=lambda path: PurePath(path).name,
+        ),
+        OptionSpec(
+            "retries", int, 0, "how often a request is sent again after 429 or 503", minimum=0, maximum=1000
+        ),
+        OptionSpec(
+            "start_timeout",
+            float,
+            600.0,
+            "seconds that a server of --llm-serve has to become ready",
+            minimum=1,
+            maximum=1_000_000,
+            only=("started",),
+            kept=None,
+        ),
+        OptionSpec(
+            "arguments",
+            str,
+            "",
+            "further arguments of a server of --llm-serve, in a shell's words",
+            only=("started",),
+        ),
+        OptionSpec(
+            "context",
+            int,
+            None,
+            "tokens that prompt and output may have together in a server of --llm-serve",
+            minimum=1,
+            only=("started",),
+            also=("max-model-len",),
+        ),
+        OptionSpec(
+            "gpus",
+            str,
+            None,
+            "of docker run --gpus, or none; default: all NVIDIA GPUs there are",
+            only=("docker",),
+        ),
+        OptionSpec(
+            "image",
+            str,
+            None,
+            "image of --llm-serve=docker:ENGINE; default: the engine's own",
+            only=("docker",),
+        ),
+    )
+
+    def availability(self) -> Availability:
+        """Always there: it needs nothing but a server."""
+        return Availability(True)
+
+    def versions(self) -> Mapping[str, str]:
+        """Nothing: the version is the server's."""
+        return {}
+
+    def check_options(self, values: Mapping[str, Any]) -> None:
+        """Refuse a proxy that is no URL.
+
+        :raises UsageError: saying what it must be.
+        """
+        proxy = values["proxy"]
+        if proxy is not None:
+            read_proxy(proxy)
+
+    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
+        """Refuse: no worker loads a model that runs in a server.
+
+        :raises BackendUnavailableError: always.
+        """
+        del model, options
+        raise BackendUnavailableError(NO_SERVER)

@@ -1,0 +1,251 @@
+"""Does the command line judge, keep and look back as the gate does, with the right exit status?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.cli.app import app
+from pytest_llmbench.measure.engine import EngineSpec, Prompt
+from pytest_llmbench.measure.loop import Plan
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.metrics.timeline import Timeline
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.results.document import Machine, write_document
+from pytest_llmbench.results.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_session: Any) -> Store:
+    monkeypatch.setenv("LLMBENCH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    made = Store(tmp_path / "store")
+    for day in range(1, 6):
+        made.write(a_session(day))
+    return made
+
+
+def llmbench(*arguments: object, status: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert result.exit_code == status, result.output
+    return result
+
+
+@pytest.fixture
+def fast(store: Store, tmp_path: Path, a_session: Any) -> Path:
+    return write_document(tmp_path / "fast.json", a_session(8))
+
+
+@pytest.fixture
+def slow(store: Store, tmp_path: Path, a_session: Any) -> Path:
+    return write_document(tmp_path / "slow.json", a_session(9, slow=2.0))
+
+
+def test_unchanged_code_passes(store: Store, fast: Path) -> None:
+    assert "1 case: 1 pass" in llmbench("compare", store.path, fast, "--fail").stdout
+
+
+def test_a_regression_is_shown_and_fails_only_when_asked(store: Store, slow: Path) -> None:
+    assert "1 case: 1 fail" in llmbench("compare", "commit:aaaa", slow).stdout
+    llmbench("compare", "commit:aaaa", slow, "--fail", status=1)
+
+
+def test_several_baselines_count_together(store: Store, fast: Path) -> None:
+    shown = llmbench("compare", "20260101", "20260102", "20260103", fast).stdout
+    assert "compared with 3 sessions" in shown
+
+
+def test_thresholds_can_be_given(store: Store, slow: Path) -> None:
+    off = ["--threshold=ttft:off", "--threshold=tpot:off", "--threshold=decode_throughput:off"]
+    llmbench("compare", store.path, slow, "--fail", *off)
+    llmbench("compare", store.path, slow, "--fail", *off, "--threshold=ttft:<1ms", status=1)
+
+
+def test_markdown_and_json_have_the_same_verdict(store: Store, slow: Path) -> None:
+    assert "1 fail" in llmbench("compare", store.path, slow, "--format", "markdown").stdout
+    data = json.loads(llmbench("compare", store.path, slow, "--format", "json").stdout)
+    assert data["verdict"] == "fail"
+
+
+def test_what_has_no_baseline_fails_when_asked_or_gating_under_ci(
+    store: Store, tmp_path: Path, a_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_document(tmp_path / "other.json", a_session(9, machine="machine-b"))
+    assert "other hardware" in llmbench("compare", store.path, other, "--fail").stdout
+    llmbench("compare", store.path, other, "--missing", "fail", status=1)
+    monkeypatch.setenv("CI", "true")
+    llmbench("compare", store.path, other)
+    llmbench("compare", store.path, other, "--fail", status=1)
+    llmbench("compare", store.path, other, "--fail", "--missing", "warn")
+
+
+def test_what_cannot_be_judged_follows_its_option(store: Store, tmp_path: Path, a_session: Any) -> None:
+    base = write_document(tmp_path / "base.json", a_session(8, processes=1))
+    now = write_document(tmp_path / "now.json", a_session(9, processes=1))
+    llmbench("compare", base, now, "--fail")
+    llmbench("compare", base, now, "--inconclusive", "fail", status=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["slow.json"], "needs a baseline and what is to be judged"),
+        (["latest", "nowhere.json"], "nowhere.json"),
+        (["latest", "commit:aaaa"], "one is judged at a time"),
+        (["slow.json", "slow.json"], "compared with itself"),
+        (["latest", "slow.json", "--threshold", "tpo:5%"], "did you mean 'tpot'"),
+    ],
+)
+def test_bad_input_is_one_line_with_status_2(
+    store: Store, slow: Path, arguments: list[str], said: str
+) -> None:
+    result = llmbench("compare", *arguments, status=2)
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_baseline_is_saved_listed_and_compared_with(store: Store, slow: Path) -> None:
+    assert "There is no named baseline" in llmbench("baseline", "list").stderr
+    llmbench("baseline", "save", "nightly", "20260101")
+    llmbench("baseline", "save", "nightly")
+    shown = llmbench("baseline", "list").stdout
+    assert "nightly: 2 sessions" in shown
+    assert "20260105T000000Z" in shown
+    llmbench("compare", "nightly", slow, "--fail", status=1)
+
+
+def test_an_update_shows_the_differences_and_replaces(store: Store, slow: Path) -> None:
+    llmbench("baseline", "save", "nightly", "commit:aaaa")
+    shown = llmbench("baseline", "update", "nightly", slow, "--yes").stdout
+    assert "1 case: 1 fail" in shown
+    assert "nightly: 1 session\n" in llmbench("baseline", "list").stdout
+    assert "is that already" in llmbench("baseline", "update", "nightly", slow).stdout
+
+
+def test_an_update_that_nobody_can_confirm_changes_nothing(store: Store, slow: Path) -> None:
+    llmbench("baseline", "save", "nightly")
+    assert "say --yes" in llmbench("baseline", "update", "nightly", slow, status=2).stderr
+    assert "20260105T000000Z" in llmbench("baseline", "list").stdout
+
+
+def test_a_session_in_which_a_case_failed_is_no_baseline_unless_forced(
+    store: Store, tmp_path: Path, a_session: Any
+) -> None:
+    failed = write_document(tmp_path / "failed.json", a_session(9, outcome="failed"))
+    llmbench("baseline", "save", "nightly")
+    for command in ("save", "update"):
+        result = llmbench("baseline", command, "nightly", failed, status=2)
+        assert "is no baseline" in result.stderr
+    llmbench("baseline", "update", "nightly", failed, "--force", "--yes")
+
+
+def test_an_update_that_would_lose_cases_is_refused(
+    store: Store, tmp_path: Path, a_session: Any, a_case: Any
+) -> None:
+    both = write_document(tmp_path / "both.json", a_session(8, [a_case(), a_case("test_y")]))
+    llmbench("baseline", "save", "nightly", both)
+    result = llmbench("baseline", "update", "nightly", "latest", "--yes", status=2)
+    assert "1 of its cases would be lost" in result.stderr
+
+
+@pytest.fixture
+def calibrating(monkeypatch: pytest.MonkeyPatch, a_session: Any) -> list[float]:
+    """Has sessions of these speeds "measured", and this machine be that of the stored sessions."""
+    from pytest_llmbench.cli import calibrate as cli_calibrate
+    from pytest_llmbench.results import environment
+
+    speeds: list[float] = []
+
+    def measure_sessions(plan: Plan, count: int, interval: float) -> Iterator[Run]:
+        for speed in speeds:
+            rounds = [Round(timeline(speed * level), disturbance=marks) for level, marks in LEVELS]
+            yield Run("calibration", plan.protocol(), [ProcessRun(1, 0.1, {}, VERSIONS, rounds)] * 3)
+
+    monkeypatch.setattr(cli_calibrate, "_plan", lambda *_: calibration_plan())
+    monkeypatch.setattr(cli_calibrate, "_measure_sessions", measure_sessions)
+    monkeypatch.setattr(environment, "machine", lambda: Machine(id="machine-a"))
+    return speeds
+
+
+VERSIONS = {"llama-cpp-python": "0.3.36"}
+LEVELS: list[tuple[float, tuple[str, ...]]] = [(1.0, ()), (1.01, ()), (0.99, ()), (1.0, ()), (1.0, ())]
+
+
+def timeline(speed: float) -> Timeline:
+    times = tuple(round((50 + 10 * token) * 1e6 * speed) for token in range(8))
+    return Timeline(0, 1000, times[0] - 1000, times, times[-1] + 5, 16, 8, "o", "p", "length")
+
+
+def calibration_plan() -> Plan:
+    spec = ModelSpec("tiny", "q8_0")
+    model = ResolvedModel(spec, "gguf", Path("x"), "sha256:0", 5, "q8_0", 6)
+    return Plan(
+        EngineSpec("llamacpp", "x:y", model, {}), GenerationParams(max_new_tokens=8), prompt=Prompt("p")
+    )
+
+
+def test_calibrated_sessions_add_up_and_judge_a_baseline_of_one(
+    store: Store, slow: Path, tmp_path: Path, calibrating: list[float]
+) -> None:
+    calibrating[:] = [1.0, 1.01]
+    shown = llmbench("calibrate", "--sessions", "2").stdout
+    assert "2 sessions of 3 processes" in shown
+    assert "3 sessions are needed" in shown
+    before = llmbench("compare", "20260101", slow, "--all").stdout
+    assert "calibration" not in before
+    calibrating[:] = [0.99, 1.02]
+    shown = llmbench("calibrate", "--sessions", "2").stdout
+    assert "with 2 of earlier calibrations" in shown
+    assert "tpot" in shown
+    assert "machine-a-sessions.json" in shown
+    after = " ".join(llmbench("compare", "20260101", slow, "--all").stdout.split())
+    assert "single-session baseline: between-session noise 1.3 % from the calibration of 20" in after
+
+
+def test_a_calibrated_session_that_was_disturbed_is_left_out(
+    store: Store, calibrating: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrating[:] = [1.0]
+    monkeypatch.setattr(f"{__name__}.LEVELS", [(1.0, ("foreign_cpu",)), (1.0, ())])
+    result = llmbench("calibrate", "--sessions", "1", status=2)
+    assert "1 more were disturbed by other load and left out" in result.stdout
+    assert "no session was left undisturbed" in result.stderr
+    assert not (store.path / "calibration").exists()
+
+
+def test_a_damaged_calibration_is_a_warning(store: Store, fast: Path) -> None:
+    folder = store.path / "calibration"
+    folder.mkdir()
+    (folder / "machine-a-sessions.json").write_text("{")
+    result = llmbench("compare", "20260101", fast)
+    assert "machine-a-sessions.json is damaged" in result.stderr
+
+
+def test_history_lists_the_sessions_of_a_case(store: Store) -> None:
+    shown = llmbench("history", "test_x", "--metric", "ttft").stdout
+    assert "benchmarks/test_a.py::test_x[llamacpp-tiny-q8_0]: ttft\n  machine machine-a, llama-cpp" in shown
+    lines = [line.split() for line in shown.splitlines() if line.startswith("  2026-")]
+    assert [line[0] for line in lines] == [f"2026-01-0{day}" for day in range(1, 6)]
+    # The first has nothing to be compared with; of each other, what changed since the last and the first.
+    assert [line.count("%") for line in lines] == [0, 2, 2, 2, 2]
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "no session of" in llmbench("history", "test_nowhere", status=2).stderr
+    assert "did you mean 'tpot'" in llmbench("history", "test_x", "--metric", "tpo", status=2).stderr
+
+
+def test_history_marks_where_it_changed(store: Store, a_session: Any) -> None:
+    pytest.importorskip("ruptures")
+    for day in range(6, 11):
+        store.write(a_session(day, slow=1.5))
+    lines = llmbench("history", "test_x").stdout.splitlines()
+    (marked,) = [line for line in lines if "<-" in line]
+    assert "2026-01-06" in marked
+    assert marked.endswith("worse")

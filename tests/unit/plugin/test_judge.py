@@ -1,0 +1,254 @@
+"""What does the gate make of pairs, whoever measured them?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.gate.ab import BaseSide
+from pytest_llmbench.gate.budget import Budget
+from pytest_llmbench.gate.compare import Gate, Policy
+from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
+from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.measure.pairs import SideName
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.metrics.table import METRICS, Scope
+from pytest_llmbench.metrics.timeline import Timeline, Untimed
+from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.plugin.judge import Gating
+from pytest_llmbench.report.judgement import explain
+from pytest_llmbench.results.convert import case_from_run
+from pytest_llmbench.results.document import Header, Session
+
+FACTORS = (1.0, 1.01, 0.99, 1.02, 0.98, 1.015, 0.985, 1.005)
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """A pair with given values."""
+
+    values: Mapping[str, tuple[float | None, float | None]]
+    dropped: str | None = None
+    invalid: str | None = None
+    reasons: Mapping[str, Untimed] = field(default_factory=dict)
+
+    def unknown(self, metric: str) -> Untimed | None:
+        return self.reasons.get(metric)
+
+    def value(self, side: SideName, metric: str) -> float | None:
+        return self.values.get(metric, (None, None))[side == "now"]
+
+    def difference(self, metric: str) -> float | None:
+        base, now = self.value("base", metric), self.value("now", metric)
+        if not base or not now:
+            return None
+        return (1 if METRICS[metric].better == "lower" else -1) * math.log(now / base)
+
+
+@dataclass
+class Source:
+    """Gives one pair after the other, the last one for ever, and puts memory into the sides' runs."""
+
+    pairs: Iterator[Scripted]
+    scopes: tuple[Scope, ...] = ("round", "load")
+    order: str | None = None
+    measured: int = 0
+    base: Run = field(default_factory=lambda: Run("default@base", {}))
+    now: Run = field(default_factory=lambda: Run("default", {}))
+
+    def pair(self) -> Scripted:
+        self.measured += 1
+        for run in (self.base, self.now):
+            run.processes.append(ProcessRun(1, None, {}, {}, peak_rss=2**20))
+        return next(self.pairs)
+
+
+def ever(metric: str = "tpot", base: float | None = 0.01, now: float | None = 0.01) -> Iterator[Scripted]:
+    number = 0
+    while True:
+        factor = FACTORS[number % len(FACTORS)]
+        number += 1
+        yield Scripted({metric: (base, now if now is None else now * factor)})
+
+
+def gate(*metrics: str, budget: Budget | None = None, session: str = "20260101T000000Z-0a0a0a0a") -> Gating:
+    return Gating(
+        policy=Policy(missing="warn", inconclusive="pass", improvement="pass"),
+        command_line=(),
+        metrics=metrics or ("tpot",),
+        gate=Gate(()),
+        base=BaseSide(model="other"),
+        budget=budget or Budget(),
+        cases=1,
+        session=session,
+    )
+
+
+def judged(
+    source: Source, *metrics: str, budget: Budget | None = None, marker: tuple[Threshold, ...] = ()
+) -> list[Judgement]:
+    gating = gate(*metrics, budget=budget)
+    gating.measure(source, source.now, source.base, marker)
+
+    def case_of(run: Run) -> Any:
+        case = case_from_run(
+            run, nodeid="test_a.py::test_x", backend="openai", model=ModelSpec("x"), outcome="passed"
+        )
+        case.thresholds = {threshold.name: threshold.value for threshold in marker}
+        return case
+
+    with suppress(pytest.fail.Exception):
+        header = Header(session=Session(id="now", started="2026-01-01T00:00:00Z"))
+        gating.judge([source.now], case_of, header, failures="1%", warn=lambda _: None)
+    return list(source.now.judgements)
+
+
+def test_equal_sides_pass_at_the_first_look() -> None:
+    source = Source(ever())
+    (one,) = judged(source)
+    assert (one.verdict, source.measured) == (Verdict.PASS, 8)
+
+
+def test_a_metric_of_a_load_level_is_judged_where_pairs_have_it() -> None:
+    source = Source(ever("request_throughput", 100.0, 50.0))
+    (one,) = judged(source, "request_throughput")
+    assert (one.verdict, one.base) == (Verdict.FAIL, 100.0)
+    assert one.change == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_order_of_the_sides_is_told_where_they_did_not_alternate() -> None:
+    (one,) = judged(Source(ever(), order="first this, then that"))
+    assert one.details["order"] == "first this, then that"
+    assert "first this, then that" in " ".join(explain(one).split())
+    (one,) = judged(Source(ever()))
+    assert "order" not in one.details
+
+
+def test_what_makes_a_pair_invalid_ends_the_measurement_and_is_the_reason() -> None:
+    def pairs() -> Iterator[Scripted]:
+        yield from (pair for pair, _ in zip(ever(), range(3), strict=False))
+        yield Scripted({}, invalid="the server was on fire")
+
+    source = Source(pairs())
+    (one,) = judged(source)
+    assert (one.verdict, one.reason, source.measured) == (Verdict.INVALID, "the server was on fire", 4)
+
+
+def test_what_failed_by_the_pairs_before_an_invalid_one_stays_failed() -> None:
+    def pairs() -> Iterator[Scripted]:
+        # One metric fails after 12 pairs; the other one is about its threshold, and asks for more.
+        for number in range(12):
+            e2e = 1.3 if number % 2 else 0.85
+            yield Scripted({"tpot": (0.01, 0.02), "e2e_latency": (1.0, e2e)})
+        yield Scripted({}, invalid="the server was on fire")
+
+    found = {one.metric: one for one in judged(Source(pairs()), "tpot", "e2e_latency")}
+    assert found["tpot"].verdict is Verdict.FAIL
+    assert found["e2e_latency"].verdict is Verdict.INVALID
+
+
+def test_disturbed_pairs_are_replaced_until_they_are_too_many() -> None:
+    def pairs(bad: int) -> Iterator[Scripted]:
+        for number, pair in enumerate(ever()):
+            yield replace(pair, dropped="steal") if number < bad else pair
+
+    source = Source(pairs(2))
+    (one,) = judged(source)
+    assert (one.verdict, one.dropped, source.measured) == (Verdict.PASS, 2, 10)
+    (one,) = judged(Source(pairs(9)))
+    assert one.verdict is Verdict.INVALID
+    assert "steal (3)" in str(one.reason)
+
+
+def test_a_metric_that_is_not_there_and_that_nobody_asked_for_is_left_out() -> None:
+    source = Source(ever())
+    found = judged(source, "tpot", "goodput")
+    assert [one.metric for one in found] == ["tpot"]
+    assert source.now.verdict == "pass"
+    source = Source(ever())
+    assert judged(source, "goodput") == []
+    assert (source.now.verdict, source.measured) == ("new", 1)
+
+
+def test_a_metric_that_is_not_there_and_was_asked_for_is_invalid_and_says_so() -> None:
+    found = judged(Source(ever()), marker=parse_thresholds("goodput:5%"))
+    assert {one.metric: one.verdict for one in found} == {
+        "tpot": Verdict.PASS,
+        "goodput": Verdict.INVALID,
+    }
+    assert [one.reason for one in found if one.metric == "goodput"] == ["it was not measured"]
+
+
+def test_a_metric_that_only_one_side_has_is_invalid() -> None:
+    (one,) = judged(Source(ever("tpot", 0.01, None)))
+    assert (one.verdict, one.reason) == (Verdict.INVALID, "it was not measured")
+
+
+@pytest.mark.parametrize("base", [None, 0.01])
+def test_a_metric_that_a_side_cannot_have_is_invalid_with_the_reason_and_soon(base: float | None) -> None:
+    """Nobody asked for it by name: that both sides lack it says nothing of the server."""
+    pair = Scripted({"tpot": (base, None), "ttft": (0.1, 0.1)}, reasons={"tpot": "buffered"})
+    source = Source(itertools.repeat(pair))
+    found = {one.metric: one for one in judged(source, "tpot", "ttft")}
+    assert found["ttft"].verdict is Verdict.PASS
+    assert found["tpot"].verdict is Verdict.INVALID
+    assert "buffered: chunks arrived many at a time" in (found["tpot"].reason or "")
+    assert "proxy_buffering off" in (found["tpot"].reason or "")
+    assert source.now.verdict == "invalid"
+    alone = Source(itertools.repeat(pair))
+    judged(alone, "tpot")
+    assert alone.measured < 7
+
+
+def test_a_limit_on_what_cannot_be_known_is_invalid_and_does_not_pass() -> None:
+    line = Timeline(0, 0, None, (5, 5), 6, 4, 2, "o", "p", "length", untimed="buffered")
+    source = Source(ever("ttft"))
+    source.now.processes.append(ProcessRun(1, None, {}, {}, [Round(line)]))
+    found = judged(source, "ttft", marker=parse_thresholds("tpot:<1s"))
+    assert {one.metric: one.verdict for one in found} == {"ttft": Verdict.PASS, "tpot": Verdict.INVALID}
+
+
+def test_memory_alone_is_judged_by_a_few_pairs() -> None:
+    source = Source(ever())
+    (one,) = judged(source, "peak_rss")
+    assert (one.metric, one.verdict, one.n) == ("peak_rss", Verdict.PASS, 5)
+    source = Source(ever())
+    judged(source, "peak_rss", budget=Budget(pairs=2))
+    assert source.measured == 2
+
+
+def test_sides_that_cannot_be_compared_are_not_compared_by_memory_either() -> None:
+    (one,) = judged(Source(iter([Scripted({}, invalid="other work")])), "peak_rss")
+    assert (one.verdict, one.reason) == (Verdict.INVALID, "other work")
+
+
+def test_a_budget_of_time_that_is_spent_ends_with_the_pair_at_hand() -> None:
+    source = Source(ever(now=0.02))
+    (one,) = judged(source, budget=Budget(seconds=1e-9))
+    assert (one.verdict, one.n, source.measured) == (Verdict.INCONCLUSIVE, 1, 1)
+
+
+def flips(gating: Gating, count: int = 32) -> list[bool]:
+    coin = gating.coin()
+    return [coin.random() < 0.5 for _ in range(count)]
+
+
+def test_each_measurement_has_a_coin_of_its_own_that_the_session_tells() -> None:
+    one, again, other = gate(), gate(), gate(session="20260101T000000Z-0a0a0a0b")
+    first, second = flips(one), flips(one)
+    assert first != second
+    assert [flips(again), flips(again)] == [first, second]
+    assert flips(other) != first
+
+
+def test_who_goes_first_differs_from_session_to_session() -> None:
+    # Of 400 fair coins, from 150 to 250 show the same side, but for one in a million times.
+    for place in range(4):
+        heads = sum(flips(gate(session=f"session {number}"), 4)[place] for number in range(400))
+        assert 150 < heads < 250
