@@ -22,14 +22,9 @@ from pytest_llmbench.measure.engine import EngineSpec
 from pytest_llmbench.measure.run import ProcessRun, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import (
-    Case,
-    ResultsDocument,
-    Session,
-    read_document,
-    write_document,
-)
+from pytest_llmbench.results.document import read_document, write_document
 from pytest_llmbench.results.environment import machine
+from pytest_llmbench.results.records import Case, ResultsDocument, Session
 
 _CASES, _ROUNDS, _TOKENS = 9000, 5, 64
 _BASELINES = 5

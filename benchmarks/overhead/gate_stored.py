@@ -28,8 +28,8 @@ from pytest_llmbench.measure.loop import measure as measure_run
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import ResultsDocument
 from pytest_llmbench.results.environment import snapshot
+from pytest_llmbench.results.records import ResultsDocument
 
 SESSIONS = 10
 BASELINE = 5

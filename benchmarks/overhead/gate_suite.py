@@ -22,7 +22,8 @@ from tables import listed, markdown, rate
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.thresholds import GATED_METRICS
 from pytest_llmbench.gate.verdict import Verdict
-from pytest_llmbench.results.document import Case, read_document
+from pytest_llmbench.results.document import read_document
+from pytest_llmbench.results.records import Case
 
 SUITES = 1
 CASES = 20

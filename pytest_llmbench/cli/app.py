@@ -24,7 +24,7 @@ from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.document import Case, Header, ResultsDocument
+    from pytest_llmbench.results.records import Case, Header, ResultsDocument
     from pytest_llmbench.results.store import Store
 
 # Commands import what they need themselves: --help must not wait for it.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import Comparison, NoiseOf
     from pytest_llmbench.gate.history import Series
     from pytest_llmbench.results.brief import BriefDocument
-    from pytest_llmbench.results.document import ResultsDocument
+    from pytest_llmbench.results.records import ResultsDocument
     from pytest_llmbench.results.store import Store
 
 baseline_app = typer.Typer(
@@ -233,7 +233,7 @@ def show_history(
 
 def _show_history(group: Sequence[Series]) -> None:
     """All that is known of one case: a block for each machine and way in which it was measured."""
-    from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
+    from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 
     nodeid, measurement = group[0].key
     label = "" if measurement == DEFAULT_MEASUREMENT else f" ({measurement})"

@@ -26,7 +26,8 @@ from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
 from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument
-from pytest_llmbench.results.document import Case, Header, ResultsDocument, gc_paused
+from pytest_llmbench.results.document import gc_paused
+from pytest_llmbench.results.records import Case, Header, ResultsDocument
 
 Action = Literal["pass", "warn", "fail"]
 ThresholdsOf = Callable[[Case], Sequence[Threshold]]

@@ -16,7 +16,7 @@ from pytest_llmbench.gate.matching import Key, Kind, differences
 from pytest_llmbench.gate.measured import Measured, engine_version
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument
-from pytest_llmbench.results.document import Header, ResultsDocument
+from pytest_llmbench.results.records import Header, ResultsDocument
 
 MIN_SESSIONS = 6
 """With fewer, change points are not looked for."""

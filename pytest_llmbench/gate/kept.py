@@ -13,7 +13,7 @@ from typing import Any
 from pytest_llmbench.gate.compare import CaseComparison, Comparison
 from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.document import Case, ResultsDocument
+from pytest_llmbench.results.records import Case, ResultsDocument
 
 _KNOWN = {field.name for field in fields(Judgement)}
 

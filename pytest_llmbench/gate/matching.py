@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.measured import Measured, without_address
 from pytest_llmbench.results.brief import BriefDocument
-from pytest_llmbench.results.document import DEFAULT_MEASUREMENT, Case, ResultsDocument
+from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, ResultsDocument
 
 Key = tuple[str, str]
 """Test id and measurement, as :attr:`Case.key`."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.metrics.table import METRICS, Metric
-from pytest_llmbench.results.document import Case
+from pytest_llmbench.results.records import Case
 
 GATED_METRICS = ("ttft", "tpot", "decode_throughput", "peak_rss")
 """What gates where nobody says otherwise."""

@@ -57,13 +57,8 @@ from pytest_llmbench.results.baselines import (
     take_place,
 )
 from pytest_llmbench.results.brief import read_brief
-from pytest_llmbench.results.document import (
-    DEFAULT_MEASUREMENT,
-    Case,
-    Header,
-    ResultsDocument,
-    gc_paused,
-)
+from pytest_llmbench.results.document import gc_paused
+from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, Header, ResultsDocument
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.store import Store

@@ -21,9 +21,10 @@ from pytest_llmbench.plugin.options import table_columns
 from pytest_llmbench.plugin.paths import session_path
 from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import Case, Header, Outcome, ResultsDocument, write_document
+from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
+from pytest_llmbench.results.records import Case, Header, Outcome, ResultsDocument
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
 from pytest_llmbench.secrets import learn_command, mask
 

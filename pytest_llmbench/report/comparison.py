@@ -22,12 +22,12 @@ from pytest_llmbench.gate.verdict import Judgement, Verdict
 from pytest_llmbench.gate.words import percent
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.judgement import HEADS, Cells, cells, explain, headline_of, judged_name
-from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
+from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
     from pytest_llmbench.gate.matching import Mismatch
-    from pytest_llmbench.results.document import Case, Header
+    from pytest_llmbench.results.records import Case, Header
 
 MANY = 20
 """Of more cases than this, those that pass are only counted; lists of what did not fail are cut at it."""

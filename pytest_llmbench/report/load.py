@@ -22,10 +22,10 @@ from pytest_llmbench.report.rows import (
     legend_of_unknown,
     unknown,
 )
-from pytest_llmbench.results.document import DEFAULT_MEASUREMENT
+from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.document import Case
+    from pytest_llmbench.results.records import Case
 
 KNEE_MARK = "^"
 SATURATED_MARK = "s"

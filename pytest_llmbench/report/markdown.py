@@ -9,7 +9,7 @@ from pytest_llmbench.errors import printable
 from pytest_llmbench.report import rows
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.document import Case
+    from pytest_llmbench.results.records import Case
 
 
 def markdown_table(cases: Iterable[Case], extra: Sequence[str] = ()) -> str:

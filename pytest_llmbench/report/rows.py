@@ -15,7 +15,7 @@ from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, by_reason
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.document import Case
+    from pytest_llmbench.results.records import Case
 
 WIDE_SPREAD = 0.1
 """Standard deviation over median above which a median is marked."""

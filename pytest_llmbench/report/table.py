@@ -24,7 +24,7 @@ from pytest_llmbench.report import rows
 from pytest_llmbench.report.rows import is_load
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.document import Case
+    from pytest_llmbench.results.records import Case
 
 WIDE = 120
 """Terminal columns from which spread and percentiles are shown too."""

@@ -17,15 +17,10 @@ from pytest_llmbench.errors import ResultsError, UsageError, suggest
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.models.paths import from_folder
-from pytest_llmbench.results.document import (
-    DEFAULT_MEASUREMENT,
-    Case,
-    ResultsDocument,
-    read_header,
-    write_document,
-)
+from pytest_llmbench.results.document import read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
 from pytest_llmbench.results.ids import check_session_id, is_file_name, is_session_id
+from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, ResultsDocument
 from pytest_llmbench.results.store import LATEST, Entry, Store
 
 _HEX = re.compile(r"[0-9a-f]{4,40}")

@@ -22,9 +22,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.results.document import (
-    CASES,
-    END,
+from pytest_llmbench.results.document import CASES, END, check_version, gc_paused, read_document
+from pytest_llmbench.results.records import (
     SCHEMA_VERSION,
     Case,
     Header,
@@ -32,10 +31,8 @@ from pytest_llmbench.results.document import (
     ProcessRecord,
     ResultsDocument,
     RoundRecord,
-    check_version,
-    gc_paused,
-    read_document,
 )
+from pytest_llmbench.results.upgrade import NOW
 
 # Every other field of a case, a process and a round is there and checked, also one that is new.
 _CASE_LEAVES_OUT = ("metrics", "hardware", "disturbance", "verdict_reason", "compared_with", "judgements")
@@ -82,7 +79,8 @@ def _read_by_lines(path: Path, file: BinaryIO) -> BriefDocument | None:
     if not head.endswith(CASES):
         return None
     document = BriefDocument.model_validate_json(head + END)
-    check_version(path, document.schema_version, document.versions)
+    if check_version(path, document.schema_version, document.versions) != NOW:
+        return None
     # Another version may have other keys, or put them elsewhere.
     parse = _parsed if document.schema_version == SCHEMA_VERSION else _parsed_carefully
     source, start = _File(path, file), len(head)

@@ -12,7 +12,7 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.table import METRICS, Summary
 from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-from pytest_llmbench.results.document import (
+from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
     Case,
     MetricRecord,

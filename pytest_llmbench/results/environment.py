@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.hardware.cgroups import Limits, limits
-from pytest_llmbench.results.document import Commit, Header, Machine, Session
 from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.privacy import environment_variables
+from pytest_llmbench.results.records import Commit, Header, Machine, Session
 from pytest_llmbench.secrets import mask_command
 
 DISTRIBUTIONS = (

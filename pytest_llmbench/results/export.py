@@ -16,7 +16,7 @@ import pydantic_core
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.document import (
+from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
     Case,
     Commit,

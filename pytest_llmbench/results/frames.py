@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.results.document import ResultsDocument, read_document
+from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.journal import SUFFIX, read_journal
+from pytest_llmbench.results.records import ResultsDocument
 from pytest_llmbench.results.rows import case_row, round_row
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
 

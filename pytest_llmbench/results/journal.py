@@ -24,16 +24,7 @@ import pydantic_core
 from pydantic import ValidationError
 
 from pytest_llmbench.errors import ResultsError, one_line
-from pytest_llmbench.results.document import (
-    Case,
-    Header,
-    ResultsDocument,
-    Session,
-    check_version,
-    merge_cases,
-    read_document,
-    to_json,
-)
+from pytest_llmbench.results.document import check_version, read_case, read_document, to_json
 from pytest_llmbench.results.files import (
     is_plain_file,
     lock,
@@ -43,7 +34,9 @@ from pytest_llmbench.results.files import (
     write_all,
 )
 from pytest_llmbench.results.ids import check_session_id, is_session_id
+from pytest_llmbench.results.records import Case, Header, ResultsDocument, Session, merge_cases
 from pytest_llmbench.results.store import Store
+from pytest_llmbench.results.upgrade import NOW, upgrade_header
 
 SUFFIX = ".jsonl"
 _DAMAGED = ".damaged"
@@ -134,7 +127,7 @@ def read_journal(path: Path | str) -> tuple[ResultsDocument, list[str]]:
     lines = read_bounded(path, "the journal").split(b"\n")
     torn = lines.pop()
     problems = []
-    header = _read_header_line(path, lines[0]) if lines else None
+    header, major = _read_header_line(path, lines[0]) if lines else (None, NOW)
     if header is None:
         problems.append(f"{path}: the header, line 1, is damaged: machine and versions are lost")
         header = Header(session=Session(id=_session_id(path), started=_start_of(path)))
@@ -145,7 +138,7 @@ def read_journal(path: Path | str) -> tuple[ResultsDocument, list[str]]:
     cases: list[Case] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
-            cases.append(Case.model_validate_json(line))
+            cases.append(read_case(line, major))
         except ValidationError:
             problems.append(f"{path}: line {number} is damaged and left out")
     if torn:
@@ -317,7 +310,7 @@ def _state(path: Path, locks: contextlib.ExitStack) -> _JournalState:
         return "running"
     header = None
     with contextlib.suppress(ResultsError):
-        header = _read_header_line(path, file.readline(_LONGEST_HEADER))
+        header, _ = _read_header_line(path, file.readline(_LONGEST_HEADER))
     if header is None or header.session.pid is None:
         return "ended"
     if header.session.host != platform.node():
@@ -352,15 +345,16 @@ def _header_of_this_process(header: Header) -> Header:
     return bare
 
 
-def _read_header_line(path: Path, line: bytes) -> Header | None:
+def _read_header_line(path: Path, line: bytes) -> tuple[Header | None, int]:
+    """The header that a journal's first line holds, if any, and the major version that wrote it."""
     try:
         data = pydantic_core.from_json(line)
         if not isinstance(data, dict) or "session" not in data:
-            return None
-        check_version(path, data.get("schema_version"), data.get("versions"))
-        return Header.model_validate(data)
+            return None, NOW
+        major = check_version(path, data.get("schema_version"), data.get("versions"))
+        return Header.model_validate(upgrade_header(data, major)), major
     except ValueError:
-        return None
+        return None, NOW
 
 
 def _session_id(path: Path) -> str:

@@ -12,7 +12,7 @@ from statistics import median_low
 from typing import Any
 
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.document import Case, Header, ProcessRecord, RoundRecord
+from pytest_llmbench.results.records import Case, Header, ProcessRecord, RoundRecord
 from pytest_llmbench.servers.urls import stored_url
 
 STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "n")

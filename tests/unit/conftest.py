@@ -13,7 +13,7 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import Case, Commit, Machine, ResultsDocument, Session
+from pytest_llmbench.results.records import Case, Commit, Machine, ResultsDocument, Session
 
 MakeCase = Callable[..., Case]
 MakeSession = Callable[..., ResultsDocument]

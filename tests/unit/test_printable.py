@@ -18,7 +18,8 @@ from pytest_llmbench.errors import few, one_line, printable
 from pytest_llmbench.report.markdown import markdown_table
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.report.table import CasesTable, render
-from pytest_llmbench.results.document import Case, ResultsDocument, Session, write_document
+from pytest_llmbench.results.document import write_document
+from pytest_llmbench.results.records import Case, ResultsDocument, Session
 
 MakeCase = Callable[..., Case]
 

@@ -19,8 +19,9 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import Header, ResultsDocument, Session, read_document, write_document
+from pytest_llmbench.results.document import read_document, write_document
 from pytest_llmbench.results.journal import Journal
+from pytest_llmbench.results.records import Header, ResultsDocument, Session
 from pytest_llmbench.results.store import Store
 
 OLD = "20260102T030405Z-0a1b2c3d"

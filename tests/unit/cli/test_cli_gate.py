@@ -17,7 +17,8 @@ from pytest_llmbench.measure.loop import Plan
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-from pytest_llmbench.results.document import Machine, write_document
+from pytest_llmbench.results.document import write_document
+from pytest_llmbench.results.records import Machine
 from pytest_llmbench.results.store import Store
 
 

@@ -8,8 +8,8 @@ from pytest_llmbench.bench.model import Generated
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.table import METRICS, Summary
 from pytest_llmbench.metrics.timeline import Timeline
-from pytest_llmbench.results.document import ResultsDocument, Session
 from pytest_llmbench.results.frames import read_results
+from pytest_llmbench.results.records import ResultsDocument, Session
 
 MS = 1_000_000
 STAMP = 7_000_000_000_123

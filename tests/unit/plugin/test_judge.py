@@ -24,7 +24,7 @@ from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.plugin.judge import Gating
 from pytest_llmbench.report.judgement import explain
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import Header, Session
+from pytest_llmbench.results.records import Header, Session
 
 FACTORS = (1.0, 1.01, 0.99, 1.02, 0.98, 1.015, 0.985, 1.005)
 

@@ -10,7 +10,7 @@ import pytest
 from pytest_llmbench.report.load import legend, sweeps
 from pytest_llmbench.report.markdown import markdown_table
 from pytest_llmbench.report.table import case_tables, render
-from pytest_llmbench.results.document import Case
+from pytest_llmbench.results.records import Case
 
 MakeCase = Callable[..., Case]
 Level = Callable[..., Case]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_llmbench.report.markdown import markdown_table
-from pytest_llmbench.results.document import Case
+from pytest_llmbench.results.records import Case
 
 MakeCase = Callable[..., Case]
 

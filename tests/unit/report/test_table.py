@@ -10,7 +10,7 @@ import pytest
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.report.rows import requested
 from pytest_llmbench.report.table import CasesTable, case_tables, render
-from pytest_llmbench.results.document import Case
+from pytest_llmbench.results.records import Case
 
 MakeCase = Callable[..., Case]
 

@@ -11,7 +11,7 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import Case, Machine, Outcome, ResultsDocument, Session
+from pytest_llmbench.results.records import Case, Machine, Outcome, ResultsDocument, Session
 from pytest_llmbench.results.store import Store
 
 MS = 1_000_000

@@ -16,7 +16,8 @@ from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument, read_brief
-from pytest_llmbench.results.document import ResultsDocument, read_document, write_document
+from pytest_llmbench.results.document import read_document, write_document
+from pytest_llmbench.results.records import ResultsDocument
 
 Write = Callable[[ResultsDocument], Path]
 

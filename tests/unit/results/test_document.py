@@ -24,16 +24,9 @@ from pytest_llmbench.metrics.table import METRICS, timeline_metrics
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.convert import case_from_run, round_record
-from pytest_llmbench.results.document import (
-    Case,
-    ResultsDocument,
-    json_schema,
-    merge_cases,
-    read_document,
-    read_header,
-    write_document,
-)
+from pytest_llmbench.results.document import json_schema, read_document, read_header, write_document
 from pytest_llmbench.results.export import to_csv
+from pytest_llmbench.results.records import Case, ResultsDocument, merge_cases
 
 Maker = Callable[..., Any]
 

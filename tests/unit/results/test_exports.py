@@ -19,10 +19,11 @@ from pytest_llmbench.errors import ResultsError, UsageError
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.document import Header, ResultsDocument, write_document
+from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.export import SECONDS_METRICS, to_csv, to_jsonl, to_long_csv, to_pytest_benchmark
 from pytest_llmbench.results.frames import load
 from pytest_llmbench.results.journal import Journal
+from pytest_llmbench.results.records import Header, ResultsDocument
 from pytest_llmbench.results.rows import STATISTICS
 from pytest_llmbench.results.store import Store
 

@@ -15,9 +15,10 @@ from pytest_llmbench.cli.app import app
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.results import files
 from pytest_llmbench.results.baselines import Place, save_baseline, take_place
-from pytest_llmbench.results.document import Header, ResultsDocument, Session, read_document
+from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.ids import is_session_id, new_session_id
 from pytest_llmbench.results.journal import Journal, journals, recover
+from pytest_llmbench.results.records import Header, ResultsDocument, Session
 from pytest_llmbench.results.store import Store
 
 Maker = Callable[..., Any]

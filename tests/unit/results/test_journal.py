@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.results.document import Case, Header, ResultsDocument, Session, read_document
+from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.journal import Journal, collect, finish, journals, read_journal, recover
+from pytest_llmbench.results.records import Case, Header, ResultsDocument, Session
 from pytest_llmbench.results.store import Store
 
 Maker = Callable[..., Any]
@@ -130,7 +131,7 @@ def test_a_store_that_cannot_be_written_is_refused_with_advice(tmp_path: Path) -
 WRITER = textwrap.dedent(
     """
     import sys
-    from pytest_llmbench.results.document import Case, Header
+    from pytest_llmbench.results.records import Case, Header
     from pytest_llmbench.results.journal import Journal
     from pytest_llmbench.results.store import Store
 

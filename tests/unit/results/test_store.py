@@ -107,7 +107,7 @@ SESSION = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from pytest_llmbench.results.document import Header, ResultsDocument, Case
+    from pytest_llmbench.results.records import Header, ResultsDocument, Case
     from pytest_llmbench.results.environment import new_session
     from pytest_llmbench.results.journal import Journal, finish
     from pytest_llmbench.results.store import Store

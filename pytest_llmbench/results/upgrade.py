@@ -1,0 +1,63 @@
+"""How does what an earlier schema wrote become what is written today?
+
+A step takes a part of a document as JSON has it and changes it in place; steps are applied in their order.
+They are never changed once they are released: a document that was kept for years goes through all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pytest_llmbench.results.records import SCHEMA_VERSION
+
+Step = Callable[[dict[str, Any]], None]
+
+
+def _case_of_1(case: dict[str, Any]) -> None:
+    """From schema 1."""
+
+
+def _header_of_1(header: dict[str, Any]) -> None:
+    """From schema 1."""
+
+
+_CASES: dict[int, Step] = {1: _case_of_1}
+_HEADERS: dict[int, Step] = {1: _header_of_1}
+"""By the major version from which a step leads to the next one."""
+
+OLDEST = min(_CASES)
+"""The oldest major version that is read."""
+NOW = int(SCHEMA_VERSION.split(".")[0])
+
+
+def major_of(schema_version: object) -> int:
+    """The major version; today's where none is told, for whoever reads it refuses it."""
+    text = str(schema_version).partition(".")[0]
+    return int(text) if text.isdecimal() else NOW
+
+
+def upgrade_case(case: dict[str, Any], major: int) -> dict[str, Any]:
+    """A case of a document of the *major* version, as today's schema has it."""
+    for version in range(major, NOW):
+        _CASES[version](case)
+    return case
+
+
+def upgrade_header(header: dict[str, Any], major: int) -> dict[str, Any]:
+    """Everything of a document but its cases, likewise."""
+    for version in range(major, NOW):
+        _HEADERS[version](header)
+    if major < NOW:
+        header["schema_version"] = SCHEMA_VERSION
+    return header
+
+
+def upgrade_document(document: dict[str, Any], major: int) -> dict[str, Any]:
+    """A whole document, likewise."""
+    upgrade_header(document, major)
+    cases = document.get("cases")
+    for case in cases if isinstance(cases, list) else ():
+        if isinstance(case, dict):
+            upgrade_case(case, major)
+    return document
