@@ -143,7 +143,7 @@ def test_what_a_newer_minor_version_adds_is_passed_over(
     rich: Callable[..., ResultsDocument], write: Write
 ) -> None:
     document = rich()
-    document.schema_version = "1.999"
+    document.schema_version = "2.999"
     path = write(document)
     path.write_text(path.read_text().replace('"ttft":0', '"newer":{"a":[1]},"ttft":0'))
     assert isinstance(read_brief(path), BriefDocument)
@@ -159,7 +159,7 @@ def test_what_a_newer_minor_version_adds_is_passed_over(
         lambda text: text.replace('"ttft":0', '"ttft":"soon",', 1),
         lambda text: text.replace('"prompt_tokens"', '"prompt_token"', 1),
         lambda text: text.replace('"outcome":"passed"', '"outcome":"great"', 1),
-        lambda text: text.replace('"schema_version":"1.', '"schema_version":"9.', 1),
+        lambda text: text.replace('"schema_version":"2.', '"schema_version":"9.', 1),
         lambda text: text + "{}",
         lambda text: "no JSON",
         lambda text: "",

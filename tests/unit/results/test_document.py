@@ -91,7 +91,7 @@ def test_the_header_is_read_without_the_cases(tmp_path: Path, document: ResultsD
 def test_unknown_keys_of_a_newer_minor_version_survive(tmp_path: Path, document: ResultsDocument) -> None:
     path = write_document(tmp_path / "out.json", document)
     data = json.loads(path.read_text())
-    data["schema_version"] = "1.99"
+    data["schema_version"] = "2.99"
     data["weather"] = "fine"
     data["cases"][0]["processes"][0]["rounds"][0]["mood"] = 3
     path.write_text(json.dumps(data))
@@ -105,10 +105,10 @@ def test_unknown_keys_of_a_newer_minor_version_survive(tmp_path: Path, document:
 def test_another_major_version_names_its_writer(
     tmp_path: Path, document: ResultsDocument, read: Callable[[Path], object]
 ) -> None:
-    document.schema_version = "2.0"
+    document.schema_version = "3.0"
     document.versions = {"pytest-llmbench": "7.1"}
     path = write_document(tmp_path / "out.json", document)
-    with pytest.raises(ResultsError, match=r"schema version 2\.0, written by pytest-llmbench 7\.1"):
+    with pytest.raises(ResultsError, match=r"schema version 3\.0, written by pytest-llmbench 7\.1"):
         read(path)
 
 
