@@ -53,13 +53,13 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        return self.test.judgement().verdict
+        return self.test.judgment().verdict
 
     def __str__(self) -> str:
         return f"{self.scenario.name} {self.seed}: {self.verdict}"
 
     def to_json(self) -> dict[str, Any]:
-        judged = self.test.judgement()
+        judged = self.test.judgment()
         return {
             "sides": self.scenario.name,
             "slower": self.scenario.slower,
@@ -120,7 +120,7 @@ def _row(scenario: Scenario, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     tests = [one.test for one in outcomes]
     failed = [one.test for one in outcomes if one.verdict is Verdict.FAIL]
     spreads = [stdev(t.differences) for t in tests if len(t.differences) > 1]
-    changes = [change for t in tests if (change := t.judgement().change) is not None]
+    changes = [change for t in tests if (change := t.judgment().change) is not None]
     return (
         scenario.name,
         f"{scenario.threshold:.0%}",

@@ -21,7 +21,7 @@ from tables import listed, markdown, rate
 from pytest_llmbench.gate.compare import CaseComparison, compare
 from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.thresholds import GATED_METRICS
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool, Plan
 from pytest_llmbench.measure.loop import measure as measure_run
@@ -75,8 +75,8 @@ class Session:
         """Every session that its verdicts stand on."""
         return (*(self.baseline or ()), self.number)
 
-    def judgement(self, metric: str) -> Judgement | None:
-        found = self.judged.judgements if self.judged is not None else ()
+    def judgment(self, metric: str) -> Judgment | None:
+        found = self.judged.judgments if self.judged is not None else ()
         return next((one for one in found if one.metric == metric), None)
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class Session:
             "baseline": self.baseline,
             "verdict": None if self.judged is None else self.judged.verdict,
             "left_out": [] if self.judged is None else self.judged.left_out,
-            "judgements": [] if self.judged is None else [asdict(one) for one in self.judged.judgements],
+            "judgments": [] if self.judged is None else [asdict(one) for one in self.judged.judgments],
         }
 
 
@@ -154,7 +154,7 @@ def table(sessions: Sequence[Session]) -> str:
             cases = [one.judged.verdict for one in judged if one.judged is not None]
             lines.append((side, "any", *_counted(cases, separate, wanted=worse), ""))
         for metric in GATED_METRICS:
-            found = [one.judgement(metric) for one in judged]
+            found = [one.judgment(metric) for one in judged]
             if any(found):
                 verdicts = [_NOT_JUDGED if one is None else one.verdict for one in found]
                 changes = [one.change for one in found if one is not None and one.change is not None]

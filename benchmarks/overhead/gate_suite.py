@@ -48,7 +48,7 @@ class Suite:
     seconds: float
     exit_status: int
     cases: Mapping[str, Mapping[str, Any]]
-    """Id of each case to its ``verdict``, its ``judgements`` and, where it has one, its ``error``."""
+    """Id of each case to its ``verdict``, its ``judgments`` and, where it has one, its ``error``."""
 
     @property
     def verdicts(self) -> Counter[str]:
@@ -99,7 +99,7 @@ def _suite(number: int, folder: Path, *, monitored: bool) -> Suite:
 
 
 def _told(case: Case) -> dict[str, Any]:
-    judged = {"verdict": case.verdict, "judgements": case.judgements}
+    judged = {"verdict": case.verdict, "judgments": case.judgments}
     return judged if case.verdict is not None else {**judged, "error": case.error}
 
 
@@ -118,7 +118,7 @@ def table(suites: Sequence[Suite]) -> str:
             judged["verdict"]
             for suite in suites
             for case in suite.cases.values()
-            for judged in case["judgements"] or ()
+            for judged in case["judgments"] or ()
             if judged["metric"] == metric
         )
         if found:

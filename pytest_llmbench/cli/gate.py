@@ -249,7 +249,7 @@ def _show_history(group: Sequence[Series]) -> None:
 def _show_series(series: Series) -> None:
     from pytest_llmbench.metrics.table import METRICS
     from pytest_llmbench.metrics.units import quantity
-    from pytest_llmbench.report.judgement import signed
+    from pytest_llmbench.report.judgment import signed
 
     definition = METRICS[series.metric]
     engine = series.points[0].engine

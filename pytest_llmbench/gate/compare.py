@@ -23,7 +23,7 @@ from pytest_llmbench.gate.stored import (
     pool_sessions,
 )
 from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
-from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
+from pytest_llmbench.gate.verdict import Judgment, Verdict, worst
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import gc_paused
@@ -41,7 +41,7 @@ class CaseComparison:
 
     case: Case
     verdict: Verdict
-    judgements: tuple[Judgement, ...] = ()
+    judgments: tuple[Judgment, ...] = ()
     mismatch: Mismatch | None = None
     """Why there is nothing to compare with."""
     reason: str | None = None
@@ -59,7 +59,7 @@ class CaseComparison:
     @property
     def improved(self) -> bool:
         """Nothing is wrong, and a metric is better beyond its threshold and beyond doubt."""
-        return self.verdict is Verdict.PASS and any(one.improved for one in self.judgements)
+        return self.verdict is Verdict.PASS and any(one.improved for one in self.judgments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,23 +214,23 @@ class Gate:
             return CaseComparison(case, Verdict.INVALID, reason=work, sessions=sessions)
         # Limits need no baseline, so a case that has none is judged by them.
         gated = [one for one in self._thresholds(case) if bases or one.limit is not None]
-        judgements = [found for one in gated if (found := self._judge(one, bases, now)) is not None]
-        verdicts = [one.verdict for one in judgements]
+        judgments = [found for one in gated if (found := self._judge(one, bases, now)) is not None]
+        verdicts = [one.verdict for one in judgments]
         reason: str | None = None
         if mismatch is not None:
             verdicts.append(Verdict.NEW)
             reason = f"{mismatch.kind}: {mismatch.reason}"
-        elif not judgements:
+        elif not judgments:
             verdicts.append(Verdict.INCONCLUSIVE)
             reason = "no metric that gates was measured on either side"
         left_out = [f"{one.session}: {one.reason}" for one in others]
         left_out += [f"{base.session}: {base.spoiled}" for base in bases if base.spoiled]
         return CaseComparison(
-            case, worst(verdicts), tuple(judgements), mismatch, reason, sessions, tuple(left_out)
+            case, worst(verdicts), tuple(judgments), mismatch, reason, sessions, tuple(left_out)
         )
 
-    def _judge(self, threshold: Threshold, bases: Sequence[Measured], now: Measured) -> Judgement | None:
-        """The judgement by one threshold; None where neither side has the metric and nobody asked for it."""
+    def _judge(self, threshold: Threshold, bases: Sequence[Measured], now: Measured) -> Judgment | None:
+        """The judgment by one threshold; None where neither side has the metric and nobody asked for it."""
         metric = threshold.metric
         exact = metric in EXACT_METRICS
         values = now.values(metric)
@@ -265,7 +265,7 @@ class Gate:
         bases: Sequence[Measured],
         now: Measured,
         values: Sequence[Sequence[float]],
-    ) -> Judgement:
+    ) -> Judgment:
         metric = threshold.metric
         dropped = 0 if METRICS[metric].scope == "process" else now.dropped
         if threshold.percentile is not None:
@@ -345,9 +345,9 @@ def _alike(bases: Sequence[Measured]) -> Collection[Sequence[Measured]]:
     return groups.values()
 
 
-def unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | None = None) -> Judgement:
-    """The judgement where there is nothing to judge by, and why there is not."""
-    return Judgement(
+def unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | None = None) -> Judgment:
+    """The judgment where there is nothing to judge by, and why there is not."""
+    return Judgment(
         metric=threshold.metric,
         verdict=verdict,
         base=None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.gate.words import percent
 from pytest_llmbench.metrics.table import METRICS
 
@@ -26,7 +26,7 @@ def judge_exact(
     tolerance: float,
     *,
     dropped: int = 0,
-) -> Judgement:
+) -> Judgment:
     """Compare the values of all processes of the baseline (of all its sessions) with those of now.
 
     The interval of the change goes from the kindest pair of values to the unkindest. ``fail``: even
@@ -68,7 +68,7 @@ def judge_exact(
                 "beyond doubt; "
                 "measure more processes, or allow more than they vary"
             )
-    return Judgement(
+    return Judgment(
         metric=metric,
         verdict=verdict,
         base=median(base) if base else None,

@@ -11,11 +11,11 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from pytest_llmbench.gate.compare import CaseComparison, Comparison
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.records import Case, ResultsDocument
 
-_KNOWN = {field.name for field in fields(Judgement)}
+_KNOWN = {field.name for field in fields(Judgment)}
 
 
 def keep_verdict(case: Case, found: CaseComparison) -> None:
@@ -23,7 +23,7 @@ def keep_verdict(case: Case, found: CaseComparison) -> None:
     case.verdict = found.verdict.value
     case.verdict_reason = found.reason
     case.compared_with = list(found.sessions)
-    case.judgements = [asdict(judgement) for judgement in found.judgements]
+    case.judgments = [asdict(judgment) for judgment in found.judgments]
 
 
 def kept_comparison(document: ResultsDocument) -> Comparison | None:
@@ -36,13 +36,13 @@ def _kept(case: Case, verdict: str) -> CaseComparison:
     return CaseComparison(
         case,
         Verdict(verdict),
-        tuple(_judgement(one) for one in case.judgements if one.get("metric") in METRICS),
+        tuple(_judgment(one) for one in case.judgments if one.get("metric") in METRICS),
         reason=case.verdict_reason,
         sessions=tuple(case.compared_with),
     )
 
 
-def _judgement(kept: Mapping[str, Any]) -> Judgement:
-    """A judgement; what a newer version keeps beside is left out."""
+def _judgment(kept: Mapping[str, Any]) -> Judgment:
+    """A judgment; what a newer version keeps beside is left out."""
     known = {key: value for key, value in kept.items() if key in _KNOWN}
-    return Judgement(**{**known, "verdict": Verdict(known["verdict"])})
+    return Judgment(**{**known, "verdict": Verdict(known["verdict"])})

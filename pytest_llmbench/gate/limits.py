@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from pytest_llmbench.gate.statistics import exceedance, prediction_bound, quantile_bound, t_quantile
 from pytest_llmbench.gate.thresholds import Threshold
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.gate.words import count, percent
 from pytest_llmbench.metrics.table import METRICS, Summary
 
@@ -31,7 +31,7 @@ ENOUGH_SESSIONS = 3
 _ALPHA = round(1 - CONFIDENCE, 12)
 
 
-def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, exact: bool) -> Judgement:
+def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, exact: bool) -> Judgment:
     """Judge the center of a metric against the absolute limit of *threshold*.
 
     :param processes: the values of each process, in the metric's unit; none empty.
@@ -68,7 +68,7 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
             "measure 5 rounds or more, or several processes"
         )
     ends = sorted(worse * end for end in (low, high))
-    return Judgement(
+    return Judgment(
         metric=threshold.metric,
         verdict=verdict,
         base=None,
@@ -91,7 +91,7 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
 
 def judge_exceedance(
     threshold: Threshold, base: Sequence[Sequence[Sequence[float]]], now: Sequence[Sequence[float]]
-) -> Judgement:
+) -> Judgment:
     """Judge a percentile by how many values lie beyond the limit: an exact binomial test.
 
     :param base: sessions, of processes, of values; only a relative threshold needs them.
@@ -136,7 +136,7 @@ def judge_exceedance(
             f"beyond the limit: {beyond} of {count(len(values), 'value')}, and {percent(allowed)} may be; "
             f"that takes {needed} values, or more if any lies beyond"
         )
-    return Judgement(
+    return Judgment(
         metric=threshold.metric,
         verdict=verdict,
         base=base_at,

@@ -33,7 +33,7 @@ from pytest_llmbench.gate.statistics import (
     to_change,
     to_log,
 )
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.gate.words import count, percent
 from pytest_llmbench.measure.run import UNWATCHED
 from pytest_llmbench.metrics.table import METRICS
@@ -190,7 +190,7 @@ class PairedTest:
         """How many pairs until the next look; 0 when the verdict is there."""
         return 0 if self.done else self._plan[self._looked].pairs - len(self.differences)
 
-    def judgement(self) -> Judgement:
+    def judgment(self) -> Judgment:
         """The verdict with its figures; ``inconclusive`` when more pairs were wanted."""
         n = len(self.differences)
         estimate = hodges_lehmann(self.differences, self._confidence) if n else None
@@ -198,7 +198,7 @@ class PairedTest:
         if self._verdict is None:
             reason = f"stopped after {count(n, 'pair')}; {self.needs_more} more until the next look"
         low, high = self._ends(estimate)
-        return Judgement(
+        return Judgment(
             metric=self.metric,
             verdict=self._verdict or Verdict.INCONCLUSIVE,
             base=median(self._bases) if self._bases else None,

@@ -32,7 +32,7 @@ from pytest_llmbench.gate.statistics import (
     to_log,
     worsening,
 )
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.metrics.table import METRICS
 
 HEDGE = 0.5
@@ -195,7 +195,7 @@ def judge_stored(
     confidence: float = 0.90,
     noise: SessionNoise | None = None,
     dropped: int = 0,
-) -> Judgement:
+) -> Judgment:
     """Judge one metric of one case.
 
     ``sessions[s]`` and *now* are the values of the processes, in the metric's unit; *noise* is what
@@ -230,7 +230,7 @@ def judge_stored(
         "dropped": dropped,
     }
     if error is None:
-        return Judgement(
+        return Judgment(
             verdict=Verdict.INCONCLUSIVE,
             low=None,
             high=None,
@@ -268,7 +268,7 @@ def judge_stored(
             f"{_few(len(sessions))} not show how far sessions lie apart; judged by the spread of "
             "processes, with a heavy allowance"
         )
-    return Judgement(
+    return Judgment(
         verdict=verdict,
         low=to_change(low, better),
         high=to_change(high, better),
@@ -389,8 +389,8 @@ def _calibrated(error: _Error, sessions: int) -> str | None:
     )
 
 
-def _unknown(metric: str, threshold: float, n: int, dropped: int, reason: str, *, new: bool) -> Judgement:
-    return Judgement(
+def _unknown(metric: str, threshold: float, n: int, dropped: int, reason: str, *, new: bool) -> Judgment:
+    return Judgment(
         metric=metric,
         verdict=Verdict.NEW if new else Verdict.INVALID,
         base=None,

@@ -29,7 +29,7 @@ _ORDER = (Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.NEW, Verd
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """The verdict on one metric, with everything that it stands on.
 
     Changes are relative and oriented so that positive is worse: 0.05 is 5 % slower for a latency

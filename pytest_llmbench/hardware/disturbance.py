@@ -113,7 +113,7 @@ class Assessment:
     codes: tuple[str, ...]
     figures: dict[str, float | None]
     seconds: float
-    """What the judgement rests on."""
+    """What the judgment rests on."""
     unknown: str | None = None
     """Why nothing can be said of the span as a whole, if so; what was seen in a part of it holds."""
 

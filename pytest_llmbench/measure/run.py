@@ -171,9 +171,9 @@ class Run:
         return None if self.judged is None else self.judged.verdict.value
 
     @property
-    def judgements(self) -> tuple[Any, ...]:
+    def judgments(self) -> tuple[Any, ...]:
         """Of the gate, one a metric."""
-        return () if self.judged is None else self.judged.judgements
+        return () if self.judged is None else self.judged.judgments
 
     def __repr__(self) -> str:
         medians = {name: summary.median for name, summary in self.metrics.items()}

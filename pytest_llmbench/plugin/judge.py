@@ -39,7 +39,7 @@ from pytest_llmbench.gate.thresholds import (
     parse_thresholds,
     thresholds_of,
 )
-from pytest_llmbench.gate.verdict import Judgement, Verdict, worst
+from pytest_llmbench.gate.verdict import Judgment, Verdict, worst
 from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.metrics.table import METRICS
@@ -102,7 +102,7 @@ class Gating:
         self._coins = random.Random(session)
         self._failure: BaseException | None = None
         self._paired: list[CaseComparison] = []
-        self._ab: dict[int, list[Judgement]] = {}
+        self._ab: dict[int, list[Judgment]] = {}
 
     @classmethod
     def open(cls, config: pytest.Config, store: Store, items: Sequence[pytest.Item]) -> Gating:
@@ -209,27 +209,27 @@ class Gating:
             if invalid is None:
                 _feed(tests, asked, pair)
             over = invalid is not None or (end is not None and time.monotonic() >= end)
-        judgements = []
+        judgments = []
         for test in tests.values():
             if invalid is None and over:
                 test.finish()
-            judgements.append(_judged(test))
+            judgments.append(_judged(test))
         if invalid is not None:
             # What failed, failed by the pairs before.
-            judgements = [
+            judgments = [
                 j if j.verdict is Verdict.FAIL else replace(j, verdict=Verdict.INVALID, reason=invalid)
-                for j in judgements
+                for j in judgments
             ]
         if source.order is not None:
-            judgements = [replace(j, details={**j.details, "order": source.order}) for j in judgements]
+            judgments = [replace(j, details={**j.details, "order": source.order}) for j in judgments]
         for t in relative:
             if t.metric in EXACT_METRICS and run.metric(t.metric).n and base_run.metric(t.metric).n:
                 base_values, now = base_run.metric(t.metric).values, run.metric(t.metric).values
                 found = judge_exact(t.metric, base_values, now, t.relative or 0.0)
-                judgements.append(
+                judgments.append(
                     found if invalid is None else replace(found, verdict=Verdict.INVALID, reason=invalid)
                 )
-        self._ab[id(run)] = judgements
+        self._ab[id(run)] = judgments
 
     def _test(self, threshold: Threshold, noisy: Sequence[Threshold]) -> PairedTest:
         metrics = {t.metric for t in noisy}
@@ -289,9 +289,9 @@ class Gating:
         found = self._gate.judge(case, header)
         if self.base is None or case.measurement.endswith(BASE_SUFFIX):
             return found
-        judgements = self._ab.get(id(run))
-        limits = () if found is None else found.judgements
-        if judgements is None:
+        judgments = self._ab.get(id(run))
+        limits = () if found is None else found.judgments
+        if judgments is None:
             found = CaseComparison(
                 case,
                 worst([Verdict.NEW, *(j.verdict for j in limits)]),
@@ -299,10 +299,10 @@ class Gating:
                 reason="only measure() has a base side: generate() is not judged in pairs",
             )
         else:
-            judgements = [*judgements, *limits]
-            verdict = worst([j.verdict for j in judgements])
-            reason = None if judgements else "no metric that gates was measured"
-            found = CaseComparison(case, verdict, tuple(judgements), reason=reason)
+            judgments = [*judgments, *limits]
+            verdict = worst([j.verdict for j in judgments])
+            reason = None if judgments else "no metric that gates was measured"
+            found = CaseComparison(case, verdict, tuple(judgments), reason=reason)
         self._paired.append(found)
         return found
 
@@ -440,14 +440,14 @@ def _feed(tests: dict[str, PairedTest], asked: Collection[str], pair: MeasuredPa
             test.drop(_NO_VALUE if base is None or now is None else _ZERO)
 
 
-def _judged(test: PairedTest) -> Judgement:
-    judgement = test.judgement()
+def _judged(test: PairedTest) -> Judgment:
+    judgment = test.judgment()
     if test.differences or not set(test.dropped) <= {_NO_VALUE, _ZERO, *UNTIMED}:
-        return judgement
+        return judgment
     # No machine was disturbed, so that a quieter one is no advice.
     known: dict[str, str] = {why: explain_untimed(why) for why in UNTIMED}
     said = "; ".join(known.get(reason, reason) for reason in test.dropped)
-    return replace(judgement, reason=said or judgement.reason)
+    return replace(judgment, reason=said or judgment.reason)
 
 
 def _metrics(config: pytest.Config) -> tuple[str, ...]:

@@ -18,10 +18,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pytest_llmbench.errors import printable
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.gate.words import percent
 from pytest_llmbench.report import rows
-from pytest_llmbench.report.judgement import HEADS, Cells, cells, explain, headline_of, judged_name
+from pytest_llmbench.report.judgment import HEADS, Cells, cells, explain, headline_of, judged_name
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ _SHORT = {
 def headline(case: CaseComparison) -> str:
     """What became of one case, in one line: ``ttft +36 % (+30 to +44)``; the gravest first."""
     if case.improved:
-        told = [one for one in case.judgements if one.improved]
+        told = [one for one in case.judgments if one.improved]
         return f"improved: {_some([headline_of(one) for one in told])}"
-    told = [one for one in case.judgements if one.verdict is case.verdict]
+    told = [one for one in case.judgments if one.verdict is case.verdict]
     if case.verdict is Verdict.FAIL:
         return _some([headline_of(one) for one in told])
     if told and not case.reason:
@@ -80,7 +80,7 @@ def _some(texts: Sequence[str], most: int = 2) -> str:
 
 def explain_case(case: CaseComparison) -> str:
     """Everything that was judged of one case, what failed first."""
-    order = sorted(case.judgements, key=lambda one: _BY_GRAVITY.index(one.verdict))
+    order = sorted(case.judgments, key=lambda one: _BY_GRAVITY.index(one.verdict))
     head = [case.reason] if case.reason else []
     if case.sessions:
         head.append(f"compared with {_sessions(case.sessions)}")
@@ -189,7 +189,7 @@ def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
     if not cases:
         return
     by_case = {id(one.case): one for one in cases}
-    lines = {id(judgement): cells(judgement) for case in cases for judgement in case.judgements}
+    lines = {id(judgment): cells(judgment) for case in cases for judgment in case.judgments}
     heads, lines, widths = _fitted(lines, width)
 
     def row(texts: Cells, style: str = "") -> Text:
@@ -212,13 +212,13 @@ def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
         for case, label in zip(group.cases, group.labels, strict=True):
             judged = by_case[id(case)]
             if label:
-                yield Text(f" {label}", style=_STYLES[judged.verdict] if not judged.judgements else "")
+                yield Text(f" {label}", style=_STYLES[judged.verdict] if not judged.judgments else "")
             if judged.reason and judged.mismatch is None:
                 yield from _wrapped(f"{judged.verdict}: {judged.reason}", width, "  ", "yellow")
-            remarks = _remarks(judged.judgements)
-            for judgement in judged.judgements:
-                yield row(lines[id(judgement)], _STYLES[judgement.verdict])
-                if note := remarks.get(id(judgement)):
+            remarks = _remarks(judged.judgments)
+            for judgment in judged.judgments:
+                yield row(lines[id(judgment)], _STYLES[judgment.verdict])
+                if note := remarks.get(id(judgment)):
                     yield from _wrapped(note, width, "    ", "dim")
 
 
@@ -241,11 +241,11 @@ def _wrapped(text: str, width: int, indent: str, style: str) -> Iterator[Text]:
         yield Text(line, style=style)
 
 
-def _remarks(judgements: Iterable[Judgement]) -> dict[int, str]:
-    """What to say below which judgement (its ``id``); of a case's like reasons only the first."""
+def _remarks(judgments: Iterable[Judgment]) -> dict[int, str]:
+    """What to say below which judgment (its ``id``); of a case's like reasons only the first."""
     said: set[tuple[object, ...]] = set()
     found = {}
-    for one in judgements:
+    for one in judgments:
         like = (one.verdict, one.method, one.improved)
         if like in said:
             continue
@@ -264,7 +264,7 @@ def _remarks(judgements: Iterable[Judgement]) -> dict[int, str]:
 
 def _split(comparison: Comparison, *, full: bool) -> tuple[list[CaseComparison], list[CaseComparison]]:
     """The cases that have something to tell, and those that just pass. What was not compared is neither."""
-    judged = [one for one in comparison.cases if one.judgements or one.mismatch is None]
+    judged = [one for one in comparison.cases if one.judgments or one.mismatch is None]
     if full:
         return judged, []
     told = [one for one in judged if one.verdict is not Verdict.PASS or one.improved]
@@ -310,16 +310,16 @@ def _footnotes(comparison: Comparison) -> list[str]:
     )
     if bases:
         lines.append(f"compared with {_sessions(bases)}")
-    judgements = [one for case in comparison.cases for one in case.judgements]
-    caveats = Counter(one.reason for one in judgements if one.verdict is Verdict.PASS and one.reason)
+    judgments = [one for case in comparison.cases for one in case.judgments]
+    caveats = Counter(one.reason for one in judgments if one.verdict is Verdict.PASS and one.reason)
     lines += [f"{reason} ({count}×)" if count > 1 else str(reason) for reason, count in caveats.items()]
     left_out = Counter(why for case in comparison.cases if case.sessions for why in case.left_out)
     lines += [f"not used, for {count} of the cases: {why}" for why, count in left_out.items()]
-    levels = sorted({one.confidence for one in judgements if one.low is not None and one.confidence})
+    levels = sorted({one.confidence for one in judgments if one.low is not None and one.confidence})
     if levels:
         shown = " or ".join(map(percent, levels))
         lines.append(f"interval: of the change, {shown}; sees: the smallest change found in 4 of 5 tries")
-    if any(one.dropped for one in judgements):
+    if any(one.dropped for one in judgments):
         lines.append(f"n {rows.DISTURBED_MARK}: processes or pairs left out, as the machine was disturbed")
     if comparison.notes:
         lines.append(f"also different: {'; '.join(comparison.notes)}")
@@ -336,15 +336,15 @@ def _markdown_table(cases: Iterable[CaseComparison]) -> list[str]:
     ]
     for one in cases:
         name = _escape(_id(one.case))
-        if not one.judgements or (one.reason and one.mismatch is None):
+        if not one.judgments or (one.reason and one.mismatch is None):
             said = _escape(one.reason or "")
             lines.append(f"| {name} | {said} | | | | | | {_MARKS[one.verdict]} {one.verdict} | | |")
             name = ""
-        remarks = _remarks(one.judgements)
-        for judgement in one.judgements:
-            row = cells(judgement)
-            remark = remarks.get(id(judgement))
-            verdict = f"{_MARKS[judgement.verdict]} {row.verdict}" + (
+        remarks = _remarks(one.judgments)
+        for judgment in one.judgments:
+            row = cells(judgment)
+            remark = remarks.get(id(judgment))
+            verdict = f"{_MARKS[judgment.verdict]} {row.verdict}" + (
                 f"<br>{_escape(remark)}" if remark else ""
             )
             texts = [_escape(text) for text in row]
@@ -394,7 +394,7 @@ def _case_json(case: CaseComparison) -> dict[str, Any]:
         "mismatch": None if case.mismatch is None else asdict(case.mismatch),
         "sessions": list(case.sessions),
         "left_out": list(case.left_out),
-        "judgements": [_finite(asdict(one)) for one in case.judgements],
+        "judgments": [_finite(asdict(one)) for one in case.judgments],
     }
 
 

@@ -35,7 +35,7 @@ from pytest_llmbench.results.records import (
 from pytest_llmbench.results.upgrade import NOW
 
 # Every other field of a case, a process and a round is there and checked, also one that is new.
-_CASE_LEAVES_OUT = ("metrics", "hardware", "disturbance", "verdict_reason", "compared_with", "judgements")
+_CASE_LEAVES_OUT = ("metrics", "hardware", "disturbance", "verdict_reason", "compared_with", "judgments")
 _PROCESS_LEAVES_OUT = ("hardware",)
 _ROUND_LEAVES_OUT = ("started", "finish_reason", "tokenized", "prefilled", "done", "token_times")
 

@@ -259,7 +259,7 @@ class Case(_Part):
     compared_with: list[str] = Field(
         default_factory=list, description="sessions of the baseline, the newest first"
     )
-    judgements: list[dict[str, Any]] = Field(default_factory=list, description="of the gate, one a metric")
+    judgments: list[dict[str, Any]] = Field(default_factory=list, description="of the gate, one a metric")
 
     @property
     def key(self) -> tuple[str, str]:

@@ -16,6 +16,7 @@ Step = Callable[[dict[str, Any]], None]
 
 def _case_of_1(case: dict[str, Any]) -> None:
     """From schema 1."""
+    _rename(case, "judgements", "judgments")
 
 
 def _header_of_1(header: dict[str, Any]) -> None:
@@ -29,6 +30,11 @@ _HEADERS: dict[int, Step] = {1: _header_of_1}
 OLDEST = min(_CASES)
 """The oldest major version that is read."""
 NOW = int(SCHEMA_VERSION.split(".")[0])
+
+
+def _rename(part: dict[str, Any], old: str, new: str) -> None:
+    if old in part:
+        part[new] = part.pop(old)
 
 
 def major_of(schema_version: object) -> int:

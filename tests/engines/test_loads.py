@@ -114,7 +114,7 @@ def test_a_level_is_measured_in_pairs_on_servers_that_are_started_for_it(pyteste
     result.assert_outcomes(passed=1)
     assert servers_running() == before
     now, base = json.loads((pytester.path / "out.json").read_text())["cases"]
-    assert now["judgements"][0]["details"]["order"].startswith("a fresh server for each level")
+    assert now["judgments"][0]["details"]["order"].startswith("a fresh server for each level")
     assert base["protocol"]["ab"] == {"openai.arguments": "--n_threads 1"}
     for case in (now, base):
         (process,) = case["processes"]

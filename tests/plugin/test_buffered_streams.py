@@ -80,7 +80,7 @@ def test_a_session_behind_a_proxy_that_buffers_is_not_judged_by_the_time_between
     result.assert_outcomes(passed=1)
     (case,) = document()["cases"]
     assert case["verdict"] == "invalid"
-    (judged,) = case["judgements"]
+    (judged,) = case["judgments"]
     assert (judged["metric"], judged["verdict"]) == ("tpot", "invalid")
     assert judged["reason"].startswith("buffered: ")
     result.stdout.fnmatch_lines(["*tpot*invalid*"])
@@ -96,7 +96,7 @@ def test_pairs_of_a_server_behind_a_proxy_that_buffers_end_soon_and_say_why(
         run(*ab, backend=None).assert_outcomes(passed=1)
     case, base_case = document()["cases"]
     assert (case["verdict"], base_case["unknown"]) == ("invalid", {})
-    (judged,) = case["judgements"]
+    (judged,) = case["judgments"]
     assert judged["reason"].startswith("buffered: ")
     assert len(case["processes"]) < 7
 

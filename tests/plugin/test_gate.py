@@ -68,7 +68,7 @@ def test_a_slower_run_fails_its_test_in_the_terminal_in_junit_and_in_the_exit_st
     (case,) = document()["cases"]
     assert case["outcome"] == "failed"
     assert case["verdict"] == "fail"
-    assert case["judgements"][0]["metric"] == "tpot"
+    assert case["judgments"][0]["metric"] == "tpot"
 
 
 def test_a_failed_case_is_the_one_that_lf_runs_again(bench: pytest.Pytester) -> None:
@@ -435,7 +435,7 @@ def test_a_variable_of_the_base_side_reaches_its_process_alone(
     bench.makepyfile(BENCH)
     run(FAST, "--llm-ab=env.LLMBENCH_FAKE_SECONDS=0.006", "--llm-gate=tpot").assert_outcomes(passed=1)
     now, base = document()["cases"]
-    assert now["judgements"][0]["improved"]
+    assert now["judgments"][0]["improved"]
     assert base["protocol"]["ab"] == {"env.LLMBENCH_FAKE_SECONDS": "set"}
     assert "LLMBENCH_FAKE_SECONDS" not in os.environ
 

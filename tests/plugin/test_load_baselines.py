@@ -48,7 +48,7 @@ def test_a_load_level_is_judged_against_the_same_server_on_another_port(
         run(f"--llm-base-url={other.url}", *COMPARE, backend=None)
     for case in document()["cases"]:
         assert case["verdict"] in ("fail", "inconclusive")
-        (judged,) = case["judgements"]
+        (judged,) = case["judgments"]
         assert judged["base"] == pytest.approx(0.004, rel=0.9)
         assert judged["now"] > 0.02
 
@@ -62,7 +62,7 @@ def test_one_request_at_a_time_is_judged_on_another_port_too(
         run(f"--llm-base-url={other.url}", *COMPARE, backend=None).assert_outcomes(passed=2)
     (case,) = document()["cases"]
     assert case["params"] == {}
-    assert case["judgements"][0]["base"] is not None
+    assert case["judgments"][0]["base"] is not None
 
 
 def test_another_model_of_a_server_that_runs_is_not_compared(bench: pytest.Pytester, run: Run) -> None:
@@ -88,5 +88,5 @@ def test_of_servers_side_by_side_the_one_of_another_address_is_compared_and_none
         result = run(
             f"--llm-base-url={stays.url}", "--llm-base-url=http://127.0.0.1:9/v1", *COMPARE, backend=None
         )
-    assert document()["cases"][0]["judgements"][0]["base"] is not None
+    assert document()["cases"][0]["judgments"][0]["base"] is not None
     result.stdout.no_fnmatch_line("*missing:*")

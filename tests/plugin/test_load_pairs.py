@@ -61,7 +61,7 @@ def test_a_slower_server_fails_its_test_in_the_terminal_in_junit_and_in_the_exit
     assert "tpot: fail" in (failure.text or "") + failure.get("message", "")
     now, before = sides(document())
     assert now["verdict"] == "fail"
-    (judged,) = now["judgements"]
+    (judged,) = now["judgments"]
     assert (judged["metric"], judged["n"], judged["method"]) == ("tpot", 7, "signed-rank")
     assert judged["details"]["order"] == "one level after the other in drawn order"
     assert [len(case["processes"]) for case in (now, before)] == [7, 7]
@@ -80,7 +80,7 @@ def test_what_a_whole_level_has_one_value_of_is_judged_as_well(
         ab = (f"--llm-base-url={slow.url}", f"--llm-ab=base_url={base.url}")
         run(*ab, gate, FEWEST, backend=None).assert_outcomes(failed=1)
     now, _ = sides(document())
-    assert {one["metric"]: one["verdict"] for one in now["judgements"]} == dict.fromkeys(
+    assert {one["metric"]: one["verdict"] for one in now["judgments"]} == dict.fromkeys(
         ["request_throughput", "system_throughput", "goodput", "e2e_latency", "itl"], "fail"
     )
 
@@ -91,7 +91,7 @@ def test_a_faster_server_has_improved(bench: pytest.Pytester, run: Run, document
         ab = (f"--llm-base-url={fast.url}", f"--llm-ab=base_url={base.url}")
         run(*ab, "--llm-gate=tpot", "--llm-budget=8", backend=None).assert_outcomes(passed=1)
     now, _ = sides(document())
-    assert now["judgements"][0]["improved"]
+    assert now["judgments"][0]["improved"]
 
 
 def test_equal_servers_do_not_fail(bench: pytest.Pytester, run: Run, document: Document) -> None:
@@ -178,7 +178,7 @@ def test_failed_requests_make_a_case_invalid_and_the_side_is_named(
     strict.assert_outcomes(failed=1)
     case, _ = sides(document())
     assert case["verdict"] == "invalid"
-    (judged,) = case["judgements"]
+    (judged,) = case["judgments"]
     assert f"on the {side} side" in judged["reason"]
     assert "of 8 requests failed, the first by status: " in judged["reason"]
     assert "overloaded" in judged["reason"]
@@ -195,7 +195,7 @@ def test_other_work_makes_a_case_invalid(bench: pytest.Pytester, run: Run, docum
     result.stdout.fnmatch_lines(["*LLMBenchWarning: invalid: tpot"])
     case, before = sides(document())
     assert case["verdict"] == "invalid"
-    assert "8 of 8 requests generated other numbers of tokens" in case["judgements"][0]["reason"]
+    assert "8 of 8 requests generated other numbers of tokens" in case["judgments"][0]["reason"]
     assert [len(one["processes"]) for one in (case, before)] == [1, 1]
 
 
@@ -211,7 +211,7 @@ def test_disturbed_pairs_are_dropped_and_too_many_make_a_case_invalid(
     result.stdout.fnmatch_lines(["*LLMBenchWarning: invalid: tpot"])
     case, _ = sides(document())
     assert case["verdict"] == "invalid"
-    (judged,) = case["judgements"]
+    (judged,) = case["judgments"]
     assert "3 of 3 pairs were disturbed: foreign_gpu (3)" in judged["reason"]
     assert judged["dropped"] == len(case["processes"]) == 3
 
@@ -230,7 +230,7 @@ def test_a_late_client_spoils_its_pairs_and_says_why(
     result.stdout.fnmatch_lines(["*test_load*: the client slept in*"])
     case, _ = sides(document())
     assert case["verdict"] == "invalid"
-    assert "client (3)" in case["judgements"][0]["reason"]
+    assert "client (3)" in case["judgments"][0]["reason"]
 
 
 def test_what_was_measured_is_kept_if_a_later_level_fails(
@@ -315,7 +315,7 @@ def test_a_server_is_started_for_each_level_and_never_two_at_once(
         assert [p["pid"] for p in case["processes"]] == [int(pid) for name, pid, _ in started if name == side]
         assert all(p["load_time"] > 0 for p in case["processes"])
         assert case["model"]["digest"].startswith("sha256:")
-    order = now["judgements"][0]["details"]["order"]
+    order = now["judgments"][0]["details"]["order"]
     assert order == "a fresh server for each level, one after the other in drawn order"
     assert base["protocol"]["ab"] == {"env.LLMBENCH_FAKE_SIDE": "set", "env.HUSH": "set"}
     kept = [path for path in bench.path.rglob("*.json*") if b"open sesame" in path.read_bytes()]
@@ -372,4 +372,4 @@ def test_a_server_that_runs_can_be_the_base_of_one_that_is_started(
     assert len(log()) == 2
     now, base = sides(document())
     assert [case["model"]["name"] for case in (now, base)] == ["tiny", "fake"]
-    assert "of the new side started anew each time" in now["judgements"][0]["details"]["order"]
+    assert "of the new side started anew each time" in now["judgments"][0]["details"]["order"]

@@ -372,7 +372,7 @@ def test_a_load_is_compared_with_a_baseline(bench: pytest.Pytester, run: Run, do
         result = run(f"--llm-base-url={server.url}", "--llm-compare=base.json", backend=None)
     (case,) = document()["cases"]
     assert case["verdict"] in ("pass", "inconclusive", "fail")
-    assert {j["metric"] for j in case["judgements"]} >= {"ttft", "tpot"}
+    assert {j["metric"] for j in case["judgments"]} >= {"ttft", "tpot"}
     result.stdout.fnmatch_lines(["*LLM comparison*"])
 
 

@@ -31,7 +31,7 @@ def test_speed(llm_model):
 def verdicts(document: dict[str, Any]) -> dict[str, str]:
     (case,) = [case for case in document["cases"] if not case["measurement"].endswith("@base")]
     return {
-        one["details"]["written"]: one["verdict"] for one in case["judgements"] if "written" in one["details"]
+        one["details"]["written"]: one["verdict"] for one in case["judgments"] if "written" in one["details"]
     }
 
 
@@ -160,7 +160,7 @@ def test_limits_of_a_load_level_are_judged(bench: pytest.Pytester, run: Run, doc
     with fake_server(seconds_per_token=0.01) as server:
         run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(failed=1)
     (case,) = document()["cases"]
-    assert {one["metric"]: one["verdict"] for one in case["judgements"]} == {
+    assert {one["metric"]: one["verdict"] for one in case["judgments"]} == {
         "tpot": "fail",
         "request_throughput": "fail",
         "e2e_latency": "fail",

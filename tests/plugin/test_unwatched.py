@@ -70,4 +70,4 @@ def test_a_case_that_was_not_watched_is_no_pass(bench: pytest.Pytester, run: Run
     result.assert_outcomes(failed=1)
     (case,) = document()["cases"]
     assert case["verdict"] == "invalid"
-    assert "10 of 10 rounds were disturbed or not watched (unwatched)" in case["judgements"][0]["reason"]
+    assert "10 of 10 rounds were disturbed or not watched (unwatched)" in case["judgments"][0]["reason"]

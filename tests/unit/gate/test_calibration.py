@@ -21,7 +21,7 @@ from pytest_llmbench.gate.calibration import (
 )
 from pytest_llmbench.gate.compare import compare
 from pytest_llmbench.gate.measured import Measured
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.results.store import Store
 
 
@@ -49,9 +49,9 @@ def now(a_session: Any) -> Measured:
     return Measured(session.cases[0], session)
 
 
-def tpot(comparison: Any) -> Judgement:
-    (found,) = (one for one in comparison.cases[0].judgements if one.metric == "tpot")
-    assert isinstance(found, Judgement)
+def tpot(comparison: Any) -> Judgment:
+    (found,) = (one for one in comparison.cases[0].judgments if one.metric == "tpot")
+    assert isinstance(found, Judgment)
     return found
 
 
@@ -161,7 +161,7 @@ def test_values_that_no_session_has_are_damage(tmp_path: Path, value: Any) -> No
 # --- In the gate --------------------------------------------------------------------------------
 
 
-def test_a_single_session_is_judged_by_it_and_the_judgement_says_so(a_session: Any, now: Measured) -> None:
+def test_a_single_session_is_judged_by_it_and_the_judgment_says_so(a_session: Any, now: Measured) -> None:
     noise = Calibration("machine-a", [*SESSIONS, *SESSIONS]).noise_of
     slow = a_session(9, slow=1.6)
     alone, calibrated = (tpot(compare([a_session(1)], slow, noise=one)) for one in (None, noise))
@@ -188,7 +188,7 @@ def test_three_sessions_need_no_calibration(a_session: Any) -> None:
 
 
 def test_single_processes_are_judged_by_the_calibration_of_their_own_model_alone(a_session: Any) -> None:
-    def judged(sessions: list[ShortSession]) -> Judgement:
+    def judged(sessions: list[ShortSession]) -> Judgment:
         noise = Calibration("machine-a", sessions).noise_of
         return tpot(compare([a_session(1, processes=1)], a_session(9, processes=1, slow=9.0), noise=noise))
 

@@ -11,7 +11,7 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import CaseComparison, Gate, Policy, compare, missing_policy
 from pytest_llmbench.gate.matching import Kind
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 
 
 def one(comparison: Any) -> CaseComparison:
@@ -20,8 +20,8 @@ def one(comparison: Any) -> CaseComparison:
     return case
 
 
-def judgement(case: CaseComparison, metric: str) -> Judgement:
-    (found,) = (one for one in case.judgements if one.metric == metric)
+def judgment(case: CaseComparison, metric: str) -> Judgment:
+    (found,) = (one for one in case.judgments if one.metric == metric)
     return found
 
 
@@ -33,19 +33,19 @@ def bases(a_session: Any) -> list[Any]:
 def test_unchanged_code_passes(a_session: Any, bases: list[Any]) -> None:
     case = one(compare(bases, a_session(9)))
     assert case.verdict is Verdict.PASS
-    assert [one.metric for one in case.judgements] == ["ttft", "tpot", "decode_throughput", "peak_rss"]
+    assert [one.metric for one in case.judgments] == ["ttft", "tpot", "decode_throughput", "peak_rss"]
     assert len(case.sessions) == 5
 
 
 def test_slower_code_fails_in_the_metrics_that_got_worse(a_session: Any, bases: list[Any]) -> None:
     case = one(compare(bases, a_session(9, slow=1.5)))
     assert case.verdict is Verdict.FAIL
-    assert {one.metric for one in case.judgements if one.verdict is Verdict.FAIL} == {
+    assert {one.metric for one in case.judgments if one.verdict is Verdict.FAIL} == {
         "ttft",
         "tpot",
         "decode_throughput",
     }
-    assert judgement(case, "tpot").change == pytest.approx(0.5, abs=0.1)
+    assert judgment(case, "tpot").change == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("where", ["now", "base", "both"])
@@ -57,9 +57,9 @@ def test_what_a_buffered_stream_cannot_tell_gets_no_verdict_and_the_reason(
     now = a_session(9, untimed=None if where == "base" else "buffered")
     case = one(compare(bases, now))
     assert case.verdict is Verdict.INVALID
-    assert judgement(case, "ttft").verdict is Verdict.PASS
+    assert judgment(case, "ttft").verdict is Verdict.PASS
     for metric in ("tpot", "decode_throughput"):
-        judged = judgement(case, metric)
+        judged = judgment(case, metric)
         assert judged.verdict is Verdict.INVALID
         assert "buffered: chunks arrived many at a time" in (judged.reason or "")
         assert "proxy_buffering off" in (judged.reason or "")
@@ -71,7 +71,7 @@ def test_what_a_buffered_stream_cannot_tell_gets_no_verdict_and_the_reason(
 def test_a_limit_on_what_a_buffered_stream_cannot_tell_does_not_pass(a_session: Any, written: str) -> None:
     of = thresholds_of(parse_thresholds(written), ["ttft"])
     case = one(compare([a_session(1)], a_session(9, untimed="buffered"), of))
-    judged = judgement(case, written.partition(":")[0].partition(".")[0])
+    judged = judgment(case, written.partition(":")[0].partition(".")[0])
     assert judged.verdict is Verdict.INVALID
     assert "buffered" in (judged.reason or "")
 
@@ -84,8 +84,8 @@ def test_faster_code_passes_and_is_told_as_improved(a_session: Any, bases: list[
 
 def test_more_memory_fails_beyond_its_own_threshold(a_session: Any, bases: list[Any]) -> None:
     case = one(compare(bases, a_session(9, rss=270 * 2**20)))
-    assert judgement(case, "peak_rss").verdict is Verdict.FAIL
-    assert judgement(case, "tpot").verdict is Verdict.PASS
+    assert judgment(case, "peak_rss").verdict is Verdict.FAIL
+    assert judgment(case, "tpot").verdict is Verdict.PASS
     assert case.verdict is Verdict.FAIL
 
 
@@ -112,19 +112,17 @@ def test_instructions_are_compared_with_a_tolerance_of_one_percent_whatever_else
     of = thresholds_of((), ["instructions_per_token"])
     base = counted(a_session(1), 1_000_000)
     case = one(compare([base], counted(a_session(9), now, disturbed=True), of))
-    judged = judgement(case, "instructions_per_token")
+    judged = judgment(case, "instructions_per_token")
     assert (judged.method, judged.verdict) == ("exact", verdict)
     assert judged.improved is (now < 950_000)
 
 
 def test_instructions_gate_only_where_both_sides_counted_them(a_session: Any, bases: list[Any]) -> None:
     of = thresholds_of((), ["tpot", "instructions_per_token"])
-    assert [one.metric for one in one(compare(bases, a_session(9), of)).judgements] == ["tpot"]
+    assert [one.metric for one in one(compare(bases, a_session(9), of)).judgments] == ["tpot"]
     newly = one(compare(bases, counted(a_session(9), 5), of))
-    assert judgement(newly, "instructions_per_token").verdict is Verdict.NEW
-    assert "instructions_per_token" not in [
-        one.metric for one in one(compare(bases, a_session(9))).judgements
-    ]
+    assert judgment(newly, "instructions_per_token").verdict is Verdict.NEW
+    assert "instructions_per_token" not in [one.metric for one in one(compare(bases, a_session(9))).judgments]
 
 
 def test_the_value_of_a_process_is_the_median_of_its_rounds(a_session: Any, bases: list[Any]) -> None:
@@ -141,13 +139,13 @@ def test_disturbed_rounds_are_left_out_whatever_their_times(a_session: Any, base
         disturbed_round.tpot = 0.0001
     case = one(compare(bases, now))
     assert case.verdict is Verdict.PASS
-    assert judgement(case, "tpot").now == pytest.approx(judgement(one(clean), "tpot").now, rel=0.05)
+    assert judgment(case, "tpot").now == pytest.approx(judgment(one(clean), "tpot").now, rel=0.05)
 
 
 def test_a_process_without_an_undisturbed_round_is_dropped_and_counted(
     a_session: Any, bases: list[Any]
 ) -> None:
-    judged = judgement(one(compare(bases, a_session(9, processes=5, rounds=5, disturbed=5))), "tpot")
+    judged = judgment(one(compare(bases, a_session(9, processes=5, rounds=5, disturbed=5))), "tpot")
     assert (judged.n, judged.dropped) == (4, 1)
 
 
@@ -156,9 +154,9 @@ def test_too_many_disturbed_rounds_make_the_times_invalid_and_not_the_memory(
 ) -> None:
     case = one(compare(bases, a_session(9, disturbed=4)))
     assert case.verdict is Verdict.INVALID
-    assert judgement(case, "tpot").verdict is Verdict.INVALID
-    assert judgement(case, "peak_rss").verdict is Verdict.PASS
-    assert "4 of 15 rounds were disturbed (foreign_cpu)" in (judgement(case, "tpot").reason or "")
+    assert judgment(case, "tpot").verdict is Verdict.INVALID
+    assert judgment(case, "peak_rss").verdict is Verdict.PASS
+    assert "4 of 15 rounds were disturbed (foreign_cpu)" in (judgment(case, "tpot").reason or "")
 
 
 @pytest.mark.parametrize(("lost", "verdict"), [(True, Verdict.INVALID), (False, Verdict.PASS)])
@@ -171,7 +169,7 @@ def test_rounds_whose_watch_was_lost_are_not_taken_for_undisturbed(
         unknown.disturbance = None
     case = one(compare(bases, now))
     assert case.verdict is verdict
-    reason = judgement(case, "tpot").reason or ""
+    reason = judgment(case, "tpot").reason or ""
     assert ("5 of 15 rounds were disturbed or not watched (unwatched)" in reason) is lost
 
 
@@ -179,14 +177,14 @@ def test_a_disturbed_session_of_the_baseline_is_left_out_and_told(a_session: Any
     bases[0] = a_session(1, disturbed=10, slow=3.0)
     case = one(compare(bases, a_session(9)))
     assert case.verdict is Verdict.PASS
-    assert judgement(case, "tpot").details["sessions"] == 4
+    assert judgment(case, "tpot").details["sessions"] == 4
     assert any("10 of 15 rounds were disturbed" in text for text in case.left_out)
 
 
 def test_a_baseline_that_is_all_disturbed_is_invalid(a_session: Any) -> None:
     case = one(compare([a_session(1, disturbed=10)], a_session(9)))
     assert case.verdict is Verdict.INVALID
-    assert "the baseline is spoiled" in (judgement(case, "tpot").reason or "")
+    assert "the baseline is spoiled" in (judgment(case, "tpot").reason or "")
 
 
 def test_other_output_of_greedy_decoding_is_not_the_same_work(a_session: Any, bases: list[Any]) -> None:
@@ -220,7 +218,7 @@ def test_sampled_output_may_differ(a_session: Any) -> None:
 
 
 def test_one_session_is_judged_by_what_it_has_and_says_so(a_session: Any) -> None:
-    judged = judgement(one(compare([a_session(1)], a_session(9, slow=2.0))), "tpot")
+    judged = judgment(one(compare([a_session(1)], a_session(9, slow=2.0))), "tpot")
     assert judged.method == "single-session"
     assert judged.verdict is Verdict.FAIL
 
@@ -244,7 +242,7 @@ def test_a_limit_is_judged_without_a_baseline(a_session: Any, bases: list[Any]) 
     case = one(compare(bases, a_session(9, name="test_other", version="9"), of))
     assert case.verdict is Verdict.FAIL
     assert case.mismatch is not None
-    assert [one.method for one in case.judgements] == ["limit"]
+    assert [one.method for one in case.judgments] == ["limit"]
 
 
 def test_a_case_that_measured_nothing_is_invalid_with_its_error(a_session: Any, a_case: Any) -> None:
@@ -281,7 +279,7 @@ def test_a_metric_that_nobody_measured_is_passed_over_unless_asked_for(
     now = a_session(9)
     assert one(compare(bases, now, thresholds_of((), ["ttft", "energy"]))).verdict is Verdict.PASS
     asked = one(compare(bases, now, thresholds_of(parse_thresholds("energy:5%"), ["ttft"])))
-    assert judgement(asked, "energy").verdict is Verdict.INVALID
+    assert judgment(asked, "energy").verdict is Verdict.INVALID
 
 
 def test_a_metric_that_is_no_longer_measured_is_invalid(a_session: Any, bases: list[Any]) -> None:
@@ -289,7 +287,7 @@ def test_a_metric_that_is_no_longer_measured_is_invalid(a_session: Any, bases: l
     for process in now.cases[0].processes:
         process.peak_rss = None
     case = one(compare(bases, now))
-    assert judgement(case, "peak_rss").reason == "the baseline has it, and it was not measured now"
+    assert judgment(case, "peak_rss").reason == "the baseline has it, and it was not measured now"
     assert case.verdict is Verdict.INVALID
 
 
@@ -297,7 +295,7 @@ def test_a_metric_that_the_baseline_does_not_have_is_new(a_session: Any) -> None
     base = a_session(1)
     for process in base.cases[0].processes:
         process.peak_rss = None
-    assert judgement(one(compare([base], a_session(9))), "peak_rss").verdict is Verdict.NEW
+    assert judgment(one(compare([base], a_session(9))), "peak_rss").verdict is Verdict.NEW
 
 
 def test_a_value_of_zero_has_no_relative_change(a_session: Any) -> None:
@@ -312,7 +310,7 @@ def test_a_value_of_zero_has_no_relative_change(a_session: Any) -> None:
 def test_a_percentile_is_judged_by_exceedance(a_session: Any) -> None:
     of = thresholds_of(parse_thresholds("itl.p95:<15ms"), [])
     case = one(compare([a_session(1)], a_session(9), of))
-    assert judgement(case, "itl").method == "exceedance"
+    assert judgment(case, "itl").method == "exceedance"
     assert case.verdict is Verdict.PASS
 
 
@@ -389,6 +387,6 @@ def test_a_quieter_machine_is_not_advised_for_a_load_that_its_client_spoiled(
     now = a_session(9)
     now.cases[0].processes[0].load = {"invalid": "the client was busy: ask for a smaller load"}
     case = one(compare(bases, now))
-    assert judgement(case, "tpot").reason == "the client was busy: ask for a smaller load"
+    assert judgment(case, "tpot").reason == "the client was busy: ask for a smaller load"
     disturbed = one(compare(bases, a_session(9, disturbed=4)))
-    assert (judgement(disturbed, "tpot").reason or "").endswith(": measure again on a quieter machine")
+    assert (judgment(disturbed, "tpot").reason or "").endswith(": measure again on a quieter machine")

@@ -141,7 +141,7 @@ def test_the_detectable_effect_that_is_told_is_found_with_the_power_that_is_told
         test = PairedTest(0.05, comparisons=CASES)
         while test.needs_more:
             test.add(row[len(test.differences)])
-        told.append(test.judgement().detectable or 0.0)
+        told.append(test.judgment().detectable or 0.0)
     seen = run_pairs(even(rng, 1500), float(np.median(told)), 0.05)
     assert 0.75 <= seen.share("fail") <= 0.97
 

@@ -28,7 +28,7 @@ def test_the_first_look_passes_what_is_clearly_not_slower() -> None:
     test = feed(PairedTest(0.05), 0.0, 8)
     assert test.verdict is Verdict.PASS
     assert test.needs_more == 0
-    judged = test.judgement()
+    judged = test.judgment()
     assert judged.high is not None
     assert judged.high < 0.05
     assert not judged.improved
@@ -43,7 +43,7 @@ def test_the_first_look_never_fails() -> None:
 
 def test_a_clear_regression_fails_at_the_second_look() -> None:
     test = feed(PairedTest(0.05, comparisons=20), 0.3, 12)
-    judged = test.judgement()
+    judged = test.judgment()
     assert judged.verdict is Verdict.FAIL
     assert judged.method == "signed-rank"
     assert judged.n == 12
@@ -59,15 +59,15 @@ def test_more_comparisons_take_more_pairs() -> None:
 
 def test_a_decided_test_ignores_what_comes_later() -> None:
     test = feed(PairedTest(0.05), 0.0, 8)
-    before = test.judgement()
+    before = test.judgment()
     feed(test, 0.9, 30)
     test.drop("throttled")
-    assert test.judgement() == before
+    assert test.judgment() == before
 
 
 def test_an_effect_near_the_threshold_ends_inconclusive_and_says_what_it_would_take() -> None:
     test = feed(PairedTest(0.05), 0.0488, 32, spread=0.1)
-    judged = test.judgement()
+    judged = test.judgment()
     assert judged.verdict is Verdict.INCONCLUSIVE
     assert judged.reason
     assert "pairs" in judged.reason
@@ -76,13 +76,13 @@ def test_an_effect_near_the_threshold_ends_inconclusive_and_says_what_it_would_t
 
 
 def test_what_is_faster_beyond_the_threshold_is_an_improvement() -> None:
-    judged = feed(PairedTest(0.05), -0.2, 8).judgement()
+    judged = feed(PairedTest(0.05), -0.2, 8).judgment()
     assert judged.verdict is Verdict.PASS
     assert judged.improved
 
 
 def test_a_throughput_s_change_is_told_as_what_is_missing_of_it() -> None:
-    judged = feed(PairedTest(0.05, metric="decode_throughput"), 0.6931, 12, spread=1e-6).judgement()
+    judged = feed(PairedTest(0.05, metric="decode_throughput"), 0.6931, 12, spread=1e-6).judgment()
     assert judged.verdict is Verdict.FAIL
     assert judged.change == pytest.approx(0.5, abs=1e-3)
 
@@ -91,7 +91,7 @@ def test_base_and_now_are_the_medians_of_the_pairs() -> None:
     test = PairedTest(0.05)
     for base in (1.0, 2.0, 3.0):
         test.add(0.0, base, 2 * base)
-    judged = test.judgement()
+    judged = test.judgment()
     assert (judged.base, judged.now) == (2.0, 4.0)
     assert judged.verdict is Verdict.INCONCLUSIVE
     assert judged.reason == "stopped after 3 pairs; 5 more until the next look"
@@ -103,7 +103,7 @@ def test_one_disturbed_pair_in_five_is_replaced_and_one_more_spoils_the_case() -
     test.drop("throttled")
     assert test.needs_more == 8
     test.drop("throttled")
-    judged = test.judgement()
+    judged = test.judgment()
     assert judged.verdict is Verdict.INVALID
     assert judged.dropped == 3
     assert judged.reason
@@ -123,12 +123,12 @@ def test_a_budget_of_pairs_ends_the_test_there() -> None:
     test = PairedTest(0.05, budget=15)
     feed(test, 0.0488, 15, spread=0.2)
     assert test.verdict is Verdict.INCONCLUSIVE
-    assert test.judgement().details["looks"] == [8, 12, 15]
+    assert test.judgment().details["looks"] == [8, 12, 15]
     assert feed(PairedTest(0.05, budget=10), 0.5, 10).verdict is Verdict.FAIL
 
 
 def test_a_budget_below_any_verdict_says_so() -> None:
-    judged = feed(PairedTest(0.05, budget=3), 0.5, 3).judgement()
+    judged = feed(PairedTest(0.05, budget=3), 0.5, 3).judgment()
     assert judged.verdict is Verdict.INCONCLUSIVE
     assert judged.reason == "3 pairs are too few for any verdict; 8 or more may tell"
 
@@ -139,8 +139,8 @@ def test_a_budget_of_time_spends_what_is_left_of_the_error_at_once() -> None:
     assert test.verdict is Verdict.FAIL
     nothing = PairedTest(0.05)
     nothing.finish()
-    assert nothing.judgement().verdict is Verdict.INCONCLUSIVE
-    assert nothing.judgement().change is None
+    assert nothing.judgment().verdict is Verdict.INCONCLUSIVE
+    assert nothing.judgment().change is None
 
 
 @pytest.mark.parametrize("budget", [None, 6, 10, 15, 20, 25])
@@ -177,4 +177,4 @@ def test_a_quieter_machine_is_advised_where_the_machine_was_the_cause(codes: lis
     test = PairedTest(0.05, metric="tpot")
     for number in range(3):
         test.drop(codes[number % len(codes)])
-    assert (test.judgement().reason or "").endswith(end)
+    assert (test.judgment().reason or "").endswith(end)

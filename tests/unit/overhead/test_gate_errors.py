@@ -119,11 +119,11 @@ def test_a_suite_with_one_failed_case_is_one_failed_suite(gate: ModuleType) -> N
     suites = gate.gate_suite
 
     def case(*verdicts: str) -> dict[str, Any]:
-        judgements = [{"metric": m, "verdict": v} for m, v in zip(("ttft", "tpot"), verdicts, strict=True)]
-        return {"verdict": verdicts[-1], "judgements": judgements}
+        judgments = [{"metric": m, "verdict": v} for m, v in zip(("ttft", "tpot"), verdicts, strict=True)]
+        return {"verdict": verdicts[-1], "judgments": judgments}
 
     good = suites.Suite(0, 60.0, 0, {"a": case("pass", "pass"), "b": case("pass", "invalid")})
-    bad = suites.Suite(1, 120.0, 1, {"a": case("pass", "fail"), "b": {"verdict": None, "judgements": None}})
+    bad = suites.Suite(1, 120.0, 1, {"a": case("pass", "fail"), "b": {"verdict": None, "judgments": None}})
     whole, single, ttft, tpot = cells(suites.table([good, bad]))
     assert (whole["judged"], whole["`fail`"], whole["minutes"]) == ("2", "1", "1.5")
     assert whole["exit status"] == "1 × 0, 1 × 1"
@@ -137,7 +137,7 @@ def test_every_metric_of_the_judged_sessions_has_a_row_for_each_side(stored: Mod
 
     def session(number: int, *, worse: bool) -> Any:
         judged = judge_stored("tpot", base, [2.0 if worse else 1.0] * 3, 0.05)
-        found = CaseComparison(case=None, verdict=judged.verdict, judgements=(judged,))
+        found = CaseComparison(case=None, verdict=judged.verdict, judgments=(judged,))
         return stored.Session(number, worse, None, (0, 2, 4, 6, 8), found)
 
     first = stored.Session(0, False, None)

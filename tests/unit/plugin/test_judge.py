@@ -15,14 +15,14 @@ from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.budget import Budget
 from pytest_llmbench.gate.compare import Gate, Policy
 from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.table import METRICS, Scope
 from pytest_llmbench.metrics.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.plugin.judge import Gating
-from pytest_llmbench.report.judgement import explain
+from pytest_llmbench.report.judgment import explain
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.records import Header, Session
 
@@ -92,7 +92,7 @@ def gate(*metrics: str, budget: Budget | None = None, session: str = "20260101T0
 
 def judged(
     source: Source, *metrics: str, budget: Budget | None = None, marker: tuple[Threshold, ...] = ()
-) -> list[Judgement]:
+) -> list[Judgment]:
     gating = gate(*metrics, budget=budget)
     gating.measure(source, source.now, source.base, marker)
 
@@ -106,7 +106,7 @@ def judged(
     with suppress(pytest.fail.Exception):
         header = Header(session=Session(id="now", started="2026-01-01T00:00:00Z"))
         gating.judge([source.now], case_of, header, failures="1%", warn=lambda _: None)
-    return list(source.now.judgements)
+    return list(source.now.judgments)
 
 
 def test_equal_sides_pass_at_the_first_look() -> None:

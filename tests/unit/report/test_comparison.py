@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llmbench.gate.compare import compare
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
-from pytest_llmbench.gate.verdict import Judgement, Verdict
+from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.report.comparison import (
     COMMENT_LIMIT,
     cells,
@@ -23,7 +23,7 @@ from pytest_llmbench.report.comparison import (
 from pytest_llmbench.report.table import render
 
 
-def judgement(**fields: Any) -> Judgement:
+def judgment(**fields: Any) -> Judgment:
     values: dict[str, Any] = {
         "metric": "tpot",
         "verdict": Verdict.FAIL,
@@ -39,7 +39,7 @@ def judgement(**fields: Any) -> Judgement:
         "dropped": 1,
         "detectable": 0.08,
     }
-    return Judgement(**{**values, **fields})
+    return Judgment(**{**values, **fields})
 
 
 def text(comparison: Any, width: int = 80, **options: Any) -> str:
@@ -52,7 +52,7 @@ def bases(a_session: Any) -> list[Any]:
 
 
 def test_a_row_has_everything_that_a_verdict_stands_on() -> None:
-    assert cells(judgement()) == (
+    assert cells(judgment()) == (
         "tpot",
         "10.0 ms",
         "12.5 ms",
@@ -66,17 +66,17 @@ def test_a_row_has_everything_that_a_verdict_stands_on() -> None:
 
 
 def test_a_throughput_that_fell_has_a_minus() -> None:
-    row = cells(judgement(metric="decode_throughput", base=100.0, now=80.0, change=0.2, low=0.12, high=0.28))
+    row = cells(judgment(metric="decode_throughput", base=100.0, now=80.0, change=0.2, low=0.12, high=0.28))
     assert (row.base, row.now, row.change, row.interval) == ("100", "80.0", "-20%", "-28…-12")
 
 
 def test_what_is_not_known_is_a_dash_and_no_change_has_no_sign() -> None:
-    row = cells(judgement(base=None, change=-0.0001, low=None, high=float("inf"), detectable=None, dropped=0))
+    row = cells(judgment(base=None, change=-0.0001, low=None, high=float("inf"), detectable=None, dropped=0))
     assert (row.base, row.change, row.interval, row.sees, row.n) == ("-", "0.0%", "-", "-", "3")
 
 
 def test_a_failure_is_explained_in_lines() -> None:
-    assert explain(judgement(reason="because")).splitlines() == [
+    assert explain(judgment(reason="because")).splitlines() == [
         "tpot: fail",
         "  base      10.0 ms",
         "  now       12.5 ms",
@@ -89,7 +89,7 @@ def test_a_failure_is_explained_in_lines() -> None:
 
 
 def test_pairs_are_called_pairs() -> None:
-    assert "judged by signed-rank, 20 pairs" in explain(judgement(method="signed-rank", n=20, dropped=0))
+    assert "judged by signed-rank, 20 pairs" in explain(judgment(method="signed-rank", n=20, dropped=0))
 
 
 def test_a_limit_is_explained_with_the_limit(a_session: Any, bases: list[Any]) -> None:
@@ -198,6 +198,6 @@ def test_json_has_everything_and_no_infinity(a_session: Any, bases: list[Any]) -
     assert data["verdict"] == "fail"
     assert data["counts"] == {"fail": 1}
     assert next(one["session"] for one in data["base"]) == bases[-1].session.id
-    judged = {one["metric"]: one for one in data["cases"][0]["judgements"]}
+    judged = {one["metric"]: one for one in data["cases"][0]["judgments"]}
     assert judged["tpot"]["change"] == pytest.approx(1.0, abs=0.2)
     assert judged["tpot"]["verdict"] == "fail"

@@ -45,7 +45,7 @@ def rich(a_session: Any, a_case: Any) -> Callable[..., ResultsDocument]:
             for process in case.processes:
                 process.hardware = HARDWARE
         cases[0].hardware = HARDWARE
-        cases[0].judgements = [{"metric": "tpot", "details": {"metrics": {"a": 1}}}]
+        cases[0].judgments = [{"metric": "tpot", "details": {"metrics": {"a": 1}}}]
         return a_session(day, cases)
 
     return make
@@ -132,7 +132,7 @@ def test_an_object_with_the_key_that_would_end_it_loses_nothing(
     document = rich()
     for case in document.cases:
         case.hardware = nested
-        case.judgements = [nested]
+        case.judgments = [nested]
         for process in case.processes:
             process.hardware = {"nested": nested, "after": 1}
     path = write(document)

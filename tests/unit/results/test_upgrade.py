@@ -55,6 +55,13 @@ def test_every_value_of_a_kept_document_is_read(path: Path, read: Any) -> None:
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_the_judgments_of_a_kept_document_are_read(path: Path) -> None:
+    for old, new in zip(written(path)["cases"], read_document(path).cases, strict=True):
+        assert [one["metric"] for one in new.judgments] == [one["metric"] for one in old["judgements"]]
+        assert "judgements" not in (new.model_extra or {})
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_a_kept_document_that_is_written_again_is_todays(path: Path, tmp_path: Path) -> None:
     first = read_document(path)
     again = read_document(write_document(tmp_path / "again.json", first))

@@ -1,0 +1,174 @@
+"""How is one judgment told: as the cells of a row, and in full?"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import NamedTuple
+
+from pytest_llmbench.gate.verdict import Judgment
+from pytest_llmbench.gate.words import count, percent
+from pytest_llmbench.metrics import units
+from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.report import rows
+
+
+class Cells(NamedTuple):
+    """One judgment, as text."""
+
+    metric: str
+    base: str
+    now: str
+    change: str
+    interval: str
+    threshold: str
+    verdict: str
+    n: str
+    sees: str
+
+
+HEADS = Cells("metric", "base", "now", "change", "interval", "allowed", "verdict", "n", "sees")
+
+
+def cells(judgment: Judgment) -> Cells:
+    """One judgment as the cells of a row; ``sees`` is the smallest detectable effect."""
+    metric = METRICS[judgment.metric]
+    base, now = (_value(value, metric.unit) for value in (judgment.base, judgment.now))
+    return Cells(
+        metric=judged_name(judgment),
+        base=base,
+        now=now,
+        change=_signed(_natural(judgment, judgment.change)),
+        interval=_interval(judgment),
+        threshold=_threshold(judgment),
+        verdict=judgment.verdict.value,
+        n=f"{judgment.n}{rows.DISTURBED_MARK}{judgment.dropped}" if judgment.dropped else str(judgment.n),
+        sees=_share(judgment.detectable),
+    )
+
+
+def headline_of(judgment: Judgment) -> str:
+    """The judgment in a few words: ``ttft +36 % (+30 to +44)``, ``ttft.p99 1.20 s, limit <1s``."""
+    name = judged_name(judgment)
+    if judgment.change is None:
+        now = units.quantity(judgment.now, METRICS[judgment.metric].unit)
+        what = "limit" if judgment.threshold is None else "allowed"
+        return f"{name} {now}, {what} {_threshold(judgment)}"
+    change = signed(_natural(judgment, judgment.change) or 0.0)
+    interval = _interval(judgment)
+    within = "" if interval == units.UNKNOWN else f" ({interval.replace('…', ' to ')})"
+    return f"{name} {change}{within}"
+
+
+def explain(judgment: Judgment) -> str:
+    """The judgment in full, several lines: what a failed test says."""
+    metric = METRICS[judgment.metric]
+    lines = [f"{judged_name(judgment)}: {judgment.verdict}"]
+
+    def add(what: str, text: str) -> None:
+        lines.extend(textwrap.wrap(f"  {what:<10}{text}", 88, subsequent_indent=" " * 12))
+
+    if judgment.base is not None:
+        add("base", units.quantity(judgment.base, metric.unit))
+    if judgment.now is not None:
+        add("now", units.quantity(judgment.now, metric.unit))
+    if judgment.change is not None:
+        add("change", _said_change(judgment))
+    details = judgment.details
+    if judgment.method == "limit" and details.get("now_low") is not None and judgment.confidence:
+        ends = " to ".join(units.quantity(details[key], metric.unit) for key in ("now_low", "now_high"))
+        add("interval", f"{ends}, {percent(judgment.confidence)}")
+    if "beyond" in details and details.get("limit") is not None:
+        add(
+            "beyond",
+            f"{details['beyond']} of {details['values']} values are {_over(judgment)} "
+            f"{units.quantity(details['limit'], metric.unit)}; {percent(details['allowed_share'])} may",
+        )
+    add("threshold", _said_threshold(judgment))
+    dropped = f", {judgment.dropped} dropped: the machine was disturbed" if judgment.dropped else ""
+    pairs = judgment.method == "signed-rank"
+    n = count(judgment.n, "pair") if pairs else count(judgment.n, "process", "processes")
+    order = f"; {details['order']}" if "order" in details else ""
+    add("judged by", f"{judgment.method}, {n}{dropped}{order}")
+    if judgment.detectable is not None:
+        add("sees", f"changes from {_spaced(_share(judgment.detectable))} on, in 4 of 5 such comparisons")
+    if judgment.reason:
+        add("why", judgment.reason)
+    return "\n".join(lines)
+
+
+def judged_name(judgment: Judgment) -> str:
+    """``ttft`` or ``ttft.p99``."""
+    percentile = judgment.details.get("percentile")
+    return judgment.metric if percentile is None else f"{judgment.metric}.p{percentile:g}"
+
+
+def _value(value: float | None, unit: str) -> str:
+    return units.rate(value) if unit.endswith("/s") else units.quantity(value, unit)
+
+
+def _natural(judgment: Judgment, change: float | None) -> float | None:
+    """A change with the sign of the numbers: a throughput that fell has a minus."""
+    return change if change is None or judgment.better == "lower" else -change
+
+
+def signed(ratio: float) -> str:
+    """A change in a sentence: ``+36 %``, ``-1.2 %``."""
+    return f"{_signed(ratio).removesuffix('%')} %"
+
+
+def _signed(ratio: float | None) -> str:
+    if ratio is None or not math.isfinite(ratio):
+        return units.UNKNOWN
+    percent = ratio * 100
+    if abs(percent) < 0.05:
+        return "0.0%"
+    return f"{percent:+.1f}%" if abs(percent) < 9.95 else f"{percent:+.0f}%"
+
+
+def _interval(judgment: Judgment) -> str:
+    ends = [_natural(judgment, end) for end in (judgment.low, judgment.high)]
+    if judgment.better == "higher":
+        ends.reverse()
+    texts = [_signed(end) for end in ends]
+    if units.UNKNOWN in texts:
+        return units.UNKNOWN
+    return f"{texts[0].removesuffix('%')}…{texts[1].removesuffix('%')}"
+
+
+def _threshold(judgment: Judgment) -> str:
+    written = judgment.details.get("written")
+    return str(written) if written else _share(judgment.threshold)
+
+
+def _share(ratio: float | None) -> str:
+    if ratio is None or not math.isfinite(ratio):
+        return units.UNKNOWN
+    percent = ratio * 100
+    return f"{percent:.0f}%" if percent >= 9.95 else f"{percent:.2g}%"
+
+
+def _spaced(text: str) -> str:
+    """``5%`` as a sentence has it."""
+    return f"{text.removesuffix('%')} %" if text.endswith("%") else text
+
+
+def _over(judgment: Judgment) -> str:
+    return "over" if judgment.better == "lower" else "under"
+
+
+def _said_change(judgment: Judgment) -> str:
+    change = signed(_natural(judgment, judgment.change) or 0.0)
+    word = "worse" if (judgment.change or 0) > 0 else "better"
+    text = change if change.startswith("0") else f"{change} ({word})"
+    interval = _interval(judgment)
+    if interval == units.UNKNOWN or judgment.confidence is None:
+        return text
+    low, high = interval.split("…")
+    return f"{text}, {percent(judgment.confidence)} interval {low} % to {high} %"
+
+
+def _said_threshold(judgment: Judgment) -> str:
+    said = _spaced(_threshold(judgment))
+    base = "base side" if judgment.method == "signed-rank" else "baseline"
+    return f"{said} worse than the {base}" if judgment.threshold is not None else said
