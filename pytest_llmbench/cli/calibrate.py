@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pytest_llmbench.cli.options import STORE, StoreOption
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +163,7 @@ def _short_session(plan: Plan, run: Run) -> ShortSession | None:
         for metric in TIMELINE_METRICS
     }
     return ShortSession(
-        date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        date=now(),
         backend=plan.engine.backend,
         engine=versions[0] if versions else None,
         model=model.spec.name,

@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 
 from pytest_llmbench.client.connection import Connection, ConnectionFailedError
@@ -30,6 +28,7 @@ from pytest_llmbench.client.priority import real_time
 from pytest_llmbench.client.receiver import choose_receiver
 from pytest_llmbench.client.room import KEPT, why_too_large
 from pytest_llmbench.client.stamps import REFRESH, Clock
+from pytest_llmbench.times import read_http
 
 _SECOND = 1_000_000_000
 _BETWEEN_STREAMS = 1_000_000
@@ -456,12 +455,8 @@ def _retry_after(value: str) -> float:
     if value.isascii() and value.isdigit():
         return float(value)
     try:
-        due = parsedate_to_datetime(value)
-        # HTTP's dates are in GMT, and one with the zone -0000 is read as naive.
-        due = due if due.tzinfo is not None else due.replace(tzinfo=UTC)
-        return max(0.0, (due - datetime.now(UTC)).total_seconds())
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        # Of a text that is no date the library's reader says so in many ways.
+        return max(0.0, read_http(value) - time.time())
+    except ValueError:
         return _PAUSE
 
 

@@ -27,6 +27,7 @@ from pytest_llmbench.results.journal import Journal, collect, count_outcomes, fi
 from pytest_llmbench.results.records import Case, Header, Outcome, ResultsDocument
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
 from pytest_llmbench.secrets import learn_command, mask
+from pytest_llmbench.times import now
 
 if TYPE_CHECKING:
     from pytest_llmbench.bench.session import BenchSession
@@ -195,7 +196,7 @@ class Recording:
         record = self._document.session
         record.state = "interrupted" if session.exitstatus == pytest.ExitCode.INTERRUPTED else "finished"
         record.outcomes = count_outcomes(self._document.cases)
-        record.ended = _now()
+        record.ended = now()
         baselines = self._finish_gate(session, deselected)
         self._settle(session)
         try:
@@ -392,9 +393,3 @@ def _store_path(config: pytest.Config) -> Path:
 def _shown(path: Path, config: pytest.Config) -> str:
     base = config.invocation_params.dir
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
-
-
-def _now() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -6,6 +6,7 @@ on one device would measure each other, so that is refused, by the controller, i
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -22,11 +23,9 @@ def session_id(config: pytest.Config) -> str:
     if "llmbench_session" in given:
         return str(given["llmbench_session"])
     if _SESSION_ID not in config.stash:
-        from datetime import UTC, datetime
-
         from pytest_llmbench.results.ids import new_session_id
 
-        config.stash[_SESSION_ID] = new_session_id(datetime.now(UTC))
+        config.stash[_SESSION_ID] = new_session_id(time.time())
     return config.stash[_SESSION_ID]
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
@@ -23,6 +21,7 @@ from pytest_llmbench.results.records import (
     RoundRecord,
 )
 from pytest_llmbench.secrets import mask_data, mask_setting
+from pytest_llmbench.times import iso_of_reading
 
 
 def case_from_run(
@@ -118,7 +117,7 @@ def round_record(measured: Round) -> RoundRecord:
     metrics = measured.metrics
     times = [round((t - sent) * NANO, 9) for t in timeline.token_times]
     return RoundRecord(
-        started=_wall_time(sent),
+        started=iso_of_reading(sent),
         ttft=times[0] if times else None,
         tpot=metrics["tpot"],
         e2e_latency=times[-1] if times else None,
@@ -166,9 +165,3 @@ def _metric_records(run: Run) -> dict[str, MetricRecord]:
 def metric_record(summary: Summary) -> MetricRecord:
     """A summary as the document keeps it; it must have values."""
     return MetricRecord(**summary.to_json())
-
-
-def _wall_time(monotonic: int) -> str:
-    """The wall-clock time of a reading of the monotonic clock on this machine."""
-    epoch = time.time_ns() - time.perf_counter_ns() + monotonic
-    return datetime.fromtimestamp(epoch / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

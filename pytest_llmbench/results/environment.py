@@ -12,8 +12,8 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.privacy import environment_variables
 from pytest_llmbench.results.records import Commit, Header, Machine, Session
 from pytest_llmbench.secrets import mask_command
+from pytest_llmbench.times import iso
 
 DISTRIBUTIONS = (
     "pytest-llmbench", "pytest", "pytest-benchmark", "pytest-xdist", "pytest-rerunfailures",
@@ -59,10 +60,10 @@ def new_session(rootdir: Path, *, session_id: str | None = None, command: Sequen
     """A session of this process, with an id of its own unless one is given."""
     import psutil
 
-    now = datetime.now(UTC)
+    now = time.time()
     return Session(
         id=session_id or new_session_id(now),
-        started=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        started=iso(now),
         host=platform.node(),
         pid=os.getpid(),
         process_started=psutil.Process().create_time(),

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import re
 import secrets
-from datetime import datetime
 
 from pytest_llmbench.errors import ResultsError, one_line
+from pytest_llmbench.times import stamp
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
-def new_session_id(now: datetime) -> str:
-    """The id of a session that starts *now* (UTC): names sort by it, and two never share one."""
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+def new_session_id(start: float) -> str:
+    """The id of a session that starts at *start*, in seconds since 1970.
+
+    Ids sort by time, and no two sessions share one.
+    """
+    return f"{stamp(start)}-{secrets.token_hex(4)}"
 
 
 def is_session_id(text: str) -> bool:

@@ -16,7 +16,6 @@ import contextlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +36,7 @@ from pytest_llmbench.results.ids import check_session_id, is_session_id
 from pytest_llmbench.results.records import Case, Header, ResultsDocument, Session, merge_cases
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.results.upgrade import NOW, upgrade_header
+from pytest_llmbench.times import STAMP_LENGTH, iso, read_stamp
 
 SUFFIX = ".jsonl"
 _DAMAGED = ".damaged"
@@ -256,7 +256,7 @@ def _recover_session(
         status: Literal["complete", "empty"] = "empty" if before is None else "complete"
         return Recovery(session_id, status, kept=kept, problems=tuple(problems))
     document.session.state = "recovered"
-    document.session.ended = document.session.ended or _iso(max(p.stat().st_mtime for p in paths))
+    document.session.ended = document.session.ended or iso(max(p.stat().st_mtime for p in paths))
     document.session.outcomes = count_outcomes(document.cases)
     try:
         written = store.write(document)
@@ -364,10 +364,5 @@ def _session_id(path: Path) -> str:
 def _start_of(path: Path) -> str:
     """The session's start, as its id tells it."""
     with contextlib.suppress(ValueError):
-        start = datetime.strptime(_session_id(path)[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return _iso(start.timestamp())
-    return _iso(path.stat().st_mtime)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return iso(read_stamp(_session_id(path)[:STAMP_LENGTH]))
+    return iso(path.stat().st_mtime)

@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.times import read_iso
 from pytest_llmbench.workloads.requests import BLOCK, Item
 
 if TYPE_CHECKING:
@@ -221,12 +221,12 @@ def time_of(value: Any, reading: Reading) -> float:
     if type(value) in (int, float) and abs(value) < _NEVER:
         return float(value)
     try:
-        moment = datetime.fromisoformat(value)
+        seconds = read_iso(value)
     except (ValueError, TypeError):
         msg = f"no time as timestamp, but {shown(value)}"
         raise OddEntryError(msg) from None
     reading.unit = "date"
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return seconds
 
 
 def shown(value: Any) -> str:
