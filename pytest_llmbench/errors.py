@@ -9,7 +9,7 @@ of characters that no file takes: shown, they are escaped; kept as data, they st
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.secrets import mask
@@ -47,6 +47,12 @@ def few(names: list[str] | tuple[str, ...], most: int = 10) -> str:
     """``a, b and 7 more``: of somebody else's list no more than *most*, each in one line."""
     shown = ", ".join(one_line(name, 100) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """*names* of files for a message, the first *most* of many."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _escaped(found: re.Match[str]) -> str:

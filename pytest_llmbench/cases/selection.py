@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench.errors import ModelError, UsageError
-from pytest_llmbench.models.spec import FORMS, ModelSpec
+from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.servers.openai import NO_SERVER
 from pytest_llmbench.servers.urls import read_url
 from pytest_llmbench.settings.case import AUTO
@@ -262,10 +262,11 @@ class Selector:
 
         None if it may.
         """
+        from pytest_llmbench.models.forms import FORMS
         from pytest_llmbench.servers.table import find_engine
 
         form = find_engine(engine).form
-        if form == "hf" and quantization is not None:
+        if quantization is not None and not FORMS[form].quantized:
             return f"{engine} takes a model as it is: quantization {quantization!r} is not made"
         runner = next(b for n in self._registry.names() if (b := self._registry.get(n)).form == form)
         return self._misfit(runner, spec, engine)
@@ -408,10 +409,10 @@ def other_form(form: Form, spec: ModelSpec, name: str) -> str | None:
     """
     if not spec.is_path:
         return None
-    from pytest_llmbench.models.forms import forms_at
+    from pytest_llmbench.models.forms import FORMS, forms_at
 
     try:
         there = forms_at(Path(spec.name).expanduser())
     except (ModelError, OSError):
         return None
-    return None if form in there else f"{name} runs {FORMS[form]}, and {spec.name} is none"
+    return None if form in there else f"{name} runs {FORMS[form].models}, and {spec.name} is none"

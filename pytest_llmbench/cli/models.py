@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.models.forms import FORMS, find_form
 
 models_app = typer.Typer(
     invoke_without_command=True, rich_markup_mode=None, help="List models, or build them ahead."
 )
-
-
-class Form(StrEnum):
-    """In which form ``models build`` writes a model."""
-
-    GGUF = "gguf"
-    HF = "hf"
 
 
 @models_app.callback()
@@ -62,17 +55,22 @@ def build_model(
         str | None, typer.Option("--quant", metavar="QUANTIZATION", help="Such as q4_k_m; for GGUF only.")
     ] = None,
     form: Annotated[
-        Form | None, typer.Option("--form", help="gguf for llamacpp (the default), hf for transformers.")
-    ] = None,
+        str,
+        typer.Option(
+            "--form",
+            metavar="|".join(FORMS),
+            help=f"{', '.join(f'{form.name} for {form.backend}' for form in FORMS.values())}.",
+        ),
+    ] = "gguf",
 ) -> None:
     """Build or fetch a model ahead of the benchmarks."""
     from pytest_llmbench.metrics.units import size
     from pytest_llmbench.models.listing import build
 
-    if form is Form.HF and quant is not None:
-        msg = "--quant is for GGUF; with --form hf the engine quantizes as it loads"
+    if quant is not None and not find_form(form).quantized:
+        msg = f"--quant is for GGUF; with --form {form} the engine quantizes as it loads"
         raise UsageError(msg)
-    resolved = build(name, quant, "gguf" if form is None else form.value)
+    resolved = build(name, quant, form)
     typer.echo(
         f"{resolved.path}\n{size(resolved.size)}, {resolved.quantization or 'as it is'}, {resolved.digest}"
     )

@@ -22,8 +22,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.models.shapes import is_synthetic
 from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.models.synthetic.shapes import is_synthetic
 
 
 class Alias(BaseModel):

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import ModelError
-from pytest_llmbench.models.forms import GGUF_MAGIC
 from pytest_llmbench.models.libraries import missing_library
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _STRING, _ARRAY = 8, 9
 # Type id to struct format; see enum gguf_metadata_value_type.
@@ -55,7 +55,7 @@ def read_header(path: Path) -> Header:
     """
     try:
         with path.open("rb") as stream:
-            if stream.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
+            if stream.read(len(MAGIC)) != MAGIC:
                 msg = f"{path} is not a GGUF file: it does not begin with 'GGUF'"
                 raise ModelError(msg)
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -69,7 +69,7 @@ class _Reader:
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self._path = path
         self._data = data
-        self._at = len(GGUF_MAGIC)
+        self._at = len(MAGIC)
 
     def read(self) -> Header:
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
@@ -15,46 +14,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pytest_llmbench.errors import ModelError
-from pytest_llmbench.models.files import gguf_model, huggingface_model
-from pytest_llmbench.models.forms import INDEX, SINGLE, choose_gguf, no_safetensors
-from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
-
-# The weights that Transformers would load, and what belongs to them; not the same weights in other
-# formats. Python files are only run where trust_remote_code is asked for by name.
-_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
-_BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
+from pytest_llmbench.models.forms import FileForm
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 
-def hub_model(spec: ModelSpec, form: Form, *, quiet: bool) -> ResolvedModel:
+def hub_model(spec: ModelSpec, form: FileForm, *, quiet: bool) -> ResolvedModel:
     """The model of a hub repository, downloaded if it is not in the hub's cache.
 
     :raises ModelError: if there is no such model, it may not be had, or the hub cannot be reached.
     """
     names, silence = _list_files(spec)
     try:
-        chosen = _choose(spec, form, names)
+        where = spec.name if spec.revision is None else f"{spec.name}@{spec.revision}"
+        chosen = form.choose(spec, names, where)
     except ModelError as error:
         # What the cache lacks, the repository may have.
         raise error if silence is None else _explained(spec, silence) from silence
-    folder = _download(spec, chosen, quiet=quiet)
-    if form == "gguf":
-        return gguf_model(spec, folder / chosen[0], chosen_by_name=True)
-    return huggingface_model(spec, folder)
-
-
-def _choose(spec: ModelSpec, form: Form, names: Sequence[str]) -> list[str]:
-    """Which of a repository's files to fetch."""
-    where = spec.name if spec.revision is None else f"{spec.name}@{spec.revision}"
-    if form == "gguf":
-        return choose_gguf(names, spec.quantization, where)
-    weights = [name for name in names if _WEIGHTS.fullmatch(name)]
-    if SINGLE not in weights and INDEX not in weights:
-        raise no_safetensors(where, names)
-    if INDEX in weights:
-        # Where there are both, the index is what counts.
-        weights = [name for name in weights if name != SINGLE]
-    beside = [name for name in names if "/" not in name and name.endswith(_BESIDE)]
-    return sorted({*weights, *beside})
+    return form.fetched(spec, _download(spec, chosen, quiet=quiet), chosen)
 
 
 def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.models.shapes import SHAPES
+from pytest_llmbench.models.synthetic.shapes import SHAPES
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ResolvedModel
@@ -41,18 +41,17 @@ class ModelEntry:
 
 def listed_models() -> list[ModelEntry]:
     """Every synthetic model with all forms that it can have, the smallest model first."""
-    from pytest_llmbench.models.builder import HUGGINGFACE_TYPE, cached_size, entry_folder, estimated_size
-    from pytest_llmbench.models.quantize import QUANTIZATIONS
+    from pytest_llmbench.models.forms import FORMS
 
-    kinds: list[tuple[Form, str]] = [("hf", HUGGINGFACE_TYPE), *(("gguf", q) for q in QUANTIZATIONS)]
     entries = []
     for shape in SHAPES.values():
         forms = []
-        for form, quantization in kinds:
-            real = cached_size(shape, form, quantization)
-            size = estimated_size(shape, form, quantization) if real is None else real
-            place = None if real is None else entry_folder(shape, form, quantization)
-            forms.append(FormEntry(form, quantization, size, place))
+        for form in FORMS.values():
+            for quantization in form.quantizations:
+                entry = form.synthetic(shape, quantization)
+                real = entry.cached_size
+                size, place = (entry.size, None) if real is None else (real, entry.folder)
+                forms.append(FormEntry(form.name, quantization, size, place))
         entries.append(ModelEntry(shape.model_name, shape.parameters, tuple(forms)))
     return entries
 

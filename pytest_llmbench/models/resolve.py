@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import ModelError, UsageError, suggest
 from pytest_llmbench.models.paths import from_folder
-from pytest_llmbench.models.shapes import PREFIX, SHAPES, is_synthetic, shape_of
 from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.models.synthetic.shapes import PREFIX, SHAPES, is_synthetic, shape_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.aliases import Aliases
@@ -95,43 +95,17 @@ def resolve(spec: ModelSpec, form: Form, *, quiet: bool = False) -> ResolvedMode
     :param quiet: show no progress bar; without it there is one on a terminal only.
     :raises ModelError: if the model cannot be built, found, fetched or read.
     """
-    if is_synthetic(spec.name):
-        from pytest_llmbench.models.builder import synthetic_model
+    from pytest_llmbench.models.forms import find_form
 
-        return synthetic_model(spec, shape_of(spec.name), form, quiet=quiet)
+    if is_synthetic(spec.name):
+        entry = find_form(form).synthetic(shape_of(spec.name), spec.quantization)
+        return entry.resolved(spec, quiet=quiet)
     if spec.is_path:
-        return _local_model(spec, Path(spec.name).expanduser().absolute(), form)
+        path = Path(spec.name).expanduser().absolute()
+        if not path.exists():
+            msg = f"there is no model at {path}: it is gone"
+            raise ModelError(msg)
+        return find_form(form).local(spec, path)
     from pytest_llmbench.models.hub import hub_model
 
-    return hub_model(spec, form, quiet=quiet)
-
-
-def _local_model(spec: ModelSpec, path: Path, form: Form) -> ResolvedModel:
-    from pytest_llmbench.models.files import gguf_model, huggingface_model
-    from pytest_llmbench.models.forms import choose_gguf, gguf_files
-    from pytest_llmbench.models.gguf_header import read_header
-
-    if not path.exists():
-        msg = f"there is no model at {path}: it is gone"
-        raise ModelError(msg)
-    if form == "hf":
-        if path.is_dir():
-            return huggingface_model(spec, path)
-        msg = (
-            f"{path} is a file, and this backend needs a Hugging Face folder with config.json and "
-            "safetensors weights; run a GGUF file on the backend llamacpp"
-        )
-        raise ModelError(msg)
-    if path.is_file():
-        return gguf_model(spec, path)
-    names = gguf_files(path)
-    if not names:
-        msg = (
-            f"{path} holds no GGUF file, and llama.cpp needs one: convert the folder with llama.cpp's "
-            "convert_hf_to_gguf.py, or run it on the backend transformers"
-        )
-        raise ModelError(msg)
-    chosen = choose_gguf(
-        names, spec.quantization, str(path), lambda name: read_header(path / name).quantization
-    )
-    return gguf_model(spec, path / chosen[0], chosen_by_name=True)
+    return hub_model(spec, find_form(form), quiet=quiet)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-Form = Literal["gguf", "hf"]
-"""The file form an engine loads: one GGUF file, or a Hugging Face folder."""
-FORMS: Mapping[Form, str] = {"gguf": "GGUF files", "hf": "Hugging Face folders"}
-"""What messages call the models of a form."""
+Form = str
+"""The file form an engine loads: the name of a row of :data:`pytest_llmbench.models.forms.FORMS`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models.spec import FORMS, ResolvedModel
+from pytest_llmbench.models.forms import FORMS
+from pytest_llmbench.models.spec import ResolvedModel
 from pytest_llmbench.servers import docker
 from pytest_llmbench.servers.ask import Access
 from pytest_llmbench.servers.table import DOCKER, OFFLINE, ServerEngine, find_engine
@@ -94,7 +95,7 @@ def make_plan(spec: ServerSpec, port: int, scratch: Path) -> Plan:
         msg = f"{engine.name} takes a GGUF file, and there is none at {spec.model}"
         raise UsageError(msg)
     if isinstance(spec.model, ResolvedModel) and spec.model.form != engine.form:
-        msg = f"{engine.name} takes {FORMS[engine.form]}, and {spec.model.path} is none"
+        msg = f"{engine.name} takes {FORMS[engine.form].models}, and {spec.model.path} is none"
         raise UsageError(msg)
     if spec.context is not None and "{context}" not in str((engine.context, engine.fixed_environment)):
         msg = f"{engine.name} has no option that limits the context; leave it out"

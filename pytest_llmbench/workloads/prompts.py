@@ -94,7 +94,7 @@ def _opening(seed: int, attempt: int) -> str:
 
 @cache
 def _sentences() -> tuple[str, ...]:
-    text = (resources.files("pytest_llmbench.models") / "text" / "prose.txt").read_text("utf-8")
+    text = (resources.files("pytest_llmbench.models.synthetic") / "text" / "prose.txt").read_text("utf-8")
     return tuple(s for s in re.split(r"(?<=[.?!])\s+", text) if s)
 
 

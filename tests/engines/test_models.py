@@ -11,9 +11,9 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.llamacpp import LlamaCppBackend
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.transformers import TransformersBackend
-from pytest_llmbench.models.quantize import QUANTIZATIONS
+from pytest_llmbench.models.forms import FORMS
 from pytest_llmbench.models.spec import Form, ResolvedModel
-from pytest_llmbench.models.tokenizer import SPECIALS, TRAINED, training_text
+from pytest_llmbench.models.synthetic.tokenizer import SPECIALS, TRAINED, training_text
 from pytest_llmbench.workloads.prompts import prompt_of_tokens
 
 pytest.importorskip("llama_cpp")
@@ -113,6 +113,9 @@ def test_both_engines_render_a_chat_alike_and_read_its_special_tokens(engines: E
     assert ids[0] == ids[1] == ids[2]
     assert ids[0].count(0) == 1
     assert ids[0].count(SPECIALS.index("<|im_start|>")) == 5
+
+
+QUANTIZATIONS = FORMS["gguf"].quantizations
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)

@@ -299,7 +299,13 @@ def test_a_model_that_was_built_is_listed_as_built(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["tinny"], ["tiny", "--quant", "q4_9"], ["tiny", "--form", "hf", "--quant", "q8_0"]]
+    "arguments",
+    [
+        ["tinny"],
+        ["tiny", "--quant", "q4_9"],
+        ["tiny", "--form", "hg"],
+        ["tiny", "--form", "hf", "--quant", "q8_0"],
+    ],
 )
 def test_what_cannot_be_built_is_a_clean_error(cache: Path, arguments: list[str]) -> None:
     assert_clean_error(call("models", "build", *arguments))

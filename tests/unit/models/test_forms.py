@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import ModelError
-from pytest_llmbench.models import forms
-from pytest_llmbench.models.forms import choose_gguf, forms_at, gguf_files, parts_of
+from pytest_llmbench.models import gguf
+from pytest_llmbench.models.forms import forms_at
+from pytest_llmbench.models.gguf import choose_gguf, gguf_files, parts_of
 from pytest_llmbench.models.resolve import resolve
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
@@ -49,7 +50,7 @@ def test_a_file_is_gguf_by_its_name_or_by_its_content(tmp_path: Path) -> None:
     put(tmp_path, "sha256-0123", "m.gguf")
     (tmp_path / "notes.txt").write_text("nothing")
     assert forms_at(tmp_path / "sha256-0123") == forms_at(tmp_path / "m.gguf") == {"gguf"}
-    with pytest.raises(ModelError, match=r"notes\.txt is no GGUF file, and a Hugging Face model is named"):
+    with pytest.raises(ModelError, match=r"notes\.txt is not a model; a model is a folder .* or a GGUF file"):
         forms_at(tmp_path / "notes.txt")
 
 
@@ -69,7 +70,7 @@ def test_links_to_a_store_of_blobs_are_files_and_broken_ones_are_not(tmp_path: P
 
 
 def test_a_folder_of_too_many_files_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(gguf, "MAX_ENTRIES", 3)
     with pytest.raises(ModelError, match="holds over 3 files, so it is no model's folder"):
         gguf_files(put(tmp_path, "a", "b", "c", "d"))
 

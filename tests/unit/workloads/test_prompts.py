@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models import tokenizer as embedded
+from pytest_llmbench.models.synthetic import tokenizer as embedded
 from pytest_llmbench.workloads.prompts import prompt_of_tokens
 
 tokenizers = pytest.importorskip("tokenizers")

@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models import tokenizer as embedded
+from pytest_llmbench.models.synthetic import tokenizer as embedded
 from pytest_llmbench.workloads.lengths import parse_length
 from pytest_llmbench.workloads.requests import (
     BLOCK,

@@ -1,6 +1,6 @@
 """Which tokenizer do the synthetic models have, and how is it written for both forms?
 
-A byte-level BPE of 4,096 tokens, trained on the text in ``models/text`` when a model is built.
+A byte-level BPE of 4,096 tokens, trained on the text in ``models/synthetic/text`` when a model is built.
 Every shape has the same one, so that a prompt has equally many tokens on all of them; larger
 vocabularies are padded with tokens that no text contains. It cuts text by GPT-2's expression, which
 ``tokenizers`` and llama.cpp both know, so that both give the same ids.
@@ -55,7 +55,7 @@ class Vocabulary:
 
 def training_text() -> dict[str, str]:
     """File name to text of what the package ships: prose, code, and other languages and scripts."""
-    folder = resources.files("pytest_llmbench.models") / "text"
+    folder = resources.files("pytest_llmbench.models.synthetic") / "text"
     return {name: (folder / name).read_text("utf-8") for name in ("prose.txt", "code.txt", "languages.txt")}
 
 

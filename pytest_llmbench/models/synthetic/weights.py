@@ -18,13 +18,13 @@ from functools import cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmbench.models import tokenizer
 from pytest_llmbench.models.libraries import missing_library
+from pytest_llmbench.models.synthetic import tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmbench.models.shapes import Shape
+    from pytest_llmbench.models.synthetic.shapes import Shape
 
 FORMAT = 1
 """Raised by one whenever the same shape would give other files than before."""

@@ -1,6 +1,6 @@
 """How is a GGUF file quantized by llama.cpp itself?
 
-In a process of its own, ``python -m pytest_llmbench.models.quantize SOURCE TARGET NAME``: nothing
+In a process of its own, ``python -m pytest_llmbench.models.synthetic.quantize SOURCE TARGET NAME``: nothing
 is loaded into the caller, and what llama.cpp prints is kept for the message of an error.
 """
 
@@ -14,20 +14,8 @@ from pytest_llmbench.errors import ModelError
 from pytest_llmbench.hardware.cores import usable_cores
 from pytest_llmbench.processes.endings import OF_MEMORY, how_it_ended, was_killed
 
-# enum llama_ftype, in llama.h. With the bits a weight of a large model takes, for estimates of sizes.
+# enum llama_ftype, in llama.h.
 FILE_TYPES = {"bf16": 32, "q8_0": 7, "q6_k": 18, "q5_k_m": 17, "q4_k_m": 15, "q4_0": 2}
-BITS_PER_WEIGHT = {
-    "f32": 32.0,
-    "f16": 16.0,
-    "bf16": 16.0,
-    "q8_0": 8.5,
-    "q6_k": 6.57,
-    "q5_k_m": 5.70,
-    "q4_k_m": 4.89,
-    "q4_0": 4.64,
-}
-QUANTIZATIONS = tuple(BITS_PER_WEIGHT)
-"""What a synthetic model can be had in as GGUF; f32 and f16 are written, the others quantized."""
 _LOG_TAIL = 2000
 
 
@@ -39,7 +27,7 @@ def quantize(source: Path, target: Path, quantization: str) -> None:
     command = [
         sys.executable,
         "-m",
-        "pytest_llmbench.models.quantize",
+        "pytest_llmbench.models.synthetic.quantize",
         str(source),
         str(target),
         quantization,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.models import tokenizer
+from pytest_llmbench.models.synthetic import tokenizer
 
 tokenizers = pytest.importorskip("tokenizers")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models.shapes import SHAPES, is_synthetic, shape_of
+from pytest_llmbench.models.synthetic.shapes import SHAPES, is_synthetic, shape_of
 
 
 @pytest.mark.parametrize(

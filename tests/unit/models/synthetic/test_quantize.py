@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import ModelError
-from pytest_llmbench.models import quantize
+from pytest_llmbench.models.synthetic import quantize
 
 
 def test_what_llama_cpp_said_is_in_the_error(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.models.shapes import SHAPES, Shape
 from pytest_llmbench.models.spec import ResolvedModel
-from pytest_llmbench.models.synthetic import Tensor, tensors, values, write_gguf, write_huggingface
+from pytest_llmbench.models.synthetic.shapes import SHAPES, Shape
+from pytest_llmbench.models.synthetic.weights import Tensor, tensors, values, write_gguf, write_huggingface
 
 np = pytest.importorskip("numpy")
 gguf = pytest.importorskip("gguf")
@@ -106,12 +106,12 @@ _PEAK = """
 import resource, sys
 from dataclasses import replace
 from pathlib import Path
-from pytest_llmbench.models import synthetic
-from pytest_llmbench.models.shapes import Shape
+from pytest_llmbench.models.synthetic import weights
+from pytest_llmbench.models.synthetic.shapes import Shape
 
 shape = Shape("wide", 512, int(sys.argv[1]), 8, 8, 4096, 4096, 512, 10_000.0, 1e-5, tied=True)
-synthetic.write_gguf(shape, Path(sys.argv[2]) / "model.gguf", "f16")
-synthetic.write_huggingface(shape, Path(sys.argv[2]))
+weights.write_gguf(shape, Path(sys.argv[2]) / "model.gguf", "f16")
+weights.write_huggingface(shape, Path(sys.argv[2]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

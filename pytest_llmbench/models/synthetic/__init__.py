@@ -1,0 +1,1 @@
+"""How is a model of a published architecture made without a download?"""
