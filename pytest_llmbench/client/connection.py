@@ -21,7 +21,8 @@ from pytest_llmbench.client.plan import Failure, Target
 from pytest_llmbench.client.poller import Poller
 from pytest_llmbench.client.receiver import READ_SIZE
 from pytest_llmbench.client.stamps import SPACE, stamp_arrivals
-from pytest_llmbench.client.tls import TLS, TLSError, tls_context
+from pytest_llmbench.client.tls import TLS, TLSError
+from pytest_llmbench.servers.trust import tls_context
 from pytest_llmbench.servers.urls import authority, proxy_headers, read_proxy, read_url
 
 Address = tuple[int, int, int, Any]
@@ -59,7 +60,7 @@ def find_route(target: Target) -> Route:
     :raises UsageError: for an address or a certificate file that cannot be meant.
     """
     url = read_url(target.base_url, "base_url")
-    context = tls_context(target) if url.scheme == "https" else None
+    context = tls_context(verify=target.verify, ca_file=target.ca_file) if url.scheme == "https" else None
     to, to_port, tunnel = url.host, url.port, None
     if target.proxy is not None:
         proxy = read_proxy(target.proxy)

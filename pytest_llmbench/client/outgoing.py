@@ -6,7 +6,6 @@ Every request is bytes before a level starts: head and body together, so that on
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +13,8 @@ from pytest_llmbench._version import __version__
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.plan import Request, Target
 from pytest_llmbench.client.words import put
-from pytest_llmbench.errors import UsageError
 from pytest_llmbench.servers.overrides import header_values, merge_patch
+from pytest_llmbench.servers.trust import api_key
 from pytest_llmbench.servers.urls import proxy_headers, read_proxy, read_url
 
 _PATHS = {"completions": "/completions", "chat": "/chat/completions"}
@@ -50,7 +49,7 @@ def _head(target: Target) -> bytes:
     }
     for name, value in {**url.headers, **({} if proxy is None else proxy_headers(proxy))}.items():
         ours[name.lower()] = (name, value)
-    key = _api_key(target)
+    key = api_key(target.api_key_env)
     if key is not None:
         ours["authorization"] = ("Authorization", f"Bearer {key}")
     for name, value in header_values(target.headers).items():
@@ -59,23 +58,6 @@ def _head(target: Target) -> bytes:
     ours["accept-encoding"] = ("Accept-Encoding", "identity")
     lines = "".join(f"{name}: {value}\r\n" for name, value in ours.values())
     return f"POST {origin}{url.target(_PATHS[target.endpoint])} HTTP/1.1\r\n{lines}".encode("latin-1")
-
-
-def _api_key(target: Target) -> str | None:
-    """The key, from its environment variable."""
-    if target.api_key_env is None:
-        return None
-    key = os.environ.get(target.api_key_env, "").strip()
-    if not key:
-        msg = (
-            f"openai.api_key_env={target.api_key_env}: the environment variable {target.api_key_env} is not "
-            "set; set it to the server's key"
-        )
-        raise UsageError(msg)
-    if not key.isascii() or not key.isprintable():
-        msg = f"the environment variable {target.api_key_env} has characters that no API key has"
-        raise UsageError(msg)
-    return key
 
 
 def request_body(target: Target, request: Request, params: GenerationParams) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
@@ -28,8 +27,7 @@ from pytest_llmbench.client.plan import Failure, Request, RequestResult, Target,
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.bounds import MAX_NAME, check_counts, whole
 from pytest_llmbench.metrics.timeline import Timeline
-from pytest_llmbench.secrets import learn, learn_headers, learn_url, mask
-from pytest_llmbench.servers.overrides import variables_in
+from pytest_llmbench.secrets import mask
 
 _BOM = b"\xef\xbb\xbf"
 _KINDS = 8
@@ -68,7 +66,7 @@ def read_result(
     failure = _failure(exchange, output) if answered else _refusal(exchange)
     if failure is not None:
         # Cut only when masked: half a key is no key that can be found.
-        failure = Failure(failure.kind, one_line(_masked(failure.detail, target)))
+        failure = Failure(failure.kind, one_line(mask(failure.detail)))
     text = "".join(output.parts)
     counts, source = output.tokens(count)
     due = exchange.sent if exchange.scheduled is None else exchange.scheduled
@@ -329,17 +327,6 @@ def _complaints(said: Any) -> str:
 
 def _plain(data: bytes) -> str:
     return " ".join(data.decode(errors="replace").split())
-
-
-def _masked(text: str, target: Target) -> str:
-    """*text* without the secrets that went out with the request; some servers repeat them."""
-    if target.api_key_env:
-        learn(os.environ.get(target.api_key_env))
-    for value in target.headers.values():
-        learn(*(os.environ.get(variable) for variable in variables_in(value)))
-    learn_headers(target.headers)
-    learn_url(target.base_url)
-    return mask(text)
 
 
 def _prompt_tokens(output: _Output, request: Request, count: Callable[[str], int] | None) -> int:

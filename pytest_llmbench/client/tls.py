@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ssl
 
-from pytest_llmbench.client.plan import Failure, Target
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.client.plan import Failure
 
 _RECORD = 64 * 1024
 """Bytes that one read takes at most; a TLS record has 16 KiB."""
@@ -21,25 +20,6 @@ class TLSError(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.failure = failure
-
-
-def tls_context(target: Target) -> ssl.SSLContext:
-    """What is asked of the server's certificate.
-
-    :raises UsageError: if ``ca_file`` cannot be read.
-    """
-    try:
-        context = ssl.create_default_context(cafile=target.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        msg = (
-            f"openai.ca_file={target.ca_file}: no certificate can be read from it: {error.strerror or error}"
-        )
-        raise UsageError(msg) from None
-    if not target.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 class TLS:

@@ -5,14 +5,15 @@ The load client has its own sockets; nothing that is measured goes through here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench._version import __version__
+from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.bounds import MAX_ANSWER, read_json
 from pytest_llmbench.servers.overrides import header_values
+from pytest_llmbench.servers.trust import api_key, tls_context
 from pytest_llmbench.servers.urls import read_url
 
 
@@ -30,6 +31,14 @@ class Access:
     """``http://HOST:PORT``; None goes straight to the server, whatever the environment says."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """As a user gives them; see :func:`.overrides.header_values`."""
+
+
+_OURS = {
+    "User-Agent": f"pytest-llmbench/{__version__}",
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,60 +75,40 @@ def get(url: str, access: Access | None = None, *, timeout: float = 5.0) -> Answ
     :raises NoAnswerError: if it has not, or has more bytes than :data:`.bounds.MAX_ANSWER`.
     :raises UsageError: if the key's variable is not set, or ``ca_file`` cannot be read.
     """
-    import http.client
     import socket
     import ssl
-    import urllib.request
+
+    import httpcore2
 
     from pytest_llmbench.servers.timed import TooLongError, open_url
 
     access = access or Access()
-    context = _tls(access) if url.startswith("https:") else None
     asked = read_url(url)
-    headers = {**asked.headers, **_authorization(access), **header_values(access.headers)}
-    request = urllib.request.Request(asked.text, headers=headers)
+    context = tls_context(verify=access.verify, ca_file=access.ca_file) if asked.scheme == "https" else None
+    headers = {**_OURS, **asked.headers, **_authorization(access), **header_values(access.headers)}
     try:
         return Answer(
-            *open_url(request, timeout=timeout, context=context, proxy=access.proxy, most=MAX_ANSWER)
+            *open_url(asked, headers, timeout=timeout, context=context, proxy=access.proxy, most=MAX_ANSWER)
         )
     except TooLongError:
         detail = f"the answer is longer than {MAX_ANSWER // 2**20} MiB"
         raise NoAnswerError("too_large", detail) from None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None)
-        cause = reason if isinstance(reason, OSError) else error
-        if isinstance(cause, ssl.SSLError):
-            detail = getattr(cause, "verify_message", "") or cause.reason or str(cause)
-            raise NoAnswerError("tls", str(detail)) from None
-        if isinstance(cause, TimeoutError):
-            raise NoAnswerError("timeout", f"no answer within {timeout:g} s") from None
-        if isinstance(cause, socket.gaierror):
-            raise NoAnswerError("resolve", cause.strerror or "unknown host") from None
-        if isinstance(cause, ConnectionRefusedError):
-            raise NoAnswerError("refused", "nothing listens there") from None
-        detail = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-        raise NoAnswerError("broken", str(detail)) from None
+    except TimeoutError:
+        raise NoAnswerError("timeout", f"no answer within {timeout:g} s") from None
+    except ssl.SSLError as error:
+        detail = getattr(error, "verify_message", "") or error.reason or str(error)
+        raise NoAnswerError("tls", str(detail)) from None
+    except socket.gaierror as error:
+        raise NoAnswerError("resolve", error.strerror or "unknown host") from None
+    except ConnectionRefusedError:
+        raise NoAnswerError("refused", "nothing listens there") from None
+    except httpcore2.ProxyError as error:
+        raise NoAnswerError("broken", f"the proxy answers with {one_line(str(error))}") from None
+    except (OSError, httpcore2.ProtocolError) as error:
+        detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise NoAnswerError("broken", one_line(detail)) from None
 
 
 def _authorization(access: Access) -> dict[str, str]:
-    if access.api_key_env is None:
-        return {}
-    key = os.environ.get(access.api_key_env)
-    if not key:
-        msg = f"the environment variable {access.api_key_env}, which is to hold the API key, is not set"
-        raise UsageError(msg)
-    return {"Authorization": f"Bearer {key.strip()}"}
-
-
-def _tls(access: Access) -> Any:
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cafile=access.ca_file)
-    except OSError as error:
-        msg = f"the certificates in {access.ca_file} cannot be read: {error.strerror or error}"
-        raise UsageError(msg) from None
-    if not access.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    key = api_key(access.api_key_env)
+    return {} if key is None else {"Authorization": f"Bearer {key}"}

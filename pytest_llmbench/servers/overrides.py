@@ -142,11 +142,6 @@ def header_values(headers: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
-def variables_in(text: str) -> list[str]:
-    """The environment variables whose values a header's text takes."""
-    return _VARIABLE.findall(text)
-
-
 def _check_header(name: str, text: str) -> None:
     if name.lower() in _CLIENTS:
         msg = f"the header {name} is the client's own affair; remove it"

@@ -1,21 +1,20 @@
 """How does an answer end in time, however slowly it comes?
 
-The standard library's time limit holds for each piece that is read: a server that sends a byte at a time
-keeps its client for ever. Here it holds for the whole, from the connection to the last byte.
+The time limits of HTTP libraries hold for each piece that is read: a server that sends a byte at a time
+keeps its client for ever. Here the limit holds for the whole, from the connection to the last byte. It is set
+where the bytes are read: httpcore, on which httpx stands, takes the network it uses as an argument.
 """
 
 from __future__ import annotations
 
-import http.client
-import math
-import socket
 import ssl
 import time
-import urllib.request
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-_PIECE = 64 * 1024
-"""Bytes that are read at a time."""
+import httpcore2
+
+from pytest_llmbench.servers.urls import URL, proxy_headers, read_proxy
 
 
 class TooLongError(Exception):
@@ -23,41 +22,112 @@ class TooLongError(Exception):
 
 
 def open_url(
-    request: urllib.request.Request,
+    url: URL,
+    headers: Mapping[str, str],
     *,
     timeout: float,
     context: ssl.SSLContext | None,
     proxy: str | None,
     most: int,
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers by lower-case name, and body of the answer to *request*; redirects are not followed.
+    """Status, headers by lower-case name, and body of the answer to ``GET`` *url*.
+
+    Redirects are not followed, and what the environment says of proxies does not matter.
 
     :param timeout: seconds; looking up a name comes on top, since nothing can break it off.
+    :param proxy: ``http://[USER:PASSWORD@]HOST:PORT``; None goes straight to the server.
     :param most: bytes of the body.
-    :raises OSError: if no answer comes; TimeoutError if it is not whole in time.
-    :raises http.client.HTTPException: if it is no HTTP.
-    :raises TooLongError: if it has more bytes than *most*.
+    :raises TimeoutError: if the answer is not whole in time.
+    :raises OSError: if the connection fails.
+    :raises httpcore2.ProtocolError: if what comes is not HTTP, or is cut.
+    :raises httpcore2.ProxyError: if the proxy does not let us through.
+    :raises TooLongError: if the body has more bytes than *most*.
     """
-    end = time.monotonic() + timeout
-    proxies = {"http": proxy, "https": proxy} if proxy else {}
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler(proxies), _NoRedirect(), _HTTPHandler(), _HTTPSHandler(context)
-    )
+    network = _TimedNetwork(time.monotonic() + timeout)
+    target = httpcore2.URL(f"{url.scheme}://{url.authority}{url.target('')}")
     try:
-        response = opener.open(request, timeout=timeout)
-    except urllib.request.HTTPError as error:
-        response = error
-    with response:
-        parts: list[bytes] = []
-        size = 0
-        while part := response.read1(_PIECE):
-            parts.append(part)
-            size += len(part)
-            if size > most:
-                raise TooLongError
-            _left(end)
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return response.status, headers, b"".join(parts)
+        with (
+            _pool(network, context, proxy) as pool,
+            pool.stream("GET", target, headers=_pairs({"Host": url.authority, **headers})) as response,
+        ):
+            body = bytearray()
+            for part in response.iter_stream():
+                body += part
+                if len(body) > most:
+                    raise TooLongError
+            given = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers)
+            return response.status, {name.lower(): value for name, value in given}, bytes(body)
+    except httpcore2.TimeoutException:
+        raise TimeoutError from None
+    except httpcore2.NetworkError as error:
+        # The library's errors carry the system's, which say more.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise OSError(str(error)) from None
+
+
+def _pool(
+    network: httpcore2.NetworkBackend, context: ssl.SSLContext | None, proxy: str | None
+) -> httpcore2.ConnectionPool:
+    if proxy is None:
+        return httpcore2.ConnectionPool(ssl_context=context, network_backend=network)
+    way = read_proxy(proxy)
+    return httpcore2.HTTPProxy(
+        f"{way.scheme}://{way.authority}",
+        proxy_headers=_pairs(proxy_headers(way)),
+        ssl_context=context,
+        network_backend=network,
+    )
+
+
+def _pairs(headers: Mapping[str, str]) -> list[tuple[bytes | str, bytes | str]]:
+    return [(name, value.encode("latin-1")) for name, value in headers.items()]
+
+
+class _TimedNetwork(httpcore2.SyncBackend):
+    """Sockets that are given up at *end*, a reading of ``time.monotonic``."""
+
+    def __init__(self, end: float) -> None:
+        self._end = end
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.NetworkStream:
+        del timeout
+        stream = super().connect_tcp(host, port, _left(self._end), local_address, socket_options)
+        return _TimedStream(stream, self._end)
+
+
+class _TimedStream(httpcore2.NetworkStream):
+    def __init__(self, stream: httpcore2.NetworkStream, end: float) -> None:
+        self._stream = stream
+        self._end = end
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        del timeout
+        return self._stream.read(max_bytes, _left(self._end))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        del timeout
+        self._stream.write(buffer, _left(self._end))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        del timeout
+        # The handshake's limit holds for its whole.
+        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, _left(self._end)), self._end)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 def _left(end: float) -> float:
@@ -66,63 +136,3 @@ def _left(end: float) -> float:
     if seconds <= 0:
         raise TimeoutError
     return seconds
-
-
-class _Socket(socket.socket):
-    end = math.inf
-
-    def recv_into(self, *given: Any) -> int:
-        self.settimeout(_left(self.end))
-        return super().recv_into(*given)
-
-
-class _TLSSocket(ssl.SSLSocket):
-    end = math.inf
-    """Set after the handshake, which has a limit for its whole by itself."""
-
-    def recv_into(self, *given: Any) -> int:
-        if self.end < math.inf:
-            self.settimeout(_left(self.end))
-        return super().recv_into(*given)
-
-
-class _HTTP(http.client.HTTPConnection):
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._end = time.monotonic() + (self.timeout or math.inf)
-        self._create_connection = self._timed
-
-    def _timed(self, address: tuple[str, int], *_: Any) -> socket.socket:
-        plain = socket.create_connection(address, _left(self._end))
-        timed = _Socket(plain.family, plain.type, plain.proto, plain.detach())
-        timed.settimeout(_left(self._end))
-        timed.end = self._end
-        return timed
-
-
-class _HTTPS(_HTTP, http.client.HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        assert isinstance(self.sock, _TLSSocket)
-        self.sock.end = self._end
-
-
-class _HTTPHandler(urllib.request.HTTPHandler):
-    def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_HTTP, request)
-
-
-class _HTTPSHandler(urllib.request.HTTPSHandler):
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        super().__init__(context=context)
-        self._given = context
-        if context is not None:
-            context.sslsocket_class = _TLSSocket
-
-    def https_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_HTTPS, request, context=self._given)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None

@@ -163,7 +163,7 @@ def test_a_certificate_file_that_cannot_be_read_is_the_users_mistake(
     file = tmp_path / "ca.pem"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(UsageError, match=r"openai\.ca_file=.*ca\.pem"):
+    with pytest.raises(UsageError, match=r"server\.ca_file=.*ca\.pem"):
         load("https://127.0.0.1:1", ca_file=str(file))
 
 

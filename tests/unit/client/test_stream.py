@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.outgoing import request_bytes
 from pytest_llmbench.client.plan import Failure, Request, RequestResult, Target
 from pytest_llmbench.client.stream import read_result
 from pytest_llmbench.metrics.table import gaps, timeline_metrics
@@ -752,6 +754,7 @@ def test_a_key_that_the_server_repeats_is_masked(monkeypatch: pytest.MonkeyPatch
     target = Target(
         "http://x", "m", api_key_env="MY_KEY", headers={"Api-Key": "other-secret", "X-Auth": "Basic dXNlcg=="}
     )
+    request_bytes(target, (), GenerationParams())
     words = "keys sk-123456, other-secret and dXNlcg== are unknown"
     refused = read(json.dumps({"error": words}).encode(), status=401, target=target)
     broken = read(event({"error": {"message": words}}), target=target)
@@ -768,6 +771,7 @@ def test_a_key_that_lies_where_the_words_are_cut_is_masked(
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sk-123456")
     target = Target("http://x", "m", api_key_env="MY_KEY")
+    request_bytes(target, (), GenerationParams())
     result = read(json.dumps({"error": "x" * before + "sk-123456"}).encode(), status=401, target=target)
     assert "sk-" not in detail_of(result)
 

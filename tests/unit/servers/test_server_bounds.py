@@ -6,12 +6,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.errors import BackendUnavailableError
+from pytest_llmbench.errors import LINE, BackendUnavailableError, UsageError
 from pytest_llmbench.servers import ask
 from pytest_llmbench.servers.ask import NoAnswerError, get
 from pytest_llmbench.servers.probe import probe
@@ -186,3 +186,81 @@ def test_tls_that_drips_is_given_up_in_time(certificate: Path) -> None:
             get(url, ask.Access(ca_file=certificate), timeout=1.0)
         over.set()
         thread.join(10)
+
+
+@contextmanager
+def saying(answer: bytes) -> Iterator[str]:
+    """A server that answers one client with these bytes, and ends the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_one() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(65536)
+                sock.sendall(answer)
+
+        thread = threading.Thread(target=answer_one, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"220 mail ready\r\n",
+        b"\x15\x03\x01",
+        HEAD + b"Content-Length: 9\r\n\r\n[]",
+        HEAD + b"X" * 200_000,
+    ],
+    ids=["nothing", "not HTTP", "TLS", "cut", "a head without end"],
+)
+def test_what_is_not_a_whole_answer_is_said_in_a_line(answer: bytes) -> None:
+    with saying(answer) as url, pytest.raises(NoAnswerError) as caught:
+        get(f"{url}/v1/models")
+    assert caught.value.kind == "broken"
+    assert 0 < len(str(caught.value)) <= LINE + len("…")
+    assert str(caught.value).isprintable()
+
+
+def test_a_proxy_that_refuses_a_tunnel_is_told() -> None:
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    with saying(refusal) as url, pytest.raises(NoAnswerError, match="the proxy answers with 407") as caught:
+        get("https://localhost:1/v1/models", ask.Access(proxy=url))
+    assert caught.value.kind == "broken"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_is_told_who_asks_and_the_server_is_not(scheme: str) -> None:
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_one() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                asked.append(sock.recv(65536))
+                sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer_one, daemon=True)
+        thread.start()
+        proxy = f"http://someone:hunter%32@127.0.0.1:{listener.getsockname()[1]}"
+        with suppress(NoAnswerError):
+            get(f"{scheme}://host.invalid/v1/models?a=b", ask.Access(proxy=proxy))
+        thread.join(10)
+    head = asked[0].decode()
+    assert "Proxy-Authorization: Basic c29tZW9uZTpodW50ZXIy\r\n" in head
+    assert "\r\nAuthorization" not in head
+    line = {"http": "GET http://host.invalid/v1/models?a=b HTTP", "https": "CONNECT host.invalid:443 HTTP"}
+    assert head.startswith(line[scheme])
+
+
+@pytest.mark.parametrize("key", ["sk-1\nX-Other: 1", "sk-ü", "sk-\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_unseen(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    if "\x00" in key:
+        monkeypatch.setattr("os.environ", {"A_KEY": key})
+    else:
+        monkeypatch.setenv("A_KEY", key)
+    with pytest.raises(UsageError, match="A_KEY is not a valid API key") as caught:
+        get("http://127.0.0.1:9/v1/models", ask.Access("A_KEY"))
+    assert "sk-" not in str(caught.value)

@@ -315,7 +315,7 @@ def test_a_key_whose_variable_is_not_set_is_told_at_once(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("THE_KEY", raising=False)
-    with pytest.raises(UsageError, match="THE_KEY, which is to hold the API key, is not set"):
+    with pytest.raises(UsageError, match="THE_KEY is not set; set it"):
         start("--never-ready", start_timeout=3600.0, access=Access("THE_KEY"))
 
 
