@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +13,10 @@ import scipy.stats  # noqa: F401
 
 from pytest_llmbench.measure import level
 from pytest_llmbench.servers import table
+from tests.fakes import openai_server
 
-FAKES = Path(__file__).parent.parent / "fakes"
-
-CONFTEST = f"""
-import sys
-
-sys.path.insert(0, {str(FAKES)!r})
-from llmbench_fake import backend
+CONFTEST = """
+from tests.fakes.llmbench_fake import backend
 
 def pytest_llmbench_register_backends(registry):
     registry.register(backend)
@@ -79,7 +74,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> str:
     row = table.ServerEngine(
         name="fake-server",
         form="hf",
-        program=("{python}", str(FAKES / "openai_server.py")),
+        program=("{python}", openai_server.__file__),
         arguments=("--port", "{port}", "--model", "{name}"),
         install="pip install fake-server",
         docs="https://example.org/fake-server",

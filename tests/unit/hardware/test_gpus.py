@@ -8,7 +8,7 @@ import pytest
 from pytest_llmbench.hardware import gpus
 
 if TYPE_CHECKING:
-    from conftest import FakeNvml
+    from tests.unit.hardware.conftest import FakeNvml
 
 
 @pytest.fixture

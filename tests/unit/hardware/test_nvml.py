@@ -13,7 +13,7 @@ from pytest_llmbench.hardware.nvml import GpuEnergy, GpuPcie, GpuProcesses, GpuS
 from pytest_llmbench.hardware.processes import ProcessTrees, process_reader
 
 if TYPE_CHECKING:
-    from conftest import FakeNvml
+    from tests.unit.hardware.conftest import FakeNvml
 
 
 def state(fake: FakeNvml) -> GpuState:

@@ -233,11 +233,8 @@ def test_in_a_pipe_nothing_is_shown(tmp_path: Path) -> None:
     assert "some-model" not in out.stdout + out.stderr
 
 
-BUILDS = f"""
-import sys
-
-sys.path.insert(0, {str(Path(__file__).parents[2] / "fakes")!r})
-from llmbench_fake import backend
+BUILDS = """
+from tests.fakes.llmbench_fake import backend
 
 def pytest_llmbench_register_backends(registry):
     registry.register(backend)
@@ -252,12 +249,16 @@ def test_speed(llm_model, number):
 """
 
 
-def test_the_bar_of_a_model_that_is_built_leaves_pytests_own_line_alone(tmp_path: Path) -> None:
+def test_the_bar_of_a_model_that_is_built_leaves_pytests_own_line_alone(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     (tmp_path / "conftest.py").write_text(BUILDS)
     (tmp_path / "test_it.py").write_text(MEASURES)
     command = [sys.executable, "-m", "pytest", "--llm-backend=fake", "--llm-monitor-rate=0"]
     command += ["-p", "no:cacheprovider", "--color=no"]
-    output = _on_a_terminal(command, tmp_path, LLMBENCH_CACHE=str(tmp_path / "cache"))
+    output = _on_a_terminal(
+        command, tmp_path, LLMBENCH_CACHE=str(tmp_path / "cache"), PYTHONPATH=str(pytestconfig.rootpath)
+    )
     assert "building tiny" in output
     screen = _screen(output)
     assert any(re.search(r"^test_it\.py \.\.\. +\[100%\]$", line) for line in screen), repr(output)

@@ -19,8 +19,7 @@ import pytest
 from pytest_llmbench.servers import table
 from pytest_llmbench.servers.launch import Server, ServerSpec
 from pytest_llmbench.servers.table import Container, ServerEngine
-
-FAKE = Path(__file__).with_name("fake_engine.py")
+from tests.fakes import fake_engine
 
 StartFake = Callable[..., Server]
 
@@ -31,7 +30,7 @@ def fake_row(monkeypatch: pytest.MonkeyPatch) -> ServerEngine:
     row = ServerEngine(
         name="fake",
         form="hf",
-        program=("{python}", str(FAKE)),
+        program=("{python}", fake_engine.__file__),
         arguments=("--model", "{model}", "--name", "{name}", "--host", "{host}", "--port", "{port}"),
         context=("--context", "{context}"),
         install="pip install fake-engine",

@@ -92,7 +92,7 @@ def test_what_an_assert_shows_has_no_stamps() -> None:
 def test_a_failing_assert_shows_the_value(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        from tests.unit.measure.test_run_text import a_run
+        from tests.unit.measure.test_run import a_run
 
         def test_it():
             run = a_run(1000)

@@ -27,8 +27,8 @@ from pytest_llmbench.servers.ask import Access, get
 from pytest_llmbench.servers.launch import Server, ServerSpec
 from pytest_llmbench.servers.process import Port
 from pytest_llmbench.servers.table import ServerEngine
+from tests.fakes import fake_engine
 
-FAKE = Path(__file__).with_name("fake_engine.py")
 Start = Callable[..., Server]
 Gone = Callable[..., bool]
 
@@ -245,7 +245,9 @@ def test_a_session_that_is_killed_takes_the_servers_tree_along(
 ) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
-    script = SESSION.format(fake=str(FAKE), family=str(tmp_path / "family"), fork=fork, folder=str(folder))
+    script = SESSION.format(
+        fake=fake_engine.__file__, family=str(tmp_path / "family"), fork=fork, folder=str(folder)
+    )
     session = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True, text=True
     )

@@ -14,6 +14,7 @@ from pytest_llmbench.servers import docker
 from pytest_llmbench.servers.launch import Server, ServerSpec
 from pytest_llmbench.servers.plan import make_plan
 from pytest_llmbench.servers.table import ENGINES, ServerEngine
+from tests.fakes import fake_engine
 
 CONTAINED = [name for name, row in ENGINES.items() if row.container is not None]
 
@@ -173,7 +174,7 @@ def a_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
                 python=sys.executable,
                 log=str(log),
                 version_status=version_status,
-                fake=str(Path(__file__).with_name("fake_engine.py")),
+                fake=fake_engine.__file__,
             )
         )
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
