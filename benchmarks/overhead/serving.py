@@ -31,12 +31,13 @@ from tables import markdown
 from truth import Served, TruthServer, build, certificate
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.plan import Endpoint, LoadPlan, LoadResult, Request, Target
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.measure.level import summarize_level
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import NANO, Timeline
+from pytest_llmbench.servers.endpoint import Api, Endpoint
 from pytest_llmbench.workloads.messages import Message
 
 _BUSY = 10.0
@@ -123,7 +124,7 @@ class Case:
     """Closed loop; None: open loop with Poisson arrivals."""
     server: tuple[str, ...] = ()
     per_event: int = 1
-    endpoint: Endpoint = "completions"
+    api: Api = "completions"
 
     def plan(self, server: TruthServer, ca_file: Path | None, seed: int) -> LoadPlan:
         """What the client is to send."""
@@ -132,16 +133,14 @@ class Case:
         text = "Explain what a benchmark is in three sentences."
         messages: tuple[Message, ...] = ({"role": "user", "content": text},)
         return LoadPlan(
-            Target(
+            Endpoint(
                 server.base_url,
                 "truth",
-                endpoint=self.endpoint,
+                api=self.api,
                 ca_file=None if ca_file is None else str(ca_file),
             ),
             tuple(
-                Request(self.tokens, messages=messages)
-                if self.endpoint == "chat"
-                else Request(self.tokens, text)
+                Request(self.tokens, messages=messages) if self.api == "chat" else Request(self.tokens, text)
                 for _ in range(self.requests)
             ),
             GenerationParams(max_new_tokens=self.tokens),
@@ -290,7 +289,7 @@ def cases(streams: Sequence[int], tokens: int, waves: int) -> dict[str, list[Cas
         "exponential": [
             dataclasses.replace(other, name=f"{few}, exponential gaps", server=("--gaps", "exponential"))
         ],
-        "chat": [dataclasses.replace(other, name=f"{few}, chat", server=chat, endpoint="chat")],
+        "chat": [dataclasses.replace(other, name=f"{few}, chat", server=chat, api="chat")],
         "chunks": [
             dataclasses.replace(
                 other, name=f"{few}, 4 tokens a chunk", server=("--tokens-per-chunk", "4"), per_event=4

@@ -68,7 +68,7 @@ class LLMLoad:
     @property
     def name(self) -> str:
         """What requests call the model; before the first request, as the test named it."""
-        return self._case.spec.name if self._server is None else self._server.target.model
+        return self._case.spec.name if self._server is None else self._server.endpoint.model
 
     @property
     def backend(self) -> str:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.options import kept_options
 from pytest_llmbench.client.plan import LoadPlan, Request
-from pytest_llmbench.client.words import asked_without
 from pytest_llmbench.errors import EngineError, UsageError, warn
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.load import LoadBench
 from pytest_llmbench.measure.saturation import FEWEST_REQUESTS
 from pytest_llmbench.metrics.timeline import NANO
+from pytest_llmbench.servers.endpoint import asked_without
 from pytest_llmbench.servers.openai import OpenAIBackend
 from pytest_llmbench.settings.values import TRACE
 from pytest_llmbench.workloads.arrivals import parse_arrivals
@@ -79,9 +79,9 @@ class Planner:
         if bench.server.agreed:
             return
         params = replace(_params(self.workload.values), max_new_tokens=1)
-        request = _request(self.workload.sample, 1, bench.server.target.endpoint == "chat")
+        request = _request(self.workload.sample, 1, bench.server.endpoint.api == "chat")
         timeout = self.workload.values["timeout"]
-        bench.agree(LoadPlan(bench.server.target, (request,), params, concurrency=1, timeout=timeout))
+        bench.agree(LoadPlan(bench.server.endpoint, (request,), params, concurrency=1, timeout=timeout))
 
     def plan(self, bench: LoadBench, options: Mapping[str, Any], *, number: int, text: int) -> LoadPlan:
         """The next level for the server of *bench*.
@@ -97,12 +97,12 @@ class Planner:
         self.agree(bench)
         if bench.server.lacks is not None and self.load.concurrency != 1 and number == 0:
             warn(f"{self.label}: {bench.server.lacks}")
-        target = bench.server.target
+        endpoint = bench.server.endpoint
         warmup, count = self._counts(bench, params, text)
         items = self.workload.items(warmup + count, self.calibration, text)
-        chat = target.endpoint == "chat"
+        chat = endpoint.api == "chat"
         return LoadPlan(
-            target=target,
+            endpoint=endpoint,
             requests=tuple(_request(item, params.max_new_tokens, chat) for item in items),
             params=params,
             concurrency=self.load.concurrency,
@@ -166,11 +166,11 @@ class Planner:
         """Ask the server how many tokens it makes of so many words."""
         short = replace(params, max_new_tokens=1)
         texts = [words_text(words, seed=index) for index, words in enumerate(_CALIBRATION_WORDS)]
-        chat = bench.server.target.endpoint == "chat"
+        chat = bench.server.endpoint.api == "chat"
         requests = tuple(_request(Item(prompt=text), 1, chat) for text in texts)
         # In a stream, not every server tells what it counted.
-        target = replace(bench.server.target, stream=False)
-        result = bench.ask(LoadPlan(target, requests, short, concurrency=1, timeout=timeout))
+        endpoint = replace(bench.server.endpoint, stream=False)
+        result = bench.ask(LoadPlan(endpoint, requests, short, concurrency=1, timeout=timeout))
         counted = [
             (_CALIBRATION_WORDS[r.number], r.timeline.prompt_tokens)
             for r in result.requests
@@ -188,9 +188,11 @@ class Planner:
     def _seconds_alone(self, bench: LoadBench, params: GenerationParams, text: int) -> float:
         """How long one request takes that has the server for itself."""
         (item,) = self.workload.items(1, self.calibration, -1 - text)
-        request = _request(item, params.max_new_tokens, bench.server.target.endpoint == "chat")
+        request = _request(item, params.max_new_tokens, bench.server.endpoint.api == "chat")
         timeout = self.workload.values["timeout"]
-        result = bench.ask(LoadPlan(bench.server.target, (request,), params, concurrency=1, timeout=timeout))
+        result = bench.ask(
+            LoadPlan(bench.server.endpoint, (request,), params, concurrency=1, timeout=timeout)
+        )
         return max((result.ended - result.started) * NANO, _SHORTEST)
 
     def protocol(self, plan: LoadPlan, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +207,7 @@ class Planner:
             "warmup_requests": plan.warmup,
             **self.workload.protocol(),
             **self._time_unit(plan),
-            "chat": plan.target.endpoint == "chat",
+            "chat": plan.endpoint.api == "chat",
             "ignore_eos": plan.params.ignore_eos,
             "temperature": plan.params.temperature,
             "top_k": plan.params.top_k,
@@ -216,7 +218,7 @@ class Planner:
             "prefix_cache": values["prefix_cache"],
             "timeout": plan.timeout,
             "options": kept_options(OpenAIBackend(), options),
-            **asked_without(plan.target),
+            **asked_without(plan.endpoint),
         }
 
 

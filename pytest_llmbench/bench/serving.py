@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.options import kept_options, option_values
 from pytest_llmbench.cases.selection import ServerChoice
-from pytest_llmbench.client.plan import Target, Words
-from pytest_llmbench.client.words import told
 from pytest_llmbench.errors import EngineError, UsageError, few, warn
 from pytest_llmbench.hardware.listeners import command_line, listener
 from pytest_llmbench.measure.served import ServedSpec
 from pytest_llmbench.servers import needs
 from pytest_llmbench.servers.ask import Access
+from pytest_llmbench.servers.endpoint import Endpoint, Words, refused_note
 from pytest_llmbench.servers.launch import Server, ServerSpec, probe
 from pytest_llmbench.servers.openai import OpenAIBackend
 from pytest_llmbench.servers.scrape import Scraper
@@ -40,7 +39,7 @@ DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 class Running:
     """A server that answers: what a load level needs of it, and the fixture ``llm_server``."""
 
-    _target: Target
+    _endpoint: Endpoint
     label: str
     spec: ModelSpec
     """The model, by the name that the server has for it."""
@@ -73,14 +72,14 @@ class Running:
         return f"<llm_server {self.label}>"
 
     @property
-    def target(self) -> Target:
+    def endpoint(self) -> Endpoint:
         """Where and how it is asked, as far as that is known by now."""
-        return replace(self._target, words=dict(self._words))
+        return replace(self._endpoint, words=dict(self._words))
 
     @property
     def base_url(self) -> str:
         """``http://HOST:PORT/v1``."""
-        return self.target.base_url
+        return self.endpoint.base_url
 
     @property
     def started(self) -> bool:
@@ -96,7 +95,7 @@ class Running:
         """It wants to be asked in these *words* from now on; a warning says what is left out."""
         more = {key: name for key, name in words.items() if key not in self._words}
         self._words.update(more)
-        if (note := told(more)) is not None:
+        if (note := refused_note(more)) is not None:
             warn(f"{self.label}: {note}")
 
     def metrics(self) -> Mapping[str, float | None]:
@@ -262,9 +261,9 @@ class Servers:
                 f"the key in openai.api_key_env={options['api_key_env']}; leave one of them out"
             )
             raise UsageError(msg)
-        target = _target(url, spec.name, options, extensions=options["extensions"])
-        access = _access(target)
-        info = probe(target.base_url, access, named=bool(spec.name))
+        endpoint = _endpoint(url, spec.name, options, extensions=options["extensions"])
+        access = _access(endpoint)
+        info = probe(endpoint.base_url, access, named=bool(spec.name))
         known = None if info.engine is None else ENGINES[info.engine]
         if not spec.name:
             if len(info.models) != 1:
@@ -279,15 +278,15 @@ class Servers:
         ):
             msg = f"{url.shown} has no model {spec.name!r}; it has {few(info.models)}"
             raise EngineError(msg)
-        target = replace(
-            target, model=spec.name, extensions=target.extensions and (known is None or known.extensions)
+        endpoint = replace(
+            endpoint, model=spec.name, extensions=endpoint.extensions and (known is None or known.extensions)
         )
         pid, unknown = listener(url.host, url.port)
         command = command_line(pid)
         command = command if needs.is_of(known, command) else None
         lacking = needs.lacking(known, command)
         running = Running(
-            _target=target,
+            _endpoint=endpoint,
             _words=self._words_for(),
             label=f"openai {spec.label}",
             spec=spec,
@@ -341,9 +340,9 @@ class Servers:
                 self._unfollow(pid)
             raise
         extensions = options["extensions"] and described.extensions
-        target = _target(read_url(server.base_url), server.model_name, options, extensions=extensions)
+        endpoint = _endpoint(read_url(server.base_url), server.model_name, options, extensions=extensions)
         return Running(
-            _target=target,
+            _endpoint=endpoint,
             _words=self._words_for(),
             label=label,
             spec=replace(asked.spec, name=server.model_name),
@@ -380,8 +379,8 @@ class Servers:
             self._monitor.unfollow(pid)
 
 
-def _access(target: Target) -> Access:
-    return Access(target.api_key_env, target.verify, target.ca_file, target.proxy, target.headers)
+def _access(endpoint: Endpoint) -> Access:
+    return Access(endpoint.api_key_env, endpoint.verify, endpoint.ca_file, endpoint.proxy, endpoint.headers)
 
 
 def _key_env(options: Mapping[str, Any]) -> str | None:
@@ -390,11 +389,11 @@ def _key_env(options: Mapping[str, Any]) -> str | None:
     return DEFAULT_KEY_ENV if named is None and os.environ.get(DEFAULT_KEY_ENV) else named
 
 
-def _target(url: URL, model: str, options: Mapping[str, Any], *, extensions: bool) -> Target:
-    return Target(
+def _endpoint(url: URL, model: str, options: Mapping[str, Any], *, extensions: bool) -> Endpoint:
+    return Endpoint(
         base_url=url.text,
         model=model,
-        endpoint=options["endpoint"],
+        api=options["endpoint"],
         api_key_env=_key_env(options) if url.user is None else None,
         verify=options["verify"],
         ca_file=options["ca_file"],

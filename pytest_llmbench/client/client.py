@@ -76,7 +76,7 @@ class Client:
         self._plan = plan
         self._pulse = Pulse() if pulse is None else pulse
         self._pulse(0, 0)
-        self._bytes = request_bytes(plan.target, plan.requests, plan.params)
+        self._bytes = request_bytes(plan.endpoint, plan.requests, plan.params)
         self._timeout = round(plan.timeout * _SECOND)
         self._pool = pool = Pool(plan)
         self._receiver, self._receive = choose_receiver(

@@ -17,11 +17,12 @@ from typing import Any
 
 from pytest_llmbench.client.flight import Flight, Segment
 from pytest_llmbench.client.http import MalformedError, Response
-from pytest_llmbench.client.plan import Failure, Target
+from pytest_llmbench.client.plan import Failure
 from pytest_llmbench.client.poller import Poller
 from pytest_llmbench.client.receiver import READ_SIZE
 from pytest_llmbench.client.stamps import SPACE, stamp_arrivals
 from pytest_llmbench.client.tls import TLS, TLSError
+from pytest_llmbench.servers.endpoint import Endpoint
 from pytest_llmbench.servers.trust import tls_context
 from pytest_llmbench.servers.urls import authority, proxy_headers, read_proxy, read_url
 
@@ -53,17 +54,17 @@ class Route:
     """What a proxy is asked first; None where none is, or where it takes the requests themselves."""
 
 
-def find_route(target: Target) -> Route:
-    """The way to *target*; names are looked up here, and never again.
+def find_route(endpoint: Endpoint) -> Route:
+    """The way to *endpoint*; names are looked up here, and never again.
 
     :raises ConnectionFailedError: if a name is not known.
     :raises UsageError: for an address or a certificate file that cannot be meant.
     """
-    url = read_url(target.base_url, "base_url")
-    context = tls_context(verify=target.verify, ca_file=target.ca_file) if url.scheme == "https" else None
+    url = read_url(endpoint.base_url, "base_url")
+    context = tls_context(verify=endpoint.verify, ca_file=endpoint.ca_file) if url.scheme == "https" else None
     to, to_port, tunnel = url.host, url.port, None
-    if target.proxy is not None:
-        proxy = read_proxy(target.proxy)
+    if endpoint.proxy is not None:
+        proxy = read_proxy(endpoint.proxy)
         to, to_port = proxy.host, proxy.port
         if context is not None:
             place = authority(url.host, url.port)

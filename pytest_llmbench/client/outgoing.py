@@ -11,8 +11,9 @@ from typing import Any
 
 from pytest_llmbench._version import __version__
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.plan import Request, Target
+from pytest_llmbench.client.plan import Request
 from pytest_llmbench.client.words import put
+from pytest_llmbench.servers.endpoint import Endpoint
 from pytest_llmbench.servers.overrides import header_values, merge_patch
 from pytest_llmbench.servers.trust import api_key
 from pytest_llmbench.servers.urls import proxy_headers, read_proxy, read_url
@@ -20,26 +21,26 @@ from pytest_llmbench.servers.urls import proxy_headers, read_proxy, read_url
 _PATHS = {"completions": "/completions", "chat": "/chat/completions"}
 
 
-def request_bytes(target: Target, requests: Sequence[Request], params: GenerationParams) -> list[bytes]:
+def request_bytes(endpoint: Endpoint, requests: Sequence[Request], params: GenerationParams) -> list[bytes]:
     """Each of *requests* as it goes over the wire.
 
     :raises UsageError: for a URL or header that cannot be sent, and for a key's variable that is not set.
     """
-    head = _head(target)
+    head = _head(endpoint)
     found = []
     for request in requests:
-        text = json.dumps(request_body(target, request, params), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(request_body(endpoint, request, params), ensure_ascii=False, separators=(",", ":"))
         # Half of a surrogate pair has no UTF-8; its escape is JSON's own.
         body = text.encode(errors="backslashreplace")
         found.append(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
     return found
 
 
-def _head(target: Target) -> bytes:
-    url = read_url(target.base_url, "base_url")
+def _head(endpoint: Endpoint) -> bytes:
+    url = read_url(endpoint.base_url, "base_url")
     place = url.authority
     # A proxy is told the whole address, unless it is only a tunnel (RFC 9112, section 3.2.2).
-    proxy = read_proxy(target.proxy) if target.proxy is not None and url.scheme == "http" else None
+    proxy = read_proxy(endpoint.proxy) if endpoint.proxy is not None and url.scheme == "http" else None
     origin = "" if proxy is None else f"http://{place}"
     ours = {
         "host": ("Host", place),
@@ -49,38 +50,38 @@ def _head(target: Target) -> bytes:
     }
     for name, value in {**url.headers, **({} if proxy is None else proxy_headers(proxy))}.items():
         ours[name.lower()] = (name, value)
-    key = api_key(target.api_key_env)
+    key = api_key(endpoint.api_key_env)
     if key is not None:
         ours["authorization"] = ("Authorization", f"Bearer {key}")
-    for name, value in header_values(target.headers).items():
+    for name, value in header_values(endpoint.headers).items():
         ours[name.lower()] = (name, value)
     # Without this header a server might choose to compress (RFC 9110, section 12.5.3).
     ours["accept-encoding"] = ("Accept-Encoding", "identity")
     lines = "".join(f"{name}: {value}\r\n" for name, value in ours.values())
-    return f"POST {origin}{url.target(_PATHS[target.endpoint])} HTTP/1.1\r\n{lines}".encode("latin-1")
+    return f"POST {origin}{url.target(_PATHS[endpoint.api])} HTTP/1.1\r\n{lines}".encode("latin-1")
 
 
-def request_body(target: Target, request: Request, params: GenerationParams) -> dict[str, Any]:
+def request_body(endpoint: Endpoint, request: Request, params: GenerationParams) -> dict[str, Any]:
     """What *request* asks for, as JSON; what a user's own body says goes before all else."""
-    body: dict[str, Any] = {"model": target.model}
+    body: dict[str, Any] = {"model": endpoint.model}
     if request.messages is None:
         body["prompt"] = request.prompt
     else:
         body["messages"] = list(request.messages)
     body |= {
         "max_tokens": request.max_new_tokens,
-        "stream": target.stream,
+        "stream": endpoint.stream,
         "temperature": params.temperature,
         "top_p": params.top_p,
         "seed": params.seed,
     }
-    if target.stream and target.include_usage:
+    if endpoint.stream and endpoint.include_usage:
         body["stream_options"] = {"include_usage": True}
-    if target.extensions:
+    if endpoint.extensions:
         body["ignore_eos"] = params.ignore_eos
         if params.ignore_eos:
             body["min_tokens"] = request.max_new_tokens
         if params.top_k > 0:
             body["top_k"] = params.top_k
-    merged: dict[str, Any] = merge_patch(put({**body, **target.extras}, target.words), target.body)
+    merged: dict[str, Any] = merge_patch(put({**body, **endpoint.extras}, endpoint.words), endpoint.body)
     return merged

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import NANO, Timeline
+from pytest_llmbench.servers.endpoint import Endpoint
 from pytest_llmbench.workloads.messages import Message
 
-Endpoint = Literal["chat", "completions"]
 FailureKind = Literal[
     "resolve",
     "refused",
@@ -33,43 +33,6 @@ FailureKind = Literal[
 TokenSource = Literal["usage", "tokenizer", "chunks"]
 Stamps = Literal["kernel", "user"]
 Receiver = Literal["native", "python"]
-Words = Mapping[str, str | None]
-"""What a server calls a key of a request; None for one that it refuses, and that is left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A server and a model on it."""
-
-    base_url: str
-    """``http(s)://HOST[:PORT][/PREFIX]``; ``/completions`` or ``/chat/completions`` is added to it."""
-    model: str
-    """What requests call the model."""
-    endpoint: Endpoint = "completions"
-    api_key_env: str | None = None
-    """The environment variable with the key; the key itself is never part of a plan or a result."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """As a user gives them; what they take from environment variables is never part of a plan either."""
-    verify: bool = True
-    """Whether a TLS certificate has to be valid."""
-    ca_file: str | None = None
-    """PEM file of the authority to trust; None trusts the system's."""
-    proxy: str | None = None
-    """``http://HOST:PORT``; None goes straight to the server, whatever the environment says."""
-    stream: bool = True
-    """Whether tokens come as they are made; without, some servers count tokens that else do not."""
-    include_usage: bool = True
-    """Ask for token counts at a stream's end (``stream_options``)."""
-    extensions: bool = True
-    """Send ``ignore_eos``, ``min_tokens`` and ``top_k``, which vLLM, SGLang and llama-server know."""
-    words: Words = field(default_factory=dict)
-    """In which the server wants to be asked, as far as that was found out."""
-    extras: Mapping[str, Any] = field(default_factory=dict)
-    """Further keys of ours of each request."""
-    body: Mapping[str, Any] = field(default_factory=dict)
-    """The user's own, merged over all else: see :func:`.overrides.merge_patch`."""
-    tokenizer: str | None = None
-    """Folder with a ``tokenizer.json`` that counts tokens where a server sends no ``usage``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +48,7 @@ class Request:
 class LoadPlan:
     """One load level: closed loop with ``concurrency``, open loop with ``schedule``."""
 
-    target: Target
+    endpoint: Endpoint
     requests: tuple[Request, ...]
     """In the order in which they are sent, warm-up first. Their number bounds the level."""
     params: GenerationParams
@@ -113,7 +76,7 @@ class LoadPlan:
         return cls(
             **{
                 **data,
-                "target": Target(**data["target"]),
+                "endpoint": Endpoint(**data["endpoint"]),
                 "requests": tuple(_request(one) for one in data["requests"]),
                 "params": GenerationParams(**data["params"]),
                 "schedule": None if data["schedule"] is None else tuple(data["schedule"]),

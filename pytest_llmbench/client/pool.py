@@ -39,7 +39,7 @@ class Pool:
         self._route: Route | None = None
         self._unreachable = Failure("resolve", "")
         try:
-            self._route = find_route(plan.target)
+            self._route = find_route(plan.endpoint)
         except ConnectionFailedError as error:
             self._unreachable = error.failure
         _allow_open_files(plan)

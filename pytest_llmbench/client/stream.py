@@ -23,11 +23,12 @@ from pytest_llmbench.client.arrivals import count_first, find_arrivals, why_unti
 from pytest_llmbench.client.counting import Counts, read_counts, reasoning_tokens, told_ids
 from pytest_llmbench.client.deltas import read_message
 from pytest_llmbench.client.exchange import Exchange
-from pytest_llmbench.client.plan import Failure, Request, RequestResult, Target, TokenSource
+from pytest_llmbench.client.plan import Failure, Request, RequestResult, TokenSource
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.bounds import MAX_NAME, check_counts, whole
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.secrets import mask
+from pytest_llmbench.servers.endpoint import Endpoint
 
 _BOM = b"\xef\xbb\xbf"
 _KINDS = 8
@@ -41,7 +42,7 @@ _GIVEN_UP = ("abort", "error")
 def read_result(
     exchange: Exchange,
     request: Request,
-    target: Target,
+    endpoint: Endpoint,
     *,
     count: Callable[[str], int] | None = None,
     keep_text: bool = False,

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult, Target, Words
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
+from pytest_llmbench.servers.endpoint import Endpoint, Words
 
 TRIES = 8
 """How often a server is asked anew: so many keys may have to go, one at a time."""
@@ -36,19 +37,19 @@ def send(run: Callable[[LoadPlan], LoadResult], plan: LoadPlan) -> tuple[LoadRes
 
     :returns: the last result, and the words in which the server took it; None if they are those of the plan.
     """
-    result, words = run(plan), plan.target.words
+    result, words = run(plan), plan.endpoint.words
     for _ in range(TRIES):
         if not result.requests or not all(is_refusal(request) for request in result.requests):
-            return result, None if words == plan.target.words else words
-        found = agree(replace(plan.target, words=words), result.requests[0], plan.params)
+            return result, None if words == plan.endpoint.words else words
+        found = agree(replace(plan.endpoint, words=words), result.requests[0], plan.params)
         if found is None:
             break
         words = found
-        result = run(replace(plan, target=replace(plan.target, words=words)))
+        result = run(replace(plan, endpoint=replace(plan.endpoint, words=words)))
     return result, None
 
 
-def agree(target: Target, result: RequestResult, params: GenerationParams) -> Words | None:
+def agree(endpoint: Endpoint, result: RequestResult, params: GenerationParams) -> Words | None:
     """The words for the next try after a refusal; None if it names nothing that may be put otherwise.
 
     A key is left out only if the same is asked for without it, or if what becomes of it is counted: how
@@ -58,10 +59,10 @@ def agree(target: Target, result: RequestResult, params: GenerationParams) -> Wo
     if not is_refusal(result) or result.failure is None:
         return None
     said = result.failure.detail
-    known = dict(target.words)
+    known = dict(endpoint.words)
     if _names(said, _ALSO_LENGTH) and _LENGTH not in known:
         return {**known, _LENGTH: _ALSO_LENGTH}
-    named = [key for key in _optional(target, params) if _names(said, key) and key not in known]
+    named = [key for key in _optional(endpoint, params) if _names(said, key) and key not in known]
     if not named or len(named) > _MOST_NAMED:
         return None
     return {**known, **dict.fromkeys(named)}
@@ -73,68 +74,39 @@ def put(body: Mapping[str, Any], words: Words) -> dict[str, Any]:
     return {key: value for key, value in named if key is not None}
 
 
-def left_out(words: Words) -> list[str]:
-    """The keys that a server refused."""
-    return [key for key, name in words.items() if name is None]
-
-
-def asked_without(target: Target) -> dict[str, Any]:
-    """What of a protocol the requests to a server do not have, and in which words it is asked."""
-    gone = {*left_out(target.words), *(key for key, value in target.body.items() if value is None)}
-    settings = ("temperature", "top_p", "top_k", "seed", "ignore_eos")
-    return {**{key: None for key in settings if key in gone}, "words": dict(target.words) or None}
-
-
-def told(words: Words) -> str | None:
-    """What a person has to know of a server that is asked without some keys; None where it has them all."""
-    refused = left_out(words)
-    if not refused:
-        return None
-    note = f"the server refuses {_listed(refused)}, so it is asked without"
-    if "ignore_eos" in refused or "min_tokens" in refused:
-        note += "; it may end its answers early"
-    if "cache_salt" in refused or "cache_prompt" in refused:
-        note += "; a prompt that it is asked again may be in its prefix cache"
-    return note
-
-
-def advice(target: Target, result: RequestResult) -> str:
+def advice(endpoint: Endpoint, result: RequestResult) -> str:
     """What may help where a server refuses a request: the end of a sentence, or nothing."""
     if result.failure is None or result.failure.kind != "status":
         return ""
-    if result.status in (404, 405) and target.endpoint == "completions":
-        return "; for a server that has the chat API alone: --llm-option server.endpoint=chat"
+    if result.status in (404, 405) and endpoint.api == "completions":
+        return "; for a server that has the chat API alone: --llm-option server.api=chat"
     if result.status in (401, 403):
-        if target.api_key_env is None:
+        if endpoint.api_key_env is None:
             return "; name the variable that holds the server's key: --llm-option server.api_key_env=NAME"
-        return f"; the key was taken from the variable {target.api_key_env}"
+        return f"; the key was taken from the variable {endpoint.api_key_env}"
     if not is_refusal(result):
         return ""
     said = result.failure.detail
-    gone = {key: None for key in _SENT if _names(said, key) and target.words.get(key, key) is not None}
+    gone = {key: None for key in _SENT if _names(said, key) and endpoint.words.get(key, key) is not None}
     if not gone or len(gone) > _MOST_NAMED:
         return """; a key is added, or by null left out, with --llm-option 'server.body={"KEY": null}'"""
     return f"; leave it out with --llm-option 'server.body={json.dumps(gone)}'"
 
 
-def _optional(target: Target, params: GenerationParams) -> list[str]:
+def _optional(endpoint: Endpoint, params: GenerationParams) -> list[str]:
     """The keys of a request without which the same is asked for, or that are counted for."""
     greedy = params.temperature == 0
     keys = ["seed"]
-    if target.include_usage:
+    if endpoint.include_usage:
         keys.append("stream_options")
-    if target.extensions:
+    if endpoint.extensions:
         keys += _EXTENSIONS
     if greedy or params.top_p == 1:
         keys.append("top_p")
-    if greedy and target.extensions:
+    if greedy and endpoint.extensions:
         keys.append("top_k")
     return keys
 
 
 def _names(said: str, key: str) -> bool:
     return re.search(rf"(?<![\w-]){key}(?![\w-])", said) is not None
-
-
-def _listed(keys: list[str]) -> str:
-    return ", ".join(map(repr, keys))

@@ -34,7 +34,7 @@ def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
     :param pulse: is told all the time how far it is.
     :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files.
     """
-    count = None if plan.target.tokenizer is None else token_counter(plan.target.tokenizer)
+    count = None if plan.endpoint.tokenizer is None else token_counter(plan.endpoint.tokenizer)
     traffic = Client(plan, pulse).run()
     return LoadResult(
         requests=tuple(_results(plan, traffic.exchanges, count, pulse)),
@@ -53,7 +53,7 @@ def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
 def _results(
     plan: LoadPlan, exchanges: list[Exchange], count: Callable[[str], int] | None, pulse: Pulse
 ) -> list[RequestResult]:
-    read = partial(read_result, target=plan.target, count=count)
+    read = partial(read_result, endpoint=plan.endpoint, count=count)
     found: list[RequestResult] = []
     keep_text = True
     for exchange in sorted(exchanges, key=lambda one: one.number):

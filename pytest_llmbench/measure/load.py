@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pytest_llmbench import errors
-from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, RequestResult, Target, Words
+from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.words import advice, is_refusal, send
 from pytest_llmbench.measure.level import Level, summarize_level
 from pytest_llmbench.measure.loop import Monitor, Progress, judge
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import NANO
+from pytest_llmbench.servers.endpoint import Endpoint, Words
 
 _SECOND = 1_000_000_000
 _READ_EVERY = 1.0
@@ -42,7 +43,7 @@ class RunningServer(Protocol):
     """Whether it was found out in which words it wants to be asked."""
 
     @property
-    def target(self) -> Target: ...
+    def endpoint(self) -> Endpoint: ...
 
     def metrics(self) -> Mapping[str, float | None]: ...
 
@@ -172,7 +173,7 @@ class LoadBench:
         if len(failures) < len(requests) or not failures:
             return
         what = f"all {len(failures)} requests failed: " if len(failures) > 1 else ""
-        helps = self._advice(failures) or advice(self.server.target, requests[0])
+        helps = self._advice(failures) or advice(self.server.endpoint, requests[0])
         msg = f"{self.server.label}: {what}{failures[0]}{helps}{self.server.explain()}"
         raise errors.EngineError(msg)
 

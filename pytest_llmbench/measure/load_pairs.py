@@ -23,7 +23,6 @@ from statistics import fmean, median, stdev
 
 from pytest_llmbench import errors
 from pytest_llmbench.client.plan import LoadPlan
-from pytest_llmbench.client.words import left_out
 from pytest_llmbench.measure.load import LoadBench, RunningServer
 from pytest_llmbench.measure.loop import Monitor, Progress
 from pytest_llmbench.measure.pairs import SideName
@@ -37,6 +36,7 @@ from pytest_llmbench.measure.run import (
 )
 from pytest_llmbench.metrics.table import METRICS, Scope, gaps
 from pytest_llmbench.metrics.timeline import Untimed
+from pytest_llmbench.servers.endpoint import left_out
 
 CLIENT = "client"
 """The reason code of a level whose own client spoiled it."""
@@ -135,7 +135,7 @@ class LoadPair:
         return None if said is None else f"the two sides did not do the same work: {said}"
 
     def _other_words(self) -> str | None:
-        base, now = (set(left_out(plan.target.words)) for plan in (self.base_plan, self.now_plan))
+        base, now = (set(left_out(plan.endpoint.words)) for plan in (self.base_plan, self.now_plan))
         if base == now:
             return None
         keys = json.dumps(dict.fromkeys(sorted(base | now)))

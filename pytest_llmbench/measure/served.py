@@ -16,10 +16,11 @@ from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.plan import LoadPlan, Request, RequestResult
 from pytest_llmbench.client.process import LoadClient
-from pytest_llmbench.client.words import advice, asked_without, send
+from pytest_llmbench.client.words import advice, send
 from pytest_llmbench.measure.engine import Generation, Loaded, Prompt
 from pytest_llmbench.measure.load import RunningServer
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.servers.endpoint import asked_without
 
 # Requests of one token that may be spent to find a prompt of the wanted length.
 _LENGTH_TRIES = 12
@@ -40,7 +41,7 @@ class ServedSpec:
 
     def told(self) -> Mapping[str, Any]:
         """In which words it is asked, as far as that was found out, and without what."""
-        return asked_without(self.server.target)
+        return asked_without(self.server.endpoint)
 
     def start(self, isolation: str, timeout: float | None, started: Callable[[int], None]) -> ServedEngine:
         """A client of its own; the server runs already, so the isolation changes nothing else."""
@@ -110,11 +111,11 @@ class ServedEngine:
         self._client.close()
 
     def _send(self, prompt: Prompt, params: GenerationParams, *, stream: bool = True) -> RequestResult:
-        target = replace(self._server.target, stream=stream)
-        if self._cold and target.extensions:
+        endpoint = replace(self._server.endpoint, stream=stream)
+        if self._cold and endpoint.extensions:
             # vLLM keeps prefixes apart by salt; llama-server can be told not to use its cache.
-            target = replace(target, extras={"cache_salt": uuid.uuid4().hex, "cache_prompt": False})
-        if target.endpoint == "chat":
+            endpoint = replace(endpoint, extras={"cache_salt": uuid.uuid4().hex, "cache_prompt": False})
+        if endpoint.api == "chat":
             messages = prompt.messages or ({"role": "user", "content": prompt.text or ""},)
             request = Request(params.max_new_tokens, messages=messages)
         elif prompt.messages is None:
@@ -122,14 +123,14 @@ class ServedEngine:
         else:
             msg = "chat messages need the chat endpoint: --llm-option openai.endpoint=chat"
             raise errors.UsageError(msg)
-        plan = LoadPlan(target, (request,), params, concurrency=1, timeout=self._timeout)
+        plan = LoadPlan(endpoint, (request,), params, concurrency=1, timeout=self._timeout)
         answered, words = send(self._client.run, plan)
         if words is not None:
             self._server.learn(words)
         (result,) = answered.requests
         if result.failure is not None:
             told = self._server.advice({result.failure.kind: result.failure.detail})
-            helps = told or advice(self._server.target, result)
+            helps = told or advice(self._server.endpoint, result)
             msg = f"{self._server.label}: {result.failure}{helps}{self._server.explain()}"
             kind = errors.EngineTimeoutError if result.failure.kind == "timeout" else errors.EngineError
             raise kind(msg)

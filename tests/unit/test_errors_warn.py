@@ -7,14 +7,14 @@ import warnings
 import pytest
 
 from pytest_llmbench.bench.serving import Running
-from pytest_llmbench.client.plan import Target, Words
 from pytest_llmbench.errors import LLMBenchWarning, warn
 from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.servers.endpoint import Endpoint, Words
 
 
 def test_a_warning_points_at_whoever_called() -> None:
     running = Running(
-        Target("http://x", "m"), "openai m", ModelSpec("m"), None, {}, {}, {}, (None, ModelSpec("m"))
+        Endpoint("http://x", "m"), "openai m", ModelSpec("m"), None, {}, {}, {}, (None, ModelSpec("m"))
     )
     words: Words = {"seed": None}
     with warnings.catch_warnings(record=True) as seen:

@@ -25,8 +25,9 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import client, connection, room
 from pytest_llmbench.client.client import Client, Traffic
 from pytest_llmbench.client.exchange import Exchange
-from pytest_llmbench.client.plan import LoadPlan, Request, Target
+from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.servers.endpoint import Endpoint
 from tests.fakes import llmbench_servers
 from tests.fakes.llmbench_servers import (
     BODY,
@@ -54,9 +55,9 @@ BUSY = plain("503 Service Unavailable", b'{"error": "later"}', "Retry-After: 0")
 def plan(base_url: str, requests: int = 1, **given: Any) -> LoadPlan:
     if "schedule" not in given:
         given.setdefault("concurrency", 1)
-    target = Target(base_url, "m", **given.pop("target", {}))
+    endpoint = Endpoint(base_url, "m", **given.pop("endpoint", {}))
     asked = tuple(Request(4, prompt=f"number {i}") for i in range(requests))
-    return LoadPlan(target, asked, GenerationParams(), **{"timeout": 20.0, **given})
+    return LoadPlan(endpoint, asked, GenerationParams(), **{"timeout": 20.0, **given})
 
 
 def load(base_url: str, requests: int = 1, **given: Any) -> Traffic:
@@ -613,14 +614,14 @@ def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch: pytest.Monke
     monkeypatch.delenv("A_KEY", raising=False)
     with serve(always(STREAM)) as server:
         with pytest.raises(UsageError, match="A_KEY"):
-            load(server.base_url, target={"api_key_env": "A_KEY"})
+            load(server.base_url, endpoint={"api_key_env": "A_KEY"})
         assert server.connections == 0
 
 
 def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "sk-very-secret")
     with serve(in_turn(always(STREAM), resetting(CHUNKED), always(BUSY))) as server:
-        sender = Client(plan(server.base_url, 3, target={"api_key_env": "A_KEY"}))
+        sender = Client(plan(server.base_url, 3, endpoint={"api_key_env": "A_KEY"}))
         traffic = sender.run()
     assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer sk-very-secret"}
     assert kinds(traffic) == [None, "reset", "status"]

@@ -17,8 +17,9 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import connection, poller, pool, stamps
 from pytest_llmbench.client.client import Client, Traffic
 from pytest_llmbench.client.exchange import Exchange
-from pytest_llmbench.client.plan import LoadPlan, Request, Target
+from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.servers.endpoint import Endpoint
 from tests.fakes.llmbench_servers import (
     BODY,
     CHUNKED,
@@ -39,10 +40,10 @@ pytestmark = pytest.mark.usefixtures("receiver")
 Authority = Callable[..., tuple[ssl.SSLContext, Path]]
 
 
-def load(base_url: str, requests: int = 1, prompt: str = "x", **target: Any) -> Traffic:
+def load(base_url: str, requests: int = 1, prompt: str = "x", **endpoint: Any) -> Traffic:
     """Send requests one after the other."""
     asked = tuple(Request(4, prompt=prompt) for _ in range(requests))
-    plan = LoadPlan(Target(base_url, "m", **target), asked, GenerationParams(), concurrency=1, timeout=20)
+    plan = LoadPlan(Endpoint(base_url, "m", **endpoint), asked, GenerationParams(), concurrency=1, timeout=20)
     return Client(plan).run()
 
 

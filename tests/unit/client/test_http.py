@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.http import MAX_HEAD, MalformedError, Response, body_of
 from pytest_llmbench.client.outgoing import request_bytes
-from pytest_llmbench.client.plan import Request, Target
+from pytest_llmbench.client.plan import Request
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.servers.endpoint import Endpoint
 from tests.fakes.llmbench_servers import BODY, CHUNKED, LAST, STREAM, chunk, plain
 
 pytestmark = pytest.mark.usefixtures("receiver")
@@ -196,11 +197,11 @@ def test_headers_that_come_twice_are_joined_and_folded_lines_unfolded() -> None:
 
 
 def written(
-    target: Target, request: Request | None = None, **params: Any
+    endpoint: Endpoint, request: Request | None = None, **params: Any
 ) -> tuple[list[str], dict[str, Any]]:
     """A request's line and headers, and its body."""
     asked = request or Request(8, prompt="Hé \ud800")
-    (data,) = request_bytes(target, [asked], GenerationParams(**params))
+    (data,) = request_bytes(endpoint, [asked], GenerationParams(**params))
     head, _, sent = data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     assert f"Content-Length: {len(sent)}" in lines
@@ -208,7 +209,7 @@ def written(
 
 
 def test_a_request_says_what_to_generate() -> None:
-    lines, body = written(Target("http://host:8000/v1/", "m"), temperature=0.5, top_p=0.9, top_k=3, seed=7)
+    lines, body = written(Endpoint("http://host:8000/v1/", "m"), temperature=0.5, top_p=0.9, top_k=3, seed=7)
     assert lines[0] == "POST /v1/completions HTTP/1.1"
     assert lines[1] == "Host: host:8000"
     assert "Accept: text/event-stream" in lines
@@ -229,10 +230,10 @@ def test_a_request_says_what_to_generate() -> None:
 
 
 def test_a_plain_server_is_asked_for_nothing_of_its_own() -> None:
-    target = Target(
-        "http://h", "m", endpoint="chat", extensions=False, include_usage=False, body={"seed": None}
+    endpoint = Endpoint(
+        "http://h", "m", api="chat", extensions=False, include_usage=False, body={"seed": None}
     )
-    lines, body = written(target, Request(2, messages=({"role": "user", "content": "x"},)), top_k=3)
+    lines, body = written(endpoint, Request(2, messages=({"role": "user", "content": "x"},)), top_k=3)
     assert lines[:2] == ["POST /chat/completions HTTP/1.1", "Host: h"]
     assert body["messages"] == [{"role": "user", "content": "x"}]
     assert not {"seed", "ignore_eos", "min_tokens", "top_k", "stream_options", "prompt"} & set(body)
@@ -241,7 +242,7 @@ def test_a_plain_server_is_asked_for_nothing_of_its_own() -> None:
 def test_the_key_and_headers_go_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "sk-secret\n")
     lines, _ = written(
-        Target("http://h", "m", api_key_env="A_KEY", headers={"X-Team": "é", "user-agent": "me"})
+        Endpoint("http://h", "m", api_key_env="A_KEY", headers={"X-Team": "é", "user-agent": "me"})
     )
     assert "Authorization: Bearer sk-secret" in lines
     assert "X-Team: é" in lines
@@ -254,13 +255,13 @@ def test_a_variable_without_a_key_is_told(monkeypatch: pytest.MonkeyPatch, value
     if value is not None:
         monkeypatch.setenv("A_KEY", value)
     with pytest.raises(UsageError, match="environment variable A_KEY is not set"):
-        written(Target("http://h", "m", api_key_env="A_KEY"))
+        written(Endpoint("http://h", "m", api_key_env="A_KEY"))
 
 
 def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "sk\r\nX-Injected: 1")
     with pytest.raises(UsageError, match="A_KEY") as caught:
-        written(Target("http://h", "m", api_key_env="A_KEY"))
+        written(Endpoint("http://h", "m", api_key_env="A_KEY"))
     assert "Injected" not in str(caught.value)
 
 
@@ -270,7 +271,7 @@ def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(monkeypatch: py
 )
 def test_a_header_that_cannot_be_sent_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="header"):
-        written(Target("http://h", "m", headers=headers))
+        written(Endpoint("http://h", "m", headers=headers))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_a_header_that_cannot_be_sent_is_refused(headers: dict[str, str]) -> Non
 )
 def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="base_url=") as caught:
-        written(Target(url, "m"))
+        written(Endpoint(url, "m"))
     assert "secret" not in str(caught.value)
 
 
@@ -300,6 +301,6 @@ def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
     ],
 )
 def test_a_proxy_is_told_the_whole_address_unless_it_is_a_tunnel(url: str, line: str, host: str) -> None:
-    lines, _ = written(Target(url, "m", proxy="http://proxy:3128"))
+    lines, _ = written(Endpoint(url, "m", proxy="http://proxy:3128"))
     assert lines[0] == f"POST {line} HTTP/1.1"
     assert lines[1] == f"Host: {host}"

@@ -15,10 +15,11 @@ import pytest
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import patience, process
 from pytest_llmbench.client.patience import Pulse, longest
-from pytest_llmbench.client.plan import LoadPlan, Request, Target
+from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.errors import EngineTimeoutError
 from pytest_llmbench.processes import wire
+from pytest_llmbench.servers.endpoint import Endpoint
 from tests.fakes.llmbench_servers import CHUNKED, DONE, EVENTS, LAST, Asked, Talk, chunk, serve
 
 ANSWER = (CHUNKED, *map(chunk, (*EVENTS, DONE)), LAST)
@@ -26,7 +27,7 @@ ANSWER = (CHUNKED, *map(chunk, (*EVENTS, DONE)), LAST)
 
 def plan(base_url: str = "http://127.0.0.1:1", requests: int = 4, **given: Any) -> LoadPlan:
     asked = tuple(Request(4, prompt=f"number {i}") for i in range(requests))
-    planned = LoadPlan(Target(base_url, "m"), asked, GenerationParams(), concurrency=2, timeout=300.0)
+    planned = LoadPlan(Endpoint(base_url, "m"), asked, GenerationParams(), concurrency=2, timeout=300.0)
     return replace(planned, **given)
 
 

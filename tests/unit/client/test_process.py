@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import process
-from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult, Target
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult
 from pytest_llmbench.client.process import LoadClient, divided, joined, processes_for
 from pytest_llmbench.errors import EngineCrashedError
+from pytest_llmbench.servers.endpoint import Endpoint
 from tests.fakes.llmbench_servers import CHUNKED, DONE, EVENTS, LAST, Asked, Talk, chunk, serve
 
 ANSWER = [chunk(event) for event in (*EVENTS, DONE)]
@@ -24,7 +25,7 @@ ANSWER = [chunk(event) for event in (*EVENTS, DONE)]
 
 def plan(base_url: str = "http://127.0.0.1:1/v1", requests: int = 8, **given: object) -> LoadPlan:
     asked = tuple(Request(4, prompt=f"number {i}") for i in range(requests))
-    planned = LoadPlan(Target(base_url, "m"), asked, GenerationParams(), concurrency=4, timeout=20.0)
+    planned = LoadPlan(Endpoint(base_url, "m"), asked, GenerationParams(), concurrency=4, timeout=20.0)
     return replace(planned, **given)  # type: ignore[arg-type]
 
 

@@ -9,16 +9,17 @@ import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import room
-from pytest_llmbench.client.plan import LoadPlan, Request, Target
+from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.room import SEGMENT, Room, most_of, room_for
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.servers.endpoint import Endpoint
 
 
 def plan(requests: int, tokens: int) -> LoadPlan:
     asked = tuple(Request(tokens, prompt="x") for _ in range(requests))
     return LoadPlan(
-        Target("http://127.0.0.1:1/v1", "m"), asked, GenerationParams(ignore_eos=True), concurrency=1
+        Endpoint("http://127.0.0.1:1/v1", "m"), asked, GenerationParams(ignore_eos=True), concurrency=1
     )
 
 

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.exchange import Exchange
 from pytest_llmbench.client.outgoing import request_bytes
-from pytest_llmbench.client.plan import Failure, Request, RequestResult, Target
+from pytest_llmbench.client.plan import Failure, Request, RequestResult
 from pytest_llmbench.client.stream import read_result
 from pytest_llmbench.metrics.table import gaps, timeline_metrics
+from pytest_llmbench.servers.endpoint import Endpoint
 
 MS = 1_000_000
 SENT = 1_000 * MS
 ASKED = Request(max_new_tokens=4, prompt="Say it")
-TARGET = Target("http://127.0.0.1:1", "tiny")
+ENDPOINT = Endpoint("http://127.0.0.1:1", "tiny")
 
 
 def completion(text: str = "", *, finish: str | None = None, **more: Any) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def read(
     scheduled: int | None = None,
     read_lag: int | None = None,
     request: Request = ASKED,
-    target: Target = TARGET,
+    endpoint: Endpoint = ENDPOINT,
     **options: Any,
 ) -> RequestResult:
     """The result of a body whose pieces arrived 50, 60, 70, ... ms after the request was sent."""
@@ -77,7 +78,7 @@ def read(
         failure=failure,
         read_lag=read_lag,
     )
-    return read_result(exchange, request, target, **options)
+    return read_result(exchange, request, endpoint, **options)
 
 
 def kind_of(result: RequestResult) -> str | None:
@@ -751,14 +752,14 @@ def test_what_went_wrong_below_is_kept_where_no_answer_came() -> None:
 
 def test_a_key_that_the_server_repeats_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-123456")
-    target = Target(
+    endpoint = Endpoint(
         "http://x", "m", api_key_env="MY_KEY", headers={"Api-Key": "other-secret", "X-Auth": "Basic dXNlcg=="}
     )
-    request_bytes(target, (), GenerationParams())
+    request_bytes(endpoint, (), GenerationParams())
     words = "keys sk-123456, other-secret and dXNlcg== are unknown"
-    refused = read(json.dumps({"error": words}).encode(), status=401, target=target)
-    broken = read(event({"error": {"message": words}}), target=target)
-    malformed = read(event(words), target=target)
+    refused = read(json.dumps({"error": words}).encode(), status=401, endpoint=endpoint)
+    broken = read(event({"error": {"message": words}}), endpoint=endpoint)
+    malformed = read(event(words), endpoint=endpoint)
     assert detail_of(refused) == "401 keys ***, *** and *** are unknown"
     for result in (refused, broken, malformed):
         told = json.dumps(result.to_json())
@@ -770,9 +771,9 @@ def test_a_key_that_lies_where_the_words_are_cut_is_masked(
     monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sk-123456")
-    target = Target("http://x", "m", api_key_env="MY_KEY")
-    request_bytes(target, (), GenerationParams())
-    result = read(json.dumps({"error": "x" * before + "sk-123456"}).encode(), status=401, target=target)
+    endpoint = Endpoint("http://x", "m", api_key_env="MY_KEY")
+    request_bytes(endpoint, (), GenerationParams())
+    result = read(json.dumps({"error": "x" * before + "sk-123456"}).encode(), status=401, endpoint=endpoint)
     assert "sk-" not in detail_of(result)
 
 

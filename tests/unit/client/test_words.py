@@ -11,11 +11,12 @@ import pytest
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.exchange import Exchange
 from pytest_llmbench.client.outgoing import request_body
-from pytest_llmbench.client.plan import Endpoint, LoadPlan, LoadResult, Request, RequestResult, Target
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult
 from pytest_llmbench.client.stream import read_result
-from pytest_llmbench.client.words import TRIES, advice, agree, asked_without, send, told
+from pytest_llmbench.client.words import TRIES, advice, agree, send
+from pytest_llmbench.servers.endpoint import Api, Endpoint, asked_without, refused_note
 
-TARGET = Target("http://127.0.0.1:1/v1", "m")
+ENDPOINT = Endpoint("http://127.0.0.1:1/v1", "m")
 PARAMS = GenerationParams()
 
 
@@ -23,7 +24,7 @@ def refusal(message: object, status: int = 400) -> RequestResult:
     """A request that was refused with a body like this."""
     body = message if isinstance(message, str) else json.dumps(message)
     exchange = Exchange(0, False, None, sent=0, ended=1, status=status, body=[(1, body.encode())])
-    return read_result(exchange, Request(4, "x"), TARGET)
+    return read_result(exchange, Request(4, "x"), ENDPOINT)
 
 
 @pytest.mark.parametrize(
@@ -53,36 +54,36 @@ def refusal(message: object, status: int = 400) -> RequestResult:
     ],
 )
 def test_a_refusal_tells_the_words(said: object, words: dict[str, str | None]) -> None:
-    assert agree(TARGET, refusal(said, 422), PARAMS) == words
+    assert agree(ENDPOINT, refusal(said, 422), PARAMS) == words
 
 
 @pytest.mark.parametrize(
-    ("result", "target", "params"),
+    ("result", "endpoint", "params"),
     [
-        (refusal("bad request"), TARGET, PARAMS),
+        (refusal("bad request"), ENDPOINT, PARAMS),
         # What would be another request is not changed behind the user's back.
-        (refusal("'temperature' does not support 0.0"), TARGET, PARAMS),
-        (refusal("top_p is not supported"), TARGET, GenerationParams(temperature=0.5, top_p=0.9)),
+        (refusal("'temperature' does not support 0.0"), ENDPOINT, PARAMS),
+        (refusal("top_p is not supported"), ENDPOINT, GenerationParams(temperature=0.5, top_p=0.9)),
         # What was not sent, or went already, does not help.
-        (refusal("ignore_eos is unknown"), dataclasses.replace(TARGET, extensions=False), PARAMS),
-        (refusal("seed is unknown"), dataclasses.replace(TARGET, words={"seed": None}), PARAMS),
+        (refusal("ignore_eos is unknown"), dataclasses.replace(ENDPOINT, extensions=False), PARAMS),
+        (refusal("seed is unknown"), dataclasses.replace(ENDPOINT, words={"seed": None}), PARAMS),
         # A server that repeats the request names every key.
-        (refusal("seed stream_options ignore_eos min_tokens top_p"), TARGET, PARAMS),
-        (refusal("seeds and a-seed and seed_x"), TARGET, PARAMS),
-        (refusal("seed is busy", 503), TARGET, PARAMS),
+        (refusal("seed stream_options ignore_eos min_tokens top_p"), ENDPOINT, PARAMS),
+        (refusal("seeds and a-seed and seed_x"), ENDPOINT, PARAMS),
+        (refusal("seed is busy", 503), ENDPOINT, PARAMS),
     ],
 )
 def test_a_refusal_that_names_nothing_that_can_go_is_one(
-    result: RequestResult, target: Target, params: GenerationParams
+    result: RequestResult, endpoint: Endpoint, params: GenerationParams
 ) -> None:
-    assert agree(target, result, params) is None
+    assert agree(endpoint, result, params) is None
 
 
 def served(*refused: str) -> Callable[[LoadPlan], LoadResult]:
     """A server that refuses these keys, the first of them first."""
 
     def run(plan: LoadPlan) -> LoadResult:
-        body = request_body(plan.target, plan.requests[0], plan.params)
+        body = request_body(plan.endpoint, plan.requests[0], plan.params)
         named = next((key for key in refused if key in body), None)
         instead = "; use max_completion_tokens" if named == "max_tokens" else ""
         result = RequestResult(0, False, 0, 1) if named is None else refusal(f"no {named!r}{instead}")
@@ -92,18 +93,18 @@ def served(*refused: str) -> Callable[[LoadPlan], LoadResult]:
 
 
 def test_a_server_is_asked_until_it_takes_the_request() -> None:
-    plan = LoadPlan(TARGET, (Request(4, "x"),), PARAMS, concurrency=1)
+    plan = LoadPlan(ENDPOINT, (Request(4, "x"),), PARAMS, concurrency=1)
     result, words = send(served("seed", "max_tokens", "min_tokens"), plan)
     assert result.requests[0].ok
     assert words == {"seed": None, "max_tokens": "max_completion_tokens", "min_tokens": None}
-    body = request_body(dataclasses.replace(TARGET, words=words or {}), Request(4, "x"), PARAMS)
+    body = request_body(dataclasses.replace(ENDPOINT, words=words or {}), Request(4, "x"), PARAMS)
     assert body["max_completion_tokens"] == 4
     assert not {"seed", "max_tokens", "min_tokens"} & body.keys()
     assert send(served(), plan)[1] is None
 
 
 def test_nothing_is_learnt_from_a_server_that_takes_no_words() -> None:
-    plan = LoadPlan(TARGET, (Request(4, "x"),), PARAMS, concurrency=1)
+    plan = LoadPlan(ENDPOINT, (Request(4, "x"),), PARAMS, concurrency=1)
     result, words = send(served("seed", "model"), plan)
     assert words is None
     assert "no 'model'" in str(result.requests[0].failure)
@@ -118,34 +119,36 @@ def test_nothing_is_learnt_from_a_server_that_takes_no_words() -> None:
 
 
 def test_a_users_own_body_goes_over_the_words() -> None:
-    target = dataclasses.replace(
-        TARGET, words={"seed": None}, body={"stream_options": {"more": True}, "top_p": None, "user": "me"}
+    endpoint = dataclasses.replace(
+        ENDPOINT, words={"seed": None}, body={"stream_options": {"more": True}, "top_p": None, "user": "me"}
     )
-    body = request_body(target, Request(4, "x"), PARAMS)
+    body = request_body(endpoint, Request(4, "x"), PARAMS)
     assert body["stream_options"] == {"include_usage": True, "more": True}
     assert body["user"] == "me"
     assert not {"seed", "top_p"} & body.keys()
 
 
 def test_the_protocol_says_in_which_words_and_without_what() -> None:
-    target = dataclasses.replace(TARGET, words={"seed": None, "max_tokens": "x"}, body={"temperature": None})
-    assert asked_without(target) == {
+    endpoint = dataclasses.replace(
+        ENDPOINT, words={"seed": None, "max_tokens": "x"}, body={"temperature": None}
+    )
+    assert asked_without(endpoint) == {
         "temperature": None,
         "seed": None,
         "words": {"seed": None, "max_tokens": "x"},
     }
-    assert asked_without(TARGET) == {"words": None}
+    assert asked_without(ENDPOINT) == {"words": None}
 
 
 def test_what_leaving_out_means_is_told() -> None:
-    assert told({"max_tokens": "max_completion_tokens"}) is None
-    assert told({"seed": None}) == "the server refuses 'seed', so it is asked without"
-    assert "may end its answers early" in str(told({"ignore_eos": None}))
-    assert "prefix cache" in str(told({"cache_salt": None}))
+    assert refused_note({"max_tokens": "max_completion_tokens"}) is None
+    assert refused_note({"seed": None}) == "the server refuses 'seed', so it is asked without"
+    assert "may end its answers early" in str(refused_note({"ignore_eos": None}))
+    assert "prefix cache" in str(refused_note({"cache_salt": None}))
 
 
 @pytest.mark.parametrize(
-    ("result", "endpoint", "helps"),
+    ("result", "api", "helps"),
     [
         (
             refusal("temperature is fixed"),
@@ -153,15 +156,13 @@ def test_what_leaving_out_means_is_told() -> None:
             """leave it out with --llm-option 'server.body={"temperature": null}'""",
         ),
         (refusal("no thinking here"), "chat", """server.body={"KEY": null}"""),
-        (refusal("Not Found", 404), "completions", "server.endpoint=chat"),
+        (refusal("Not Found", 404), "completions", "server.api=chat"),
         (refusal("who are you", 401), "chat", "server.api_key_env=NAME"),
         (refusal("busy", 503), "chat", ""),
         (refusal("Not Found", 404), "chat", ""),
     ],
 )
-def test_a_refusal_comes_with_the_option_that_helps(
-    result: RequestResult, endpoint: Endpoint, helps: str
-) -> None:
-    said = advice(dataclasses.replace(TARGET, endpoint=endpoint), result)
+def test_a_refusal_comes_with_the_option_that_helps(result: RequestResult, api: Api, helps: str) -> None:
+    said = advice(dataclasses.replace(ENDPOINT, api=api), result)
     assert helps in said
     assert bool(said) == bool(helps)

@@ -14,11 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, Request, RequestResult, Target
+from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, Request, RequestResult
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.level import Level, knee, summarize_level
 from pytest_llmbench.measure.window import STEADY, Course
 from pytest_llmbench.metrics.timeline import Timeline
+from pytest_llmbench.servers.endpoint import Endpoint
 
 S = 1_000_000_000
 Draw = Callable[[np.random.Generator], float]
@@ -91,7 +92,7 @@ def summed(
         reads=1,
     )
     plan = LoadPlan(
-        Target("http://127.0.0.1:1", "tiny"),
+        Endpoint("http://127.0.0.1:1", "tiny"),
         tuple(Request(tokens, "p") for _ in ordered),
         GenerationParams(),
         concurrency=concurrency,

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.plan import LoadPlan, Request, Target
+from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.measure import load_pairs as module
 from pytest_llmbench.measure.load_pairs import CLIENT, LoadPair, LoadPairs, LoadSide
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.report.progress import Progress
+from pytest_llmbench.servers.endpoint import Endpoint
 
 MS = 1_000_000
 
@@ -26,7 +27,7 @@ MS = 1_000_000
 def plan(requests: int = 20, *, tokens: int = 4, ignore_eos: bool = True, **more: Any) -> LoadPlan:
     params = GenerationParams(max_new_tokens=tokens, ignore_eos=ignore_eos)
     asked = tuple(Request(tokens, prompt="p") for _ in range(requests))
-    return LoadPlan(Target("http://x/v1", "m"), asked, params, concurrency=2, **more)
+    return LoadPlan(Endpoint("http://x/v1", "m"), asked, params, concurrency=2, **more)
 
 
 def request(
@@ -152,7 +153,7 @@ def test_what_may_help_against_failures_is_said_with_them() -> None:
 
 def test_a_key_that_only_one_side_was_asked_without_is_other_work() -> None:
     without, named = (
-        replace(plan(), target=replace(plan().target, words=words))
+        replace(plan(), endpoint=replace(plan().endpoint, words=words))
         for words in ({"seed": None}, {"max_tokens": "max_completion_tokens"})
     )
     said = LoadPair(level(), level(), plan(), without).invalid

@@ -22,8 +22,9 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult, Target
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult
 from pytest_llmbench.metrics.timeline import Timeline
+from pytest_llmbench.servers.endpoint import Endpoint
 
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "overhead"
 MS = 1_000_000
@@ -580,7 +581,7 @@ def level(delay: int, count: int = 40, *, lost: int = 0) -> tuple[LoadPlan, Load
         line = Timeline(sent, sent, None, times, times[-1], 1, 10 - lost, "o", "p", "length")
         found.append(RequestResult(number, False, sent, times[-1], timeline=line, chunks=10))
     plan = LoadPlan(
-        Target("http://x/v1", "m"), (Request(10, "x"),) * count, GenerationParams(), concurrency=4
+        Endpoint("http://x/v1", "m"), (Request(10, "x"),) * count, GenerationParams(), concurrency=4
     )
     cpu = count * 10 * 8e-6
     return plan, LoadResult(tuple(found), 0, found[-1].ended, "kernel", None, cpu, 0), log
