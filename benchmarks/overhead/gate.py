@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind = KINDS[given.kind]
     busy = psutil.cpu_percent(interval=1.0)
     if busy > _BUSY:
-        print(f"The machine is busy: {busy:.0f} % of its CPU is used by others.", file=sys.stderr)
+        print(f"The machine is busy: {busy:.0f}% of its CPU is used by others.", file=sys.stderr)
     neighbors = Neighbors(given.load)
     began, status, cores = time.monotonic(), 0, 0.0
     results: list[Result] = []

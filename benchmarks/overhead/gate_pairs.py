@@ -38,8 +38,8 @@ class Scenario:
 
 SCENARIOS = (
     Scenario("equal", "A/A", 0.0, 0.05),
-    Scenario("10", "+10 %", 0.10, 0.05),
-    Scenario("5", "+5 %", 0.05, 0.02),
+    Scenario("10", "+10%", 0.10, 0.05),
+    Scenario("5", "+5%", 0.05, 0.02),
 )
 
 
@@ -107,7 +107,7 @@ def _session(scenario: Scenario, burden: Burden, seed: int, monitor: HardwareMon
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """A row for each scenario that was measured."""
-    heads = ("sides", "threshold", "sessions", "`fail`", "rate", "95 % bound", f"within {_WITHIN} pairs")
+    heads = ("sides", "threshold", "sessions", "`fail`", "rate", "95% bound", f"within {_WITHIN} pairs")
     lines: list[tuple[str, ...]] = [(*heads, "other verdicts", "change seen", "pairs", "spread")]
     for scenario in SCENARIOS:
         if found := [one for one in outcomes if one.scenario is scenario]:

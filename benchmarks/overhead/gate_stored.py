@@ -142,9 +142,9 @@ def _judged(session: Session, before: Sequence[Session]) -> Session:
 
 def table(sessions: Sequence[Session]) -> str:
     """A row for each side and metric, and one for whole cases: those are the worst of their metrics."""
-    heads = ("now", "metric", "windows", "`fail`", "rate", "95 % bound")
+    heads = ("now", "metric", "windows", "`fail`", "rate", "95% bound")
     lines: list[tuple[str, ...]] = [
-        (*heads, "`fail` of windows apart", "their 95 % bound", "other verdicts", "change seen")
+        (*heads, "`fail` of windows apart", "their 95% bound", "other verdicts", "change seen")
     ]
     for worse in (False, True):
         side = f"+{WORSE:.0%}" if worse else "A/A"

@@ -105,7 +105,7 @@ def _told(case: Case) -> dict[str, Any]:
 
 def table(suites: Sequence[Suite]) -> str:
     """What failed: suites, their cases, and each metric of those."""
-    lines = [("of", "judged", "`fail`", "rate", "95 % bound", "other verdicts", "minutes", "exit status")]
+    lines = [("of", "judged", "`fail`", "rate", "95% bound", "other verdicts", "minutes", "exit status")]
     any_fail: Counter[str] = Counter(Verdict.FAIL if suite.failed else Verdict.PASS for suite in suites)
     minutes = f"{fmean(suite.seconds for suite in suites) / 60:.1f}" if suites else "–"
     statuses = Counter(str(suite.exit_status) for suite in suites)

@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments(arguments)
     busy = psutil.cpu_percent(interval=1.0)
     if busy > _BUSY:
-        print(f"The machine is busy: {busy:.0f} % of its CPU is used by others.", file=sys.stderr)
+        print(f"The machine is busy: {busy:.0f}% of its CPU is used by others.", file=sys.stderr)
     results = []
     for row in ROWS:
         if given.only and row.name not in given.only:

@@ -386,7 +386,7 @@ def _bound(bound: Bound, unit: str, scale: float, *, ratio: bool) -> str:
     low, high = bound.at_least, bound.at_most
     assert high is not None
     if ratio and low is not None:
-        return f"within {100 * (high - low) / 2:g} %"
+        return f"within {100 * (high - low) / 2:g}%"
     return f"at most {high * scale:g} {unit}".strip()
 
 
@@ -503,7 +503,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments(arguments)
     busy = psutil.cpu_percent(interval=1.0)
     if busy > _BUSY:
-        print(f"The machine is busy: {busy:.0f} % of its CPU is used by others.", file=sys.stderr)
+        print(f"The machine is busy: {busy:.0f}% of its CPU is used by others.", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="serving-") as name:
         rows = _rows(given, Path(name))
         # A run of every row, then the next of every row: a slow minute is not one row's alone.

@@ -16,9 +16,9 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
 
 
 def at_most(count: int, of: int) -> float:
-    """The largest rate that does not make *count* or fewer of *of* unlikely: below 5 %.
+    """The largest rate that does not make *count* or fewer of *of* unlikely: below 5%.
 
-    The one-sided exact bound of Clopper and Pearson (1934), at 95 %.
+    The one-sided exact bound of Clopper and Pearson (1934), at 95%.
     """
     from scipy import stats
 

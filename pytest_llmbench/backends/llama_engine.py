@@ -1,7 +1,7 @@
 """How is a GGUF model run by llama.cpp, in this process, with nothing between?
 
 The engine stands on the low-level API of llama-cpp-python, which mirrors ``llama.h``. Its
-high-level ``Llama`` class is not used: it costs up to 40 % of the decode speed of small models,
+high-level ``Llama`` class is not used: it costs up to 40% of the decode speed of small models,
 and it silently reuses the prompt's KV cache from call to call.
 
 Greedy decoding takes the largest logit with numpy, straight from llama.cpp's buffer.

@@ -13,8 +13,15 @@ from pytest_llmbench.secrets import learn_command, mask_setting
 
 _LARGEST: dict[type, float] = {int: 2**31 - 1, float: math.inf, bool: math.inf, str: math.inf}
 """Where an option does not say: engines keep whole numbers as a C int, and take a larger one for another."""
-_TRUE = ("true", "1", "yes", "on")
-_FALSE = ("false", "0", "no", "off")
+_TRUTHS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+
+
+def truth(word: str) -> bool | None:
+    """What *word* says, in any case: ``true``, ``yes``, ``on``, ``1`` or an opposite; None for all else."""
+    return _TRUTHS.get(word.strip().lower())
 
 
 def parse_option(text: str) -> tuple[str, str, str]:
@@ -104,8 +111,7 @@ def _from_text(spec: OptionSpec, text: str) -> int | float | str | bool | None:
     if spec.type is str:
         return text
     if spec.type is bool:
-        word = text.lower()
-        return True if word in _TRUE else False if word in _FALSE else None
+        return truth(text)
     try:
         return _finite(float(text)) if spec.type is float else int(text)
     except ValueError:

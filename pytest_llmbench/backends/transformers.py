@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import Availability, Engine, GenerationParams, OptionSpec, Sink
 from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.options import truth
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, LLMBenchError, ModelError, UsageError
@@ -90,7 +91,7 @@ class TransformersBackend:
     def check_options(self, values: Mapping[str, Any]) -> None:
         """Refuse ``trust_remote_code=true``: it takes the name of the one model that is trusted."""
         trusted = values["trust_remote_code"]
-        if trusted is not None and trusted.lower() in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+        if trusted is not None and truth(trusted) is not None:
             msg = (
                 f"option transformers.trust_remote_code={trusted}: it takes the name of the model whose code "
                 "may run, such as transformers.trust_remote_code=org/name; leave it out to run none"
@@ -203,7 +204,7 @@ class TransformersEngine:
 
         With ``ignore_eos`` the end-of-sequence tokens get a score of minus infinity and stop nothing.
         On the GPU a token counts as known when it has arrived on the host. ``generate`` turns gradients
-        off by itself; ``torch.inference_mode`` around it would be 2 to 6 % faster than what a user of
+        off by itself; ``torch.inference_mode`` around it would be 2 to 6% faster than what a user of
         ``generate`` gets, so it is left out.
         """
         check_length(

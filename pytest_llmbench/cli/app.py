@@ -6,8 +6,6 @@ input. A damaged document is named on standard error and passed over.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -22,6 +20,7 @@ from pytest_llmbench.cli import gate as cli_gate
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
+from pytest_llmbench.report.terminal import standard_output
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import Case, Header, ResultsDocument
@@ -383,13 +382,7 @@ def _comment(document: ResultsDocument, columns: Sequence[str]) -> str:
 def _render(table: Any) -> None:
     from pytest_llmbench.report.table import render
 
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    encoding = sys.stdout.encoding or "utf-8"
-    typer.echo(render(table, width=_width(), color=color, encoding=encoding), nl=False)
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((80, 24)).columns
+    typer.echo(render(table, standard_output()), nl=False)
 
 
 def _print_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
@@ -399,4 +392,4 @@ def _print_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
         line = indent + "  ".join(
             [*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]]
         )
-        say((line[: _width()] if sys.stdout.isatty() else line).rstrip())
+        say((line[: standard_output().width] if sys.stdout.isatty() else line).rstrip())

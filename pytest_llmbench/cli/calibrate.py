@@ -45,7 +45,7 @@ def calibrate(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each process.")] = 10,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=2, help="Tokens a round.")] = 32,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, help="Allowed change, 0.05 is 5 %.")
+        float, typer.Option("--threshold", min=0.0, help="Allowed change, 0.05 is 5%.")
     ] = 0.05,
     store: StoreOption = STORE,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -290,13 +289,9 @@ def _shown(comparison: Comparison, form: CompareFormat, *, everything: bool) -> 
         return markdown_comparison(comparison, full=everything)
     from pytest_llmbench.report.comparison import comparison_table
     from pytest_llmbench.report.table import render
+    from pytest_llmbench.report.terminal import standard_output
 
-    return render(
-        comparison_table(comparison, full=everything),
-        width=shutil.get_terminal_size((80, 24)).columns,
-        color=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
-        encoding=sys.stdout.encoding or "utf-8",
-    )
+    return render(comparison_table(comparison, full=everything), standard_output())
 
 
 def _refuse_failed(documents: Iterable[ResultsDocument], *, force: bool) -> None:

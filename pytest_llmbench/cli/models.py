@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated
 
 import typer
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.forms import FORMS, find_form
+from pytest_llmbench.report.terminal import standard_output
 
 models_app = typer.Typer(
     invoke_without_command=True, rich_markup_mode=None, help="List models, or build them ahead."
@@ -37,7 +37,7 @@ def list_models(context: typer.Context) -> None:
             ]
             text = textwrap.fill(
                 ", ".join(forms),
-                shutil.get_terminal_size((80, 24)).columns,
+                standard_output().width,
                 initial_indent=title,
                 subsequent_indent=" " * len(title),
             )

@@ -2,7 +2,7 @@
 
 A/A pairs, both sides the same, show how far equal engines lie apart here. From that spread follows
 what an A/B session can find: the smallest change that so many pairs call a failure with a power of
-80 %.
+80%.
 
 Short sessions of the same, one after the other, show how far sessions lie apart. That is what a
 baseline of a single session cannot tell, so the gate takes it from here, where machine, backend,
@@ -45,7 +45,7 @@ class Floor:
     metric: str
     pairs: int
     spread: float
-    """Standard deviation of the pairs' log ratios: 0.03 is about 3 %."""
+    """Standard deviation of the pairs' log ratios: 0.03 is about 3%."""
     mean: float
     """Their mean: what equal sides seem to differ by; near 0, or the measurement leans."""
     detectable: Mapping[str, float]

@@ -350,12 +350,7 @@ def unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | N
     return Judgment(
         metric=threshold.metric,
         verdict=verdict,
-        base=None,
         now=now,
-        change=None,
-        low=None,
-        high=None,
-        confidence=None,
         threshold=threshold.relative,
         method="limit" if threshold.limit is not None else "prediction",
         reason=reason,

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from statistics import median
 
 from pytest_llmbench.gate.verdict import Judgment, Verdict
-from pytest_llmbench.gate.words import percent
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.units import precise_percent
 
 MARGIN = 3.0
-"""So many ranges within a side must lie between the sides: chance alone puts less than 1 % there
-for five values or more, 1 to 2 % for four, whatever they vary by."""
+"""So many ranges within a side must lie between the sides: chance alone puts less than 1% there
+for five values or more, 1 to 2% for four, whatever they vary by."""
 
 
 def judge_exact(
@@ -64,8 +64,8 @@ def judge_exact(
             improved = -high > margin
         else:
             reason = (
-                f"its own values vary by {percent(spread)}, so the change of {percent(change)} is not "
-                "beyond doubt; "
+                f"its own values vary by {precise_percent(spread)}, so the change of "
+                f"{precise_percent(change)} is not beyond doubt; "
                 "measure more processes, or allow more than they vary"
             )
     return Judgment(
@@ -76,7 +76,6 @@ def judge_exact(
         change=change,
         low=low,
         high=high,
-        confidence=None,
         threshold=tolerance,
         method="exact",
         n=len(now),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pytest_llmbench.gate.words import count, percent
+from pytest_llmbench.metrics.units import count, precise_percent
 
 
 class SentLevel(Protocol):
@@ -39,7 +39,7 @@ class Allowed:
     def words(self) -> str:
         """What a person reads."""
         if self.share is not None:
-            return percent(self.share)
+            return precise_percent(self.share)
         return count(self.number, "request") if self.number else "none"
 
     def exceeded(self, failed: int, sent: int) -> bool:

@@ -119,7 +119,7 @@ def change_points(values: Sequence[float]) -> list[int]:
         raise UsageError(msg) from None
     logs = [math.log(value) for value in values]
     steps = [abs(after - before) for before, after in pairwise(logs)]
-    # The median of |N(0, 2 s^2)| is 0.954 s; what is below 0.1 % is of no interest.
+    # The median of |N(0, 2 s^2)| is 0.954 s; what is below 0.1% is of no interest.
     spread = max(statistics.median(steps) / 0.954, 1e-3)
     penalty = _CAUTION * 2 * spread**2 * math.log(len(logs))
     search = ruptures.Pelt(model="l2", min_size=_MIN_SEGMENT, jump=1)

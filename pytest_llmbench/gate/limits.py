@@ -1,7 +1,7 @@
 """Is a metric within an absolute limit, and are its slowest values within theirs?
 
 A limit on the center is judged by its confidence interval over processes; a limit on a percentile
-by how many values lie beyond it: 300 ms for p99 is kept if at most 1 % of the values are beyond
+by how many values lie beyond it: 300 ms for p99 is kept if at most 1% of the values are beyond
 300 ms. A bootstrapped p99 would be the second largest of a hundred values and little else.
 
 Values are turned so that larger is worse: the p99 of a throughput is a low one.
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pytest_llmbench.gate.statistics import exceedance, prediction_bound, quantile_bound, t_quantile
 from pytest_llmbench.gate.thresholds import Threshold
 from pytest_llmbench.gate.verdict import Judgment, Verdict
-from pytest_llmbench.gate.words import count, percent
 from pytest_llmbench.metrics.table import METRICS, Summary
+from pytest_llmbench.metrics.units import count, precise_percent
 
 CONFIDENCE = 0.95
 """One-sided, of each of the two claims: within the limit, and beyond it."""
@@ -71,13 +71,8 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
     return Judgment(
         metric=threshold.metric,
         verdict=verdict,
-        base=None,
         now=now,
-        change=None,
-        low=None,
-        high=None,
         confidence=None if exact else round(2 * CONFIDENCE - 1, 12),
-        threshold=None,
         method="limit",
         n=len(centers),
         reason=reason,
@@ -133,8 +128,8 @@ def judge_exceedance(
         reason = f"the baseline has too few values to know its p{q:g}: {needed} in a session tell it"
     else:
         reason = (
-            f"beyond the limit: {beyond} of {count(len(values), 'value')}, and {percent(allowed)} may be; "
-            f"that takes {needed} values, or more if any lies beyond"
+            f"beyond the limit: {beyond} of {count(len(values), 'value')}, and {precise_percent(allowed)} "
+            f"may be; that takes {needed} values, or more if any lies beyond"
         )
     return Judgment(
         metric=threshold.metric,
@@ -142,8 +137,6 @@ def judge_exceedance(
         base=base_at,
         now=now_at,
         change=change,
-        low=None,
-        high=None,
         confidence=CONFIDENCE,
         threshold=threshold.relative,
         method="exceedance",

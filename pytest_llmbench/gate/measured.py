@@ -7,10 +7,10 @@ import statistics
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from pytest_llmbench.gate.words import count
 from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, marks, too_many_failed
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import by_reason, explain_untimed
+from pytest_llmbench.metrics.units import count
 from pytest_llmbench.results.records import Case, Header, ProcessRecord, RoundRecord
 from pytest_llmbench.servers.urls import stored_url
 

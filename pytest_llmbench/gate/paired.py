@@ -6,14 +6,14 @@ The pairs come one after the other, and most cases need few of them: the data is
 - Each pair's order was drawn by a fair coin, so that under "no change" each difference is as likely
   positive as negative whatever the machine did meanwhile; the signed-rank test is then exact.
 - ``fail`` takes two things at once. The change exceeds the threshold: H0 "effect <= threshold", at
-  ``case_alpha`` (1 %). And something changed at all: H0 "effect <= 0", at ``alpha / comparisons``,
-  so that a whole session in which nothing changed fails anywhere with at most ``alpha`` (5 %;
+  ``case_alpha`` (1%). And something changed at all: H0 "effect <= 0", at ``alpha / comparisons``,
+  so that a whole session in which nothing changed fails anywhere with at most ``alpha`` (5%;
   Bonferroni). Both levels are spent over the looks in fixed shares, whose sum they are.
 - The first look can end a case but not fail it. Stopping early *without* failing only takes chances
   to fail away, so the pairs of the first look are used again in the later ones (a non-binding
   futility bound: Jennison and Turnbull 2000, section 4.8). Fresh pairs would be as honest, and
   weaker.
-- ``pass`` means that the 95 % interval lies below the threshold.
+- ``pass`` means that the 95% interval lies below the threshold.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from pytest_llmbench.gate.statistics import (
     to_log,
 )
 from pytest_llmbench.gate.verdict import Judgment, Verdict
-from pytest_llmbench.gate.words import count, percent
 from pytest_llmbench.measure.run import UNWATCHED
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.units import count, precise_percent
 
 CASE_ALPHA = 0.01
 """The chance to fail a case whose change is just the threshold."""
@@ -70,7 +70,7 @@ class PairedTest:
     what comes later.
 
     :raises ValueError: for looks, shares or levels that cannot be.
-    :raises UsageError: for a threshold that cannot be, such as 100 % of a throughput.
+    :raises UsageError: for a threshold that cannot be, such as 100% of a throughput.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class PairedTest:
         )
 
     def _detectable(self) -> float | None:
-        """The smallest change that these looks find with 80 %, at the spread that was seen."""
+        """The smallest change that these looks find with 80%, at the spread that was seen."""
         spread = self._spread()
         if spread is None or len(self.differences) < 3:
             return None
@@ -303,7 +303,7 @@ class PairedTest:
         wanted = self._wanted(estimate)
         where = "above" if estimate.effect > self._shift else "below"
         after = f"not beyond doubt after {count(n, 'pair')}"
-        said = f"{where} the threshold of {percent(self.threshold)}, but {after}"
+        said = f"{where} the threshold of {precise_percent(self.threshold)}, but {after}"
         if wanted is None:
             return f"{said}; it is so close to the threshold that more pairs will hardly tell"
         return f"{said}; about {wanted} pairs would decide it"
@@ -314,7 +314,7 @@ class PairedTest:
         gap = abs(estimate.effect - self._shift)
         if spread is None or gap == 0:
             return None
-        # Half the time, by its median: the quantile alone, without what a power of 80 % adds.
+        # Half the time, by its median: the quantile alone, without what a power of 80% adds.
         level = self._case_level / 2 if estimate.effect > self._shift else (1 - self._confidence) / 2
         pairs = math.pi / 3 * (t_quantile(level, math.inf) * spread / gap) ** 2
         return max(math.ceil(pairs), len(self.differences) + 1) if pairs <= MANY else None

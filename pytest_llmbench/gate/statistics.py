@@ -31,17 +31,17 @@ _RANK_COST = math.pi / 3
 
 
 def to_log(change: float, better: Better) -> float:
-    """The log ratio of a relative worsening: 0.05 is 5 % slower, or 5 % fewer tokens a second.
+    """The log ratio of a relative worsening: 0.05 is 5% slower, or 5% fewer tokens a second.
 
     ``log(1 + change)`` where lower is better, ``-log(1 - change)`` where higher is.
 
-    :raises UsageError: for a change that cannot be: a throughput cannot fall by 100 % or more,
+    :raises UsageError: for a change that cannot be: a throughput cannot fall by 100% or more,
         nor a latency by it.
     """
     inner = 1.0 + change if better == "lower" else 1.0 - change
     if not inner > 0.0 or math.isinf(inner):
         what = "a latency or a size" if better == "lower" else "a throughput"
-        msg = f"A change of {change:.0%} is impossible for {what}; give a threshold between 0 % and 100 %"
+        msg = f"A change of {change:.0%} is impossible for {what}; give a threshold between 0% and 100%"
         raise UsageError(msg)
     return math.log(inner) if better == "lower" else -math.log(inner)
 

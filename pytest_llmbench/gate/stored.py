@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from pytest_llmbench.gate import words
 from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import (
     smallest_detectable,
@@ -34,6 +33,7 @@ from pytest_llmbench.gate.statistics import (
 )
 from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.units import count, precise_percent
 
 HEDGE = 0.5
 """Levels are halved: they hold for normal noise, and a few sessions do not show how heavy the tail is."""
@@ -51,7 +51,7 @@ to be 0.8, so that three of them vary by a quarter of what distant ones do and h
 CALIBRATION_RATIO = 2.0
 """Variance of distant sessions over that of a calibration's, which is allowed for: these follow each
 other within minutes, and neighbors are alike. Up to a correlation of 0.5 of successive sessions it
-keeps the false failures below 1 %, by simulation."""
+keeps the false failures below 1%, by simulation."""
 ENOUGH_SESSIONS = 3
 MIN_POOLED_CASES = 6
 """Fewer cases than this say too little about how their spreads differ."""
@@ -232,13 +232,10 @@ def judge_stored(
     if error is None:
         return Judgment(
             verdict=Verdict.INCONCLUSIVE,
-            low=None,
-            high=None,
-            confidence=None,
             method="single-session" if len(sessions) < ENOUGH_SESSIONS else "prediction",
             reason=(
-                f"{words.count(len(sessions), 'stored session')} of "
-                f"{words.count(round(median(map(len, sessions))), 'process', 'processes')} "
+                f"{count(len(sessions), 'stored session')} of "
+                f"{count(round(median(map(len, sessions))), 'process', 'processes')} "
                 f"{'' if len(sessions) == 1 else 'each '}and {len(now)} now do not show how far values lie "
                 "apart; measure with processes=3 or more, store three sessions or more, or compare A/B pairs"
             ),
@@ -348,23 +345,23 @@ def _why(
 ) -> str:
     """What is in the way of a verdict, and what would take it away."""
     where = "above" if effect > shift else "below"
-    said = f"{where} the threshold of {words.percent(threshold)}, but not beyond doubt"
+    said = f"{where} the threshold of {precise_percent(threshold)}, but not beyond doubt"
     if (calibrated := _calibrated(error, sessions)) is not None:
         return (
-            f"{said}. {calibrated}, by which a change of {words.percent(detectable)} could be told; store "
+            f"{said}. {calibrated}, by which a change of {precise_percent(detectable)} could be told; store "
             "five sessions, or compare A/B pairs"
         )
     if error.method == "single-session":
         return (
             f"{said}: {_few(sessions)} not show how far sessions lie apart, and by the spread of processes "
-            f"only a change of {words.percent(detectable)} could be told; store five sessions, calibrate "
+            f"only a change of {precise_percent(detectable)} could be told; store five sessions, calibrate "
             "some (llmbench calibrate --sessions 6), or compare A/B pairs"
         )
     session_sd = float(error.details["session_sd"])
     known = t_quantile(level if effect > shift else 0.05, math.inf) * session_sd
     said = (
-        f"{said}: sessions lie apart by {words.percent(session_sd)}, and {sessions} of them tell a change of "
-        f"{words.percent(detectable)}"
+        f"{said}: sessions lie apart by {precise_percent(session_sd)}, and {sessions} of them tell a change "
+        f"of {precise_percent(detectable)}"
     )
     if (effect if effect > shift else shift - effect) > known * 1.1:
         return (
@@ -374,7 +371,7 @@ def _why(
 
 
 def _few(sessions: int) -> str:
-    return f"{words.count(sessions, 'stored session')} {'does' if sessions == 1 else 'do'}"
+    return f"{count(sessions, 'stored session')} {'does' if sessions == 1 else 'do'}"
 
 
 def _calibrated(error: _Error, sessions: int) -> str | None:
@@ -384,7 +381,7 @@ def _calibrated(error: _Error, sessions: int) -> str | None:
     spread = float(error.details["calibrated_sd"])
     which = "single" if sessions == 1 else "two"
     return (
-        f"{which}-session baseline: between-session noise {words.percent(spread)} from "
+        f"{which}-session baseline: between-session noise {precise_percent(spread)} from "
         f"{error.details['calibration']}"
     )
 
@@ -393,12 +390,6 @@ def _unknown(metric: str, threshold: float, n: int, dropped: int, reason: str, *
     return Judgment(
         metric=metric,
         verdict=Verdict.NEW if new else Verdict.INVALID,
-        base=None,
-        now=None,
-        change=None,
-        low=None,
-        high=None,
-        confidence=None,
         threshold=threshold,
         method="prediction",
         n=n,

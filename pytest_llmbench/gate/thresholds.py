@@ -2,7 +2,7 @@
 
 A threshold is relative (``5%``, ``0.05``: so much worse than the baseline), or an absolute limit in
 the metric's good direction (``<300ms``, ``<2GiB``, ``>50``). It may be one of a percentile:
-``ttft.p99:<300ms`` allows 1 % of the values beyond 300 ms. ``off`` takes a metric out of the gate.
+``ttft.p99:<300ms`` allows 1% of the values beyond 300 ms. ``off`` takes a metric out of the gate.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Threshold:
 
     metric: str
     relative: float | None = None
-    """The allowed worsening: 0.05 is 5 % slower."""
+    """The allowed worsening: 0.05 is 5% slower."""
     limit: float | None = None
     """The absolute bound, in the metric's unit."""
     written: str = ""
@@ -149,7 +149,7 @@ def parse_threshold(name: str, value: str | float, where: str) -> Threshold:
 def default_thresholds(metrics: Iterable[str] = GATED_METRICS) -> tuple[Threshold, ...]:
     """The thresholds of the *metrics* that gate where nobody gave them one.
 
-    5 %, of memory 2 %, of instructions 1 %.
+    5%, of memory 2%, of instructions 1%.
 
     :raises UsageError: for an unknown metric.
     """

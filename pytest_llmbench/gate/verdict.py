@@ -32,31 +32,31 @@ _ORDER = (Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.NEW, Verd
 class Judgment:
     """The verdict on one metric, with everything that it stands on.
 
-    Changes are relative and oriented so that positive is worse: 0.05 is 5 % slower for a latency
-    and 5 % fewer tokens a second for a throughput. ``base`` and ``now`` are in the metric's unit.
+    Changes are relative and oriented so that positive is worse: 0.05 is 5% slower for a latency
+    and 5% fewer tokens a second for a throughput. ``base`` and ``now`` are in the metric's unit.
     """
 
     metric: str
     verdict: Verdict
-    base: float | None
-    now: float | None
-    change: float | None
-    low: float | None
-    """Lower end of the change's two-sided confidence interval; None where there is none."""
-    high: float | None
-    confidence: float | None
-    """Of the interval, such as 0.95."""
-    threshold: float | None
-    """The relative change that is allowed; None for an absolute limit."""
     method: str
     """How it was judged: ``signed-rank``, ``prediction``, ``single-session``, ``exact``,
     ``exceedance`` or ``limit``."""
+    base: float | None = None
+    now: float | None = None
+    change: float | None = None
+    low: float | None = None
+    """Lower end of the change's two-sided confidence interval; None where there is none."""
+    high: float | None = None
+    confidence: float | None = None
+    """Of the interval, such as 0.95."""
+    threshold: float | None = None
+    """The relative change that is allowed; None for an absolute limit."""
     n: int = 0
     """Pairs, or processes of the new side."""
     dropped: int = 0
     """Pairs or processes left out because the machine was disturbed."""
     detectable: float | None = None
-    """The smallest change that this data could have called a failure with a power of 80 %."""
+    """The smallest change that this data could have called a failure with a power of 80%."""
     p: float | None = None
     reason: str | None = None
     """In words: why it is inconclusive or invalid, and what would decide it."""

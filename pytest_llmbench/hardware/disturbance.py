@@ -21,7 +21,7 @@ from pytest_llmbench.hardware.raspberry import reasons_between
 from pytest_llmbench.hardware.series import CPU_TIME, NANO, Sample, bits_over, grown, others_cpu, span
 
 MIN_SPAN = 1.0
-"""Seconds; 100 ticks a core, so that a tick more or less is 1 % of a core."""
+"""Seconds; 100 ticks a core, so that a tick more or less is 1% of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ BOUNDS: dict[str, Bound] = {
             "foreign_cpu",
             0.15,
             0.5,
-            "cores (or 2 % and 10 % of the usable cores, where that is more)",
+            "cores (or 2% and 10% of the usable cores, where that is more)",
             "an idle system's services stay below a tenth of a core; the tick adds a few hundredths",
             ("cpu", "processes"),
         ),
@@ -53,7 +53,7 @@ BOUNDS: dict[str, Bound] = {
             0.02,
             0.1,
             "of the CPU time that this machine wanted",
-            "2 % is what a threshold of 5 % on a metric can bear; two ticks a second are below it",
+            "2% is what a threshold of 5% on a metric can bear; two ticks a second are below it",
             ("cpu",),
         ),
         Bound(

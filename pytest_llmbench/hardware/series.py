@@ -17,7 +17,7 @@ from typing import Any
 NANO = 1e-9
 COUNTER_SPAN = 2.0
 """Seconds from which on a GPU's energy counter is believed. It moves every 100 ms or so: over 2 s that is
-an error of 5 %, and over 20 ms, as seen on an H100, one round had the energy of six and the others none."""
+an error of 5%, and over 20 ms, as seen on an H100, one round had the energy of six and the others none."""
 NEAR = 1_000_000_000
 """ns around a span in which a power sample still speaks for it."""
 Sample = Mapping[str, Any]

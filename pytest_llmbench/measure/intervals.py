@@ -38,7 +38,7 @@ def percentile_intervals(
     of what a percentile's variance stands on, the indicator of values at or below it (Raftery and
     Lewis 1992; Vehtari et al. 2021, section 4). Ranks are the safer where few values lie beyond.
 
-    None where the values are too few: p50 takes 6 independent ones at 95 %, p90 36, p95 72, p99 368.
+    None where the values are too few: p50 takes 6 independent ones at 95%, p90 36, p95 72, p99 368.
     Where neighbors are alike for nearly as long as the level lasts, as in a queue near saturation,
     it is None or too narrow: one level cannot tell then.
     """
@@ -61,7 +61,7 @@ def percentile_intervals(
 
 
 def summary_intervals(values: Sequence[float]) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of p50, p90, p95 and p99 each, where the values give one; as "p50" to (low, high)."""
+    """The 95% interval of p50, p90, p95 and p99 each, where the values give one; as "p50" to (low, high)."""
     found = percentile_intervals(values, PERCENTILES)
     return {f"p{q}": ends for q, ends in zip(PERCENTILES, found, strict=True) if ends is not None}
 

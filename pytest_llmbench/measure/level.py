@@ -136,21 +136,21 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     **Window, closed loop.** It begins with the first send that finds ``concurrency`` requests in
     flight, itself included, once as many requests have ended as the warm-up had: its stragglers are a
     load like any other, and with lengths that differ they would use up the level. It ends with the
-    first end that no send follows: from there on the load falls. Both allow 5 % of a request's
+    first end that no send follows: from there on the load falls. Both allow 5% of a request's
     duration, within which streams in step end together, one being sent again after the other.
 
     Streams that began together go on in step: all wait for a first token at one time, and decode at
     another. With half a wave at its edge, a window would have the one more often than the other. So
-    its end is moved back to the last moment at which tokens that had arrived in it are, to 0.5 %, as
+    its end is moved back to the last moment at which tokens that had arrived in it are, to 0.5%, as
     many as if each request had spread its own evenly over its life. That holds for whole waves, and
     nearly everywhere where streams are not in step. A window in which fewer than ``concurrency``
     requests were sent shows no steady state: the whole level after its warm-up is taken.
 
     **Window, open loop.** From the first due time of a measured request that comes no sooner after
-    the level's first than 95 % of the requests take, to the last due time. A server that keeps up has
+    the level's first than 95% of the requests take, to the last due time. A server that keeps up has
     then as many requests in flight as it will have: their number depends on the arrivals within one
     request's duration alone (M/G/infinity; Eick, Massey and Whitt 1993). From a due time to a due
-    time a window holds whole intervals, of bursts too. If it is shorter than those 95 % take, the
+    time a window holds whole intervals, of bursts too. If it is shorter than those 95% take, the
     whole level is taken.
 
     **Throughput.** Output tokens of successful requests, warm-up ones too, that arrived in the window
@@ -167,11 +167,11 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     **Saturation**, of an open loop: see :func:`.find_saturation`. A closed loop cannot tell: no more than
     ``concurrency`` requests ever wait.
 
-    **Invalid** is a level whose client spoiled it. In an open loop: more than 1 % of the requests, and
+    **Invalid** is a level whose client spoiled it. In an open loop: more than 1% of the requests, and
     more than one, were sent later than 5 ms and than a tenth of the median TTFT: latencies count from
     when a request was due, so the client's lateness is in each of them. In any loop: the client was
-    busy for more than 90 % of the window; its CPU time counts by the share of chunks that came then. Or
-    it read 1 % of the chunks or more together with later ones, and was late enough to be to blame: 1 % of
+    busy for more than 90% of the window; its CPU time counts by the share of chunks that came then. Or
+    it read 1% of the chunks or more together with later ones, and was late enough to be to blame: 1% of
     the segments were read more than 5 ms and half the time between two chunks after their arrival.
     """
     slo = {} if slo is None else slo
@@ -257,7 +257,7 @@ def knee(points: Sequence[tuple[float, float]]) -> int | None:
 
     It is the level of the greatest power, throughput over latency (Giessler et al. 1978; Kleinrock
     1979), which weighs a per cent of the one against a per cent of the other, needs no scale and, in
-    a closed loop, by Little's law asks of a doubled concurrency 41 % more throughput. None for fewer
+    a closed loop, by Little's law asks of a doubled concurrency 41% more throughput. None for fewer
     than three levels, for one without throughput or latency, and where the last level has the
     greatest power: the knee lies beyond it then, if anywhere.
     """

@@ -3,8 +3,8 @@
 A pair is two fresh processes, one of each side, that live at the same time and take their rounds in
 alternation; who goes first is drawn for each round by an independent seeded coin, which makes a
 sign-flip test exact whatever the machine does meanwhile (Fisher's randomisation argument). Measured
-on a quiet machine, the differences within such pairs spread by 3.3 %, those of whole processes one
-after the other by 7.3 %.
+on a quiet machine, the differences within such pairs spread by 3.3%, those of whole processes one
+after the other by 7.3%.
 
 Where memory, the host's or a GPU's, does not hold both, the two processes come one after the other, in
 drawn order, and the pair says so.

@@ -28,10 +28,10 @@ def find_saturation(
     Three things must hold. *Requests pile up:* those in flight beyond what Little's law asks, which is
     as many as came within what the first third of them took on average, so that a rate that rises is
     no overload. Their growth over the window, cut into 20 blocks of time, is above 0 by Student's t
-    over the blocks' increments, at 5 %. Increments, and not a line through the numbers in flight:
+    over the blocks' increments, at 5%. Increments, and not a line through the numbers in flight:
     those hang together for long, while their increments are independent in the worst case, a server
-    at just its capacity, and cancel each other below it. *It matters:* they are 5 % of the requests or
-    more. *They suffer:* the last third's median TTFT or TPOT is 1.2 times the first third's, or 5 %
+    at just its capacity, and cancel each other below it. *It matters:* they are 5% of the requests or
+    more. *They suffer:* the last third's median TTFT or TPOT is 1.2 times the first third's, or 5%
     were refused (429, 503) or timed out; else only their lengths grew. A request that was refused or
     timed out was not served, and stays in the count.
 

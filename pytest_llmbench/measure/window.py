@@ -148,7 +148,7 @@ def _open_window(result: LoadResult, course: Course) -> tuple[int, int] | str:
     steady = dues[dues >= min(request.due for request in result.requests) + most]
     if not len(steady) or steady[-1] - steady[0] < most:
         return (
-            f"95 % of the requests took up to {most * NANO:.3g} s, and they were sent within "
+            f"95% of the requests took up to {most * NANO:.3g} s, and they were sent within "
             f"{(dues[-1] - dues[0]) * NANO:.3g} s: the level is taken whole, its start and its end too; "
             "a longer level has a steady part, or a lower rate if the server is saturated"
         )

@@ -65,6 +65,19 @@ def percent(ratio: float | None) -> str:
     return "<1%" if 0 < ratio < 0.005 else f"{ratio * 100:.0f}%"
 
 
+def precise_percent(ratio: float | None) -> str:
+    """A ratio as ``5%``, ``0.25%`` or ``36%``: two digits, whole ones from 10 on."""
+    if ratio is None or not math.isfinite(ratio):
+        return UNKNOWN
+    value = ratio * 100
+    return f"{value:.0f}%" if abs(value) >= 9.95 else f"{value:.2g}%"
+
+
+def count(number: int, what: str, plural: str | None = None) -> str:
+    """``1 session``, ``2 sessions``; *plural* where it is more than an s."""
+    return f"{number} {what}" if number == 1 else f"{number} {plural or f'{what}s'}"
+
+
 def quantity(value: float | None, unit: str) -> str:
     """*value* in one of the metric table's units, as a person reads it, its unit included."""
     match unit:

@@ -249,19 +249,20 @@ class Recording:
         from pytest_llmbench.gate.kept import kept_comparison
         from pytest_llmbench.report.comparison import comparison_table
         from pytest_llmbench.report.table import case_tables, render
+        from pytest_llmbench.report.terminal import pytest_terminal
 
         if not self.shown:
             return
         writer = terminal._tw  # pytest offers no public way to its width and color
         terminal.section("LLM benchmarks")
-        encoding = getattr(writer._file, "encoding", None) or "utf-8"
+        screen = pytest_terminal(writer, writer._file)
         table: Any
         for table in case_tables(self._document.cases, table_columns(self._config)):
-            terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
+            terminal.write(render(table, screen))
         if (comparison := self._comparison or kept_comparison(self._document)) is not None:
             terminal.section("LLM comparison" if self._gating and self._gating.compares else "LLM limits")
             table = comparison_table(comparison)
-            terminal.write(render(table, width=writer.fullwidth, color=writer.hasmarkup, encoding=encoding))
+            terminal.write(render(table, screen))
         for note in self._notes:
             terminal.write_line(f"Results: {mask(note)}")
         for path in dict.fromkeys(self._written):

@@ -17,11 +17,11 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pytest_llmbench.errors import printable
 from pytest_llmbench.gate.verdict import Judgment, Verdict
-from pytest_llmbench.gate.words import percent
+from pytest_llmbench.metrics.units import precise_percent
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.judgment import HEADS, Cells, cells, explain, headline_of, judged_name
+from pytest_llmbench.report.markdown import escaped
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ _SHORT = {
 
 
 def headline(case: CaseComparison) -> str:
-    """What became of one case, in one line: ``ttft +36 % (+30 to +44)``; the gravest first."""
+    """What became of one case, in one line: ``ttft +36% (+30 to +44)``; the gravest first."""
     if case.improved:
         told = [one for one in case.judgments if one.improved]
         return f"improved: {_some([headline_of(one) for one in told])}"
@@ -123,7 +123,7 @@ def markdown_comparison(comparison: Comparison, *, full: bool = False) -> str:
     """
     told, quiet = _split(comparison, full=full)
     head = f"### {_MARKS[comparison.verdict]} LLM benchmarks: {summary(comparison)}"
-    tail = _markdown_unmatched(comparison) + [f"_{_escape(line)}_\n" for line in _footnotes(comparison)]
+    tail = _markdown_unmatched(comparison) + [f"_{escaped(line)}_\n" for line in _footnotes(comparison)]
     parts = [head, ""]
     if told:
         parts += [*_markdown_table(told), ""]
@@ -317,7 +317,7 @@ def _footnotes(comparison: Comparison) -> list[str]:
     lines += [f"not used, for {count} of the cases: {why}" for why, count in left_out.items()]
     levels = sorted({one.confidence for one in judgments if one.low is not None and one.confidence})
     if levels:
-        shown = " or ".join(map(percent, levels))
+        shown = " or ".join(map(precise_percent, levels))
         lines.append(f"interval: of the change, {shown}; sees: the smallest change found in 4 of 5 tries")
     if any(one.dropped for one in judgments):
         lines.append(f"n {rows.DISTURBED_MARK}: processes or pairs left out, as the machine was disturbed")
@@ -335,9 +335,9 @@ def _markdown_table(cases: Iterable[CaseComparison]) -> list[str]:
         "| :--- | :--- | ---: | ---: | ---: | ---: | ---: | :--- | ---: | ---: |",
     ]
     for one in cases:
-        name = _escape(_id(one.case))
+        name = escaped(_id(one.case))
         if not one.judgments or (one.reason and one.mismatch is None):
-            said = _escape(one.reason or "")
+            said = escaped(one.reason or "")
             lines.append(f"| {name} | {said} | | | | | | {_MARKS[one.verdict]} {one.verdict} | | |")
             name = ""
         remarks = _remarks(one.judgments)
@@ -345,9 +345,9 @@ def _markdown_table(cases: Iterable[CaseComparison]) -> list[str]:
             row = cells(judgment)
             remark = remarks.get(id(judgment))
             verdict = f"{_MARKS[judgment.verdict]} {row.verdict}" + (
-                f"<br>{_escape(remark)}" if remark else ""
+                f"<br>{escaped(remark)}" if remark else ""
             )
-            texts = [_escape(text) for text in row]
+            texts = [escaped(text) for text in row]
             texts[6] = verdict
             lines.append(f"| {name} | {' | '.join(texts)} |")
             name = ""
@@ -357,20 +357,13 @@ def _markdown_table(cases: Iterable[CaseComparison]) -> list[str]:
 def _markdown_unmatched(comparison: Comparison) -> list[str]:
     lines = []
     for kind, reason, ids in _unmatched(comparison):
-        lines.append(f"**{_escape(kind)}**: {_escape(reason)}")
+        lines.append(f"**{escaped(kind)}**: {escaped(reason)}")
         lines.append("")
-        lines += [f"- {_escape(one)}" for one in ids[:MANY]]
+        lines += [f"- {escaped(one)}" for one in ids[:MANY]]
         if len(ids) > MANY:
             lines.append(f"- and {len(ids) - MANY} more")
         lines.append("")
     return lines
-
-
-def _escape(text: str) -> str:
-    text = printable(text)
-    for sign in "\\`*_|<~[":
-        text = text.replace(sign, f"\\{sign}")
-    return text
 
 
 def _session(header: Header) -> dict[str, Any]:

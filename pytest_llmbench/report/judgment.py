@@ -7,9 +7,9 @@ import textwrap
 from typing import NamedTuple
 
 from pytest_llmbench.gate.verdict import Judgment
-from pytest_llmbench.gate.words import count, percent
 from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.report import rows
 
 
@@ -38,17 +38,17 @@ def cells(judgment: Judgment) -> Cells:
         metric=judged_name(judgment),
         base=base,
         now=now,
-        change=_signed(_natural(judgment, judgment.change)),
+        change=signed(_natural(judgment, judgment.change)),
         interval=_interval(judgment),
         threshold=_threshold(judgment),
         verdict=judgment.verdict.value,
         n=f"{judgment.n}{rows.DISTURBED_MARK}{judgment.dropped}" if judgment.dropped else str(judgment.n),
-        sees=_share(judgment.detectable),
+        sees=precise_percent(judgment.detectable),
     )
 
 
 def headline_of(judgment: Judgment) -> str:
-    """The judgment in a few words: ``ttft +36 % (+30 to +44)``, ``ttft.p99 1.20 s, limit <1s``."""
+    """The judgment in a few words: ``ttft +36% (+30 to +44)``, ``ttft.p99 1.20 s, limit <1s``."""
     name = judged_name(judgment)
     if judgment.change is None:
         now = units.quantity(judgment.now, METRICS[judgment.metric].unit)
@@ -77,12 +77,13 @@ def explain(judgment: Judgment) -> str:
     details = judgment.details
     if judgment.method == "limit" and details.get("now_low") is not None and judgment.confidence:
         ends = " to ".join(units.quantity(details[key], metric.unit) for key in ("now_low", "now_high"))
-        add("interval", f"{ends}, {percent(judgment.confidence)}")
+        add("interval", f"{ends}, {precise_percent(judgment.confidence)}")
     if "beyond" in details and details.get("limit") is not None:
         add(
             "beyond",
             f"{details['beyond']} of {details['values']} values are {_over(judgment)} "
-            f"{units.quantity(details['limit'], metric.unit)}; {percent(details['allowed_share'])} may",
+            f"{units.quantity(details['limit'], metric.unit)}; "
+            f"{precise_percent(details['allowed_share'])} may",
         )
     add("threshold", _said_threshold(judgment))
     dropped = f", {judgment.dropped} dropped: the machine was disturbed" if judgment.dropped else ""
@@ -91,7 +92,7 @@ def explain(judgment: Judgment) -> str:
     order = f"; {details['order']}" if "order" in details else ""
     add("judged by", f"{judgment.method}, {n}{dropped}{order}")
     if judgment.detectable is not None:
-        add("sees", f"changes from {_spaced(_share(judgment.detectable))} on, in 4 of 5 such comparisons")
+        add("sees", f"changes from {precise_percent(judgment.detectable)} on, in 4 of 5 such comparisons")
     if judgment.reason:
         add("why", judgment.reason)
     return "\n".join(lines)
@@ -112,12 +113,8 @@ def _natural(judgment: Judgment, change: float | None) -> float | None:
     return change if change is None or judgment.better == "lower" else -change
 
 
-def signed(ratio: float) -> str:
-    """A change in a sentence: ``+36 %``, ``-1.2 %``."""
-    return f"{_signed(ratio).removesuffix('%')} %"
-
-
-def _signed(ratio: float | None) -> str:
+def signed(ratio: float | None) -> str:
+    """A change: ``+36%``, ``-1.2%``."""
     if ratio is None or not math.isfinite(ratio):
         return units.UNKNOWN
     percent = ratio * 100
@@ -130,7 +127,7 @@ def _interval(judgment: Judgment) -> str:
     ends = [_natural(judgment, end) for end in (judgment.low, judgment.high)]
     if judgment.better == "higher":
         ends.reverse()
-    texts = [_signed(end) for end in ends]
+    texts = [signed(end) for end in ends]
     if units.UNKNOWN in texts:
         return units.UNKNOWN
     return f"{texts[0].removesuffix('%')}…{texts[1].removesuffix('%')}"
@@ -138,19 +135,7 @@ def _interval(judgment: Judgment) -> str:
 
 def _threshold(judgment: Judgment) -> str:
     written = judgment.details.get("written")
-    return str(written) if written else _share(judgment.threshold)
-
-
-def _share(ratio: float | None) -> str:
-    if ratio is None or not math.isfinite(ratio):
-        return units.UNKNOWN
-    percent = ratio * 100
-    return f"{percent:.0f}%" if percent >= 9.95 else f"{percent:.2g}%"
-
-
-def _spaced(text: str) -> str:
-    """``5%`` as a sentence has it."""
-    return f"{text.removesuffix('%')} %" if text.endswith("%") else text
+    return str(written) if written else precise_percent(judgment.threshold)
 
 
 def _over(judgment: Judgment) -> str:
@@ -165,10 +150,10 @@ def _said_change(judgment: Judgment) -> str:
     if interval == units.UNKNOWN or judgment.confidence is None:
         return text
     low, high = interval.split("…")
-    return f"{text}, {percent(judgment.confidence)} interval {low} % to {high} %"
+    return f"{text}, {precise_percent(judgment.confidence)} interval {low}% to {high}%"
 
 
 def _said_threshold(judgment: Judgment) -> str:
-    said = _spaced(_threshold(judgment))
+    said = _threshold(judgment)
     base = "base side" if judgment.method == "signed-rank" else "baseline"
     return f"{said} worse than the {base}" if judgment.threshold is not None else said

@@ -86,7 +86,7 @@ def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
     if any(KNEE_MARK in cell for cell in cells):
         lines.append(f"{KNEE_MARK} knee: more load raises latency from here on more than throughput")
     if any("±" in cell for cell in cells):
-        lines.append("± half the 95 % confidence interval over the value")
+        lines.append("± half the 95% confidence interval over the value")
     if any(cell.endswith(UNSUPPORTED_MARK) for cell in cells):
         lines.append(f"{UNSUPPORTED_MARK} too few values for this percentile: none lies beyond it")
     for mark in _EXPLAINED:

@@ -37,11 +37,11 @@ def _table(known: Sequence[Case], columns: Sequence[rows.Column], marks: Sequenc
         _line([":---", *("---:" for _ in columns)]),
     ]
     for group in rows.grouped(known):
-        lines.append(_line([f"**{_escape(f'{group.file}::{group.function}')}**", *("" for _ in columns)]))
+        lines.append(_line([f"**{escaped(f'{group.file}::{group.function}')}**", *("" for _ in columns)]))
         for case, label in zip(group.cases, group.labels, strict=True):
-            lines.append(_line([_escape(label), *(_escape(column.cell(case)) for column in columns)]))
+            lines.append(_line([escaped(label), *(escaped(column.cell(case)) for column in columns)]))
     # A list, since GitHub joins plain lines, and its items' own marks must not start a list in turn.
-    notes = ["", *(f"- {_escape(line)}" for line in marks)] if marks else []
+    notes = ["", *(f"- {escaped(line)}" for line in marks)] if marks else []
     return "\n".join([*lines, *notes]) + "\n"
 
 
@@ -49,8 +49,9 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
+    """*text* as Markdown that shows it as it is; what acts on a terminal, or hides, is escaped too."""
     text = printable(text)
-    for sign in "\\`*_|<~":
+    for sign in "\\`*_|<~[":
         text = text.replace(sign, f"\\{sign}")
     return text

@@ -22,6 +22,7 @@ from rich.text import Text
 from pytest_llmbench.errors import printable
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.rows import is_load
+from pytest_llmbench.report.terminal import Screen
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import Case
@@ -66,19 +67,19 @@ def case_tables(cases: Iterable[Case], extra: Sequence[str] = ()) -> list[CasesT
     return tables
 
 
-def render(table: RenderableType, *, width: int, color: bool, encoding: str = "utf-8") -> str:
-    """*table* as text, without escape codes unless *color*.
+def render(table: RenderableType, screen: Screen) -> str:
+    """*table* as text for *screen*, without escape codes unless it has colors.
 
-    What *encoding* cannot write is replaced by ASCII of the same width; what acts on a terminal and is not
+    What its encoding cannot write is replaced by ASCII of the same width; what acts on a terminal and is not
     ours is escaped.
     """
     stream = io.StringIO()
     Console(
         file=stream,
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
+        width=screen.width,
+        force_terminal=screen.color,
+        color_system="standard" if screen.color else None,
+        no_color=not screen.color,
         highlight=False,
         legacy_windows=False,
     ).print(table, crop=False)
@@ -86,7 +87,7 @@ def render(table: RenderableType, *, width: int, color: bool, encoding: str = "u
         part if _COLOR.fullmatch(part) else printable(part) for part in _COLOR.split(stream.getvalue())
     )
     try:
-        text.encode(encoding)
+        text.encode(screen.encoding)
     except UnicodeEncodeError:
         return text.translate(_ASCII)
     return text

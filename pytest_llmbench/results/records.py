@@ -103,7 +103,7 @@ class MetricRecord(_Part):
     p95: float
     p99: float
     intervals: dict[str, tuple[float, float]] | None = Field(
-        default=None, description="95 % confidence intervals of percentiles, under load"
+        default=None, description="95% confidence intervals of percentiles, under load"
     )
     unsupported: list[str] = Field(
         default_factory=list, description="percentiles that n values cannot support"

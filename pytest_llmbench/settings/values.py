@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from pytest_llmbench.backends.options import truth
+
 TRACE = "trace"
 """Arrivals at the times of a data set."""
 
@@ -74,10 +76,10 @@ def flag(value: Any) -> bool:
     """True or False"""
     if isinstance(value, bool):
         return value
-    word = str(value).lower()
-    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+    told = truth(str(value))
+    if told is None:
         raise ValueError
-    return word in ("true", "yes", "on", "1")
+    return told
 
 
 def isolation(value: Any) -> str:

@@ -73,7 +73,7 @@ class Calibration:
         """From pairs of (words of a text of :func:`words_text`, tokens that the server counted).
 
         The line with the least squared error. Two pairs of different lengths are enough; but texts differ
-        in their words, and with one text of 32 words and one of 256, long prompts come out 3 to 5 % off.
+        in their words, and with one text of 32 words and one of 256, long prompts come out 3 to 5% off.
         With four of each it is half of that.
 
         :raises UsageError: if the tokens cannot be those of the words.

@@ -28,7 +28,7 @@ def test_load(llm_load):
 """
 # Seconds a token. The slow one is several times slower whatever else this machine does.
 FAST, SLOW = 0.004, 0.03
-# As few pairs as can fail a case: half to the power of 7 is below 1 %.
+# As few pairs as can fail a case: half to the power of 7 is below 1%.
 FEWEST = "--llm-budget=7"
 
 

@@ -168,13 +168,13 @@ def test_a_single_session_is_judged_by_it_and_the_judgment_says_so(a_session: An
     assert calibrated.method == "single-session"
     assert calibrated.verdict is Verdict.FAIL
     assert calibrated.reason == (
-        "single-session baseline: between-session noise 1.8 % from the calibration of 2026-11-24"
+        "single-session baseline: between-session noise 1.8% from the calibration of 2026-11-24"
     )
     assert calibrated.details["calibration"] == "the calibration of 2026-11-24"
     assert "calibration" not in alone.details
     unsure = tpot(compare([a_session(1)], a_session(9, slow=1.08), noise=noise))
     assert unsure.verdict is Verdict.INCONCLUSIVE
-    assert "single-session baseline: between-session noise 1.8 %" in (unsure.reason or "")
+    assert "single-session baseline: between-session noise 1.8%" in (unsure.reason or "")
     two = tpot(compare([a_session(1), a_session(2)], slow, noise=noise))
     assert (two.reason or "").startswith("two-session baseline: ")
 

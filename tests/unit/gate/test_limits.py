@@ -60,7 +60,7 @@ def test_an_exact_metric_is_judged_by_its_worst_process() -> None:
 
 
 def test_59_values_within_the_limit_of_p95_pass_and_58_do_not_suffice() -> None:
-    # 0.95 ** 59 is the first below 5 %.
+    # 0.95 ** 59 is the first below 5%.
     assert judge_exceedance(P95, [], [[0.1] * 59]).verdict is Verdict.PASS
     judged = judge_exceedance(P95, [], [[0.1] * 58])
     assert judged.verdict is Verdict.INCONCLUSIVE

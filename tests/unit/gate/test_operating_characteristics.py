@@ -1,8 +1,8 @@
 """How often does the gate cry wolf, and how often does it miss one?
 
 Simulated with fixed seeds: nothing here takes a time. Spreads are standard deviations of logs, and
-those of a quiet machine are measured ones: 5 % between processes, 3.3 % between the differences of
-pairs that alternate their rounds. The loaded machine has 28 % between processes, of which
+those of a quiet machine are measured ones: 5% between processes, 3.3% between the differences of
+pairs that alternate their rounds. The loaded machine has 28% between processes, of which
 neighbors share most (lag-1 correlation 0.8).
 """
 

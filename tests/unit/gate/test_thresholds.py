@@ -20,7 +20,7 @@ from pytest_llmbench.gate.thresholds import (
 
 @pytest.mark.parametrize(
     ("text", "metric", "relative"),
-    [("tpot:5%", "tpot", 0.05), ("ttft: 0.5 %", "ttft", 0.005), ("tpot:0.05", "tpot", 0.05)],
+    [("tpot:5%", "tpot", 0.05), ("ttft: 0.5%", "ttft", 0.005), ("tpot:0.05", "tpot", 0.05)],
 )
 def test_a_relative_threshold_is_per_cent_or_a_ratio(text: str, metric: str, relative: float) -> None:
     assert parse_thresholds(text) == (Threshold(metric, relative=relative),)

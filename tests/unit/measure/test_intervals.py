@@ -17,7 +17,7 @@ from pytest_llmbench.measure.intervals import percentile_intervals, summary_inte
 Draws = NDArray[np.float64]
 
 SERIES = 400
-# Three standard errors of a share of 95 % of so many series.
+# Three standard errors of a share of 95% of so many series.
 LEAST = 0.95 - 3 * math.sqrt(0.95 * 0.05 / SERIES)
 
 

@@ -674,7 +674,7 @@ def test_the_knee_is_where_latency_begins_to_rise_more_than_throughput() -> None
     batches = [(n / (0.01 + 0.0005 * n), 0.01 + 0.0005 * n) for n in (1, 2, 4, 8, 16, 32, 64, 128, 256)]
     found = knee(batches)
     assert found is not None
-    # Where the batch costs as much as the step itself, twice the streams bring less than 41 % more.
+    # Where the batch costs as much as the step itself, twice the streams bring less than 41% more.
     assert (1, 2, 4, 8, 16, 32, 64, 128, 256)[found] in (16, 32)
 
 

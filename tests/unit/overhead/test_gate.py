@@ -107,11 +107,11 @@ def test_a_fail_is_an_alarm_on_equal_sides_and_a_find_on_a_slower_one(gate: Modu
     equal, slower = outcome(pairs, 0, noise), outcome(pairs, 1, [0.1 + n for n in noise])
     assert (equal.verdict, slower.verdict) == (Verdict.PASS, Verdict.FAIL)
     first, second = cells(pairs.table([equal, equal, slower]))
-    assert (first["sides"], first["sessions"], first["`fail`"], first["95 % bound"]) == (
+    assert (first["sides"], first["sessions"], first["`fail`"], first["95% bound"]) == (
         ("A/A", "2", "0", "≤ 77.6%")
     )
     assert first["other verdicts"] == "2 pass"
-    assert (second["sides"], second["`fail`"], second["95 % bound"]) == ("+10 %", "1", "≥ 5.0%")
+    assert (second["sides"], second["`fail`"], second["95% bound"]) == ("+10%", "1", "≥ 5.0%")
     assert second["within 20 pairs"] == "1"
 
 

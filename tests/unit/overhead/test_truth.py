@@ -645,7 +645,7 @@ def test_a_row_is_judged_by_the_median_of_its_runs(serving: ModuleType) -> None:
         "1000 ms",
         "1010 ms",
         "1.0100 (0.9900 to 1.5000)",
-        "within 2 %",
+        "within 2%",
     )
     assert good.lines()[1][2:6] == ("–", "8.00 µs", "8.00 (8.00 to 8.00)", "–")
 

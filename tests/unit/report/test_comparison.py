@@ -21,6 +21,7 @@ from pytest_llmbench.report.comparison import (
     to_json,
 )
 from pytest_llmbench.report.table import render
+from pytest_llmbench.report.terminal import Screen
 
 
 def judgment(**fields: Any) -> Judgment:
@@ -43,7 +44,7 @@ def judgment(**fields: Any) -> Judgment:
 
 
 def text(comparison: Any, width: int = 80, **options: Any) -> str:
-    return render(comparison_table(comparison, **options), width=width, color=False)
+    return render(comparison_table(comparison, **options), Screen(width))
 
 
 @pytest.fixture
@@ -80,10 +81,10 @@ def test_a_failure_is_explained_in_lines() -> None:
         "tpot: fail",
         "  base      10.0 ms",
         "  now       12.5 ms",
-        "  change    +25 % (worse), 90 % interval +15 % to +35 %",
-        "  threshold 5 % worse than the baseline",
+        "  change    +25% (worse), 90% interval +15% to +35%",
+        "  threshold 5% worse than the baseline",
         "  judged by prediction, 3 processes, 1 dropped: the machine was disturbed",
-        "  sees      changes from 8 % on, in 4 of 5 such comparisons",
+        "  sees      changes from 8% on, in 4 of 5 such comparisons",
         "  why       because",
     ]
 
@@ -98,7 +99,7 @@ def test_a_limit_is_explained_with_the_limit(a_session: Any, bases: list[Any]) -
     said = explain_case(case)
     assert "threshold <20ms" in said
     assert "itl.p95: fail" in said
-    assert "105 of 105 values are over 1.00 ms; 5 % may" in said
+    assert "105 of 105 values are over 1.00 ms; 5% may" in said
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -10,6 +10,7 @@ import pytest
 from pytest_llmbench.report.load import legend, sweeps
 from pytest_llmbench.report.markdown import markdown_table
 from pytest_llmbench.report.table import case_tables, render
+from pytest_llmbench.report.terminal import Screen
 from pytest_llmbench.results.records import Case
 
 MakeCase = Callable[..., Case]
@@ -42,9 +43,7 @@ def level(make_case: MakeCase) -> Level:
 
 
 def lines(cases: list[Case], width: int = 80) -> list[str]:
-    return [
-        line for table in case_tables(cases) for line in render(table, width=width, color=False).splitlines()
-    ]
+    return [line for table in case_tables(cases) for line in render(table, Screen(width)).splitlines()]
 
 
 def test_a_level_has_its_own_columns(level: Level) -> None:
@@ -161,7 +160,7 @@ def test_confidence_intervals_show_in_a_wide_table(level: Level) -> None:
     case.metrics["ttft"].intervals = {"p50": (0.045, 0.055)}
     text = "\n".join(lines([case], 200))
     assert "50.0 ms ±10%" in text
-    assert "half the 95 % confidence interval" in text
+    assert "half the 95% confidence interval" in text
 
 
 def test_markdown_has_both_tables(level: Level, make_case: MakeCase) -> None:

@@ -10,13 +10,14 @@ import pytest
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.report.rows import requested
 from pytest_llmbench.report.table import CasesTable, case_tables, render
+from pytest_llmbench.report.terminal import Screen
 from pytest_llmbench.results.records import Case
 
 MakeCase = Callable[..., Case]
 
 
 def _lines(cases: list[Case], width: int = 80, *, color: bool = False) -> list[str]:
-    return render(CasesTable(tuple(cases)), width=width, color=color).splitlines()
+    return render(CasesTable(tuple(cases)), Screen(width, color)).splitlines()
 
 
 def test_what_a_buffered_server_cannot_tell_of_a_model_is_marked_too(make_case: MakeCase) -> None:
@@ -132,7 +133,7 @@ def test_columns_that_were_asked_for_come_last(make_case: MakeCase) -> None:
     case = make_case(values={"load_time": [0.25], "output_throughput": [12.0]})
     case.model.size = 6 * 2**20
     (table,) = case_tables([case], ["size", "load_time", "output_throughput", "energy"])
-    lines = render(table, width=140, color=False).splitlines()
+    lines = render(table, Screen(140)).splitlines()
     assert lines[0].split()[-4:] == ["file", "load_time", "output_throughput", "energy"]
     assert lines[4].split("3×5")[-1].split() == ["6.00", "MiB", "250", "ms", "12.0", "tokens/s", "-"]
     with pytest.raises(UsageError, match="no column 'sise'; did you mean 'size'"):
@@ -233,7 +234,7 @@ def test_color_is_for_terminals(make_case: MakeCase) -> None:
 
 def test_what_the_terminal_cannot_write_becomes_ascii_of_the_same_width(make_case: MakeCase) -> None:
     table = CasesTable((make_case(),))
-    text = render(table, width=80, color=False, encoding="ascii")
+    text = render(table, Screen(80, encoding="ascii"))
     assert text.isascii()
     assert "724 us" in text
     assert [len(x) for x in text.splitlines()] == [len(x) for x in _lines([make_case()])]

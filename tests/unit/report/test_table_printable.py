@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from pytest_llmbench.cli.app import app
 from pytest_llmbench.report.markdown import markdown_table
 from pytest_llmbench.report.table import CasesTable, render
+from pytest_llmbench.report.terminal import Screen
 from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.records import Case, ResultsDocument, Session
 from tests.unit.test_errors_printable import HOSTILE
@@ -22,7 +23,7 @@ MakeCase = Callable[..., Case]
 @pytest.mark.parametrize("color", [False, True])
 def test_a_table_has_no_escape_sequence_but_those_of_its_colors(make_case: MakeCase, color: bool) -> None:
     case = make_case(f"test_x.py::test_a[{HOSTILE}]", outcome="failed")
-    text = render(CasesTable((case,)), width=100, color=color)
+    text = render(CasesTable((case,)), Screen(100, color))
     assert not re.search("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202e\ud800]", text)
     assert all(re.match(r"\x1b\[[0-9;]*m", text[at.start() :]) for at in re.finditer("\x1b", text))
     assert ("\x1b[" in text) == color
