@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.options import option_values
+from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.bench.model import free_label
 from pytest_llmbench.bench.planning import Planner, Workload
 from pytest_llmbench.cases.selection import LoadLevel
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from pytest_llmbench.bench.serving import Asked, Running
     from pytest_llmbench.bench.session import BenchSession
     from pytest_llmbench.cases.selection import CaseParam
-    from pytest_llmbench.gate.ab import BaseSide
+    from pytest_llmbench.gate.pairing import Pairing
+    from pytest_llmbench.gate.verdict import Judgment
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-    from pytest_llmbench.plugin.judge import Gating
 
 _HOW_OFTEN = ("requests", "duration", "warmup_requests", "processes", "timeout")
 _WHAT = (
@@ -56,14 +57,19 @@ class LLMLoad:
     _case: CaseParam
     settings: Mapping[str, Any]
     """Every setting as it holds for this test."""
-    runs: list[Run] = field(default_factory=list)
-    """Every measurement of this test so far."""
+    measurements: list[Measurement] = field(default_factory=list)
+    """Every measurement of this test so far, the base sides of an A/B session among them."""
     _server: Running | None = None
     _calibrations: dict[str, Calibration] = field(default_factory=dict)
     """By side: ``now``, and ``base`` in an A/B session."""
 
     def __repr__(self) -> str:
         return f"<llm_load {self._case.id}>"
+
+    @property
+    def runs(self) -> list[Run]:
+        """What every measurement of this test so far yielded."""
+        return [measured.run for measured in self.measurements]
 
     @property
     def name(self) -> str:
@@ -155,9 +161,10 @@ class LLMLoad:
             next(iter(self._calibrations.values()), None),
         )
         run = Run(free_label(label, self.runs), {})
-        self.runs.append(run)
-        if (gating := self._session.gating) is not None and gating.base is not None:
-            self._measure_pairs(gating, gating.base, planner, run)
+        measured = Measurement(run)
+        self.measurements.append(measured)
+        if (pairing := self._session.pairing) is not None:
+            measured.paired = self._measure_pairs(pairing, planner, run)
             return run
         fresh = (
             values["processes"] > 1 and self._case.server is not None and self._case.server.engine is not None
@@ -179,14 +186,15 @@ class LLMLoad:
             warn(f"{self._case.id}: {doubt}")
         return run
 
-    def _measure_pairs(self, gating: Gating, base: BaseSide, planner: Planner, run: Run) -> None:
+    def _measure_pairs(self, pairing: Pairing, planner: Planner, run: Run) -> tuple[Judgment, ...]:
         from pytest_llmbench.bench.base_server import base_server
 
+        base = pairing.base
         backend_options = self.settings["backend_options"]
         now = self._session.servers.asked(self._case, backend_options)
         other = base_server(self._case, now, base, self._session.selector)
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {"ab": base.to_json()})
-        self.runs.append(base_run)
+        self.measurements.append(Measurement(base_run))
         values = planner.workload.values
         for asked in (other, now):
             # Both are to be asked in the words that either of them wants.
@@ -204,15 +212,17 @@ class LLMLoad:
             self._session.loop_monitor,
             self._session.progress,
             slo=values["slo"],
-            coin=gating.coin(),
+            coin=pairing.coin(),
         )
         # One that was started for llm_server ends with the first level.
         self._server = None if now.starts else self._session.servers.of(now)
-        gating.measure(pairs, run, base_run, read_thresholds(self.settings["thresholds"], self._case.id))
+        marker = read_thresholds(self.settings["thresholds"], self._case.id)
+        judgments = pairing.measure(pairs, run, base_run, marker)
         for side, measured in (("", run), ("the base side: ", base_run)):
             told = measured.doubts if measured.invalid is None else [measured.invalid, *measured.doubts]
             for what in told:
                 warn(f"{self._case.id}: {side}{what}")
+        return judgments
 
     def _bench(self, server: Running, values: Mapping[str, Any]) -> LoadBench:
         return LoadBench(server, self._session.loop_monitor, self._session.progress, slo=values["slo"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.thresholds import read_thresholds
@@ -21,10 +22,10 @@ from pytest_llmbench.workloads.messages import Message
 if TYPE_CHECKING:
     from pytest_llmbench.bench.session import BenchSession
     from pytest_llmbench.cases.selection import CaseParam
-    from pytest_llmbench.gate.ab import BaseSide
+    from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.gate.thresholds import Threshold
+    from pytest_llmbench.gate.verdict import Judgment
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-    from pytest_llmbench.plugin.judge import Gating
 
 # What a call of measure() may say. Of these, the command line still has the last word on how often.
 _HOW_OFTEN = ("rounds", "warmup_rounds", "processes", "timeout")
@@ -77,8 +78,8 @@ class LLMModel:
     settings: Mapping[str, Any]
     """Every setting as it holds for this test."""
     _benchmark: Callable[[], Any]
-    runs: list[Run] = field(default_factory=list)
-    """Every measurement of this test so far."""
+    measurements: list[Measurement] = field(default_factory=list)
+    """Every measurement of this test so far, the base sides of an A/B session among them."""
     _generator: Bench | None = None
     _generate_run: Run | None = None
     _benchmark_rounds: list[int] = field(default_factory=list)
@@ -87,6 +88,11 @@ class LLMModel:
 
     def __repr__(self) -> str:
         return f"<llm_model {self._case.id}>"
+
+    @property
+    def runs(self) -> list[Run]:
+        """What every measurement of this test so far yielded."""
+        return [measured.run for measured in self.measurements]
 
     @property
     def name(self) -> str:
@@ -132,10 +138,11 @@ class LLMModel:
             plan = self._plan(prompt, prompt_tokens, settings)
             self._stop_generator()
             run = Run(free_label(label, self.runs), plan.protocol())
-            self.runs.append(run)
+            measured = Measurement(run)
+            self.measurements.append(measured)
             try:
-                if (gating := self._session.gating) is not None and gating.base is not None:
-                    self._measure_pairs(gating, gating.base, plan, run)
+                if (pairing := self._session.pairing) is not None:
+                    measured.paired = self._measure_pairs(pairing, plan, run)
                 else:
                     measure(plan, run, self._session.pool, self._session.loop_monitor, self._session.progress)
             finally:
@@ -168,7 +175,7 @@ class LLMModel:
             plan = self._plan(prompt, prompt_tokens, settings)
             if self._generator is None:
                 self._generate_run = Run(GENERATE_LABEL, plan.protocol())
-                self.runs.append(self._generate_run)
+                self.measurements.append(Measurement(self._generate_run))
                 self._generator = Bench(
                     plan, self._session.pool, self._session.loop_monitor, self._session.progress
                 )
@@ -231,7 +238,8 @@ class LLMModel:
         for name, summary in self._generate_run.metrics.items():
             benchmark.extra_info[name] = summary.median
 
-    def _measure_pairs(self, gating: Gating, base: BaseSide, plan: Plan, run: Run) -> None:
+    def _measure_pairs(self, pairing: Pairing, plan: Plan, run: Run) -> tuple[Judgment, ...]:
+        base = pairing.base
         if plan.isolation != "test":
             msg = f"isolation={plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
             raise UsageError(msg)
@@ -239,17 +247,17 @@ class LLMModel:
         base_plan = replace(plan, engine=self._session.base_startable(self._case, options, base))
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
         base_run.model = base_plan.engine.model
-        self.runs.append(base_run)
+        self.measurements.append(Measurement(base_run))
         pairs = PairedBench(
             Side(base_plan, base_run),
             Side(plan, run),
             self._session.pool,
             self._session.loop_monitor,
             self._session.progress,
-            coin=gating.coin(),
+            coin=pairing.coin(),
         )
         try:
-            gating.measure(pairs, run, base_run, self.thresholds)
+            return pairing.measure(pairs, run, base_run, self.thresholds)
         finally:
             base_run.protocol = {**base_run.protocol, **base_plan.engine.told()}
 

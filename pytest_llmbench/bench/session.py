@@ -31,15 +31,15 @@ from pytest_llmbench.settings.case import SETTINGS, other_names, read_marker
 from pytest_llmbench.settings.sources import Source, folder_of
 
 if TYPE_CHECKING:
+    from pytest_llmbench.bench.measurement import Instrument
     from pytest_llmbench.bench.serving import Servers
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.gate.ab import BaseSide
+    from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.engine import EngineSpec
     from pytest_llmbench.measure.loop import EnginePool, Startable
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
-    from pytest_llmbench.plugin.judge import Gating
-    from pytest_llmbench.plugin.record import Instrument
     from pytest_llmbench.report.progress import Progress
 
 
@@ -57,7 +57,7 @@ class BenchSession:
         self.rate = monitor_rate(config)
         table_columns(config)  # refuses one that there is not
         self.selector = Selector(self.registry, self.options, _aliases(config))
-        self.gating: Gating | None = None
+        self.pairing: Pairing | None = None
         self._markers: dict[object, Mapping[str, Any]] = {}
         self._models: dict[tuple[ModelSpec, Form], ResolvedModel] = {}
         self._monitor: HardwareMonitor | None = None
@@ -232,7 +232,7 @@ class BenchSession:
                 self.progress,
                 self.loop_monitor,
                 session_python(self.config) or sys.executable,
-                alike=self.gating is not None and self.gating.base is not None,
+                alike=self.pairing is not None,
             )
         return self._servers
 

@@ -311,7 +311,7 @@ def _refuse_failed(documents: Iterable[ResultsDocument], *, force: bool) -> None
 
 
 def _refuse_spoiled(documents: Iterable[ResultsDocument], *, force: bool) -> None:
-    from pytest_llmbench.results.baselines import fitness
+    from pytest_llmbench.gate.promotion import fitness
 
     for document in documents:
         fit, lines = fitness(document)

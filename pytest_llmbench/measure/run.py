@@ -162,18 +162,6 @@ class Run:
     """The first round's output."""
     model: ResolvedModel | ModelSpec | None = None
     """The model, where it is not the test's own: the base side of an A/B session."""
-    judged: Any = None
-    """What the gate made of it, after the test's body; None where nothing was judged."""
-
-    @property
-    def verdict(self) -> str | None:
-        """Of the gate; None where nothing was judged."""
-        return None if self.judged is None else self.judged.verdict.value
-
-    @property
-    def judgments(self) -> tuple[Any, ...]:
-        """Of the gate, one a metric."""
-        return () if self.judged is None else self.judged.judgments
 
     def __repr__(self) -> str:
         medians = {name: summary.median for name, summary in self.metrics.items()}

@@ -178,7 +178,7 @@ def pytest_runtest_makereport(
     if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
         recording.see(item, model, report, None if call.excinfo is None else call.excinfo.value)
         if report.when == "teardown":
-            item.config.stash[SESSION].seen |= remarks.kinds_of(item, model.runs)
+            item.config.stash[SESSION].seen |= remarks.kinds_of(item, [one.run for one in model.measurements])
     return report
 
 

@@ -7,11 +7,11 @@ a document. Under xdist every worker has a journal, and the controller makes the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,39 +20,21 @@ from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError,
 from pytest_llmbench.plugin.options import table_columns
 from pytest_llmbench.plugin.paths import session_path
 from pytest_llmbench.plugin.xdist import session_id, worker_id
-from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
 from pytest_llmbench.results.records import Case, Header, Outcome, ResultsDocument
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
-from pytest_llmbench.secrets import learn_command, mask
+from pytest_llmbench.secrets import mask
 from pytest_llmbench.times import now
 
 if TYPE_CHECKING:
+    from pytest_llmbench.bench.measurement import Instrument, Measurement
     from pytest_llmbench.bench.session import BenchSession
-    from pytest_llmbench.gate.compare import Comparison
-    from pytest_llmbench.measure.run import Run
-    from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-    from pytest_llmbench.plugin.judge import Gating
+    from pytest_llmbench.gate.compare import CaseComparison, Comparison
+    from pytest_llmbench.plugin.judge import Gating, Judged
 
 _NO_TEXT = "(no message)"
-
-
-class Instrument(Protocol):
-    """What a test measures with: its ``llm_model`` or its ``llm_load``."""
-
-    runs: list[Run]
-    """Every measurement of the test so far."""
-    settings: Mapping[str, Any]
-
-    @property
-    def backend(self) -> str: ...
-
-    @property
-    def resolved(self) -> ResolvedModel | ModelSpec: ...
-
-    def finish(self) -> None: ...
 
 
 class Recording:
@@ -72,6 +54,10 @@ class Recording:
         self._written: list[Path] = []
         self._notes: list[str] = []
         self._gating: Gating | None = None
+        self._judged: dict[str, Judged] = {}
+        """By test, until its cases are kept."""
+        self._failure: BaseException | None = None
+        """By which the last test that was judged ended, if its verdict failed it."""
         self._comparison: Comparison | None = None
         self._json = session_path(config, "llm_json")
 
@@ -116,7 +102,7 @@ class Recording:
         error: BaseException | None = None,
     ) -> None:
         """Note how one phase of a test ended, by what *error*; after the last one, keep its cases."""
-        if self._gating is not None and self._gating.failed_by(error):
+        if error is not None and error is self._failure:
             _place_at_test(item, report, str(error))
         known = self._outcomes.get(item.nodeid)
         outcome = _outcome(report)
@@ -136,20 +122,20 @@ class Recording:
 
         :raises UsageError: for what the gate's options cannot mean; the journal is gone then.
         """
-        from pytest_llmbench.plugin.judge import Gating
+        from pytest_llmbench.plugin.judge import open_gate
 
         try:
-            self._gating = Gating.open(self._config, self._store, items)
-            if self._gating.compares and worker_id(self._config) is not None:
+            self._gating = open_gate(self._config, self._store, items)
+            if self._gating.judge.compares and worker_id(self._config) is not None:
                 msg = "a comparison needs all results in one place: run it without pytest-xdist (-n 0)"
                 raise UsageError(msg)
-            if self._gating.base is not None:
-                session.check_base_side(self._gating.base)
+            if self._gating.pairing is not None:
+                session.check_base_side(self._gating.pairing.base)
         except UsageError:
             if self._journal is not None:
                 self._journal.discard()
             raise
-        session.gating = self._gating
+        session.pairing = self._gating.pairing
         self._notes += self._gating.notes
 
     def judge(self, item: pytest.Item, model: Instrument) -> None:
@@ -157,19 +143,18 @@ class Recording:
         __tracebackhide__ = True
         if self._gating is None:
             return
-        model.finish()
+        from pytest_llmbench.plugin.judge import judge_test
 
-        def warn(text: str) -> None:
+        model.finish()
+        measured = [(self._case(item, model, one), one) for one in model.measurements]
+        judged = judge_test(self._gating, measured, self._document, model.settings["failures"])
+        self._judged[item.nodeid] = judged
+        for text in judged.warnings:
             # Where the user can do something about it, which is not a line of ours.
             warnings.warn_explicit(LLMBenchWarning(text), None, *_place(item))
-
-        self._gating.judge(
-            model.runs,
-            lambda run: case_of(item, model, run),
-            self._document,
-            failures=model.settings["failures"],
-            warn=warn,
-        )
+        if judged.failure is not None:
+            self._failure = pytest.fail.Exception(judged.failure, pytrace=False)
+            raise self._failure
 
     def finish(self, session: pytest.Session, deselected: Collection[str] = ()) -> None:
         """Write the session's document, with the cases of a test that was interrupted.
@@ -260,7 +245,9 @@ class Recording:
         for table in case_tables(self._document.cases, table_columns(self._config)):
             terminal.write(render(table, screen))
         if (comparison := self._comparison or kept_comparison(self._document)) is not None:
-            terminal.section("LLM comparison" if self._gating and self._gating.compares else "LLM limits")
+            terminal.section(
+                "LLM comparison" if self._gating and self._gating.judge.compares else "LLM limits"
+            )
             table = comparison_table(comparison)
             terminal.write(render(table, screen))
         for note in self._notes:
@@ -278,7 +265,7 @@ class Recording:
 
     def _finish_gate(self, session: pytest.Session, deselected: Collection[str]) -> list[Callable[[], str]]:
         """Close the comparison. Returns what puts the document into baselines, for when it is written."""
-        from pytest_llmbench.plugin.judge import promote, save, why_not_saved
+        from pytest_llmbench.gate.promotion import promote, save, why_not_promoted, why_not_saved
 
         keep: list[Callable[[], str]] = []
         name: str | None = self._config.getoption("llm_save")
@@ -298,20 +285,28 @@ class Recording:
             file = root / nodeid.partition("::")[0]
             return any(file.is_relative_to(place) for place in asked)
 
-        self._comparison = self._gating.comparison(self._document, expected)
+        judge, place = self._gating.judge, self._gating.place
+        self._comparison = judge.comparison(self._document, expected)
         missing = self._comparison.missing if self._comparison is not None else ()
         if missing and self._gating.policy.missing == "fail" and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if (why := self._gating.why_not_promoted(self._document, session.testsfailed)) is not None:
-            self._problems.append(why)
-        elif self._gating.place is not None:
-            keep.append(partial(promote, self._gating.place, self._store, self._document))
+        if place is not None and (everything := judge.comparison(self._document)) is not None:
+            why = why_not_promoted(place, self._document, everything, session.testsfailed)
+            if why is not None:
+                self._problems.append(why)
+            else:
+                keep.append(partial(promote, place, self._store, self._document))
         return keep
 
     def _keep(self, item: pytest.Item, model: Instrument) -> None:
         self._open.pop(item.nodeid, None)
         outcome, error = self._outcomes.pop(item.nodeid)
-        cases = [case_of(item, model, run, outcome, error) for run in model.runs]
+        judged = self._judged.pop(item.nodeid, None)
+        verdicts = {} if judged is None else judged.verdicts
+        cases = [
+            self._case(item, model, one, outcome, error, verdicts.get(one.run.label))
+            for one in model.measurements
+        ]
         # A test that is run again (by a rerun plugin) replaces what its first run measured.
         self._cases.update({case.key: case for case in cases})
         if self._journal is None:
@@ -326,29 +321,27 @@ class Recording:
         if failure is not None:
             raise failure
 
+    def _case(
+        self,
+        item: pytest.Item,
+        model: Instrument,
+        measured: Measurement,
+        outcome: Outcome = "passed",
+        error: str | None = None,
+        verdict: CaseComparison | None = None,
+    ) -> Case:
+        """One measurement of a test as the document keeps it."""
+        from pytest_llmbench.bench.measurement import case_of
 
-def case_of(
-    item: pytest.Item, model: Instrument, run: Run, outcome: Outcome = "passed", error: str | None = None
-) -> Case:
-    """One measurement of a test as the document keeps it."""
-    params = _user_params(item)
-    learn_command(f"{name}={value}" for name, value in params.items())
-    case = case_from_run(
-        run,
-        nodeid=mask(item.nodeid),
-        backend=model.backend,
-        model=run.model or model.resolved,
-        outcome=outcome,
-        measurement=run.label,
-        error=None if error is None else mask(error),
-        params=params,
-    )
-    case.thresholds = dict(model.settings["thresholds"]) or None
-    if run.judged is not None:
-        from pytest_llmbench.gate.kept import keep_verdict
-
-        keep_verdict(case, run.judged)
-    return case
+        return case_of(
+            model,
+            measured,
+            item.nodeid,
+            outcome=outcome,
+            error=error,
+            params=_user_params(item),
+            verdict=verdict,
+        )
 
 
 def _user_params(item: pytest.Item) -> dict[str, object]:

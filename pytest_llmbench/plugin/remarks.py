@@ -76,7 +76,7 @@ def idle_options(session: BenchSession, seen: set[str]) -> list[str]:
     """What to say of each option of the command line that is for other kinds of cases than *seen*."""
     if not seen:
         return []
-    if session.gating is not None and session.gating.base is not None:
+    if session.pairing is not None:
         # The base side may be another server, or in another environment.
         seen = {*seen, *_SERVERS}
     return [

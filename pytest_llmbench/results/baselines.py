@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmbench.errors import ResultsError, UsageError, suggest
-from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.results.document import read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
 from pytest_llmbench.results.ids import check_session_id, is_file_name, is_session_id
-from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, ResultsDocument
+from pytest_llmbench.results.records import ResultsDocument
 from pytest_llmbench.results.store import LATEST, Entry, Store
 
 _HEX = re.compile(r"[0-9a-f]{4,40}")
@@ -171,27 +169,6 @@ def take_place(place: Place, store: Store, document: ResultsDocument) -> str:
         atomic_write(kept, content)
     write_document(place.path, document)
     return f"{document.session.id} takes the place of {old}, kept as {kept}"
-
-
-def fitness(document: ResultsDocument) -> tuple[bool, list[str]]:
-    """Whether later sessions can be judged by *document*, and what they cannot be judged by: a line a case.
-
-    By the rule of the comparison itself: a case of which too much was disturbed has times that say nothing.
-    """
-    measured = [
-        Measured(case, document)
-        for case in document.cases
-        if case.outcome != "skipped" and not case.measurement.endswith(BASE_SUFFIX)
-    ]
-    useless = [(one, one.spoiled or ("" if one.usable else "nothing was measured")) for one in measured]
-    lines = [
-        f"{_named(one.case)}: its times are of no use as a baseline: {why}" for one, why in useless if why
-    ]
-    return len(lines) < len(measured), lines
-
-
-def _named(case: Case) -> str:
-    return case.nodeid if case.measurement == DEFAULT_MEASUREMENT else f"{case.nodeid} ({case.measurement})"
 
 
 def baselines_folder(store: Store) -> Path:

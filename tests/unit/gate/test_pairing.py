@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 
 from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.budget import Budget
-from pytest_llmbench.gate.compare import Gate, Policy
+from pytest_llmbench.gate.compare import CaseComparison, Gate
+from pytest_llmbench.gate.judge import PairedJudge
+from pytest_llmbench.gate.pairing import Pairing
 from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
 from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.measure.pairs import SideName
@@ -21,7 +21,6 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.table import METRICS, Scope
 from pytest_llmbench.metrics.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.plugin.judge import Gating
 from pytest_llmbench.report.judgment import explain
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.records import Header, Session
@@ -77,36 +76,30 @@ def ever(metric: str = "tpot", base: float | None = 0.01, now: float | None = 0.
         yield Scripted({metric: (base, now if now is None else now * factor)})
 
 
-def gate(*metrics: str, budget: Budget | None = None, session: str = "20260101T000000Z-0a0a0a0a") -> Gating:
-    return Gating(
-        policy=Policy(missing="warn", inconclusive="pass", improvement="pass"),
-        command_line=(),
-        metrics=metrics or ("tpot",),
-        gate=Gate(()),
-        base=BaseSide(model="other"),
-        budget=budget or Budget(),
-        cases=1,
-        session=session,
+def pairing(
+    *metrics: str, budget: Budget | None = None, session: str = "20260101T000000Z-0a0a0a0a"
+) -> Pairing:
+    return Pairing(BaseSide(model="other"), session, metrics=metrics or ("tpot",), budget=budget)
+
+
+def case_verdict(
+    source: Source, *metrics: str, budget: Budget | None = None, marker: tuple[Threshold, ...] = ()
+) -> CaseComparison:
+    paired = pairing(*metrics, budget=budget).measure(source, source.now, source.base, marker)
+    case = case_from_run(
+        source.now, nodeid="test_a.py::test_x", backend="openai", model=ModelSpec("x"), outcome="passed"
     )
+    case.thresholds = {threshold.name: threshold.value for threshold in marker}
+    header = Header(session=Session(id="now", started="2026-01-01T00:00:00Z"))
+    found = PairedJudge(Gate(())).judge(case, header, paired)
+    assert found is not None
+    return found
 
 
 def judged(
     source: Source, *metrics: str, budget: Budget | None = None, marker: tuple[Threshold, ...] = ()
 ) -> list[Judgment]:
-    gating = gate(*metrics, budget=budget)
-    gating.measure(source, source.now, source.base, marker)
-
-    def case_of(run: Run) -> Any:
-        case = case_from_run(
-            run, nodeid="test_a.py::test_x", backend="openai", model=ModelSpec("x"), outcome="passed"
-        )
-        case.thresholds = {threshold.name: threshold.value for threshold in marker}
-        return case
-
-    with suppress(pytest.fail.Exception):
-        header = Header(session=Session(id="now", started="2026-01-01T00:00:00Z"))
-        gating.judge([source.now], case_of, header, failures="1%", warn=lambda _: None)
-    return list(source.now.judgments)
+    return list(case_verdict(source, *metrics, budget=budget, marker=marker).judgments)
 
 
 def test_equal_sides_pass_at_the_first_look() -> None:
@@ -168,12 +161,13 @@ def test_disturbed_pairs_are_replaced_until_they_are_too_many() -> None:
 
 def test_a_metric_that_is_not_there_and_that_nobody_asked_for_is_left_out() -> None:
     source = Source(ever())
-    found = judged(source, "tpot", "goodput")
-    assert [one.metric for one in found] == ["tpot"]
-    assert source.now.verdict == "pass"
+    found = case_verdict(source, "tpot", "goodput")
+    assert [one.metric for one in found.judgments] == ["tpot"]
+    assert found.verdict is Verdict.PASS
     source = Source(ever())
-    assert judged(source, "goodput") == []
-    assert (source.now.verdict, source.measured) == ("new", 1)
+    found = case_verdict(source, "goodput")
+    assert found.judgments == ()
+    assert (found.verdict, source.measured) == (Verdict.NEW, 1)
 
 
 def test_a_metric_that_is_not_there_and_was_asked_for_is_invalid_and_says_so() -> None:
@@ -195,12 +189,13 @@ def test_a_metric_that_a_side_cannot_have_is_invalid_with_the_reason_and_soon(ba
     """Nobody asked for it by name: that both sides lack it says nothing of the server."""
     pair = Scripted({"tpot": (base, None), "ttft": (0.1, 0.1)}, reasons={"tpot": "buffered"})
     source = Source(itertools.repeat(pair))
-    found = {one.metric: one for one in judged(source, "tpot", "ttft")}
+    case = case_verdict(source, "tpot", "ttft")
+    found = {one.metric: one for one in case.judgments}
     assert found["ttft"].verdict is Verdict.PASS
     assert found["tpot"].verdict is Verdict.INVALID
     assert "buffered: chunks arrived many at a time" in (found["tpot"].reason or "")
     assert "proxy_buffering off" in (found["tpot"].reason or "")
-    assert source.now.verdict == "invalid"
+    assert case.verdict is Verdict.INVALID
     alone = Source(itertools.repeat(pair))
     judged(alone, "tpot")
     assert alone.measured < 7
@@ -234,13 +229,13 @@ def test_a_budget_of_time_that_is_spent_ends_with_the_pair_at_hand() -> None:
     assert (one.verdict, one.n, source.measured) == (Verdict.INCONCLUSIVE, 1, 1)
 
 
-def flips(gating: Gating, count: int = 32) -> list[bool]:
-    coin = gating.coin()
+def flips(session: Pairing, count: int = 32) -> list[bool]:
+    coin = session.coin()
     return [coin.random() < 0.5 for _ in range(count)]
 
 
 def test_each_measurement_has_a_coin_of_its_own_that_the_session_tells() -> None:
-    one, again, other = gate(), gate(), gate(session="20260101T000000Z-0a0a0a0b")
+    one, again, other = pairing(), pairing(), pairing(session="20260101T000000Z-0a0a0a0b")
     first, second = flips(one), flips(one)
     assert first != second
     assert [flips(again), flips(again)] == [first, second]
@@ -250,5 +245,5 @@ def test_each_measurement_has_a_coin_of_its_own_that_the_session_tells() -> None
 def test_who_goes_first_differs_from_session_to_session() -> None:
     # Of 400 fair coins, from 150 to 250 show the same side, but for one in a million times.
     for place in range(4):
-        heads = sum(flips(gate(session=f"session {number}"), 4)[place] for number in range(400))
+        heads = sum(flips(pairing(session=f"session {number}"), 4)[place] for number in range(400))
         assert 150 < heads < 250
