@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 from pytest_llmbench.secrets import mask
@@ -129,15 +130,33 @@ class LLMBenchWarning(UserWarning):
         super().__init__(*_all_shown(given))
 
 
+_PASSED_OVER = (__name__.partition(".")[0], "contextlib")
+
+
 def warn(text: str) -> None:
-    """Warn with *text* at the line of a test that led here, however deep in this package it was found out."""
+    """Warn with *text* at the line of a test that led here, however deep in this package it was found out.
+
+    Frames of this package are passed over, and those of ``with`` between them. Python 3.12's
+    ``skip_file_prefixes`` does the same.
+    """
     import sys
     import warnings
 
-    package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(LLMBenchWarning(text), stacklevel=level)
+    frame = sys._getframe()
+    while frame.f_back is not None and _module_of(frame).partition(".")[0] in _PASSED_OVER:
+        frame = frame.f_back
+    warnings.warn_explicit(
+        LLMBenchWarning(text),
+        None,
+        filename=frame.f_code.co_filename,
+        lineno=frame.f_lineno,
+        module=_module_of(frame),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
 
 
 def suggest(unknown: str, known: list[str] | tuple[str, ...], also: Mapping[str, str] | None = None) -> str:
