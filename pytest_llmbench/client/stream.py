@@ -28,7 +28,6 @@ from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.bounds import MAX_NAME, check_counts, whole
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.secrets import mask
-from pytest_llmbench.servers.endpoint import Endpoint
 
 _BOM = b"\xef\xbb\xbf"
 _KINDS = 8
@@ -42,12 +41,11 @@ _GIVEN_UP = ("abort", "error")
 def read_result(
     exchange: Exchange,
     request: Request,
-    endpoint: Endpoint,
     *,
     count: Callable[[str], int] | None = None,
     keep_text: bool = False,
 ) -> RequestResult:
-    """The result of *request*, as *exchange* has it.
+    """The result of *request*, as *exchange* has it, without the secrets that this process has sent.
 
     :param count: tells how many tokens a text has; asked where the server sent no ``usage``.
     :param keep_text: whether the result keeps the output's text.

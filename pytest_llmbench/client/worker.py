@@ -53,7 +53,7 @@ def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
 def _results(
     plan: LoadPlan, exchanges: list[Exchange], count: Callable[[str], int] | None, pulse: Pulse
 ) -> list[RequestResult]:
-    read = partial(read_result, endpoint=plan.endpoint, count=count)
+    read = partial(read_result, count=count)
     found: list[RequestResult] = []
     keep_text = True
     for exchange in sorted(exchanges, key=lambda one: one.number):

@@ -23,7 +23,6 @@ from pytest_llmbench.servers.endpoint import Endpoint
 MS = 1_000_000
 SENT = 1_000 * MS
 ASKED = Request(max_new_tokens=4, prompt="Say it")
-ENDPOINT = Endpoint("http://127.0.0.1:1", "tiny")
 
 
 def completion(text: str = "", *, finish: str | None = None, **more: Any) -> dict[str, Any]:
@@ -60,7 +59,6 @@ def read(
     scheduled: int | None = None,
     read_lag: int | None = None,
     request: Request = ASKED,
-    endpoint: Endpoint = ENDPOINT,
     **options: Any,
 ) -> RequestResult:
     """The result of a body whose pieces arrived 50, 60, 70, ... ms after the request was sent."""
@@ -78,7 +76,7 @@ def read(
         failure=failure,
         read_lag=read_lag,
     )
-    return read_result(exchange, request, endpoint, **options)
+    return read_result(exchange, request, **options)
 
 
 def kind_of(result: RequestResult) -> str | None:
@@ -757,9 +755,9 @@ def test_a_key_that_the_server_repeats_is_masked(monkeypatch: pytest.MonkeyPatch
     )
     request_bytes(endpoint, (), GenerationParams())
     words = "keys sk-123456, other-secret and dXNlcg== are unknown"
-    refused = read(json.dumps({"error": words}).encode(), status=401, endpoint=endpoint)
-    broken = read(event({"error": {"message": words}}), endpoint=endpoint)
-    malformed = read(event(words), endpoint=endpoint)
+    refused = read(json.dumps({"error": words}).encode(), status=401)
+    broken = read(event({"error": {"message": words}}))
+    malformed = read(event(words))
     assert detail_of(refused) == "401 keys ***, *** and *** are unknown"
     for result in (refused, broken, malformed):
         told = json.dumps(result.to_json())
@@ -773,7 +771,7 @@ def test_a_key_that_lies_where_the_words_are_cut_is_masked(
     monkeypatch.setenv("MY_KEY", "sk-123456")
     endpoint = Endpoint("http://x", "m", api_key_env="MY_KEY")
     request_bytes(endpoint, (), GenerationParams())
-    result = read(json.dumps({"error": "x" * before + "sk-123456"}).encode(), status=401, endpoint=endpoint)
+    result = read(json.dumps({"error": "x" * before + "sk-123456"}).encode(), status=401)
     assert "sk-" not in detail_of(result)
 
 

@@ -24,7 +24,7 @@ def refusal(message: object, status: int = 400) -> RequestResult:
     """A request that was refused with a body like this."""
     body = message if isinstance(message, str) else json.dumps(message)
     exchange = Exchange(0, False, None, sent=0, ended=1, status=status, body=[(1, body.encode())])
-    return read_result(exchange, Request(4, "x"), ENDPOINT)
+    return read_result(exchange, Request(4, "x"))
 
 
 @pytest.mark.parametrize(
