@@ -1,0 +1,461 @@
+"""What do the package's tables say, as pages of the reference?
+
+Each page is a function that reads the rows which the program itself reads, so no name stands in the
+documentation a second time. ``docs/hooks.py`` hands the pages to mkdocs.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pytest_llmbench"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; a cell may have any text in it."""
+    cells = [[cell.replace("\n", " ").replace("|", "\\|") for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def code(text: object) -> str:
+    """*text* as code; nothing for nothing."""
+    return f"`{text}`" if str(text) else ""
+
+
+def codes(values: Iterable[object]) -> str:
+    """Several texts as code, with commas between them."""
+    return ", ".join(code(value) for value in values)
+
+
+def sentence(text: str) -> str:
+    """*text* with a capital letter, a full stop, and its angle brackets kept."""
+    text = text.strip().replace("<", "&lt;")
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """A list of what is known of one thing; what is empty is left out."""
+    return "".join(f"- {name}: {value}\n" for name, value in pairs if value)
+
+
+def page(title: str, *parts: str) -> str:
+    """A page: its title and its parts, with a line between them."""
+    return "\n\n".join([f"# {title}", *(part.strip() for part in parts if part.strip())]) + "\n"
+
+
+# -- settings ---------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    """Every setting of a case: where it can be set, its default, and for which cases it is."""
+    from pytest_llmbench.settings.case import KINDS, SETTINGS
+
+    rows = SETTINGS.values()
+    overview = table(
+        ("Setting", "Command line", "Default"),
+        (
+            (f"[`{row.key}`](#{row.key})", code(_flag(row.flag, row.metavar)), code(_default(row.default)))
+            for row in rows
+        ),
+    )
+    details = [
+        f"## `{row.key}` {{ #{row.key} }}\n\n{sentence(row.help)}\n\n"
+        + facts(
+            (
+                (
+                    "command line",
+                    code(_flag(row.flag, row.metavar)) + (", repeatable" if row.flag and row.many else ""),
+                ),
+                ("ini file", code(row.ini) if row.flag else ""),
+                ("marker", code(f"@pytest.mark.llm({row.key}=...)")),
+                ("for one call", _call(row.key)),
+                ("default", code(_default(row.default)) or "none"),
+                ("only for", "; ".join(KINDS[kind] for kind in row.only)),
+                ("other tools call it", codes(row.also)),
+            )
+        )
+        for row in rows
+    ]
+    return page(
+        "Settings of a case",
+        "What is measured, how often, and with which model. Where several places set the same thing, the "
+        "command line wins over the marker, and the marker over the ini file. How to choose among them is "
+        "in [Writing benchmarks](../guides/measuring.md).",
+        overview,
+        *details,
+    )
+
+
+def _flag(flag: str, metavar: str) -> str:
+    return f"{flag}={metavar}" if flag else ""
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, tuple | list | dict):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _call(key: str) -> str:
+    from pytest_llmbench.bench.load import LLMLoad
+    from pytest_llmbench.bench.model import LLMModel
+
+    fixtures: dict[str, type[LLMModel | LLMLoad]] = {"llm_model": LLMModel, "llm_load": LLMLoad}
+    return ", ".join(
+        code(f"{name}.measure({key}=...)")
+        for name, fixture in fixtures.items()
+        if f"``{key}``" in (inspect.getdoc(fixture.measure) or "")
+    )
+
+
+# -- options of a session ---------------------------------------------------------------------
+
+
+def session_options() -> str:
+    """Every option of a whole session."""
+    from _pytest.config.argparsing import Parser
+
+    from pytest_llmbench.plugin.options import add_options
+    from pytest_llmbench.settings.case import SETTINGS
+
+    parser = Parser(_ispytest=True)
+    add_options(parser)
+    flags = {row.flag for row in SETTINGS.values()}
+    options = [one for one in parser.getgroup("llmbench").options if not flags & set(one.names())]
+    parts = []
+    for option in options:
+        attributes = option.attrs()
+        (name,) = option.names()
+        dest = attributes.get("dest", name.lstrip("-").replace("-", "_"))
+        metavar = attributes.get("metavar", "")
+        parts.append(
+            f"## `{name}` {{ #{name.removeprefix('--llm-')} }}\n\n"
+            f"{sentence(attributes.get('help', '').replace('%%', '%'))}\n\n"
+            + facts(
+                (
+                    ("command line", code(f"{name}={metavar}" if metavar else name)),
+                    ("ini file", code(dest) if dest in parser._inidict else ""),
+                )
+            )
+        )
+    return page(
+        "Options of a session",
+        "These hold for a whole run of pytest. What holds for single cases is in "
+        "[Settings of a case](settings.md).",
+        *parts,
+    )
+
+
+# -- metrics ----------------------------------------------------------------------------------
+
+
+def metrics() -> str:
+    """Every metric: formula, unit, source, scope, and how it is judged."""
+    from pytest_llmbench.gate import thresholds
+    from pytest_llmbench.metrics.table import METRICS
+
+    own, usual = thresholds._DEFAULTS, thresholds.DEFAULT_RELATIVE
+
+    scopes = {
+        "gap": "one gap between two tokens",
+        "round": "one round, under load one request",
+        "process": "one process",
+        "load": "one load level",
+    }
+    overview = table(
+        ("Metric", "Unit", "Better"),
+        ((f"[`{row.name}`](#{row.name})", row.unit, row.better) for row in METRICS.values()),
+    )
+    details = [
+        f"## `{row.name}` {{ #{row.name} }}\n\n"
+        + facts(
+            (
+                ("formula", row.formula.replace("<", "&lt;")),
+                ("unit", row.unit),
+                ("better", row.better),
+                ("one value for", scopes[row.scope]),
+                ("source of the formula", row.source),
+                (
+                    "in the gate",
+                    f"may be {own.get(row.name, usual):.0%} worse by default; "
+                    + (
+                        "judged by default"
+                        if row.name in thresholds.GATED_METRICS
+                        else "judged if `--llm-gate` names it"
+                    ),
+                ),
+            )
+        )
+        for row in METRICS.values()
+    ]
+    return page(
+        "Metrics",
+        "Units are SI units and tokens, in Python, in documents and in exports alike. What the numbers "
+        "mean, and how other tools call them, is in [What a number means](../guides/numbers.md).",
+        overview,
+        *details,
+    )
+
+
+# -- backends and servers ---------------------------------------------------------------------
+
+
+def backends() -> str:
+    """Every backend that is built in, with its options and quantizations."""
+    from pytest_llmbench.backends.registry import BUILTIN, from_reference
+
+    parts = []
+    for name, reference in BUILTIN.items():
+        backend = from_reference(reference)
+        install = code(f"pip install 'pytest-llmbench[{backend.extra}]'") if backend.extra else ""
+        parts.append(
+            f"## `{name}` {{ #{name} }}\n\n{sentence(inspect.getdoc(type(backend)) or '')}\n\n"
+            + facts(
+                (
+                    ("model files", code(backend.form) if backend.modules else ""),
+                    ("install", install),
+                    ("quantizations", codes(backend.quantizations)),
+                )
+            )
+        )
+        parts.append(options_table(name, backend.options))
+    return page(
+        "Backends and their options",
+        "An option is given as `--llm-option=BACKEND.NAME=VALUE` on the command line, a line each in the "
+        "ini option `llm_backend_options`, or as `backend_options={...}` in the marker. "
+        "[Writing a backend](../guides/extending.md) shows how to add one.",
+        *parts,
+    )
+
+
+def options_table(owner: str, options: Iterable[Any]) -> str:
+    """What can be set of a backend or of servers."""
+    from pytest_llmbench.settings.case import KINDS
+
+    return table(
+        ("Option", "Default", "What it does"),
+        (
+            (
+                code(f"{owner}.{option.name}"),
+                code(_default(option.default)),
+                sentence(option.help)
+                + (f" One of {codes(option.choices)}." if option.choices else "")
+                + (f" Only for {'; '.join(KINDS[kind] for kind in option.only)}." if option.only else ""),
+            )
+            for option in options
+        ),
+    )
+
+
+def servers() -> str:
+    """Every server that a session can start, with its commands."""
+    from pytest_llmbench.servers.table import ENGINES
+
+    overview = table(
+        ("Server", "Model files", "Container image", "Tested with the real one"),
+        (
+            (
+                f"[`{row.name}`](#{row.name})",
+                row.form,
+                code(row.container.image) if row.container else "none",
+                "yes" if row.ran else "no",
+            )
+            for row in ENGINES.values()
+        ),
+    )
+    details = [
+        f"## `{row.name}` {{ #{row.name} }}\n\n"
+        + facts(
+            (
+                ("start it with", code(f"--llm-serve={row.name}")),
+                ("model files", code(row.form)),
+                ("install", code(row.install) if row.install.startswith("pip ") else row.install),
+                ("command", code(" ".join((*row.program, *row.arguments)))),
+                ("where a context length is asked for", code(" ".join(row.context))),
+                ("ready when this path answers", code(row.health)),
+                ("counters", code(row.metrics or "")),
+                ("container image", code(row.container.image) if row.container else ""),
+                ("its documentation", f"<{row.docs}>"),
+            )
+        )
+        + "".join(
+            f"\nStart your own with {codes([' '.join(need.arguments)])}: {sentence(need.why)}\n"
+            for need in row.needs
+        )
+        for row in ENGINES.values()
+    ]
+    return page(
+        "Servers that a session can start",
+        "`--llm-serve=NAME` starts one of these, and `--llm-serve=docker:NAME` its container image. Rows "
+        "that are not tested with the real server are made from that server's documentation; only the "
+        "command built from them is tested. [Load tests](../guides/load-tests.md) says how to measure one.",
+        overview,
+        *details,
+    )
+
+
+# -- command line -----------------------------------------------------------------------------
+
+
+def command_line() -> str:
+    """Every command of ``llmbench``."""
+    import typer.main
+
+    from pytest_llmbench.cli.app import app
+
+    root = typer.main.get_command(app)
+    return page(
+        "The command llmbench",
+        "What can be done with results and models without a test session. `llmbench COMMAND --help` prints "
+        "the same on a terminal.",
+        "\n\n".join(_commands(root, "llmbench")),
+        sentence(getattr(root, "epilog", "") or "Exit status: 0 done"),
+    )
+
+
+def _commands(group: Any, path: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        title = f"{path} {name}"
+        context = command.make_context(title, [], resilient_parsing=True)
+        with context:
+            usage = " ".join(command.collect_usage_pieces(context))
+            rows = [
+                (code(record[0]), sentence(record[1]))
+                for parameter in command.params
+                if (record := parameter.get_help_record(context)) is not None
+            ]
+        help_text = textwrap.dedent(command.help or "").replace("\b", "").strip()
+        block = f"## {title}\n\n{help_text}\n\n`{title} {usage}`\n\n"
+        yield block + (table(("Option", "What it does"), rows) if rows else "")
+        if hasattr(command, "commands"):
+            yield from _commands(command, title)
+
+
+# -- Python -----------------------------------------------------------------------------------
+
+
+def python() -> str:
+    """Every public name, read by mkdocstrings."""
+    import pytest_llmbench
+
+    return page(
+        "Python",
+        "What `pytest_llmbench` exports is public and is kept; everything else may change in any version.",
+        *(f"::: pytest_llmbench.{name}" for name in pytest_llmbench.__all__),
+    )
+
+
+def hooks() -> str:
+    """Every hook and entry point by which another package extends this one."""
+    from pytest_llmbench.backends.registry import ENTRY_POINT_GROUP
+    from pytest_llmbench.plugin import hookspecs
+
+    names = [name for name in vars(hookspecs) if name.startswith("pytest_llmbench_")]
+    return page(
+        "Hooks and entry points",
+        "A `conftest.py` or another plugin adds to what is built in by these hooks. "
+        f"An installed package can use the entry point group `{ENTRY_POINT_GROUP}` instead: each entry names "
+        "a backend, or a class that makes one. See [Extending](../guides/extending.md).",
+        *(f"::: pytest_llmbench.plugin.hookspecs.{name}" for name in names),
+    )
+
+
+# -- the tree and the document ----------------------------------------------------------------
+
+
+def tree() -> str:
+    """Every folder and module, with the question that it answers."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = (
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["id"] == "layers"
+    )
+    order = [name.strip() for layer in reversed(layers) for name in layer.split("|")]
+    parts = []
+    for name in order:
+        folder = PACKAGE / name
+        modules = sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{name}.py"]
+        rows = [(code(path.relative_to(PACKAGE)), sentence(first_line(path))) for path in modules]
+        parts.append(f"## {name}\n\n" + table(("Module", "Its question"), rows))
+    return page(
+        "The tree",
+        "Each module's first line is the question that it answers. A folder imports only from the folders "
+        "above it on this page; `tox run -e lint` checks that.",
+        *parts,
+    )
+
+
+def first_line(path: Path) -> str:
+    """The first paragraph of a module's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def document() -> str:
+    """Every key of a results document."""
+    from pytest_llmbench.results.records import SCHEMA_VERSION, ResultsDocument
+
+    schema = ResultsDocument.model_json_schema()
+    objects = {"The document": schema, **schema.get("$defs", {})}
+    return page(
+        "The results document",
+        f"Schema version {SCHEMA_VERSION}. `llmbench schema` prints the JSON Schema itself. Units are SI "
+        "units. A value that could not be read is `null`, with its reason nearby, and never 0.",
+        *(
+            f"## {name}\n\n{_about(part)}\n\n"
+            + table(
+                ("Key", "Type", "What it is"),
+                (
+                    (
+                        code(key),
+                        _type(value),
+                        sentence(value.get("description", "")) if value.get("description") else "",
+                    )
+                    for key, value in part["properties"].items()
+                ),
+            )
+            for name, part in objects.items()
+            if part.get("properties")
+        ),
+    )
+
+
+def _about(part: Mapping[str, Any]) -> str:
+    return textwrap.dedent(part.get("description", "")).replace("<", "&lt;")
+
+
+def _type(value: Mapping[str, Any]) -> str:
+    if "$ref" in value:
+        name = value["$ref"].rsplit("/", 1)[-1]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(_type(one) for one in value["anyOf"]))
+    if "enum" in value:
+        return codes(value["enum"])
+    if value.get("type") == "array":
+        return f"list of {_type(value.get('items', {}))}"
+    return str(value.get("type", "any"))
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/settings.md": settings,
+    "reference/session-options.md": session_options,
+    "reference/metrics.md": metrics,
+    "reference/backends.md": backends,
+    "reference/servers.md": servers,
+    "reference/command-line.md": command_line,
+    "reference/python.md": python,
+    "reference/hooks.md": hooks,
+    "reference/document.md": document,
+    "reference/tree.md": tree,
+}
+"""Where each page stands, and who makes it."""

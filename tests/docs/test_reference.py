@@ -1,0 +1,78 @@
+"""Do the pages of the reference have what the tables have?"""
+
+from __future__ import annotations
+
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+import pytest_llmbench
+from pytest_llmbench.backends.registry import BUILTIN
+from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.servers.table import ENGINES
+from pytest_llmbench.settings.case import SETTINGS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def reference(generate: ModuleType) -> dict[str, str]:
+    return {path: make() for path, make in generate.PAGES.items()}
+
+
+def headings(page: str) -> set[str]:
+    return {name.strip("`") for name in re.findall(r"(?m)^## (\S+)", page)}
+
+
+def test_every_row_of_a_table_has_a_place(reference: dict[str, str]) -> None:
+    assert headings(reference["reference/settings.md"]) == set(SETTINGS)
+    assert headings(reference["reference/metrics.md"]) == set(METRICS)
+    assert headings(reference["reference/servers.md"]) == set(ENGINES)
+    assert headings(reference["reference/backends.md"]) >= set(BUILTIN)
+
+
+def test_every_option_of_the_command_line_is_on_one_page(
+    reference: dict[str, str], pytestconfig: pytest.Config
+) -> None:
+    pages = reference["reference/settings.md"] + reference["reference/session-options.md"]
+    group = pytestconfig._parser.getgroup("llmbench")
+    missing = [name for one in group.options for name in one.names() if f"`{name}" not in pages]
+    assert missing == []
+
+
+def test_every_public_name_is_on_the_page_of_python(reference: dict[str, str]) -> None:
+    named = re.findall(r"(?m)^::: pytest_llmbench\.(\w+)$", reference["reference/python.md"])
+    assert named == pytest_llmbench.__all__
+
+
+def test_every_module_is_in_the_tree_with_a_question(reference: dict[str, str]) -> None:
+    package = ROOT / "pytest_llmbench"
+    for path in package.rglob("*.py"):
+        if path.parent != package or path.name not in ("__init__.py", "__main__.py", "_version.py"):
+            assert f"`{path.relative_to(package)}`" in reference["reference/tree.md"], path
+
+
+def test_the_pages_are_those_of_the_navigation(generate: ModuleType) -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = [path for part in site["nav"] if isinstance(part, dict) for path in next(iter(part.values()))]
+    listed += [part for part in site["nav"] if isinstance(part, str)]
+    written = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted([*written, *generate.PAGES])
+
+
+def test_a_table_keeps_what_would_end_a_cell(generate: ModuleType) -> None:
+    assert generate.table(("a", "b"), [("x|y", "one\ntwo")]).splitlines()[2] == r"| x\|y | one two |"
