@@ -9,6 +9,8 @@ import pytest
 from pytest_llmbench import secrets
 from pytest_llmbench.models.cache import cache_folder
 
+pytest.register_assert_rewrite("tests.engines.contract")
+
 # pytester gives each test a home of its own, and with it an empty cache folder.
 os.environ["LLMBENCH_CACHE"] = str(cache_folder())
 

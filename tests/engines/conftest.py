@@ -11,33 +11,6 @@ import pytest
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 
 
-class Sink:
-    """Writes down what an engine reports, in its order."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.tokens: list[int] = []
-
-    def prefilled(self) -> None:
-        self.events.append("prefilled")
-
-    def token(self, token: int) -> None:
-        self.events.append("token")
-        self.tokens.append(token)
-
-
-@pytest.fixture
-def sink() -> Sink:
-    """A fresh sink."""
-    return Sink()
-
-
-@pytest.fixture(scope="session")
-def new_sink() -> type[Sink]:
-    """The class of sinks, for tests that need several."""
-    return Sink
-
-
 @pytest.fixture(scope="session")
 def tiny() -> Callable[[str | None, Form], ResolvedModel]:
     """``tiny(quantization, form)``: the model's files in the cache folder, built if they are not there."""

@@ -1,13 +1,13 @@
-"""Does the llama.cpp engine do what the contract of backends says, on the real engine?"""
+"""Does llama.cpp keep the contract of backends, and what is its own?"""
 
 from __future__ import annotations
 
 import ctypes
 import json
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,224 +16,106 @@ from pytest_llmbench.backends import llama_native
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.llamacpp import LlamaCppBackend
 from pytest_llmbench.backends.options import option_values
-from pytest_llmbench.errors import EngineError, ModelError, PromptTooLongError
-from pytest_llmbench.models.spec import Form, ResolvedModel
+from pytest_llmbench.errors import EngineError, ModelError
+from tests.engines.contract import TEXT, EngineContract, Sink, Tiny, generated
 
 pytest.importorskip("llama_cpp")
 
-BACKEND = LlamaCppBackend()
-TEXT = "A benchmark is a test that"
-Tiny = Callable[[str | None, Form], ResolvedModel]
 
+class TestLlamaCpp(EngineContract):
+    backend = LlamaCppBackend()
+    options = MappingProxyType({"n_threads": 1})
+    quantization = "f16"
 
-def load(model: ResolvedModel, **options: Any) -> Any:
-    return BACKEND.load(model, option_values(BACKEND, {"n_threads": 1, **options}))
+    def count_evaluated(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        sizes: list[int] = []
+        decode = engine._decode
 
+        def counting(context: Any, batch: Any) -> int:
+            sizes.append(batch.n_tokens)
+            return int(decode(context, batch))
 
-@pytest.fixture(scope="module")
-def loaded(tiny: Tiny) -> Iterator[Any]:
-    engine = load(tiny("f16", "gguf"))
-    yield engine
-    engine.close()
+        monkeypatch.setattr(engine, "_decode", counting)
+        return sizes
 
+    def end_with(self, engine: Any, token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        import numpy as np
 
-@pytest.fixture
-def engine(loaded: Any) -> Any:
-    loaded.reset()
-    return loaded
+        monkeypatch.setattr(engine, "_eog", [token])
+        monkeypatch.setattr(engine, "_banned", np.array([token]))
 
+    def forget_template(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engine, "_formatter", None)
+        monkeypatch.setattr(engine._native, "llama_model_chat_template", lambda model, name: None)
 
-def generated(engine: Any, prompt: list[int], sink: Any, **params: Any) -> list[int]:
-    engine.generate(prompt, GenerationParams(**params), sink)
-    return list(sink.tokens)
+    def special_text(self, engine: Any) -> str:
+        return str(engine._special_text("llama_vocab_bos"))
 
-
-@pytest.fixture
-def evaluated(engine: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Tokens in each batch that llama.cpp is asked to evaluate."""
-    sizes: list[int] = []
-    decode = engine._decode
-
-    def counting(context: Any, batch: Any) -> int:
-        sizes.append(batch.n_tokens)
-        return int(decode(context, batch))
-
-    monkeypatch.setattr(engine, "_decode", counting)
-    return sizes
-
-
-def test_the_prompt_is_reported_before_exactly_as_many_tokens_as_asked_for(engine: Any, sink: Any) -> None:
-    reason = engine.generate(engine.tokenize(TEXT), GenerationParams(max_new_tokens=16), sink)
-    assert reason == "length"
-    assert sink.events == ["prefilled"] + ["token"] * 16
-
-
-def test_nothing_is_decoded_after_the_last_token(engine: Any, sink: Any, evaluated: list[int]) -> None:
-    prompt = engine.tokenize(TEXT)
-    generated(engine, prompt, sink, max_new_tokens=5)
-    assert evaluated == [len(prompt), 1, 1, 1, 1]
-
-
-def test_greedy_decoding_takes_what_llama_cpps_own_sampler_takes(engine: Any, new_sink: Any) -> None:
-    prompt = engine.tokenize(TEXT)
-    ours = generated(engine, prompt, new_sink(), max_new_tokens=24)
-    engine.reset()
-    # A draw among the best one is llama.cpp's greedy decoding, through its sampler chain.
-    theirs = generated(engine, prompt, new_sink(), max_new_tokens=24, temperature=1.0, top_k=1)
-    assert ours == theirs
-
-
-def test_the_same_seed_draws_the_same_tokens_and_another_seed_others(engine: Any, new_sink: Any) -> None:
-    def draw(seed: int) -> list[int]:
+    def test_greedy_decoding_takes_what_llama_cpps_own_sampler_takes(self, engine: Any) -> None:
+        prompt = engine.tokenize(TEXT)
+        ours = generated(engine, prompt, max_new_tokens=24)
         engine.reset()
-        return generated(
-            engine,
-            engine.tokenize(TEXT),
-            new_sink(),
-            max_new_tokens=16,
-            temperature=1.0,
-            top_p=0.95,
-            seed=seed,
-        )
+        # A draw among the best one is llama.cpp's greedy decoding, through its sampler chain.
+        theirs = generated(engine, prompt, max_new_tokens=24, temperature=1.0, top_k=1)
+        assert ours == theirs
 
-    assert draw(1) == draw(1)
-    assert draw(1) != draw(2)
+    def test_without_a_reset_only_what_differs_is_evaluated(self, engine: Any, evaluated: list[int]) -> None:
+        prompt = engine.tokenize(TEXT)
+        answer = generated(engine, prompt, max_new_tokens=4)
+        longer = prompt + answer + engine.tokenize(" is repeated")[1:]
+        evaluated.clear()
+        warm = generated(engine, longer, max_new_tokens=8)
+        # The answer's last token was never decoded.
+        assert evaluated[0] == len(longer) - len(prompt) - len(answer) + 1
+        engine.reset()
+        assert warm[0] == generated(engine, longer, max_new_tokens=8)[0]
+
+    def test_the_last_token_of_a_repeated_prompt_is_evaluated_again(
+        self, engine: Any, evaluated: list[int]
+    ) -> None:
+        prompt = engine.tokenize(TEXT)
+        first = generated(engine, prompt, max_new_tokens=1)
+        second = generated(engine, prompt, max_new_tokens=1)
+        assert evaluated == [len(prompt), 1]
+        assert first == second
+
+    def test_a_token_outside_the_vocabulary_is_an_error_with_llama_cpps_words(self, engine: Any) -> None:
+        with pytest.raises(EngineError, match=r"llama_decode returned -1.*invalid token"):
+            engine.generate([10**6], GenerationParams(max_new_tokens=1), Sink())
+
+    def test_a_template_that_refuses_the_messages_is_quoted(
+        self, engine: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        template = b"{{ raise_exception('roles must alternate') }}"
+        monkeypatch.setattr(engine, "_formatter", None)
+        monkeypatch.setattr(engine._native, "llama_model_chat_template", lambda model, name: template)
+        with pytest.raises(EngineError, match="roles must alternate"):
+            engine.render_chat([{"role": "user", "content": "x"}])
+        engine._formatter = None
+
+    def test_what_a_context_takes_is_known_beforehand(self, engine: Any) -> None:
+        native, model = engine._native, engine._model
+        layers, heads = native.llama_model_n_layer(model), native.llama_model_n_head_kv(model)
+        size = native.llama_model_n_embd(model) // native.llama_model_n_head(model)
+        options = option_values(self.backend, {"type_v": "q8_0"})
+        expected = 1000 * layers * heads * size * (16 + 8.5) / 8
+        assert llama_native.context_memory(native, model, options, 1000) == int(expected)
+        # A release that does not tell is not held to it.
+        assert llama_native.context_memory(object(), model, options, 1000) is None
 
 
-def test_after_a_reset_the_whole_prompt_is_evaluated(
-    engine: Any, new_sink: Any, evaluated: list[int]
-) -> None:
-    prompt = engine.tokenize(TEXT)
-    first = generated(engine, prompt, new_sink(), max_new_tokens=2)
-    engine.reset()
-    second = generated(engine, prompt, new_sink(), max_new_tokens=2)
-    assert evaluated == [len(prompt), 1, len(prompt), 1]
-    assert first == second
+load = TestLlamaCpp.load
 
 
-def test_without_a_reset_only_what_differs_is_evaluated(
-    engine: Any, new_sink: Any, evaluated: list[int]
-) -> None:
-    prompt = engine.tokenize(TEXT)
-    answer = generated(engine, prompt, new_sink(), max_new_tokens=4)
-    longer = prompt + answer + engine.tokenize(" is repeated")[1:]
-    evaluated.clear()
-    warm = generated(engine, longer, new_sink(), max_new_tokens=8)
-    # The answer's last token was never decoded.
-    assert evaluated[0] == len(longer) - len(prompt) - len(answer) + 1
-    engine.reset()
-    assert warm[0] == generated(engine, longer, new_sink(), max_new_tokens=8)[0]
-
-
-def test_the_last_token_of_a_repeated_prompt_is_evaluated_again(
-    engine: Any, new_sink: Any, evaluated: list[int]
-) -> None:
-    prompt = engine.tokenize(TEXT)
-    first = generated(engine, prompt, new_sink(), max_new_tokens=1)
-    second = generated(engine, prompt, new_sink(), max_new_tokens=1)
-    assert evaluated == [len(prompt), 1]
-    assert first == second
-
-
-def test_a_prompt_longer_than_a_batch_is_evaluated_in_parts(tiny: Tiny, sink: Any) -> None:
+def test_a_prompt_longer_than_a_batch_is_evaluated_in_parts(tiny: Tiny) -> None:
     engine = load(tiny("f16", "gguf"), n_batch=32, n_ubatch=16)
     sizes: list[int] = []
     decode = engine._decode
     engine._decode = lambda context, batch: (sizes.append(batch.n_tokens), decode(context, batch))[1]
     prompt = engine.tokenize(TEXT * 20)[:70]
-    assert len(generated(engine, prompt, sink, max_new_tokens=2)) == 2
+    assert len(generated(engine, prompt, max_new_tokens=2)) == 2
     assert sizes == [32, 32, 6, 1]
     engine.close()
-
-
-def test_an_end_token_stops_only_who_did_not_ask_to_ignore_it(
-    tiny: Tiny, new_sink: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = load(tiny("f16", "gguf"))
-    prompt = engine.tokenize(TEXT)
-    usual = generated(engine, prompt, new_sink(), max_new_tokens=8)
-    import numpy as np
-
-    # A model with random weights hardly ever ends: call its second token an end token.
-    end = next(token for token in usual if token != usual[0])
-    monkeypatch.setattr(engine, "_eog", [end])
-    monkeypatch.setattr(engine, "_banned", np.array([end]))
-    for temperature in (0.0, 0.01):
-        sink = new_sink()
-        params = GenerationParams(max_new_tokens=8, ignore_eos=False, temperature=temperature)
-        assert engine.generate(prompt, params, sink) == "stop"
-        assert sink.tokens == usual[: usual.index(end) + 1]
-        sink = new_sink()
-        assert engine.generate(prompt, replace(params, ignore_eos=True), sink) == "length"
-        assert len(sink.tokens) == 8
-        assert end not in sink.tokens
-    engine.close()
-
-
-def test_a_prompt_that_does_not_fit_names_the_option(tiny: Tiny, sink: Any) -> None:
-    engine = load(tiny("f16", "gguf"), n_ctx=64)
-    assert engine.context_length == 64
-    prompt = (engine.tokenize(TEXT) * 20)[:60]
-    with pytest.raises(PromptTooLongError, match=r"60 tokens and 10 .*holds 64.*llamacpp\.n_ctx=70"):
-        engine.generate(prompt, GenerationParams(max_new_tokens=10), sink)
-    assert sink.events == []
-    assert len(generated(engine, prompt[:54], sink, max_new_tokens=10)) == 10
-    engine.close()
-
-
-def test_an_interrupted_generation_leaves_the_engine_usable(engine: Any, new_sink: Any) -> None:
-    class Interrupting(new_sink):  # type: ignore[misc]
-        def token(self, token: int) -> None:
-            super().token(token)
-            if len(self.tokens) == 3:
-                raise KeyboardInterrupt
-
-    prompt = engine.tokenize(TEXT)
-    usual = generated(engine, prompt, new_sink(), max_new_tokens=6)
-    with pytest.raises(KeyboardInterrupt):
-        engine.generate(prompt, GenerationParams(max_new_tokens=6), Interrupting())
-    assert generated(engine, prompt, new_sink(), max_new_tokens=6) == usual
-
-
-def test_a_token_outside_the_vocabulary_is_an_error_with_llama_cpps_words(engine: Any, sink: Any) -> None:
-    with pytest.raises(EngineError, match=r"llama_decode returned -1.*invalid token"):
-        engine.generate([10**6], GenerationParams(max_new_tokens=1), sink)
-
-
-def test_text_survives_the_way_through_tokens(engine: Any) -> None:
-    text = "Grüße, 世界! def f(x):\n    return x"
-    assert engine.detokenize(engine.tokenize(text)) == text
-
-
-def test_special_tokens_written_in_a_plain_prompt_are_text(engine: Any) -> None:
-    bos = engine._special_text("llama_vocab_bos")
-    assert engine.tokenize(bos)[1:] != engine.tokenize_rendered(bos)
-    assert engine.detokenize(engine.tokenize(bos)) == bos
-
-
-def test_a_rendered_chat_begins_with_one_begin_token(engine: Any) -> None:
-    rendered = engine.render_chat([{"role": "user", "content": "Say something."}])
-    assert "Say something." in rendered
-    begin = engine.tokenize("")[:1]
-    tokens = engine.tokenize_rendered(rendered)
-    assert tokens[:1] == begin
-    assert tokens[1:2] != begin
-
-
-def test_a_model_without_a_chat_template_says_so(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_formatter", None)
-    monkeypatch.setattr(engine._native, "llama_model_chat_template", lambda model, name: None)
-    with pytest.raises(EngineError, match="no chat template"):
-        engine.render_chat([{"role": "user", "content": "x"}])
-
-
-def test_a_template_that_refuses_the_messages_is_quoted(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    template = b"{{ raise_exception('roles must alternate') }}"
-    monkeypatch.setattr(engine, "_formatter", None)
-    monkeypatch.setattr(engine._native, "llama_model_chat_template", lambda model, name: template)
-    with pytest.raises(EngineError, match="roles must alternate"):
-        engine.render_chat([{"role": "user", "content": "x"}])
-    engine._formatter = None
 
 
 def test_what_was_loaded_is_told_in_json(tiny: Tiny) -> None:
@@ -301,14 +183,3 @@ def test_a_context_that_memory_does_not_hold_is_refused_before_memory_is_taken(
     with pytest.raises(EngineError, match=r"a context of 100000000 tokens needs .* GiB or more .* 1\.00 GiB"):
         load(tiny("f16", "gguf"), n_ctx=100_000_000)
     assert made == []
-
-
-def test_what_a_context_takes_is_known_beforehand(engine: Any) -> None:
-    native, model = engine._native, engine._model
-    layers, heads = native.llama_model_n_layer(model), native.llama_model_n_head_kv(model)
-    size = native.llama_model_n_embd(model) // native.llama_model_n_head(model)
-    options = option_values(BACKEND, {"type_v": "q8_0"})
-    expected = 1000 * layers * heads * size * (16 + 8.5) / 8
-    assert llama_native.context_memory(native, model, options, 1000) == int(expected)
-    # A release that does not tell is not held to it.
-    assert llama_native.context_memory(object(), model, options, 1000) is None

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.llamacpp import LlamaCppBackend
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.transformers import TransformersBackend
@@ -15,6 +14,7 @@ from pytest_llmbench.models.forms import FORMS
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.models.synthetic.tokenizer import SPECIALS, TRAINED, training_text
 from pytest_llmbench.workloads.prompts import prompt_of_tokens
+from tests.engines.contract import generated
 
 pytest.importorskip("llama_cpp")
 pytest.importorskip("transformers")
@@ -37,10 +37,9 @@ def engines(tiny: Tiny) -> Iterator[Engines]:
         engine.close()
 
 
-def greedy(engine: Any, prompt: list[int], sink: Any) -> list[int]:
+def greedy(engine: Any, prompt: list[int]) -> list[int]:
     engine.reset()
-    engine.generate(prompt, GenerationParams(max_new_tokens=TOKENS), sink)
-    return list(sink.tokens)
+    return generated(engine, prompt, max_new_tokens=TOKENS)
 
 
 # Prompts whose answers have no two tokens nearly alike in 48: engines add in different orders.
@@ -54,12 +53,12 @@ PROMPTS = [
 @pytest.mark.parametrize("quantization", ["f32", "f16"])
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_greedy_decoding_gives_the_same_tokens_in_both_forms(
-    engines: Engines, new_sink: Any, prompt: str, quantization: str
+    engines: Engines, prompt: str, quantization: str
 ) -> None:
     ids = engines["transformers"].tokenize(prompt)
-    ours = greedy(engines["transformers"], ids, new_sink())
+    ours = greedy(engines["transformers"], ids)
 
-    assert greedy(engines[quantization], ids, new_sink()) == ours
+    assert greedy(engines[quantization], ids) == ours
     assert len(ours) == TOKENS
     # A model that says one word for ever would prove nothing.
     assert len(set(ours)) > TOKENS / 4
@@ -119,12 +118,12 @@ QUANTIZATIONS = FORMS["gguf"].quantizations
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_every_quantization_loads_and_generates(tiny: Tiny, quantization: str, sink: Any) -> None:
+def test_every_quantization_loads_and_generates(tiny: Tiny, quantization: str) -> None:
     model = tiny(quantization, "gguf")
     backend = LlamaCppBackend()
     engine = backend.load(model, option_values(backend, {"n_threads": 1, "n_ctx": 256}))
     try:
-        tokens = greedy(engine, engine.tokenize("The sea was calm"), sink)
+        tokens = greedy(engine, engine.tokenize("The sea was calm"))
         assert len(tokens) == TOKENS
         assert engine.info["file_type"] is not None
         assert engine.info["parameters"] == model.parameters

@@ -8,16 +8,21 @@ it fail that way when it generates; ``!after=N`` lets N generations pass first.
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from pytest_llmbench.backends.base import Availability, GenerationParams, OptionSpec, Sink
-from pytest_llmbench.errors import EngineError, PromptTooLongError
+from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.errors import EngineError
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.workloads.messages import Message
+
+BEGIN = "<s>"
 
 
 class FakeEngine:
@@ -26,6 +31,9 @@ class FakeEngine:
         self.options = dict(options)
         self.generations = 0
         self.cached: list[int] = []
+        self.evaluated: list[int] = []
+        self.template: str | None = BEGIN + "{chat}"
+        self.end: int | None = None
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -38,29 +46,41 @@ class FakeEngine:
         return "".join(map(chr, (token for token in tokens if token != 1)))
 
     def render_chat(self, messages: Sequence[Message]) -> str:
-        return "".join(f"<{m['role']}>{m['content']}" for m in messages)
+        if self.template is None:
+            msg = "the model has no chat template"
+            raise EngineError(msg)
+        return self.template.format(chat="".join(f"<{m['role']}>{m['content']}" for m in messages))
 
     def tokenize_rendered(self, text: str) -> list[int]:
-        return self.tokenize(text)
+        return self.tokenize(text.removeprefix(BEGIN))
 
     def reset(self) -> None:
         self.cached = []
 
     def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
         text = self.detokenize(prompt)
-        if len(prompt) + params.max_new_tokens > self.context_length:
-            wanted = f"{len(prompt)} prompt tokens and {params.max_new_tokens} more"
-            msg = f"{wanted} do not fit {self.context_length}"
-            raise PromptTooLongError(msg)
+        output, context = params.max_new_tokens, self.context_length
+        check_length(prompt=len(prompt), output=output, context=context, trained=None, option="fake.context")
         self.generations += 1
         after = re.search(r"!after=(\d+)", text)
         if after is None or self.generations > int(after[1]):
             self._fail(text)
+        known = list(takewhile(lambda pair: pair[0] == pair[1], zip(self.cached, prompt, strict=False)))
+        self.evaluated.append(max(1, len(prompt) - len(known)))
         self.cached = list(prompt)
         sink.prefilled()
-        for index in range(params.max_new_tokens):
+        draw = random.Random(params.seed)
+        for index in range(output):
+            if index > 0:
+                self.evaluated.append(1)
             time.sleep(self.options["seconds_per_token"] + float(os.environ.get("LLMBENCH_FAKE_SECONDS", 0)))
-            sink.token(ord("a") + index % 26)
+            sampled = draw.randrange(26) if params.temperature > 0.1 else index % 26
+            token = ord("a") + sampled
+            if token == self.end and params.ignore_eos:
+                token = ord("A")
+            sink.token(token)
+            if token == self.end:
+                return "stop"
         return "length"
 
     def close(self) -> None:

@@ -107,7 +107,7 @@ def test_a_chunk_of_any_size_is_measured_without_overflow(tmp_path: Path, bits: 
         }}
         """
     )
-    include = Path(pytest_llmbench.measure.load.__file__).parent
+    include = Path(pytest_llmbench.client.__file__).parent
     build = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsanitize=signed-integer-overflow"]
     build += ["-fsanitize-undefined-trap-on-error", f"-I{include}", "-o", str(program), str(source)]
     subprocess.run(build, check=True)
