@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,9 +21,14 @@ PACKAGE = ROOT / "pytest_llmbench"
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; a cell may have any text in it."""
-    cells = [[cell.replace("\n", " ").replace("|", "\\|") for cell in row] for row in rows]
+    cells = [[_cell(cell) for cell in row] for row in rows]
     lines = [head, ["---"] * len(head), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    # In code, Python's Markdown keeps a stroke as it is, and a backslash before it too.
+    return re.sub(r"(`[^`]*`)|\|", lambda match: match[1] or "\\|", text.replace("\n", " "))
 
 
 def code(text: object) -> str:
@@ -328,7 +334,7 @@ def _commands(group: Any, path: str) -> Iterator[str]:
         with context:
             usage = " ".join(command.collect_usage_pieces(context))
             rows = [
-                (code(record[0]), sentence(record[1]))
+                (code(record[0]), _option_help(record[1]))
                 for parameter in command.params
                 if (record := parameter.get_help_record(context)) is not None
             ]
@@ -339,6 +345,11 @@ def _commands(group: Any, path: str) -> Iterator[str]:
             yield from _commands(command, title)
 
 
+def _option_help(text: str) -> str:
+    found = re.fullmatch(r"(.*?)\s*\[([^\[\]]*)\]", text, re.DOTALL)
+    return sentence(text) if found is None else f"{sentence(found[1])} {sentence(found[2])}"
+
+
 # -- Python -----------------------------------------------------------------------------------
 
 
@@ -346,11 +357,34 @@ def python() -> str:
     """Every public name, read by mkdocstrings."""
     import pytest_llmbench
 
+    parts = []
+    for module, names in sorted(pytest_llmbench._HOMES.items(), key=lambda home: home[0].split(".")[1]):
+        path = PACKAGE.parent / Path(*module.split("."))
+        question = first_line(path.with_suffix(".py"))
+        parts.append(f"## {question}\n\n" + "\n\n".join(map(_public_name, names)))
     return page(
         "Python",
-        "What `pytest_llmbench` exports is public and is kept; everything else may change in any version.",
-        *(f"::: pytest_llmbench.{name}" for name in pytest_llmbench.__all__),
+        "What `pytest_llmbench` exports is public and is kept; everything else may change in any version. "
+        "The names are in groups, each below the question that its module answers.",
+        *parts,
     )
+
+
+def _public_name(name: str) -> str:
+    import pytest_llmbench
+
+    value = getattr(pytest_llmbench, name)
+    # What only the plugin makes is not shown as something to be made.
+    made = not isinstance(value, type) or not any(key.startswith("_") for key in _parameters(value))
+    options = "" if made else "\n    options:\n      merge_init_into_class: false"
+    return f"::: pytest_llmbench.{name}{options}"
+
+
+def _parameters(value: type) -> Sequence[str]:
+    try:
+        return list(inspect.signature(value).parameters)
+    except ValueError:
+        return []
 
 
 def hooks() -> str:
@@ -380,12 +414,19 @@ def tree() -> str:
         if contract["id"] == "layers"
     )
     order = [name.strip() for layer in reversed(layers) for name in layer.split("|")]
-    parts = []
-    for name in order:
-        folder = PACKAGE / name
-        modules = sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{name}.py"]
-        rows = [(code(path.relative_to(PACKAGE)), sentence(first_line(path))) for path in modules]
-        parts.append(f"## {name}\n\n" + table(("Module", "Its question"), rows))
+    folders = [PACKAGE / name for name in order if (PACKAGE / name).is_dir()]
+    root = sorted(PACKAGE.glob("*.py"))
+    parts = [
+        f"## {title}\n\n"
+        + table(
+            ("Module", "Its question"),
+            ((code(path.relative_to(PACKAGE)), sentence(first_line(path))) for path in modules),
+        )
+        for title, modules in [
+            ("Modules of the root", root),
+            *((f"{folder.name}/", sorted(folder.rglob("*.py"))) for folder in folders),
+        ]
+    ]
     return page(
         "The tree",
         "Each module's first line is the question that it answers. A folder imports only from the folders "

@@ -56,23 +56,22 @@ def test_every_option_of_the_command_line_is_on_one_page(
 
 def test_every_public_name_is_on_the_page_of_python(reference: dict[str, str]) -> None:
     named = re.findall(r"(?m)^::: pytest_llmbench\.(\w+)$", reference["reference/python.md"])
-    assert named == pytest_llmbench.__all__
+    assert sorted(named) == sorted(pytest_llmbench.__all__)
 
 
 def test_every_module_is_in_the_tree_with_a_question(reference: dict[str, str]) -> None:
     package = ROOT / "pytest_llmbench"
     for path in package.rglob("*.py"):
-        if path.parent != package or path.name not in ("__init__.py", "__main__.py", "_version.py"):
-            assert f"`{path.relative_to(package)}`" in reference["reference/tree.md"], path
+        assert f"`{path.relative_to(package)}`" in reference["reference/tree.md"], path
 
 
 def test_the_pages_are_those_of_the_navigation(generate: ModuleType) -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    listed = [path for part in site["nav"] if isinstance(part, dict) for path in next(iter(part.values()))]
-    listed += [part for part in site["nav"] if isinstance(part, str)]
+    parts = [next(iter(part.values())) for part in site["nav"]]
+    listed = [path for part in parts for path in ([part] if isinstance(part, str) else part)]
     written = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
     assert sorted(listed) == sorted([*written, *generate.PAGES])
 
 
 def test_a_table_keeps_what_would_end_a_cell(generate: ModuleType) -> None:
-    assert generate.table(("a", "b"), [("x|y", "one\ntwo")]).splitlines()[2] == r"| x\|y | one two |"
+    assert generate.table(("a", "b"), [("x|y", "`one|`\ntwo")]).splitlines()[2] == r"| x\|y | `one|` two |"
