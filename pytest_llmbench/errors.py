@@ -84,7 +84,7 @@ class LLMBenchError(Exception):
 
 
 class UsageError(LLMBenchError):
-    """An option, marker, alias or model spec that cannot be meant as it stands."""
+    """An option, marker, alias or model spec that is not valid as it stands."""
 
 
 class ModelError(LLMBenchError):

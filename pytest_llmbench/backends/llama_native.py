@@ -98,7 +98,8 @@ def load_model(native: Any, path: Path, options: Mapping[str, Any]) -> Any:
         raise EngineError(msg)
     if not model:
         msg = (
-            f"llama.cpp cannot load {path}: it is damaged, no GGUF file, or of an unknown architecture; "
+            f"llama.cpp cannot load {path}: it is damaged, is not a GGUF file, or has an unknown "
+            "architecture; "
             f"fetch or build it again{log_tail()}"
         )
         raise ModelError(msg)

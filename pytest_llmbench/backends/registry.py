@@ -62,7 +62,7 @@ class Registry:
     def register(self, backend: Backend) -> None:
         """Add a backend; for use in ``pytest_llmbench_register_backends(registry)``.
 
-        :raises UsageError: if it is no backend, or its name is taken.
+        :raises UsageError: if it is not a backend, or its name is taken.
         """
         problem = _problem(backend)
         if problem is not None:
@@ -143,7 +143,7 @@ def reference_of(backend: Backend) -> str:
 def from_reference(reference: str) -> Backend:
     """The backend at ``module:attribute``; a class is called without arguments.
 
-    :raises UsageError: if it cannot be imported, or is no backend.
+    :raises UsageError: if it cannot be imported, or is not a backend.
     """
     module_name, _, path = reference.partition(":")
     try:
@@ -156,7 +156,7 @@ def from_reference(reference: str) -> Backend:
         raise UsageError(msg) from error
     problem = _problem(backend)
     if problem is not None:
-        msg = f"{reference!r} is no backend: {problem}"
+        msg = f"{reference!r} is not a backend: {problem}"
         raise UsageError(msg)
     return backend  # type: ignore[no-any-return]
 

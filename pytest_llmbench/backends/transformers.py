@@ -336,14 +336,19 @@ def _device(torch: Any, asked: str) -> Any:
     try:
         device = torch.device(asked)
     except RuntimeError as error:
-        msg = f"option transformers.device={asked}: PyTorch knows no such device; use cpu, cuda, cuda:1, mps"
+        msg = (
+            f"option transformers.device={asked}: PyTorch does not know this device; use cpu, cuda, "
+            "cuda:1, mps"
+        )
         raise UsageError(msg) from error
     usable = {
         "cuda": lambda: torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available,
     }.get(device.type, lambda: True)
     if not usable():
-        msg = f"option transformers.device={asked}: PyTorch {torch.__version__} finds no such device here"
+        msg = (
+            f"option transformers.device={asked}: PyTorch {torch.__version__} does not find this device here"
+        )
         raise EngineError(msg)
     return device
 

@@ -69,7 +69,7 @@ def calibrate(
     if len(kept) < 2:
         msg = (
             f"{len(measured) - len(kept)} of {len(measured)} pairs were disturbed by other load; repeat "
-            "it when the machine is quieter: what is left shows nothing"
+            "it when the machine is quieter: what is left is not enough"
         )
         raise UsageError(msg)
     floors = []

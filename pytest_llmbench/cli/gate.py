@@ -193,7 +193,7 @@ def update(
             if comparison.missing and not force:
                 msg = (
                     f"{name} was not changed: {len(comparison.missing)} of its cases would be lost "
-                    "(listed above); measure them too, or say --force"
+                    "(listed above); measure them too, or use --force"
                 )
                 raise UsageError(msg)
     else:
@@ -305,7 +305,8 @@ def _refuse_failed(documents: Iterable[ResultsDocument], *, force: bool) -> None
         session, nodeid = failed[0]
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         msg = (
-            f"session {session} is no baseline: {nodeid} failed{more}; mend and measure again, or say --force"
+            f"session {session} cannot be a baseline: {nodeid} failed{more}; fix it and measure "
+            "again, or use --force"
         )
         raise UsageError(msg)
 
@@ -318,15 +319,16 @@ def _refuse_spoiled(documents: Iterable[ResultsDocument], *, force: bool) -> Non
         _warn(lines)
         if not fit and not force:
             msg = (
-                f"session {document.session.id} is no baseline: no session could be judged by it; measure "
-                "again on a quieter machine, or say --force"
+                f"session {document.session.id} cannot be a baseline: no session could be judged by "
+                "it; measure "
+                "again on a quieter machine, or use --force"
             )
             raise UsageError(msg)
 
 
 def _asked(question: str) -> bool:
     if not sys.stdin.isatty():
-        msg = "nobody is there to be asked: say --yes"
+        msg = "there is no terminal to ask on; use --yes"
         raise UsageError(msg)
     return typer.confirm(question)
 

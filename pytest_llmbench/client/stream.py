@@ -171,7 +171,7 @@ class _Output:
             # The first two: it is JSON, but no chunk of this API.
             self.failure = Failure(
                 "malformed",
-                f"event {self.events}, at byte {position} of the body, is no chunk of the API ({error}): "
+                f"event {self.events}, at byte {position} of the body, is not a chunk of the API ({error}): "
                 f"{_plain(data)!r}",
             )
 

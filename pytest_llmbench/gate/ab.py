@@ -50,7 +50,7 @@ class BaseSide:
 def parse_base_side(text: str) -> BaseSide:
     """The base side that ``--llm-ab`` describes.
 
-    :raises UsageError: for what is no ``KEY=VALUE``, a key that there is not, or one that is given twice.
+    :raises UsageError: for what is not ``KEY=VALUE``, an unknown key, or one that is given twice.
     """
     try:
         words = shlex.split(text)
@@ -65,7 +65,7 @@ def parse_base_side(text: str) -> BaseSide:
         group, dot, name = key.partition(".")
         group = backend_of(group)
         if not equals or not key or (dot and not name):
-            msg = f"--llm-ab: {word!r} is no KEY=VALUE; the keys are {', '.join(_KEYS)}"
+            msg = f"--llm-ab: {word!r} is not KEY=VALUE; the keys are {', '.join(_KEYS)}"
             raise UsageError(msg)
         place, name = (
             (environment, name)

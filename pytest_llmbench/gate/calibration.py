@@ -231,7 +231,7 @@ def read_calibration(store: Store, machine: str) -> Calibration:
 def _short_session(content: Mapping[str, Any]) -> ShortSession:
     session = ShortSession(**content)
     if not all(isinstance(v, float | int) and 0 < v < math.inf for vs in session.values.values() for v in vs):
-        msg = "its values are no positive numbers"
+        msg = "its values are not positive numbers"
         raise ValueError(msg)
     return session
 

@@ -85,7 +85,7 @@ def why_failed(levels: Iterable[SentLevel], allowed: Allowed) -> str | None:
         first = level.failures[0]
         example = first.get("detail") or first.get("kind") or "no reason"
         lines = [
-            f"{failed} of {count(sent, 'request')} failed, and {allowed.words} may",
+            f"{failed} of {count(sent, 'request')} failed; {allowed.words} may fail",
             f"  how       {kinds(level.failures)}",
             f"  such as   {example}",
         ]
@@ -94,7 +94,7 @@ def why_failed(levels: Iterable[SentLevel], allowed: Allowed) -> str | None:
         if advice := level.load.get("advice"):
             lines.append(f"  to do     {advice}")
         lines += [
-            "  so        those that were answered had the server for themselves: no figure of this level",
+            "  so        the others ran under less load than the level says: no figure of this level",
             "            is what the server does under it",
             "  allowed   by failures= of the marker, --llm-max-failures or the ini option llm_failures",
         ]

@@ -53,7 +53,7 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
         low, high = _mean_interval([worse * center for center in centers])
     else:
         low, high = _quantile_interval([worse * value for value in processes[0]], 0.5)
-        reason = "one process was measured; another one may lie elsewhere"
+        reason = "only one process was measured, and another may differ"
     if high <= worse * limit:
         verdict = Verdict.PASS
     elif low > worse * limit:
@@ -125,7 +125,7 @@ def judge_exceedance(
             f"p{q:g} of sessions lies apart: {ENOUGH_SESSIONS} do"
         )
     elif not (math.isfinite(near) and math.isfinite(far)):
-        reason = f"the baseline has too few values to know its p{q:g}: {needed} in a session tell it"
+        reason = f"the baseline has too few values to know its p{q:g}: {needed} in a session are needed"
     else:
         reason = (
             f"beyond the limit: {beyond} of {count(len(values), 'value')}, and {precise_percent(allowed)} "

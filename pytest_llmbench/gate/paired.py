@@ -299,13 +299,13 @@ class PairedTest:
         n = len(self.differences)
         if 0.5**n > (1 - self._confidence) / 2:
             few = f"{count(n, 'pair')} {'is' if n == 1 else 'are'}"
-            return f"{few} too few for any verdict; {DEFAULT_SCREEN} or more may tell"
+            return f"{few} too few for any verdict; {DEFAULT_SCREEN} or more may decide"
         wanted = self._wanted(estimate)
         where = "above" if estimate.effect > self._shift else "below"
         after = f"not beyond doubt after {count(n, 'pair')}"
         said = f"{where} the threshold of {precise_percent(self.threshold)}, but {after}"
         if wanted is None:
-            return f"{said}; it is so close to the threshold that more pairs will hardly tell"
+            return f"{said}; it is so close to the threshold that more pairs will hardly decide it"
         return f"{said}; about {wanted} pairs would decide it"
 
     def _wanted(self, estimate: Estimate) -> int | None:

@@ -348,13 +348,13 @@ def _why(
     said = f"{where} the threshold of {precise_percent(threshold)}, but not beyond doubt"
     if (calibrated := _calibrated(error, sessions)) is not None:
         return (
-            f"{said}. {calibrated}, by which a change of {precise_percent(detectable)} could be told; store "
+            f"{said}. {calibrated}, by which a change of {precise_percent(detectable)} could be found; store "
             "five sessions, or compare A/B pairs"
         )
     if error.method == "single-session":
         return (
             f"{said}: {_few(sessions)} not show how far sessions lie apart, and by the spread of processes "
-            f"only a change of {precise_percent(detectable)} could be told; store five sessions, calibrate "
+            f"only a change of {precise_percent(detectable)} could be found; store five sessions, calibrate "
             "some (llmbench calibrate --sessions 6), or compare A/B pairs"
         )
     session_sd = float(error.details["session_sd"])

@@ -93,7 +93,7 @@ class Threshold:
 def parse_thresholds(text: str, where: str = "--llm-threshold") -> tuple[Threshold, ...]:
     """The thresholds of ``METRIC:VALUE[,VALUE]``, as the command line has them.
 
-    :raises UsageError: for an unknown metric, or a value, unit or direction that cannot be meant.
+    :raises UsageError: for an unknown metric, or a value, unit or direction that is not valid.
     """
     name, colon, values = text.partition(":")
     if not colon or not values.strip():
@@ -124,7 +124,7 @@ def parse_threshold(name: str, value: str | float, where: str) -> Threshold:
     """
     metric, percentile = _metric(name, where)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        msg = f"{where}: the threshold of {name} is {value!r}; write {_examples(metric)}"
+        msg = f"{where}: the threshold of {name} is {value!r}; use {_examples(metric)}"
         raise UsageError(msg)
     if value == _OFF:
         return Threshold(metric.name, percentile=percentile)
@@ -134,13 +134,13 @@ def parse_threshold(name: str, value: str | float, where: str) -> Threshold:
         return Threshold(metric.name, limit=limit, written=written, percentile=percentile)
     match = _RELATIVE.fullmatch(str(value))
     if match is None:
-        msg = f"{where}: {value!r} is no threshold of {name}; write {_examples(metric)}"
+        msg = f"{where}: {value!r} is not a threshold of {name}; use {_examples(metric)}"
         raise UsageError(msg)
     relative = float(match[1]) / (100 if match[2] else 1)
     if relative >= 1:
         msg = (
             f"{where}: the threshold of {name} must be below 100%, and {value} is {relative:.0%}; "
-            f"write {_examples(metric)}"
+            f"use {_examples(metric)}"
         )
         raise UsageError(msg)
     return Threshold(metric.name, relative=relative, percentile=percentile)
@@ -205,7 +205,7 @@ def _metric(name: str, where: str) -> tuple[Metric, float | None]:
         return METRICS[plain], None
     found = _PERCENTILE.fullmatch(tail)
     if found is None or not 50 <= float(found[1]) < 100:
-        msg = f"{where}: {name!r} is no percentile of {plain}; write {plain}.p95 or {plain}.p99"
+        msg = f"{where}: {name!r} is not a percentile of {plain}; use {plain}.p95 or {plain}.p99"
         raise UsageError(msg)
     return METRICS[plain], float(found[1])
 

@@ -35,7 +35,7 @@ class CpuTime:
 
     def start(self) -> dict[str, str]:
         if not sys.platform.startswith("linux"):
-            return {"steal": "only Linux tells the time that a hypervisor took"}
+            return {"steal": "only Linux shows the time that a hypervisor took"}
         self._tick = 1.0 / os.sysconf("SC_CLK_TCK")
         try:
             self._file = KernelFile(self._path)
@@ -103,7 +103,7 @@ class CpuFrequency:
             known = read is not None and read() is not None
         except (OSError, RuntimeError) as error:
             return {"frequency": why(error)}
-        return {} if known else {"frequency": "psutil tells no frequency on this system"}
+        return {} if known else {"frequency": "psutil does not report a frequency on this system"}
 
     def sample(self) -> dict[str, float]:
         if not sys.platform.startswith("linux"):

@@ -62,7 +62,7 @@ BOUNDS: dict[str, Bound] = {
             0.3,
             "of the time, while others use 0.05 cores or more",
             "an engine with as many threads as cores waits for the sampler now and then, and one "
-            "with more waits for itself: pressure counts only while there is somebody else",
+            "with more waits for itself: pressure counts only while other processes run",
             ("pressure",),
         ),
         Bound(
@@ -70,7 +70,7 @@ BOUNDS: dict[str, Bound] = {
             0.02,
             0.1,
             "of the time",
-            "all tasks at a halt for memory: pages of the model are being fetched again",
+            "all tasks waited for memory: pages of the model are being read again",
             ("pressure",),
         ),
         Bound(
@@ -78,7 +78,7 @@ BOUNDS: dict[str, Bound] = {
             2**20,
             2**23,
             "bytes a second, in and out",
-            "a page now and then is the system tidying up; 1 MiB a second is somebody waiting",
+            "a page now and then is the system tidying up; at 1 MiB a second a process waits for them",
             ("memory",),
         ),
         Bound(

@@ -130,5 +130,5 @@ def _why(error: OSError) -> str:
             return f"{said}: kernel.perf_event_paranoid is {level}, and 2 or less is needed"
         return f"{said}: a container's seccomp profile forbids perf_event_open"
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-        return "this machine shows no instruction counter, as most virtual machines do not"
+        return "this machine has no instruction counter; most virtual machines have none"
     return said

@@ -21,7 +21,7 @@ def listener(host: str, port: int) -> tuple[int | None, str | None]:
             if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid
         }
     except psutil.AccessDenied:
-        return None, "the system does not tell which process listens there"
+        return None, "the system does not say which process listens there"
     roots = [pid for pid in found if not found & _ancestors(pid)]
     if not roots:
         return None, "no process of this user listens there"

@@ -47,7 +47,7 @@ class Memory:
 
         if sys.platform == "win32":
             self._swap = False
-            return {"swap": "Windows does not tell how much was swapped"}
+            return {"swap": "Windows does not report how much was swapped"}
         try:
             psutil.swap_memory()
         except (OSError, RuntimeError) as error:

@@ -368,7 +368,7 @@ class HardwareMonitor:
         if missing is not None:
             why = f"the sampler process was late: {missing}"
             if self._let_go and self._samples[0]["t"] > start_ns:
-                why = f"{MAX_SAMPLES} samples are kept, and older ones were let go: lower --llm-monitor-rate"
+                why = f"{MAX_SAMPLES} samples are kept, and older ones were dropped; lower --llm-monitor-rate"
             found.unknown = self._unavailable.get("sampler", why)
             if not self._samples or self._samples[-1]["t"] <= start_ns:
                 # All that is known is of the time before.

@@ -40,8 +40,7 @@ class Rapl:
                 self._zones[field] = _Zone(folder)
             except PermissionError:
                 reasons["package_energy"] = (
-                    "reading RAPL is for root alone on this machine "
-                    f"(allow it: chmod a+r {folder / 'energy_uj'})"
+                    f"only root may read RAPL on this machine (to allow it: chmod a+r {folder / 'energy_uj'})"
                 )
             except (OSError, ValueError) as error:
                 reasons["package_energy"] = why(error)

@@ -77,7 +77,7 @@ class Aliases:
 def read_aliases(path: Path) -> Aliases:
     """The aliases in a YAML file.
 
-    :raises UsageError: naming the file, the line and the key, if something in it cannot be meant.
+    :raises UsageError: naming the file, the line and the key, if something in it is not valid.
     """
     import yaml
 
@@ -93,7 +93,7 @@ def read_aliases(path: Path) -> Aliases:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        msg = f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}"
+        msg = f"{where}: this is not valid YAML: {getattr(error, 'problem', None) or error}"
         raise UsageError(msg) from error
     if root is None:
         return Aliases(path, {}, {})
@@ -117,7 +117,10 @@ def read_aliases(path: Path) -> Aliases:
 
 def _entry(path: Path, name: str, value: Any, line: int, key_lines: Mapping[str, int]) -> Alias:
     if is_synthetic(name) or "@" in name or not name or ModelSpec(name).is_path:
-        msg = f"{path}:{line}: {name!r} cannot be a name: a model is written like that; choose another"
+        msg = (
+            f"{path}:{line}: {name!r} is not a valid alias, because models are written that way; "
+            "choose another"
+        )
         raise UsageError(msg)
     fields = {"model": value} if isinstance(value, str) else value
     if not isinstance(fields, dict) or not fields.get("model"):

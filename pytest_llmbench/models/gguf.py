@@ -112,8 +112,8 @@ class Gguf:
         if holds not in BITS_PER_WEIGHT:
             known = self.quantizations
             msg = (
-                f"{shape.model_name} cannot be had as {holds} GGUF{suggest(holds, known).rstrip('?')}; "
-                f"it can be had as {', '.join(known)}"
+                f"{shape.model_name} cannot be built as {holds} GGUF{suggest(holds, known).rstrip('?')}; "
+                f"it can be built as {', '.join(known)}"
             )
             raise ModelError(msg)
         file = f"{shape.name}-{holds}{SUFFIX}"
@@ -180,7 +180,10 @@ def gguf_files(folder: Path) -> list[str]:
     for place, folders, files in os.walk(folder):
         seen += len(folders) + len(files)
         if seen > MAX_ENTRIES:
-            msg = f"{folder} holds over {MAX_ENTRIES:,} files, so it is no model's folder; name that one"
+            msg = (
+                f"{folder} holds over {MAX_ENTRIES:,} files, so it is not a model's folder; name the "
+                "model's own folder"
+            )
             raise ModelError(msg)
         paths = (Path(place, name) for name in files if name.lower().endswith(SUFFIX))
         found += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]

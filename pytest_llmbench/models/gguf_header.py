@@ -77,7 +77,7 @@ class _Reader:
         except struct.error:
             raise self._truncated("the file ends inside its header") from None
         except _NONSENSE as error:
-            msg = f"{self._path} is damaged: its header makes no sense ({error}); fetch or build it again"
+            msg = f"{self._path} is damaged: its header is not valid ({error}); fetch or build it again"
             raise ModelError(msg) from error
 
     def _read(self) -> Header:

@@ -125,10 +125,11 @@ def _explained(spec: ModelSpec, error: Exception) -> ModelError:
             f"{name} has no revision {spec.revision}: name a branch, a tag or a commit that {hub}/{name} has"
         )
     if isinstance(error, errors.HFValidationError):
-        return ModelError(f"{name} cannot be the name of a hub's model: {error}")
+        return ModelError(f"{name} is not a valid name of a hub's model: {error}")
     if offline:
         return ModelError(
-            f"{name} is not whole in the hub's cache ({constants.HF_HUB_CACHE}), and HF_HUB_OFFLINE is set: "
+            f"{name} is not complete in the hub's cache ({constants.HF_HUB_CACHE}), and "
+            "HF_HUB_OFFLINE is set: "
             f"unset it, or run 'hf download {name}' where there is a network"
         )
     status = getattr(getattr(error, "response", None), "status_code", None)

@@ -182,13 +182,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        msg = f"{path.parent} is no Hugging Face model: it has no {path.name}"
+        msg = f"{path.parent} is not a Hugging Face model: it has no {path.name}"
         raise ModelError(msg) from None
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read: {error}"
         raise ModelError(msg) from error
     if not isinstance(content, dict):
-        msg = f"{path} is damaged: it holds no JSON object; fetch the model again"
+        msg = f"{path} is damaged: it is not a JSON object; fetch the model again"
         raise ModelError(msg)
     return content
 
@@ -207,7 +207,7 @@ def _read_safetensors(path: Path) -> list[tuple[str, int]]:
         found = [(entry["dtype"], math.prod(entry["shape"])) for entry in header.values()]
         end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        msg = f"{path} is no safetensors file, or is damaged ({error}); fetch the model again"
+        msg = f"{path} is not a safetensors file, or is damaged ({error}); fetch the model again"
         raise ModelError(msg) from error
     if end > size:
         msg = f"{path} is truncated: it has {size:,} of {end:,} bytes; fetch the model again"

@@ -30,7 +30,7 @@ def parse_spec(text: str, *, aliases: Aliases | None = None, folder: Path | None
     hub has a model is found out by :func:`resolve`.
 
     :param folder: from where a relative path is meant; the working directory if None.
-    :raises UsageError: for a name that cannot be meant; it lists what there is.
+    :raises UsageError: for a name that no model has; it lists what there is.
     """
     if aliases is not None and text in aliases.entries:
         return aliases.spec(text)
@@ -103,7 +103,7 @@ def resolve(spec: ModelSpec, form: Form, *, quiet: bool = False) -> ResolvedMode
     if spec.is_path:
         path = Path(spec.name).expanduser().absolute()
         if not path.exists():
-            msg = f"there is no model at {path}: it is gone"
+            msg = f"the model at {path} was removed"
             raise ModelError(msg)
         return find_form(form).local(spec, path)
     from pytest_llmbench.models.hub import hub_model

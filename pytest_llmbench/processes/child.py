@@ -150,7 +150,7 @@ class Child:
         except wire.GarbledError:
             tail = self._tail()
             self.kill()
-            msg = f"the {self._kind.name}'s process of {self._label} answered what cannot be read{tail}"
+            msg = f"the {self._kind.name}'s process of {self._label} sent an answer that cannot be read{tail}"
             raise errors.EngineError(msg) from None
         except BaseException:
             # Ctrl-C in the middle of a round: the answer will never be read, so nothing may stay behind.
@@ -213,7 +213,7 @@ class Child:
         if greeting.get("protocol") != PROTOCOL:
             version = greeting.get("version", "of an unknown version")
             msg = (
-                f"{self._python} has pytest-llmbench {version}, which speaks another protocol than this "
+                f"{self._python} has pytest-llmbench {version}, which uses another protocol than this "
                 "one; install the same version there"
             )
             raise errors.BackendUnavailableError(msg)

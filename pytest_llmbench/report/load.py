@@ -182,7 +182,7 @@ def _untold(case: Case, load: Mapping[str, Any]) -> bool:
 
 _EXPLAINED: dict[str, tuple[str, str, Callable[[Case, Mapping[str, Any]], bool]]] = {
     SATURATED_MARK: ("saturation", "", lambda _, load: bool(load.get("saturated"))),
-    UNTOLD_MARK: ("saturation", "whether it was saturated cannot be told: ", _untold),
+    UNTOLD_MARK: ("saturation", "it is not known whether it was saturated: ", _untold),
     INVALID_MARK: ("invalid", "", lambda *_: True),
 }
 """To each mark of a level: what of its figures says why, the words before it, and whether it has the mark."""

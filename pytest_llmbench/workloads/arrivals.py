@@ -134,11 +134,13 @@ def parse_arrivals(text: str) -> Arrivals:
     except ValueError:
         pass
     meant = "" if kind in _KINDS else suggest(kind, _KINDS)
-    msg = f"{text!r} is no arrival pattern{meant}; write {_FORMS}, with SIZE from 1 and START from 0 on"
+    msg = (
+        f"{text!r} is not a valid arrival pattern{meant}; use {_FORMS}, with SIZE from 1 and START from 0 on"
+    )
     raise UsageError(msg)
 
 
 def _check(rate: float) -> None:
     if not 0 < rate < math.inf:
-        msg = f"a request rate of {rate:g} cannot be: it must be a number above 0"
+        msg = f"a request rate of {rate:g} is not valid; use a number above 0"
         raise UsageError(msg)

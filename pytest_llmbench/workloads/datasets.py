@@ -227,7 +227,7 @@ def _notes(odd: dict[str, _Odd], unused: Counter[str], count: int, full: bool) -
         notes.append(f"{left} of {count} entries were left out: {', '.join(told)}")
     notes += [f"not used: {what} ({number})" for what, number in unused.items()]
     if full:
-        notes.append(f"only its first {count} entries were read: a load takes no more")
+        notes.append(f"only its first {count} entries were read: a load uses no more")
     return notes
 
 
@@ -260,7 +260,7 @@ def _line(text: str) -> Read:
         except UnicodeEncodeError:
             raise OddEntryError("not UTF-8 text") from None
         except (ValueError, RecursionError):
-            raise OddEntryError("not one JSON object a line") from None
+            raise OddEntryError("not one JSON object per line") from None
         return read_entry(entry, reading)
 
     return read
@@ -299,7 +299,7 @@ class _Text:
         """
         if (found := self.peek()) != wanted:
             msg = f"expected {wanted!r} in the JSON array, got {found!r}"
-            raise _MalformedError(self.line, msg if found else "the JSON array has no end")
+            raise _MalformedError(self.line, msg if found else "the JSON array is not closed")
         self._at += 1
 
     def value(self) -> Any:

@@ -105,14 +105,14 @@ def _conversation(turns: Any, key: str, reading: Reading) -> Item:
             raise OddEntryError(msg)
         return Item(_encodable(turns[0]))
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
-        msg = f"no list of turns in {key}, but {shown(turns)}"
+        msg = f"{key} is not a list of turns, but {shown(turns)}"
         raise OddEntryError(msg)
     if key in ("messages", *_PROMPTS) and all("role" in turn for turn in turns):
         return Item(messages=_messages(turns, reading))
     said = [(turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))) for turn in turns]
     text = next((_text(what, reading) for who, what in said if who in _PERSON), "")
     if len(turns) < 2 or not text.strip():
-        msg = "one turn only, or no text of a person"
+        msg = "only one turn, or no text from a person"
         raise OddEntryError(msg)
     return Item(text)
 
@@ -122,7 +122,7 @@ def _messages(turns: list[dict[str, Any]], reading: Reading) -> tuple[Message, .
     for turn in turns:
         role, text = turn["role"], _text(turn.get("content"), reading)
         if not isinstance(role, str):
-            msg = f"no role in a message, but {shown(role)}"
+            msg = f"a message's role is not a text, but {shown(role)}"
             raise OddEntryError(msg)
         if text:
             messages.append({"role": role, "content": text})
@@ -142,7 +142,7 @@ def _text(value: Any, reading: Reading) -> str:
         return _encodable(value)
     parts = [value] if isinstance(value, dict) else value
     if not isinstance(parts, list):
-        msg = f"no text, but {shown(value)}"
+        msg = f"not a text, but {shown(value)}"
         raise OddEntryError(msg)
     found: list[str] = []
     for part in parts:
@@ -150,7 +150,7 @@ def _text(value: Any, reading: Reading) -> str:
         if isinstance(text, str):
             found.append(_encodable(text))
         else:
-            reading.unused["parts that are no text, such as pictures"] += 1
+            reading.unused["parts that are not text, such as pictures"] += 1
     return "\n".join(found)
 
 
@@ -209,7 +209,7 @@ def tokens(value: Any, name: str) -> int:
     """A whole number from 0 on; CSV has it as text."""
     number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else value
     if type(number) is not int or not 0 <= number < 10**18:
-        msg = f"no number of tokens as {name}, but {shown(value)}"
+        msg = f"{name} is not a number of tokens, but {shown(value)}"
         raise OddEntryError(msg)
     return number
 
@@ -223,7 +223,7 @@ def time_of(value: Any, reading: Reading) -> float:
     try:
         seconds = read_iso(value)
     except (ValueError, TypeError):
-        msg = f"no time as timestamp, but {shown(value)}"
+        msg = f"timestamp is not a time, but {shown(value)}"
         raise OddEntryError(msg) from None
     reading.unit = "date"
     return seconds

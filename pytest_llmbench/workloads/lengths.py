@@ -105,14 +105,14 @@ def parse_length(text: str | int) -> Length:
                 return _lognormal(_tokens(median), float(sigma), _tokens(most))
     except ValueError as error:
         reason = f" ({error})" if isinstance(error, _OutOfRangeError) else ""
-        msg = f"{text!r} is no length{reason}: write {_FORMS}"
+        msg = f"{text!r} is not a valid length{reason}; use {_FORMS}"
         raise UsageError(msg) from None
-    msg = f"{text!r} is no length: write {_FORMS}"
+    msg = f"{text!r} is not a valid length; use {_FORMS}"
     raise UsageError(msg)
 
 
 class _OutOfRangeError(ValueError):
-    """A number that is one, but cannot be meant."""
+    """A number that is not valid as a length."""
 
 
 def _tokens(text: str) -> int:

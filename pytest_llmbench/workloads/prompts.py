@@ -39,7 +39,7 @@ def prompt_of_tokens(count: int, tokenize: Tokenize, detokenize: Detokenize, *, 
     if count <= specials:
         added = f"{specials} special tokens" if specials != 1 else "1 special token"
         msg = (
-            f"a prompt of {count} tokens cannot be: this tokenizer adds {added} to every text, "
+            f"a prompt of {count} tokens is not possible: this tokenizer adds {added} to every text, "
             f"so {specials + 1} is the least"
         )
         raise UsageError(msg)
@@ -47,7 +47,7 @@ def prompt_of_tokens(count: int, tokenize: Tokenize, detokenize: Detokenize, *, 
         text = _fitted(_Source(seed, attempt), count, tokenize, detokenize)
         if text is not None:
             return text
-    msg = f"found no text of exactly {count} tokens for this tokenizer; ask for some tokens more or less"
+    msg = f"found no text of exactly {count} tokens for this tokenizer; ask for a few tokens more or fewer"
     raise UsageError(msg)
 
 

@@ -89,7 +89,7 @@ class Calibration:
         if min(tokens for _, tokens in counted) < 1 or per_word < LEAST_TOKENS_PER_WORD:
             found = ", ".join(f"{tokens} tokens for {w} words" for w, tokens in counted)
             msg = (
-                f"the server's token counts are not those of its prompts ({found}), so no prompt can be "
+                f"the server's token counts do not match its prompts ({found}), so no prompt can be "
                 "made to a length; give a prompt, or a data set that has prompts"
             )
             raise UsageError(msg)
@@ -101,14 +101,15 @@ class Calibration:
         guess = f"prompts are made with {_TOKENS_PER_WORD:.2f} tokens for a word"
         if not any(tokens for _, tokens in counted):
             return cls(0.0, _TOKENS_PER_WORD), (
-                f"the server does not tell how many tokens its prompts have: {guess}; for the right lengths, "
+                f"the server does not report how many tokens its prompts have: {guess}; for the right "
+                "lengths, "
                 "name the model's tokenizer with --llm-option openai.tokenizer=FOLDER"
             )
         try:
             return cls.fit(counted), None
         except UsageError:
             said = ", ".join(f"{tokens} tokens for {words} words" for words, tokens in counted[:2])
-            note = f"the server's token counts are not those of its prompts ({said}): {guess}"
+            note = f"the server's token counts do not match its prompts ({said}): {guess}"
             return cls(0.0, _TOKENS_PER_WORD), note
 
     def words_for(self, tokens: int) -> int:
@@ -160,7 +161,7 @@ def make_requests(
     if shared_prefix:
         if shared_prefix >= max(lengths, default=shared_prefix + 1):
             msg = (
-                f"a shared prefix of {shared_prefix} tokens leaves nothing of prompts of {prompt_length}; "
+                f"a shared prefix of {shared_prefix} tokens leaves no room in prompts of {prompt_length}; "
                 "shorten it, or ask for longer prompts"
             )
             raise UsageError(msg)

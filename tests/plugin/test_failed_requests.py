@@ -34,7 +34,7 @@ def test_a_level_of_which_requests_failed_fails_its_test_with_kinds_and_an_examp
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "2 of 8 requests failed, and 1% may",
+            "2 of 8 requests failed; 1% may fail",
             "*2 HTTP 503",
             "*overloaded*",
             "*failures=*--llm-max-failures*",
@@ -45,7 +45,7 @@ def test_a_level_of_which_requests_failed_fails_its_test_with_kinds_and_an_examp
     # Throughput and goodput are marked.
     assert [len(marks) for line in result.outlines if (marks := re.findall(r"\dx ", line))] == [2]
     (failure,) = ElementTree.parse(bench.path / "junit.xml").getroot()[0].iter("failure")
-    assert (failure.get("message") or "").startswith("2 of 8 requests failed, and 1% may")
+    assert (failure.get("message") or "").startswith("2 of 8 requests failed; 1% may fail")
     (case,) = document()["cases"]
     assert (case["outcome"], len(case["processes"][0]["rounds"])) == ("failed", 6)
 
@@ -70,7 +70,7 @@ def test_a_users_own_assert_comes_first(bench: pytest.Pytester, run: Run) -> Non
     with fake_server(fail_every=4) as server:
         result = run(f"--llm-base-url={server.url}", backend=None)
     result.stdout.fnmatch_lines(["FAILED *- *assert 2 == 0*"])
-    result.stdout.no_fnmatch_line("*and 1% may*")
+    result.stdout.no_fnmatch_line("*1% may fail*")
 
 
 def test_requests_that_a_level_by_the_clock_cuts_off_have_not_failed(

@@ -450,7 +450,7 @@ def test_the_base_side_keeps_its_own_model(bench: pytest.Pytester, run: Run, doc
     ("options", "message"),
     [
         (["--llm-ab=quantisation=q8_0"], "--llm-ab has no key 'quantisation'; did you mean 'quantization'?*"),
-        (["--llm-ab=speed"], "--llm-ab: 'speed' is no KEY=VALUE*"),
+        (["--llm-ab=speed"], "--llm-ab: 'speed' is not KEY=VALUE*"),
         (["--llm-ab="], "--llm-ab names nothing*"),
         (["--llm-ab=model=tinny"], "*'tinny'*tiny*"),
         (["--llm-ab=fake.contxt=5"], "*contxt*context*"),

@@ -213,7 +213,7 @@ def test_a_level_with_too_few_requests_to_tell_saturation_says_so(
         (case,) = document()["cases"]
         assert case["processes"][0]["load"]["saturated"] is not None
         result = run(*asked, "--llm-requests=30", backend=None)
-    result.stdout.fnmatch_lines(["s[?] test_request_rate*: whether it was saturated cannot be told: *"])
+    result.stdout.fnmatch_lines(["s[?] test_request_rate*: it is not known whether it was saturated: *"])
 
 
 def test_the_shipped_rate_has_requests_enough_to_tell_saturation() -> None:
@@ -396,8 +396,8 @@ def test_speed(llm_model):
 @pytest.mark.parametrize(
     ("counted", "told"),
     [
-        (None, "the server does not tell how many tokens its prompts have*openai.tokenizer=FOLDER*"),
-        (1, "the server's token counts are not those of its prompts (1 tokens for 32 words*"),
+        (None, "the server does not report how many tokens its prompts have*openai.tokenizer=FOLDER*"),
+        (1, "the server's token counts do not match its prompts (1 tokens for 32 words*"),
     ],
 )
 def test_a_prompt_is_made_where_the_server_does_not_count_it_and_the_guess_is_told(

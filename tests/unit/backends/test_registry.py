@@ -104,7 +104,7 @@ def test_a_broken_entry_point_is_listed_with_the_reason(entry_points: list[Entry
 
 def test_an_entry_point_that_is_no_backend_is_broken(entry_points: list[EntryPoint]) -> None:
     entry_points.append(point("text", f"{__name__}:NOT_A_BACKEND"))
-    assert "is no backend" in str(Registry().availability()["text"].reason)
+    assert "is not a backend" in str(Registry().availability()["text"].reason)
 
 
 def test_an_entry_point_cannot_take_a_built_in_name(entry_points: list[EntryPoint]) -> None:

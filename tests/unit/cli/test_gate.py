@@ -133,7 +133,7 @@ def test_an_update_shows_the_differences_and_replaces(store: Store, slow: Path) 
 
 def test_an_update_that_nobody_can_confirm_changes_nothing(store: Store, slow: Path) -> None:
     llmbench("baseline", "save", "nightly")
-    assert "say --yes" in llmbench("baseline", "update", "nightly", slow, status=2).stderr
+    assert "use --yes" in llmbench("baseline", "update", "nightly", slow, status=2).stderr
     assert "20260105T000000Z" in llmbench("baseline", "list").stdout
 
 
@@ -144,7 +144,7 @@ def test_a_session_in_which_a_case_failed_is_no_baseline_unless_forced(
     llmbench("baseline", "save", "nightly")
     for command in ("save", "update"):
         result = llmbench("baseline", command, "nightly", failed, status=2)
-        assert "is no baseline" in result.stderr
+        assert "cannot be a baseline" in result.stderr
     llmbench("baseline", "update", "nightly", failed, "--force", "--yes")
 
 

@@ -54,12 +54,12 @@ def test_more_than_may_is_told(allowed: str, failed: int, told: bool) -> None:
 
 def test_one_level_of_several_is_enough() -> None:
     said = why_failed([level(0, 200), level(8, 92)], parse_allowed("5%"))
-    assert (said or "").splitlines()[0] == "8 of 100 requests failed, and 5% may"
+    assert (said or "").splitlines()[0] == "8 of 100 requests failed; 5% may fail"
 
 
 def test_kinds_counts_an_example_and_the_warm_up_are_told() -> None:
     said = why_failed([level(19, 1, warmup_failed=2)], parse_allowed("0")) or ""
-    assert said.splitlines()[0] == "19 of 20 requests failed, and none may"
+    assert said.splitlines()[0] == "19 of 20 requests failed; none may fail"
     assert "19 HTTP 503" in said
     assert "overloaded" in said
     assert "2 warm-up requests failed too" in said

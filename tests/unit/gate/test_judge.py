@@ -11,7 +11,7 @@ from pytest_llmbench.gate.verdict import Judgment, Verdict
 
 
 def paired(verdict: Verdict) -> Judgment:
-    return Judgment("tpot", verdict, 0.01, 0.01, 0.0, -0.01, 0.01, 0.95, 0.05, "signed-rank")
+    return Judgment("tpot", verdict, "signed-rank", 0.01, 0.01, 0.0, -0.01, 0.01, 0.95, 0.05)
 
 
 def test_a_stored_judge_without_documents_has_limits_alone(a_session: Any, a_case: Any) -> None:

@@ -130,7 +130,7 @@ def test_a_budget_of_pairs_ends_the_test_there() -> None:
 def test_a_budget_below_any_verdict_says_so() -> None:
     judged = feed(PairedTest(0.05, budget=3), 0.5, 3).judgment()
     assert judged.verdict is Verdict.INCONCLUSIVE
-    assert judged.reason == "3 pairs are too few for any verdict; 8 or more may tell"
+    assert judged.reason == "3 pairs are too few for any verdict; 8 or more may decide"
 
 
 def test_a_budget_of_time_spends_what_is_left_of_the_error_at_once() -> None:

@@ -90,8 +90,8 @@ def test_a_counter_that_cannot_be_read_counts_nothing(kernel: Callable[..., int]
         (errno.EPERM, "3", "kernel.perf_event_paranoid is 3, and 2 or less is needed"),
         (errno.EPERM, "2", "a container's seccomp profile forbids perf_event_open"),
         (errno.EPERM, None, "a container's seccomp profile forbids perf_event_open"),
-        (errno.ENOENT, "2", "this machine shows no instruction counter"),
-        (errno.EOPNOTSUPP, "2", "this machine shows no instruction counter"),
+        (errno.ENOENT, "2", "this machine has no instruction counter"),
+        (errno.EOPNOTSUPP, "2", "this machine has no instruction counter"),
         (errno.ENOSYS, "2", os.strerror(errno.ENOSYS)),
     ],
 )

@@ -230,7 +230,7 @@ def test_samples_that_were_let_go_are_not_said_to_be_late(
     while monitor._samples[0]["t"] <= start.time_ns:
         end = monitor.edge()
     told = monitor.unwatched(start.time_ns, end.time_ns)
-    assert told == "10 samples are kept, and older ones were let go: lower --llm-monitor-rate"
+    assert told == "10 samples are kept, and older ones were dropped; lower --llm-monitor-rate"
 
 
 def test_a_sampler_that_was_stopped_for_a_while_has_not_watched_meanwhile(

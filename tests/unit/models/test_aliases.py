@@ -69,7 +69,7 @@ def test_an_empty_file_has_no_aliases(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("small: [tiny", r"models\.yaml:\d: this is no YAML"),
+        ("small: [tiny", r"models\.yaml:\d: this is not valid YAML"),
         ("- tiny\n- small\n", r"models\.yaml:1: expected names with a model each"),
         ("a: tiny\nb: org/x\na: tiny\n", r"models\.yaml:3: the name 'a' was given in line 1 already"),
         ("a:\n  quantization: q4_0\n", r"models\.yaml:1: 'a' needs a model"),
@@ -82,8 +82,8 @@ def test_an_empty_file_has_no_aliases(file: Path) -> None:
             "a:\n  model: tiny\n  revision: [1]\n",
             r"models\.yaml:3: 'a', key 'revision': Input should be a valid string",
         ),
-        ("x: tiny\ntiny: org/x\n", r"models\.yaml:2: 'tiny' cannot be a name"),
-        ("a@b: org/x\n", r"models\.yaml:1: 'a@b' cannot be a name"),
+        ("x: tiny\ntiny: org/x\n", r"models\.yaml:2: 'tiny' is not a valid alias"),
+        ("a@b: org/x\n", r"models\.yaml:1: 'a@b' is not a valid alias"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(file: Path, text: str, message: str) -> None:

@@ -71,7 +71,7 @@ def test_links_to_a_store_of_blobs_are_files_and_broken_ones_are_not(tmp_path: P
 
 def test_a_folder_of_too_many_files_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gguf, "MAX_ENTRIES", 3)
-    with pytest.raises(ModelError, match="holds over 3 files, so it is no model's folder"):
+    with pytest.raises(ModelError, match="holds over 3 files, so it is not a model's folder"):
         gguf_files(put(tmp_path, "a", "b", "c", "d"))
 
 

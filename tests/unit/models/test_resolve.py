@@ -106,7 +106,7 @@ def test_a_synthetic_model_is_built_and_described(tiny: Tiny, form: Form, quanti
 
 
 def test_an_unknown_quantization_of_a_synthetic_model_is_told_what_there_is(tiny: Tiny) -> None:
-    with pytest.raises(ModelError, match=r"tiny cannot be had as q8_1 GGUF.*f32, f16, bf16, q8_0, .*q4_0"):
+    with pytest.raises(ModelError, match=r"tiny cannot be built as q8_1 GGUF.*f32, f16, bf16, q8_0, .*q4_0"):
         tiny("gguf", "q8_1")
 
 
@@ -260,7 +260,7 @@ def folder(tiny: Tiny, tmp_path: Path) -> Path:
 def test_a_folder_without_a_configuration_is_no_model(cache: Path, folder: Path) -> None:
     (folder / "config.json").unlink()
 
-    with pytest.raises(ModelError, match=r"is no Hugging Face model: it has no config\.json"):
+    with pytest.raises(ModelError, match=r"is not a Hugging Face model: it has no config\.json"):
         resolve(at(folder), "hf")
 
 

@@ -119,8 +119,8 @@ def test_the_time_for_a_greeting_follows_from_the_timeout(
         ("import pytest_llmbench_elsewhere", "exited with status 1 before it had started"),
         ("raise ImportError(\"No module named 'pytest_llmbench.measure'\")", "install the same"),
         ("print('Unknown option: -P'); raise SystemExit(2)", "it needs Python 3.11 or newer"),
-        ("import os, sys; os.write(int(sys.argv[1]), b'Hello, who are you?')", "speaks another protocol"),
-        ("import os, sys; os.write(int(sys.argv[1]), bytes(7) + b'\\x02[]')", "speaks another protocol"),
+        ("import os, sys; os.write(int(sys.argv[1]), b'Hello, who are you?')", "uses another protocol"),
+        ("import os, sys; os.write(int(sys.argv[1]), bytes(7) + b'\\x02[]')", "uses another protocol"),
         ("import os, sys; os.write(int(sys.argv[1]), bytes(7) + b'\\x02{}')", "of an unknown version"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_request_that_nobody_reads_is_given_up(start: Start) -> None:
 
 def test_an_answer_that_is_none_ends_the_worker(start: Start, begun: list[int]) -> None:
     one = start(GREETS + "sock.recv(1); sock.send(bytes(7) + b'\\x03nul'); sock.recv(1)")
-    with pytest.raises(errors.EngineError, match="answered what cannot be read"):
+    with pytest.raises(errors.EngineError, match="sent an answer that cannot be read"):
         one.ask({"op": "x"}, "working", 60)
     assert not psutil.pid_exists(begun[0])
 

@@ -111,7 +111,7 @@ def test_a_rate_says_why_it_is_not_known_whether_it_was_held_and_a_concurrency_d
     rate, closed = level(8, saturated=None, saturation="too few"), level(9, saturated=None)
     rate.protocol["arrivals"] = "poisson"
     text = lines([rate, closed], 200)
-    assert "s? test_load[openai-name-c8]: whether it was saturated cannot be told: too few" in text
+    assert "s? test_load[openai-name-c8]: it is not known whether it was saturated: too few" in text
     assert sum("800s?" in line for line in text) == 1
     assert sum(line.startswith("s? ") for line in text) == 1
 

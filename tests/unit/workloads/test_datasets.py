@@ -73,7 +73,7 @@ def test_an_array_is_read_in_pieces_wherever_they_end(
 
     assert read(json.dumps(entries)).items == read(lines(*entries)).items
     found = read('[{"prompt":\n"One"},\n\n{"prompt": 3}]')
-    assert found.notes == ("1 of 2 entries were left out: no text, but 3 (1, the first in line 4)",)
+    assert found.notes == ("1 of 2 entries were left out: not a text, but 3 (1, the first in line 4)",)
 
 
 def test_blank_lines_a_byte_order_mark_and_windows_ends_do_no_harm(read: Read) -> None:
@@ -125,7 +125,7 @@ def test_conversations_without_an_answer_or_a_question_are_left_out_and_counted(
 
     assert found.items == (Item("Yes"),)
     assert found.notes == (
-        "4 of 5 entries were left out: one turn only, or no text of a person (3, the first in line 1), "
+        "4 of 5 entries were left out: only one turn, or no text from a person (3, the first in line 1), "
         "nothing in conversations (1, the first in line 2)",
     )
 
@@ -206,7 +206,7 @@ GOOD_ROW = "2024-05-10,1,2\n"
     ("text", "line", "said"),
     [
         ("Once upon a time\n", 1, "expected JSON Lines or a JSON array of .* or CSV with the columns"),
-        ('[{"prompt": "a"},\n {"prompt": "b"}', 2, "the JSON array has no end"),
+        ('[{"prompt": "a"},\n {"prompt": "b"}', 2, "the JSON array is not closed"),
         ('[{"prompt": "a"},\n]', 2, "expected a JSON array"),
         ('[\n{"prompt": "a"}\n{"prompt": "b"}]', 3, "expected ']' in the JSON array, got '{'"),
         ('[\n{"prompt": "a",\n"x": oops}]', 3, "expected a JSON array"),
@@ -224,30 +224,30 @@ def test_a_file_that_is_none_is_refused_with_the_line(read: Read, text: str, lin
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("prompt: b", "not one JSON object a line"),
-        ("{" * 100_000, "not one JSON object a line"),
-        ('{"prompt": ' + "9" * 5000 + "}", "not one JSON object a line"),
+        ("prompt: b", "not one JSON object per line"),
+        ("{" * 100_000, "not one JSON object per line"),
+        ('{"prompt": ' + "9" * 5000 + "}", "not one JSON object per line"),
         ("[1]", r"not an object, but \[1\]"),
         ('{"words": "a"}', "none of the known keys, but {'words': 'a'}"),
         ('{"prompt": ""}', "nothing in prompt"),
         ('{"prompt": "  "}', "no text in prompt"),
-        ('{"prompt": 3}', "no text, but 3"),
+        ('{"prompt": 3}', "not a text, but 3"),
         ('{"prompt": "\\ud800"}', "text that is not Unicode"),
         ('{"prompt": "\udcff"}', "not UTF-8 text"),
         ('{"messages": []}', "nothing in messages"),
-        ('{"messages": "a"}', "no list of turns in messages, but 'a'"),
+        ('{"messages": "a"}', "messages is not a list of turns, but 'a'"),
         ('{"messages": [{"role": "user"}]}', "no message with text"),
         ('{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', "no message with text"),
         ('{"prompt": "a", "max_tokens": 0}', "no token to generate: max_tokens is 0"),
-        ('{"prompt": "a", "output_tokens": 1.5}', "no number of tokens as output_tokens, but 1.5"),
-        ('{"prompt": "a", "output_tokens": true}', "no number of tokens as output_tokens, but True"),
-        ('{"prompt": "a", "timestamp": "noon"}', "no time as timestamp, but 'noon'"),
-        ('{"prompt": "a", "timestamp": NaN}', "no time as timestamp, but nan"),
-        (f'{{"prompt": "a", "timestamp": {"9" * 400}}}', "no time as timestamp"),
-        ('{"conversations": "hello"}', "no list of turns in conversations"),
-        ('{"conversations": [1]}', "no list of turns in conversations"),
+        ('{"prompt": "a", "output_tokens": 1.5}', "output_tokens is not a number of tokens, but 1.5"),
+        ('{"prompt": "a", "output_tokens": true}', "output_tokens is not a number of tokens, but True"),
+        ('{"prompt": "a", "timestamp": "noon"}', "timestamp is not a time, but 'noon'"),
+        ('{"prompt": "a", "timestamp": NaN}', "timestamp is not a time, but nan"),
+        (f'{{"prompt": "a", "timestamp": {"9" * 400}}}', "timestamp is not a time"),
+        ('{"conversations": "hello"}', "conversations is not a list of turns"),
+        ('{"conversations": [1]}', "conversations is not a list of turns"),
         ('{"input_length": 5}', "no timestamp and no output_length in a trace's entry"),
-        (json.dumps({**MOON, "input_length": -1}), "no number of tokens as tokens to read, but -1"),
+        (json.dumps({**MOON, "input_length": -1}), "tokens to read is not a number of tokens, but -1"),
         (json.dumps(MOON), "another form than the entries before"),
     ],
 )
@@ -262,17 +262,17 @@ def test_an_odd_line_is_left_out_counted_and_told(read: Read, text: str, said: s
 def test_lines_that_are_odd_alike_are_told_together_with_the_first(read: Read) -> None:
     found = read(GOOD + "".join(json.dumps({"prompt": number}) + "\n" for number in range(3, 9)))
 
-    assert found.notes == ("6 of 7 entries were left out: no text, but 3 (6, the first in line 2)",)
+    assert found.notes == ("6 of 7 entries were left out: not a text, but 3 (6, the first in line 2)",)
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("yesterday,1,2", "no time as timestamp, but 'yesterday'"),
-        ("2024-05-10,1", "no number of tokens as tokens to generate, but None"),
-        ("2024-05-10,1.5,2", "no number of tokens as tokens to read, but '1.5'"),
-        ("2024-05-10,²,2", "no number of tokens as tokens to read"),
-        (f"2024-05-10,{'1' * 5000},2", "no number of tokens as tokens to read"),
+        ("yesterday,1,2", "timestamp is not a time, but 'yesterday'"),
+        ("2024-05-10,1", "tokens to generate is not a number of tokens, but None"),
+        ("2024-05-10,1.5,2", "tokens to read is not a number of tokens, but '1.5'"),
+        ("2024-05-10,²,2", "tokens to read is not a number of tokens"),
+        (f"2024-05-10,{'1' * 5000},2", "tokens to read is not a number of tokens"),
     ],
 )
 def test_an_odd_row_is_left_out_counted_and_told(read: Read, row: str, said: str) -> None:
@@ -297,7 +297,7 @@ def test_no_more_is_read_than_a_load_takes(read: Read, monkeypatch: pytest.Monke
     found = read(GOOD * 5)
 
     assert len(found.items) == 3
-    assert found.notes == ("only its first 3 entries were read: a load takes no more",)
+    assert found.notes == ("only its first 3 entries were read: a load uses no more",)
     monkeypatch.setattr(datasets, "_MOST_TEXT", 6)
     assert len(read(GOOD * 5).items) == 2
     assert read(GOOD * 2).notes == ()
@@ -346,7 +346,7 @@ def test_parts_that_are_no_text_are_left_out_and_told(read: Read) -> None:
     found = read(lines({"messages": [{"role": "user", "content": parts}]}))
 
     assert found.items == (Item(messages=({"role": "user", "content": "What is\nthis?"},)),)
-    assert found.notes == ("not used: parts that are no text, such as pictures (1)",)
+    assert found.notes == ("not used: parts that are not text, such as pictures (1)",)
 
 
 def test_block_names_of_another_size_are_not_used_and_that_is_told(read: Read) -> None:
@@ -437,7 +437,7 @@ def test_an_empty_file_is_refused(read: Read, text: str) -> None:
 
 
 def test_a_file_of_which_everything_was_left_out_is_refused_with_the_reason(read: Read) -> None:
-    with pytest.raises(UsageError, match="holds no request: 1 of 1 entries were left out: one turn only"):
+    with pytest.raises(UsageError, match="holds no request: 1 of 1 entries were left out: only one turn"):
         read(lines(turns(("human", "Alone"))))
 
 

@@ -232,7 +232,7 @@ def test_prompts_no_longer_than_the_shared_prefix_end_with_words_of_their_own() 
 
 
 def test_a_shared_prefix_that_leaves_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="a shared prefix of 64 tokens leaves nothing of prompts of 64;"):
+    with pytest.raises(UsageError, match="a shared prefix of 64 tokens leaves no room in prompts of 64;"):
         made(3, 64, shared=64)
 
 
