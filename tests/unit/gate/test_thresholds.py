@@ -74,7 +74,7 @@ def test_a_percentile_has_a_threshold_of_its_own() -> None:
         ("decode_throughput:<50", "its limit is >50"),
         ("ttft:<300", "needs a unit; it has s, ms"),
         ("ttft:<300MiB", "has no unit 'MiB'"),
-        ("ttft:5", "write a relative one such as 5%"),
+        ("ttft:5", "use a relative one such as 5%"),
         ("ttft:fast", "'fast' is not a threshold of ttft"),
         ("ttft:-5%", "'-5%' is not a threshold of ttft"),
         ("ttft.best:5%", "use ttft.p95 or ttft.p99"),
