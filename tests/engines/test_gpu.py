@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from pytest_llmbench.hardware.gpus import free_memory, list_gpus, why_no_gpus
 from pytest_llmbench.hardware.monitor import HardwareMonitor
+from tests.waiting import until
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(
@@ -87,7 +87,7 @@ def test_a_gpu_says_what_it_is() -> None:
 def test_every_field_of_a_gpu_is_read_or_has_a_reason() -> None:
     with HardwareMonitor(20.0) as monitor:
         start = monitor.edge()
-        time.sleep(1.5)
+        until(lambda: monitor.summary(start.time_ns, monitor.edge().time_ns)["samples"] > 20)
         summary = monitor.summary(start.time_ns, monitor.edge().time_ns)
     fields = ("utilization", "memory_used", "power", "temperature", "clock_sm", "clock_memory", "pcie_rx")
     for field in (f"gpu0_{name}" for name in fields):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pytest_llmbench.errors import EngineCrashedError
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.servers.launch import Server, ServerSpec, probe
 from pytest_llmbench.servers.table import ENGINES
+from tests.waiting import until
 
 Tiny = Callable[[str | None, Form], ResolvedModel]
 NEEDS = {
@@ -110,7 +110,6 @@ def test_one_that_is_killed_is_noticed(spec: ServerSpec) -> None:
     with Server(spec) as server:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        while server.ended is None:
-            time.sleep(0.05)
+        until(lambda: server.ended is not None)
         with pytest.raises(EngineCrashedError, match="was ended by SIGKILL"):
             server.check()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 from pytest_llmbench.errors import EngineCrashedError
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.servers.launch import Server, ServerSpec, probe
+from tests.waiting import until
 
 VARIABLE = "LLMBENCH_VLLM_PYTHON"
 Tiny = Callable[[str | None, Form], ResolvedModel]
@@ -89,13 +89,9 @@ def test_what_it_counted_between_two_readings_is_what_was_asked(server: Server) 
     long = "word " * 300
     before = server.metrics()
     prompt = [events(server, long, stream_options={"include_usage": True})[-1]["usage"] for _ in range(2)]
-    deadline = time.monotonic() + 30
-    while True:
-        # The engine counts a little after the last byte has gone out.
-        found = server.scraper.difference(before, server.metrics())
-        if found["generation_tokens"] == 32 or time.monotonic() > deadline:
-            break
-        time.sleep(0.1)
+    # The engine counts a little after the last byte has gone out.
+    until(lambda: server.scraper.difference(before, server.metrics())["generation_tokens"] == 32)
+    found = server.scraper.difference(before, server.metrics())
     assert found["generation_tokens"] == 32
     assert found["prompt_tokens"] == sum(usage["prompt_tokens"] for usage in prompt)
     assert found["prefix_cache_queries"] == found["prompt_tokens"]
@@ -137,7 +133,7 @@ def test_one_that_is_killed_takes_its_engine_core_along(spec: ServerSpec) -> Non
         processes = tree(server)
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        while server.ended is None:
-            time.sleep(0.05)
+        until(lambda: server.ended is not None)
+        assert server.ended is not None
         assert "was ended by SIGKILL" in server.ended
     assert not left_of(processes)

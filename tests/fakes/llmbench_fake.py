@@ -2,7 +2,8 @@
 
 ``LLMBENCH_FAKE_SECONDS`` makes a token take longer, as a slower build of the same engine would.
 A prompt that contains ``!segfault``, ``!killed``, ``!exit``, ``!hang``, ``!raise`` or ``!oom`` makes
-it fail that way when it generates; ``!after=N`` lets N generations pass first.
+it fail that way when it generates; ``!after=N`` lets N generations pass first. ``LLMBENCH_FAKE_HANGS`` names
+a file that is there once it hangs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.backends.base import Availability, GenerationParams, OptionSpec, Sink
@@ -95,6 +97,7 @@ class FakeEngine:
         if "!exit" in text:
             os._exit(3)
         if "!hang" in text:
+            Path(os.environ.get("LLMBENCH_FAKE_HANGS", os.devnull)).touch()
             time.sleep(3600)
         if "!raise" in text:
             msg = "tensor of the wrong shape"

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import psutil
 import pytest
 
 from tests.plugin.conftest import Run
+from tests.waiting import until
 
 Document = Callable[[], dict[str, Any]]
 
@@ -138,7 +138,8 @@ def test_a_full_disk_fails_the_session_and_what_was_measured_is_in_the_store(
 
 
 def start(bench: pytest.Pytester, *args: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    noted = str(bench.path / "hangs")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LLMBENCH_FAKE_HANGS": noted}
     return subprocess.Popen(
         [
             sys.executable,
@@ -159,23 +160,12 @@ def start(bench: pytest.Pytester, *args: str) -> subprocess.Popen[bytes]:
     )
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    pytest.fail("waited a minute in vain")
-
-
 SLOW = """
-import pathlib
-
 def test_first(llm_model):
     llm_model.measure("a", rounds=1)
 
 def test_second(llm_model):
     llm_model.measure("b", rounds=1, label="before")
-    pathlib.Path("second").touch()
     llm_model.measure("!hang", rounds=1)
 """
 
@@ -185,8 +175,7 @@ def test_ctrl_c_in_a_round_keeps_what_was_measured_and_leaves_no_process(
 ) -> None:
     bench.makepyfile(SLOW)
     process = start(bench)
-    wait_for((bench.path / "second").exists)
-    time.sleep(1)
+    until((bench.path / "hangs").exists)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output.decode()
@@ -201,12 +190,12 @@ def test_ctrl_c_in_a_round_keeps_what_was_measured_and_leaves_no_process(
 def test_a_killed_session_leaves_every_finished_case_and_no_process(bench: pytest.Pytester) -> None:
     bench.makepyfile(SLOW)
     process = start(bench)
-    wait_for((bench.path / "second").exists)
+    until((bench.path / "hangs").exists)
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.kill()
     process.communicate(timeout=60)
-    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in children))
+    until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in children))
     recovered = subprocess.run(
         [sys.executable, "-m", "pytest_llmbench", "recover"],
         cwd=bench.path,

@@ -14,6 +14,8 @@ def check(prompt: int, output: int) -> None:
 
 def test_what_just_fits_is_let_through() -> None:
     check(90, 10)
+    with pytest.raises(PromptTooLongError):
+        check(90, 11)
 
 
 def test_too_much_names_the_counts_and_the_option() -> None:

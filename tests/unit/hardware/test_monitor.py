@@ -14,16 +14,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 import psutil
 import pytest
 
-from pytest_llmbench.hardware.monitor import HardwareMonitor
+from pytest_llmbench.hardware.monitor import Edge, HardwareMonitor
+from tests.waiting import until
 
 MIB = 2**20
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="uses signals and orphans")
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what has to come; a test that waits for ever is ended by its runner."""
-    while not condition():
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -69,6 +64,12 @@ def say(process: subprocess.Popen[str], text: str) -> None:
     process.stdin.flush()
 
 
+def own_cpu(monitor: HardwareMonitor, start: Edge) -> float:
+    """Busy cores of ours since *start*, as far as there are samples."""
+    values = monitor.summary(start.time_ns, monitor.edge().time_ns)["values"]
+    return float(values.get("own_cpu", {}).get("mean") or 0.0)
+
+
 def test_memory_that_a_child_held_between_two_samples_shows_in_its_peak() -> None:
     with HardwareMonitor(0.01) as monitor, running(ALLOCATE) as child:
         monitor.begin()
@@ -107,9 +108,8 @@ def test_a_spinning_process_of_others_is_a_disturbance(monitor: HardwareMonitor)
     with running(SPIN) as spinner:
         first_line(spinner)
         start = monitor.edge()
-        time.sleep(1.2)
+        until(lambda: "foreign_cpu" in monitor.disturbance(start.time_ns, monitor.edge().time_ns))
         end = monitor.edge()
-        assert "foreign_cpu" in monitor.disturbance(start.time_ns, end.time_ns)
         summary = monitor.summary(start.time_ns, end.time_ns)
     assert "foreign_cpu" in summary["disturbance"]["codes"]
     assert summary["disturbance"]["foreign_cpu"] > 0.15
@@ -121,9 +121,7 @@ def test_a_spinning_engine_is_our_own_load(monitor: HardwareMonitor) -> None:
         first_line(engine)
         monitor.follow(engine.pid)
         start = monitor.edge()
-        time.sleep(1.2)
-        samples = monitor.summary(start.time_ns, monitor.edge().time_ns)
-    assert samples["values"]["own_cpu"]["mean"] > 0.1
+        until(lambda: own_cpu(monitor, start) > 0.1)
 
 
 def test_own_pids_are_no_others() -> None:
@@ -131,9 +129,8 @@ def test_own_pids_are_no_others() -> None:
         first_line(helper)
         with HardwareMonitor(50.0, own_pids=[helper.pid]) as monitor:
             start = monitor.edge()
-            time.sleep(0.5)
+            until(lambda: own_cpu(monitor, start) > 0.1)
             summary = monitor.summary(start.time_ns, monitor.edge().time_ns)
-    assert summary["values"]["own_cpu"]["mean"] > 0.1
     assert summary["peak_rss"] is None
 
 
@@ -141,7 +138,7 @@ def test_a_window_has_a_summary_and_the_samples_are_a_table(monitor: HardwareMon
     monitor.begin()
     with monitor.window("part") as window:
         assert window.summary == {}
-        time.sleep(0.2)
+        until(lambda: len(monitor.samples) > 5)
     assert monitor.windows["part"] is window
     assert window.summary["samples"] >= 1
     assert window.summary["rate"] == 50.0
@@ -276,7 +273,7 @@ def test_a_rate_that_is_not_above_zero_is_refused(rate: float) -> None:
 
 
 PARENT = """
-from pytest_llmbench.hardware.monitor import HardwareMonitor
+from pytest_llmbench.hardware.monitor import Edge, HardwareMonitor
 m = HardwareMonitor(); m.start(); m.edge(); print(m._process.pid, flush=True); {after}
 """
 

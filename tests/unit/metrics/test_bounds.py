@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 
 from pytest_llmbench.metrics.bounds import MAX_TOKENS, check_counts, read_json, short, whole
@@ -40,7 +43,10 @@ def test_a_count_that_cannot_be_is_named_and_not_written_out(digits: int) -> Non
 
 
 def test_counts_of_other_kinds_are_left_alone() -> None:
-    check_counts({"a": None, "b": "x", "c": -(10**400), "d": {"e": 3.5}, "f": True})
+    counts: dict[str, Any] = {"a": None, "b": "x", "c": -(10**400), "d": {"e": 3.5}, "f": True}
+    before = copy.deepcopy(counts)
+    check_counts(counts)
+    assert counts == before
 
 
 def test_a_name_is_short() -> None:

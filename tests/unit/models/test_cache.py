@@ -169,6 +169,7 @@ def _process(entry: Path, log: Path, seconds: float) -> subprocess.Popen[str]:
 
 def test_of_two_processes_one_builds_and_both_use_it(entry: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
+    # Long enough for the other one to come meanwhile, usually; if it is late, it finds what is there.
     processes = [_process(entry, log, 0.5) for _ in range(2)]
     outputs = [process.communicate()[0].split() for process in processes]
 

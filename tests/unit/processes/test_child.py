@@ -131,8 +131,9 @@ def test_a_worker_that_does_not_start_is_told_by_what_happened(start: Start, cod
     assert "quantization" not in found
 
 
-def test_what_a_worker_prints_is_no_greeting(start: Start) -> None:
-    start("print('{}' * 100, flush=True)\n" + GREETS + "sock.recv(1)")
+def test_what_a_worker_prints_is_no_greeting(start: Start, begun: list[int]) -> None:
+    one = start("print('{}' * 100, flush=True)\n" + GREETS + "sock.recv(1)")
+    assert begun == [one.pid]
 
 
 def test_an_interpreter_that_is_none_is_told(start: Start) -> None:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 from pytest_llmbench.processes.guard import Guard
+from tests.waiting import until
 
 PARENT = """
 import os, sys, time
@@ -34,22 +34,8 @@ kept = Child({module!r}, label="x", kind=ENGINE, python={python!r}, environment=
 STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
 HANGING = "import time; time.sleep(3600)"
 WITH_A_CHILD = "import os, time; os.fork(); time.sleep(3600)"
-ONCE_GREETED = """
-import os, signal, sys, threading
-def stop():
-    import time; time.sleep(1); os.kill(os.getpid(), signal.SIGSTOP)
-threading.Thread(target=stop, daemon=True).start()
-from pytest_llmbench.measure.worker import main
-main()
-"""
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
+# What a worker runs: it greets, and then it waits to be told something.
+GREETING = "from pytest_llmbench.measure.worker import main; main()"
 
 Parent = Callable[..., tuple["subprocess.Popen[str]", psutil.Process]]
 
@@ -91,13 +77,21 @@ def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize(
-    "code", [STOPPED, HANGING, ONCE_GREETED], ids=["stopped", "hanging", "stopped later"]
-)
+@pytest.mark.parametrize("code", [STOPPED, HANGING], ids=["stopped", "hanging"])
 def test_a_worker_does_not_outlive_a_killed_parent(parent: Parent, code: str) -> None:
     process, worker = parent(code)
-    if code is not HANGING:
+    if code is STOPPED:
         until(lambda: worker.status() == psutil.STATUS_STOPPED)
+    process.kill()
+    until(lambda: gone(worker))
+
+
+def test_a_worker_that_was_stopped_once_it_had_greeted_does_not_outlive_it_either(parent: Parent) -> None:
+    process, worker = parent(GREETING)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    worker.suspend()
+    until(lambda: worker.status() == psutil.STATUS_STOPPED)
     process.kill()
     until(lambda: gone(worker))
 

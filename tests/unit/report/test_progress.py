@@ -134,24 +134,33 @@ def test_a_case_alone_is_not_counted_and_one_that_is_run_again_is_one_more(termi
     assert terminal.screen[-1] == "[2/2, 0 s left] tiny: loading"
 
 
-def test_without_a_stream_nothing_happens() -> None:
+def test_without_a_stream_nothing_is_written(capfd: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
     progress.loading("tiny")
     progress.round("tiny", 1, 1, 1, 1)
     progress.done()
     progress.close()
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_terminal_that_went_away_does_not_fail_the_measurement() -> None:
+def test_a_terminal_that_went_away_does_not_fail_the_measurement_and_is_left_alone() -> None:
+    written: list[str] = []
+
+    class Noting(io.TextIOWrapper):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return super().write(text)
+
     read, write = os.pipe()
     os.close(read)
-    with os.fdopen(write, "w") as stream:
+    with Noting(os.fdopen(write, "wb")) as stream:
         progress = Progress(stream)
         progress.loading("tiny")
         progress.loading("tiny")
         progress.close()
         # What could not be written must not be written again on close.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    assert len(written) == 1
 
 
 def test_under_capture_into_a_file_there_is_no_progress(

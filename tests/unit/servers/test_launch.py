@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from pytest_llmbench.servers.launch import Server, ServerSpec
 from pytest_llmbench.servers.process import Port
 from pytest_llmbench.servers.table import ServerEngine
 from tests.fakes import fake_engine
+from tests.waiting import until
 
 Start = Callable[..., Server]
 Gone = Callable[..., bool]
@@ -199,8 +199,8 @@ def test_a_server_that_is_killed_is_noticed(start: Start, gone: Gone, tmp_path: 
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     assert gone(server.pid, *family(tmp_path / "family"))
-    while server.ended is None:
-        time.sleep(0.01)
+    until(lambda: server.ended is not None)
+    assert server.ended is not None
     assert "was ended by SIGKILL; the system does that when memory runs out" in server.ended
     with pytest.raises(EngineCrashedError, match=r"SIGKILL[\s\S]*my last words"):
         server.check()
