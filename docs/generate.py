@@ -68,7 +68,7 @@ def settings() -> str:
     overview = table(
         ("Setting", "Command line", "Default"),
         (
-            (f"[`{row.key}`](#{row.key})", code(_flag(row.flag, row.metavar)), code(_default(row.default)))
+            (f"[`{row.key}`](#{row.key})", code(_flag(row.flag, row.metavar)), code(row.default_text))
             for row in rows
         ),
     )
@@ -80,10 +80,10 @@ def settings() -> str:
                     "command line",
                     code(_flag(row.flag, row.metavar)) + (", repeatable" if row.flag and row.many else ""),
                 ),
-                ("ini file", code(row.ini) if row.flag else ""),
+                ("ini file", code(row.name) if row.ini_type else ""),
                 ("marker", code(f"@pytest.mark.llm({row.key}=...)")),
                 ("for one call", _call(row.key)),
-                ("default", code(_default(row.default)) or "none"),
+                ("default", code(row.default_text)),
                 ("only for", "; ".join(KINDS[kind] for kind in row.only)),
                 ("other tools call it", codes(row.also)),
             )
@@ -105,21 +105,13 @@ def _flag(flag: str, metavar: str) -> str:
 
 
 def _default(value: Any) -> str:
-    if isinstance(value, tuple | list | dict):
-        return ", ".join(map(str, value))
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _call(key: str) -> str:
-    from pytest_llmbench.bench.load import LLMLoad
-    from pytest_llmbench.bench.model import LLMModel
+    from pytest_llmbench.settings.case import FIXTURES, call_keys
 
-    fixtures: dict[str, type[LLMModel | LLMLoad]] = {"llm_model": LLMModel, "llm_load": LLMLoad}
-    return ", ".join(
-        code(f"{name}.measure({key}=...)")
-        for name, fixture in fixtures.items()
-        if f"``{key}``" in (inspect.getdoc(fixture.measure) or "")
-    )
+    return ", ".join(code(f"{name}.measure({key}=...)") for name in FIXTURES if key in call_keys(name))
 
 
 # -- options of a session ---------------------------------------------------------------------

@@ -9,7 +9,8 @@ of characters that no file takes: shown, they are escaped; kept as data, they st
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -157,6 +158,16 @@ def warn(text: str) -> None:
 
 def _module_of(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__"))
+
+
+@contextmanager
+def saying_where(where: str) -> Iterator[None]:
+    """Let a :class:`UsageError` that is raised inside begin with *where* it stands."""
+    try:
+        yield
+    except UsageError as error:
+        msg = f"{where}: {error}"
+        raise UsageError(msg) from None
 
 
 def suggest(unknown: str, known: list[str] | tuple[str, ...], also: Mapping[str, str] | None = None) -> str:

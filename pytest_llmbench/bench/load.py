@@ -16,7 +16,6 @@ from pytest_llmbench.cases.selection import LoadLevel
 from pytest_llmbench.client.plan import LoadPlan
 from pytest_llmbench.errors import LLMBenchError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.thresholds import read_thresholds
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.load import LoadBench
 from pytest_llmbench.measure.load_pairs import LoadPairs, LoadSide
@@ -26,27 +25,15 @@ from pytest_llmbench.workloads.messages import Message
 from pytest_llmbench.workloads.requests import Calibration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmbench.bench.serving import Asked, Running
     from pytest_llmbench.bench.session import BenchSession
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.gate.verdict import Judgment
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-
-_HOW_OFTEN = ("requests", "duration", "warmup_requests", "processes", "timeout")
-_WHAT = (
-    *("max_new_tokens", "seed", "temperature", "top_k", "top_p", "ignore_eos"),
-    *(
-        "arrivals",
-        "slo",
-        "prompt_length",
-        "output_length",
-        "dataset",
-        "time_unit",
-        "shared_prefix",
-        "prefix_cache",
-    ),
-)
+    from pytest_llmbench.settings.case import CaseSettings
 
 
 @dataclass(slots=True, repr=False)
@@ -55,8 +42,10 @@ class LLMLoad:
 
     _session: BenchSession
     _case: CaseParam
-    settings: Mapping[str, Any]
+    settings: CaseSettings
     """Every setting as it holds for this test."""
+    _folder: Path
+    """Of the test's file, from which its calls mean their paths."""
     measurements: list[Measurement] = field(default_factory=list)
     """Every measurement of this test so far, the base sides of an A/B session among them."""
     _server: Running | None = None
@@ -110,7 +99,7 @@ class LLMLoad:
         :raises LLMBenchError: if it does not start, or does not answer.
         """
         if self._server is None:
-            self._server = self._session.servers.get(self._case, self.settings["backend_options"])
+            self._server = self._session.servers.get(self._case, self.settings.backend_options)
         return self._server
 
     def measure(
@@ -148,8 +137,8 @@ class LLMLoad:
     def _measure(
         self, prompt: str | Sequence[Message] | None, label: str | None, settings: Mapping[str, Any]
     ) -> Run:
-        values = self._session.call_settings(self.settings, settings, _WHAT, _HOW_OFTEN)
-        options = option_values(self._case.backend, values["backend_options"].get(self.backend, {}))
+        values = self._session.call_settings("llm_load", self.settings, settings, self._folder)
+        options = option_values(self._case.backend, values.backend_options.of(self.backend))
         workload = Workload(
             values, None if prompt is None else Prompt.of(prompt), self._dataset(values), secrets.randbits(40)
         )
@@ -167,11 +156,11 @@ class LLMLoad:
             measured.paired = self._measure_pairs(pairing, planner, run)
             return run
         fresh = (
-            values["processes"] > 1 and self._case.server is not None and self._case.server.engine is not None
+            values.processes > 1 and self._case.server is not None and self._case.server.engine is not None
         )
-        for process in range(values["processes"]):
+        for process in range(values.processes):
             if fresh and process:
-                self._server = self._session.servers.restart(self._case, self.settings["backend_options"])
+                self._server = self._session.servers.restart(self._case, self.settings.backend_options)
             bench = self._bench(self.server, values)
             self._learn("now", planner, bench)
             plan = planner.plan(bench, options, number=process, text=process)
@@ -190,7 +179,7 @@ class LLMLoad:
         from pytest_llmbench.bench.base_server import base_server
 
         base = pairing.base
-        backend_options = self.settings["backend_options"]
+        backend_options = self.settings.backend_options
         now = self._session.servers.asked(self._case, backend_options)
         other = base_server(self._case, now, base, self._session.selector)
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {"ab": base.to_json()})
@@ -211,21 +200,20 @@ class LLMLoad:
             self._side("now", now, planner, run),
             self._session.loop_monitor,
             self._session.progress,
-            slo=values["slo"],
+            slo=values.slo,
             coin=pairing.coin(),
         )
         # One that was started for llm_server ends with the first level.
         self._server = None if now.starts else self._session.servers.of(now)
-        marker = read_thresholds(self.settings["thresholds"], self._case.id)
-        judgments = pairing.measure(pairs, run, base_run, marker)
+        judgments = pairing.measure(pairs, run, base_run, self.settings.thresholds)
         for side, measured in (("", run), ("the base side: ", base_run)):
             told = measured.doubts if measured.invalid is None else [measured.invalid, *measured.doubts]
             for what in told:
                 warn(f"{self._case.id}: {side}{what}")
         return judgments
 
-    def _bench(self, server: Running, values: Mapping[str, Any]) -> LoadBench:
-        return LoadBench(server, self._session.loop_monitor, self._session.progress, slo=values["slo"])
+    def _bench(self, server: Running, values: CaseSettings) -> LoadBench:
+        return LoadBench(server, self._session.loop_monitor, self._session.progress, slo=values.slo)
 
     def _side(self, name: str, asked: Asked, planner: Planner, run: Run) -> LoadSide:
         """One side of an A/B session, whose levels go into *run*."""
@@ -246,11 +234,11 @@ class LLMLoad:
         if side not in self._calibrations and (found := planner.learn(bench)) is not None:
             self._calibrations[side] = found
 
-    def _dataset(self, values: Mapping[str, Any]) -> Dataset | None:
-        path: str | None = values["dataset"]
+    def _dataset(self, values: CaseSettings) -> Dataset | None:
+        path = values.dataset
         if path is None:
             return None
-        dataset = read_dataset(path, time_unit=values["time_unit"])
+        dataset = read_dataset(path, time_unit=values.time_unit)
         for note in dataset.notes:
             warn(f"{path}: {note}")
         return dataset

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_llmbench.gate.kept import keep_verdict
+from pytest_llmbench.gate.thresholds import as_text
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.records import Case, Outcome
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison
     from pytest_llmbench.gate.verdict import Judgment
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+    from pytest_llmbench.settings.case import CaseSettings
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class Instrument(Protocol):
 
     measurements: list[Measurement]
     """Every measurement of the test so far."""
-    settings: Mapping[str, Any]
+    settings: CaseSettings
 
     @property
     def backend(self) -> str: ...
@@ -73,7 +75,7 @@ def case_of(
         error=None if error is None else mask(error),
         params=params,
     )
-    case.thresholds = dict(instrument.settings["thresholds"]) or None
+    case.thresholds = as_text(instrument.settings.thresholds) or None
     if verdict is not None:
         keep_verdict(case, verdict)
     return case

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.thresholds import read_thresholds
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.loop import Bench, Plan, Startable, measure
 from pytest_llmbench.measure.pairs import PairedBench, Side
@@ -20,16 +18,14 @@ from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmbench.bench.session import BenchSession
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.gate.pairing import Pairing
-    from pytest_llmbench.gate.thresholds import Threshold
     from pytest_llmbench.gate.verdict import Judgment
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-
-# What a call of measure() may say. Of these, the command line still has the last word on how often.
-_HOW_OFTEN = ("rounds", "warmup_rounds", "processes", "timeout")
-_WHAT = ("max_new_tokens", "seed", "temperature", "top_k", "top_p", "ignore_eos", "prefix_cache")
+    from pytest_llmbench.settings.case import CaseSettings
 
 FIRST_LABEL = "default"
 GENERATE_LABEL = "generate"
@@ -75,8 +71,10 @@ class LLMModel:
 
     _session: BenchSession
     _case: CaseParam
-    settings: Mapping[str, Any]
+    settings: CaseSettings
     """Every setting as it holds for this test."""
+    _folder: Path
+    """Of the test's file, from which its calls mean their paths."""
     _benchmark: Callable[[], Any]
     measurements: list[Measurement] = field(default_factory=list)
     """Every measurement of this test so far, the base sides of an A/B session among them."""
@@ -243,7 +241,7 @@ class LLMModel:
         if plan.isolation != "test":
             msg = f"isolation={plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
             raise UsageError(msg)
-        options = self.settings["backend_options"]
+        options = self.settings.backend_options
         base_plan = replace(plan, engine=self._session.base_startable(self._case, options, base))
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
         base_run.model = base_plan.engine.model
@@ -257,14 +255,9 @@ class LLMModel:
             coin=pairing.coin(),
         )
         try:
-            return pairing.measure(pairs, run, base_run, self.thresholds)
+            return pairing.measure(pairs, run, base_run, self.settings.thresholds)
         finally:
             base_run.protocol = {**base_run.protocol, **base_plan.engine.told()}
-
-    @property
-    def thresholds(self) -> tuple[Threshold, ...]:
-        """What the test's marker allows."""
-        return read_thresholds(self.settings["thresholds"], self._case.id)
 
     def _stop_generator(self) -> None:
         generator, self._generator = self._generator, None
@@ -282,27 +275,22 @@ class LLMModel:
         ):
             msg = f"prompt_tokens={prompt_tokens!r} is not a whole number of at least 1, at most {LONGEST}"
             raise UsageError(msg)
-        values = self._session.call_settings(self.settings, settings, _WHAT, _HOW_OFTEN)
+        held = self._session.call_settings("llm_model", self.settings, settings, self._folder)
         return Plan(
             engine=self._startable(),
-            params=GenerationParams(
-                **{
-                    key: values[key]
-                    for key in ("max_new_tokens", "ignore_eos", "temperature", "top_k", "top_p", "seed")
-                }
-            ),
-            rounds=values["rounds"],
-            warmup_rounds=values["warmup_rounds"],
-            processes=values["processes"],
-            timeout=values["timeout"],
-            isolation=values["isolation"],
-            prefix_cache=values["prefix_cache"],
+            params=held.params,
+            rounds=held.rounds,
+            warmup_rounds=held.warmup_rounds,
+            processes=held.processes,
+            timeout=held.timeout,
+            isolation=held.isolation,
+            prefix_cache=held.prefix_cache,
             prompt=None if prompt is None else Prompt.of(prompt),
             prompt_tokens=prompt_tokens,
         )
 
     def _startable(self) -> Startable:
-        return self._session.startable(self._case, self.settings["backend_options"])
+        return self._session.startable(self._case, self.settings.backend_options)
 
 
 def free_label(label: str | None, runs: Sequence[Run]) -> str:

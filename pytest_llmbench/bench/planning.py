@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import GenerationParams
@@ -33,6 +33,7 @@ from pytest_llmbench.workloads.requests import (
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.selection import LoadLevel
+    from pytest_llmbench.settings.case import CaseSettings
 
 _FEWEST_REQUESTS = 64
 # At a rate: what tells saturation, and as many again by a quarter for the start and the end of the level.
@@ -67,7 +68,7 @@ class Planner:
         """
         if not self.workload.needs_calibration:
             return None
-        found = self._calibrate(bench, _params(self.workload.values), self.workload.values["timeout"])
+        found = self._calibrate(bench, self.workload.values.params, self.workload.values.timeout)
         self.calibration = self.calibration or found
         return found
 
@@ -78,9 +79,9 @@ class Planner:
         """
         if bench.server.agreed:
             return
-        params = replace(_params(self.workload.values), max_new_tokens=1)
+        params = replace(self.workload.values.params, max_new_tokens=1)
         request = _request(self.workload.sample, 1, bench.server.endpoint.api == "chat")
-        timeout = self.workload.values["timeout"]
+        timeout = self.workload.values.timeout
         bench.agree(LoadPlan(bench.server.endpoint, (request,), params, concurrency=1, timeout=timeout))
 
     def plan(self, bench: LoadBench, options: Mapping[str, Any], *, number: int, text: int) -> LoadPlan:
@@ -91,7 +92,7 @@ class Planner:
         :param text: of the prompts: another number, other words.
         """
         values = self.workload.values
-        params = _params(values)
+        params = values.params
         if self.workload.needs_calibration and self.calibration is None:
             self.learn(bench)
         self.agree(bench)
@@ -107,18 +108,18 @@ class Planner:
             params=params,
             concurrency=self.load.concurrency,
             schedule=None if self.load.concurrency is not None else self._schedule(items, number),
-            duration=values["duration"],
+            duration=values.duration,
             warmup=warmup,
-            timeout=values["timeout"],
+            timeout=values.timeout,
             retries=options["retries"],
         )
 
     def _schedule(self, items: Sequence[Item], number: int) -> tuple[float, ...]:
         """When each request is due, in seconds."""
-        arrivals, rate = self.workload.values["arrivals"], self.load.request_rate
+        arrivals, rate = self.workload.values.arrivals, self.load.request_rate
         if arrivals != TRACE:
             assert rate is not None
-            return parse_arrivals(arrivals).schedule(rate, len(items), self.workload.values["seed"] + number)
+            return parse_arrivals(arrivals).schedule(rate, len(items), self.workload.values.seed + number)
         times = [item.at for item in items if item.at is not None]
         if not times or len(times) < len(items):
             msg = "arrivals='trace' needs a data set with time stamps: --llm-dataset=FILE"
@@ -135,7 +136,7 @@ class Planner:
     def _time_unit(self, plan: LoadPlan) -> dict[str, Any]:
         """How the time stamps were read at which requests were sent."""
         dataset, values = self.workload.dataset, self.workload.values
-        if plan.schedule is None or values["arrivals"] != TRACE or dataset is None:
+        if plan.schedule is None or values.arrivals != TRACE or dataset is None:
             return {}
         return {"time_unit": dataset.time_unit}
 
@@ -144,9 +145,7 @@ class Planner:
         values, rate = self.workload.values, self.load.request_rate
         if self.disabled:
             return 0, 1
-        warmup: int | None = values["warmup_requests"]
-        requests: int | None = values["requests"]
-        duration: float | None = values["duration"]
+        warmup, requests, duration = values.warmup_requests, values.requests, values.duration
         if self.load.concurrency is not None:
             warmup = self.load.concurrency if warmup is None else warmup
             if requests is None and duration is not None:
@@ -154,12 +153,12 @@ class Planner:
                 alone = self._seconds_alone(bench, params, text)
                 requests = self.load.concurrency * (1 + math.ceil(_MARGIN * duration / alone))
             return warmup, requests or max(_FEWEST_REQUESTS, 4 * self.load.concurrency)
-        if rate is None or values["arrivals"] == TRACE:
+        if rate is None or values.arrivals == TRACE:
             return warmup or 0, requests or (
                 0 if self.workload.dataset is None else len(self.workload.dataset.items)
             )
         warmup = math.ceil(rate) if warmup is None else warmup
-        count = parse_arrivals(values["arrivals"]).count_for(duration or _OPEN_LOOP_SECONDS, rate)
+        count = parse_arrivals(values.arrivals).count_for(duration or _OPEN_LOOP_SECONDS, rate)
         return warmup, requests or (count if duration else max(_FEWEST_AT_A_RATE, count))
 
     def _calibrate(self, bench: LoadBench, params: GenerationParams, timeout: float) -> Calibration:
@@ -189,7 +188,7 @@ class Planner:
         """How long one request takes that has the server for itself."""
         (item,) = self.workload.items(1, self.calibration, -1 - text)
         request = _request(item, params.max_new_tokens, bench.server.endpoint.api == "chat")
-        timeout = self.workload.values["timeout"]
+        timeout = self.workload.values.timeout
         result = bench.ask(
             LoadPlan(bench.server.endpoint, (request,), params, concurrency=1, timeout=timeout)
         )
@@ -201,21 +200,17 @@ class Planner:
         return {
             "concurrency": plan.concurrency,
             "request_rate": self.load.request_rate,
-            "arrivals": None if plan.schedule is None else values["arrivals"],
-            "requests": values["requests"],
-            "duration": values["duration"],
+            "arrivals": None if plan.schedule is None else values.arrivals,
+            "requests": values.requests,
+            "duration": values.duration,
             "warmup_requests": plan.warmup,
             **self.workload.protocol(),
             **self._time_unit(plan),
             "chat": plan.endpoint.api == "chat",
-            "ignore_eos": plan.params.ignore_eos,
-            "temperature": plan.params.temperature,
-            "top_k": plan.params.top_k,
-            "top_p": plan.params.top_p,
-            "seed": plan.params.seed,
-            "slo": dict(values["slo"]) or None,
-            "processes": values["processes"],
-            "prefix_cache": values["prefix_cache"],
+            **asdict(plan.params),
+            "slo": dict(values.slo) or None,
+            "processes": values.processes,
+            "prefix_cache": values.prefix_cache,
             "timeout": plan.timeout,
             "options": kept_options(OpenAIBackend(), options),
             **asked_without(plan.endpoint),
@@ -226,7 +221,7 @@ class Planner:
 class Workload:
     """What is asked under load."""
 
-    values: Mapping[str, Any]
+    values: CaseSettings
     prompt: Prompt | None
     dataset: Dataset | None
     text_seed: int
@@ -253,27 +248,27 @@ class Workload:
         """So many requests; with another *text*, in other words and of the same lengths."""
         values = self.values
         text_seed = self.text_seed + text
-        unique = not values["prefix_cache"]
+        unique = not values.prefix_cache
         text_of: TextOf | None = None if calibration is None else calibration.text_of
         if self.prompt is not None:
             fixed = Item(prompt=self.prompt.text, messages=self.prompt.messages)
             return from_items([fixed], count, seed=text_seed, unique=unique, text_of=text_of)
-        output = parse_length(values["output_length"] or values["max_new_tokens"])
+        output = parse_length(values.output_length or values.max_new_tokens)
         if self.dataset is not None:
             items = from_items(self.dataset.items, count, seed=text_seed, unique=unique, text_of=text_of)
-            if values["output_length"] is None:
+            if values.output_length is None:
                 return items
-            lengths = output.sample(count, values["seed"])
+            lengths = output.sample(count, values.seed)
             return [replace(item, output_tokens=n) for item, n in zip(items, lengths, strict=True)]
         assert text_of is not None
         return make_requests(
             count,
-            prompt_length=parse_length(values["prompt_length"]),
+            prompt_length=parse_length(values.prompt_length),
             output_length=output,
-            seed=values["seed"],
+            seed=values.seed,
             text_seed=text_seed,
             text_of=text_of,
-            shared_prefix=values["shared_prefix"],
+            shared_prefix=values.shared_prefix,
         )
 
     def protocol(self) -> dict[str, Any]:
@@ -287,16 +282,10 @@ class Workload:
             digest = self.dataset.digest
         return {
             "prompts": digest,
-            "prompt_length": values["prompt_length"] if made else None,
-            "output_length": values["output_length"],
-            "max_new_tokens": values["max_new_tokens"],
-            "shared_prefix": (values["shared_prefix"] or None) if made else None,
+            "prompt_length": values.prompt_length if made else None,
+            "output_length": values.output_length,
+            "shared_prefix": (values.shared_prefix or None) if made else None,
         }
-
-
-def _params(values: Mapping[str, Any]) -> GenerationParams:
-    keys = ("max_new_tokens", "ignore_eos", "temperature", "top_k", "top_p", "seed")
-    return GenerationParams(**{key: values[key] for key in keys})
 
 
 def _request(item: Item, max_new_tokens: int, chat: bool) -> Request:

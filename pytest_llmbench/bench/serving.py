@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.measure.loop import Monitor, Progress
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
+    from pytest_llmbench.settings.options import BackendOptions
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 
@@ -178,13 +179,13 @@ class Servers:
         self._running: dict[object, Running] = {}
         self._words: dict[str, str | None] | None = {} if alike else None
 
-    def asked(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Asked:
+    def asked(self, case: CaseParam, backend_options: BackendOptions) -> Asked:
         """Which server a case asks for."""
         assert case.server is not None
-        options = option_values(case.backend, backend_options.get(case.backend.name, {}))
+        options = option_values(case.backend, backend_options.of(case.backend.name))
         return Asked(case.server, case.spec, options, self._python)
 
-    def get(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Running:
+    def get(self, case: CaseParam, backend_options: BackendOptions) -> Running:
         """The server of a case, ready to answer.
 
         :raises LLMBenchError: if it does not start, or does not answer.
@@ -205,7 +206,7 @@ class Servers:
                 self._running[key] = self._look_at(asked.spec, asked.choice, asked.options)
         return self._running[key]
 
-    def restart(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Running:
+    def restart(self, case: CaseParam, backend_options: BackendOptions) -> Running:
         """The server of a case, started anew where this session starts it."""
         if case.server is not None and case.server.engine is not None:
             self._end_started()
@@ -229,7 +230,7 @@ class Servers:
         case: CaseParam,
         base_url: str,
         model: str | None,
-        backend_options: Mapping[str, Mapping[str, Any]],
+        backend_options: BackendOptions,
     ) -> Running:
         """Another server that runs already, with the options of the case."""
         spec = case.spec if model is None else replace(case.spec, name=model)

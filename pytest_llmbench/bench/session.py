@@ -7,7 +7,7 @@ tests, and the models that were looked up already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,20 +17,21 @@ import pytest
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.cases.selection import Selector
-from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.plugin.options import (
     check_program,
     learn_secrets,
-    locate,
     monitor_rate,
     read_session,
     table_columns,
 )
 from pytest_llmbench.plugin.paths import session_path, session_python
-from pytest_llmbench.settings.case import SETTINGS, other_names, read_marker
-from pytest_llmbench.settings.sources import Source, folder_of
+from pytest_llmbench.settings.options import BackendOptions
+from pytest_llmbench.settings.sources import Source, read_call, read_marker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmbench.bench.measurement import Instrument
     from pytest_llmbench.bench.serving import Servers
     from pytest_llmbench.cases.selection import CaseParam
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.measure.loop import EnginePool, Startable
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
     from pytest_llmbench.report.progress import Progress
+    from pytest_llmbench.settings.case import CaseSettings, Fixture
 
 
 class BenchSession:
@@ -58,7 +60,7 @@ class BenchSession:
         table_columns(config)  # refuses one that there is not
         self.selector = Selector(self.registry, self.options, _aliases(config))
         self.pairing: Pairing | None = None
-        self._markers: dict[object, Mapping[str, Any]] = {}
+        self._markers: dict[object, Source] = {}
         self._models: dict[tuple[ModelSpec, Form], ResolvedModel] = {}
         self._monitor: HardwareMonitor | None = None
         self._pool: EnginePool | None = None
@@ -71,65 +73,46 @@ class BenchSession:
 
     # -- settings ---------------------------------------------------------------------------
 
-    def marker(self, node: pytest.Item, function: object) -> Mapping[str, Any]:
+    def marker(self, node: pytest.Item, function: object) -> Source:
         """The settings of the markers on *node*; read once for each test *function*.
 
         :raises UsageError: for what the marker cannot say, or names and nobody has.
         """
         if function not in self._markers:
-            values = Source(read_marker(node.iter_markers("llm"), node.nodeid.partition("[")[0]))
-            values.folder = node.path.parent
-            try:
-                self.selector.check_marker(locate(values, self.registry))
-            except UsageError as error:
-                msg = f"{node.nodeid.partition('[')[0]}: {error}"
-                raise UsageError(msg) from None
-            self._markers[function] = values
+            where = node.nodeid.partition("[")[0]
+            values = read_marker(((mark.args, mark.kwargs) for mark in node.iter_markers("llm")), where)
+            marker = Source.of(values, node.path.parent).located(self.registry)
+            with saying_where(where):
+                self.selector.check_marker(marker)
+            self._markers[function] = marker
         return self._markers[function]
 
-    def item_settings(self, item: pytest.Item) -> Source:
+    def item_settings(self, item: pytest.Item) -> CaseSettings:
         """Every setting as it holds for one test."""
-        settings = self.options.all(self.marker(item, getattr(item, "obj", item)))
-        if self.disabled:
-            settings.update(rounds=1, warmup_rounds=0, processes=1)
-        elif settings["isolation"] != "test" and settings["processes"] != 1:
+        settings = self.options.settings(self.marker(item, getattr(item, "obj", item)))
+        if settings.isolation != "test" and settings.processes != 1:
             msg = (
-                f"{item.nodeid}: isolation={settings['isolation']!r} keeps one process, so processes="
-                f"{settings['processes']} fresh ones cannot be had; set processes=1 or isolation='test'"
+                f"{item.nodeid}: isolation={settings.isolation!r} keeps one process, so processes="
+                f"{settings.processes} fresh ones cannot be had; set processes=1 or isolation='test'"
             )
             raise UsageError(msg)
         return settings
 
     def call_settings(
         self,
-        settings: Mapping[str, Any],
+        fixture: Fixture,
+        settings: CaseSettings,
         call: Mapping[str, Any],
-        what: Sequence[str],
-        how_often: Sequence[str],
-    ) -> dict[str, Any]:
-        """The test's *settings* with those of one call.
-
-        A call says *what* is measured; *how often*, the command line may still say instead.
+        folder: Path,
+    ) -> CaseSettings:
+        """The test's *settings* with those of one call of its *fixture*; *folder* is the test's.
 
         :raises UsageError: for a key that a call cannot set, or a value that cannot be.
         """
-        known = (*what, *how_often)
-        values = dict(settings)
-        for key, value in call.items():
-            if key not in known:
-                hint = suggest(key, list(known), other_names()) or "."
-                msg = f"no setting {key!r} for a call{hint} There are {', '.join(known)}"
-                raise UsageError(msg)
-            parsed = locate(self._of_call(settings, key, value), self.registry)[key]
-            if key in what or not (self.disabled or key in self.options.command_line):
-                values[key] = parsed
-        return values
-
-    def _of_call(self, settings: Mapping[str, Any], key: str, value: Any) -> Source:
-        """What a call says of one setting, beside the test's *settings*."""
-        given = Source({key: SETTINGS[key].read(value, f"{key}=...")})
-        given.folder = folder_of(settings)
-        return given
+        if not call:
+            return settings
+        source = Source.of(read_call(fixture, call), folder).located(self.registry)
+        return self.options.of_call(settings, source)
 
     # -- what is measured -------------------------------------------------------------------
 
@@ -154,18 +137,16 @@ class BenchSession:
         """
         if base.python is not None:
             check_program(base.python, "--llm-ab python")
-        named: dict[str, Any] = {"backend_options": base.options}
+        named: dict[str, Any] = {"backend_options": BackendOptions(base.options)}
         if base.base_url is not None:
             named["base_url"] = (base.base_url,)
         if base.model is not None:
             named["models"] = (base.model,)
         if base.quantization is not None:
             named["quantizations"] = (base.quantization,)
-        self.selector.check_marker(named)
+        self.selector.check_marker(Source.of(named))
 
-    def base_startable(
-        self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]], base: BaseSide
-    ) -> Startable:
+    def base_startable(self, case: CaseParam, backend_options: BackendOptions, base: BaseSide) -> Startable:
         """What an A/B session's base side measures for a case.
 
         :raises UsageError: for a base side that the case cannot have.
@@ -177,8 +158,7 @@ class BenchSession:
                 else "a server's base side is another server: --llm-ab base_url=http://HOST:PORT/v1"
             )
             raise UsageError(msg)
-        name = case.backend.name
-        options = {name: {**backend_options.get(name, {}), **base.options.get(name, {})}}
+        options = BackendOptions(base.options).over(backend_options)
         if base.base_url is not None:
             return self.servers.other(case, base.base_url, base.model, options).startable
         spec = case.spec if base.model is None else self.selector.spec(base.model)
@@ -193,13 +173,13 @@ class BenchSession:
             return self.servers.resolved(case)
         return self._models.get((case.spec, case.backend.form), case.spec)
 
-    def startable(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> Startable:
+    def startable(self, case: CaseParam, backend_options: BackendOptions) -> Startable:
         """What is measured for a case: an engine that a worker loads, or a server that runs."""
         if case.server is None:
             return self.engine_spec(case, backend_options)
         return self.servers.get(case, backend_options).startable
 
-    def engine_spec(self, case: CaseParam, backend_options: Mapping[str, Mapping[str, Any]]) -> EngineSpec:
+    def engine_spec(self, case: CaseParam, backend_options: BackendOptions) -> EngineSpec:
         """What the worker has to load for a case."""
         from pytest_llmbench.measure.engine import EngineSpec
 
@@ -208,7 +188,7 @@ class BenchSession:
             backend=case.backend.name,
             reference=reference_of(case.backend),
             model=self.resolve(case.spec, case.backend.form),
-            options=option_values(case.backend, backend_options.get(case.backend.name, {})),
+            options=option_values(case.backend, backend_options.of(case.backend.name)),
             python=session_python(self.config) or sys.executable,
         )
 

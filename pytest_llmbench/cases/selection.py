@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,8 +18,7 @@ from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.servers.openai import NO_SERVER
 from pytest_llmbench.servers.urls import read_url
 from pytest_llmbench.settings.case import AUTO
-from pytest_llmbench.settings.sources import folder_of
-from pytest_llmbench.settings.values import TRACE
+from pytest_llmbench.settings.sources import Precedence, Source
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.models.aliases import Aliases
     from pytest_llmbench.models.spec import Form
-    from pytest_llmbench.plugin.options import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ CASE_FIXTURES = ("llm_model", "llm_load", "llm_server")
 class Selector:
     """Turns settings into parameters; asks each backend only once whether it is there."""
 
-    def __init__(self, registry: Registry, options: Session, aliases: Aliases | None) -> None:
+    def __init__(self, registry: Registry, options: Precedence, aliases: Aliases | None) -> None:
         self._registry = registry
         self._options = options
         self._aliases = aliases
@@ -109,36 +107,33 @@ class Selector:
         :raises UsageError: listing what there is.
         """
         for source in (self._options.command_line, self._options.ini):
-            for name in source.get("backends", ()):
+            self._check_names(source)
+            for name in source.values.backends:
                 if name == AUTO:
                     continue
-                self._registry.get(name)
                 if source is self._options.command_line and (reason := self.missing(name)) is not None:
                     msg = f"--llm-backend={name}: {reason}"
                     raise UsageError(msg)
-            self._check_servers(source)
-            if not self._elsewhere(source):
-                for model in source.get("models", ()):
-                    self.spec(model, folder_of(source))
-            self._check_options(source)
-            self._check_quantizations(source)
 
-    def check_marker(self, marker: Mapping[str, Any]) -> None:
+    def check_marker(self, marker: Source) -> None:
         """The same for one test's marker.
 
         :raises UsageError: listing what there is.
         """
-        for name in marker.get("backends", ()):
+        self._check_names(marker)
+
+    def _check_names(self, source: Source) -> None:
+        for name in source.values.backends:
             if name != AUTO:
                 self._registry.get(name)
-        self._check_servers(marker)
-        if not self._elsewhere(marker):
-            for model in marker.get("models", ()):
-                self.spec(model, folder_of(marker))
-        self._check_options(marker)
-        self._check_quantizations(marker)
+        self._check_servers(source)
+        if "models" in source and not self._options.settings(source).base_url:
+            for model in source.values.models:
+                self.spec(model, source.folder)
+        self._check_options(source)
+        self._check_quantizations(source)
 
-    def cases(self, used: Sequence[str], marker: Mapping[str, Any]) -> tuple[str, list[ParameterSet]]:
+    def cases(self, used: Sequence[str], marker: Source) -> tuple[str, list[ParameterSet]]:
         """Which fixture of those *used* is parametrized, and with what.
 
         :raises UsageError: for fixtures that cannot stand for one case together.
@@ -152,14 +147,13 @@ class Selector:
             return "llm_model", self.params(marker)
         return "llm_server", self.served(marker, [None])
 
-    def params(self, marker: Mapping[str, Any]) -> list[ParameterSet]:
+    def params(self, marker: Source) -> list[ParameterSet]:
         """One parameter a case, with its id; what cannot run is marked as skipped."""
         backends, reason = self.backends(marker)
         if reason is not None:
             return [_skipped(reason)]
-        models: Sequence[str] = self._options.setting("models", marker)
-        folder = self._options.folder("models", marker)
-        quantizations: Sequence[str | None] = self._options.setting("quantizations", marker) or (None,)
+        held, folder = self._options.settings(marker), self._models_folder(marker)
+        quantizations: Sequence[str | None] = held.quantizations or (None,)
         readers = {n: b.form for n in backends if not is_served(b := self._registry.get(n))}
         params = []
         for name in backends:
@@ -167,7 +161,7 @@ class Selector:
             if is_served(backend):
                 params += self.served(marker, [None])
                 continue
-            for model in models:
+            for model in held.models:
                 if self._left_out(name, self.spec(model, folder), readers):
                     continue
                 for quantization in quantizations:
@@ -180,9 +174,7 @@ class Selector:
                     params.append(pytest.param(case, id=case.id, marks=marks))
         return params
 
-    def served(
-        self, marker: Mapping[str, Any], loads: Sequence[LoadLevel | None] | None = None
-    ) -> list[ParameterSet]:
+    def served(self, marker: Source, loads: Sequence[LoadLevel | None] | None = None) -> list[ParameterSet]:
         """One parameter for each server, model, quantization and load level, with its id.
 
         *loads* are the marker's and the command line's unless given.
@@ -203,52 +195,36 @@ class Selector:
                     params.append(pytest.param(case, id=case.id, marks=marks))
         return params
 
-    def servers(self, marker: Mapping[str, Any]) -> list[ServerChoice]:
+    def servers(self, marker: Source) -> list[ServerChoice]:
         """The servers to measure; none where nobody named one."""
-        urls: Sequence[str] = self._options.setting("base_url", marker)
-        engines: Sequence[str] = self._options.setting("serve", marker)
+        held = self._options.settings(marker)
         return [
-            *(ServerChoice(base_url=url, alone=len(urls) == 1) for url in urls),
-            *(ServerChoice(engine=engine) for engine in engines),
+            *(ServerChoice(base_url=url, alone=len(held.base_url) == 1) for url in held.base_url),
+            *(ServerChoice(engine=engine) for engine in held.serve),
         ]
 
-    def loads(self, marker: Mapping[str, Any]) -> list[LoadLevel]:
-        """The load levels of a test: its marker's, else those of the command line, else of the ini file.
+    def loads(self, marker: Source) -> list[LoadLevel]:
+        """The load levels of a test; one request at a time where nobody names one."""
+        levels = self._options.levels(marker)
+        return [
+            *(LoadLevel(concurrency=n) for n in levels.closed),
+            *(LoadLevel(request_rate=rate) for rate in levels.open),
+            *([LoadLevel()] if levels.trace else []),
+        ] or [LoadLevel(concurrency=1)]
 
-        Of a marker's levels, the command line replaces those of its own kind: a concurrency makes no
-        closed loop of a test of request rates, nor a rate an open one of a test of concurrencies.
-        """
-        asked, trace = self._options.command_line, self._options.setting("arrivals", marker) == TRACE
-        own = _levels(marker, trace)
-        if not own:
-            given = _levels(asked, trace) or _levels(self._options.ini, trace)
-            return given or [LoadLevel(concurrency=1)]
-        closed = [level for level in own if level.concurrency is not None]
-        opened = [level for level in own if level.concurrency is None]
-        if closed and "concurrency" in asked:
-            closed = [LoadLevel(concurrency=n) for n in asked["concurrency"]]
-        if opened and "request_rate" in asked:
-            opened = [LoadLevel(request_rate=rate) for rate in asked["request_rate"]]
-        return [*closed, *opened]
-
-    def _served_specs(
-        self, server: ServerChoice, marker: Mapping[str, Any]
-    ) -> Iterator[tuple[ModelSpec, str | None]]:
+    def _served_specs(self, server: ServerChoice, marker: Source) -> Iterator[tuple[ModelSpec, str | None]]:
         """The models to ask a server for, each with why it cannot be had, if so."""
         from pytest_llmbench.servers.table import find_engine
 
-        given = self._options.given("models", marker)
-        models: Sequence[str] = self._options.setting("models", marker)
-        folder = self._options.folder("models", marker)
-        quantizations: Sequence[str | None] = self._options.setting("quantizations", marker) or (None,)
+        held, folder = self._options.settings(marker), self._models_folder(marker)
+        quantizations: Sequence[str | None] = held.quantizations or (None,)
         if server.engine is None:
             # Its name is the server's own; without one, the server is asked what it has.
-            for model in models if given else ("",):
+            for model in held.models if self._options.place("models", marker) is not None else ("",):
                 yield ModelSpec(model), None
             return
-        engines: Sequence[str] = self._options.setting("serve", marker)
-        readers = {engine: find_engine(engine).form for engine in engines}
-        for model in models:
+        readers = {engine: find_engine(engine).form for engine in held.serve}
+        for model in held.models:
             if self._left_out(server.engine, self.spec(model, folder), readers):
                 continue
             for quantization in quantizations:
@@ -292,16 +268,16 @@ class Selector:
         self.notes[f"{why}: it is measured on {', '.join(able)}"] = None
         return True
 
-    def backends(self, marker: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    def backends(self, marker: Source) -> tuple[list[str], str | None]:
         """The backends to run on, or none and why.
 
         A marker's ``backends`` says what the test supports; the command line and the ini file
         select among them.
         """
-        supported: Sequence[str] | None = marker.get("backends")
+        supported = marker.values.backends if "backends" in marker else None
         if supported is not None and AUTO in supported:
             supported = None
-        wanted: Sequence[str] = self._options.setting("backends", {})
+        wanted = self._options.settings().backends
         servers = self.servers(marker)
         if AUTO in wanted:
             candidates = [
@@ -339,33 +315,34 @@ class Selector:
 
     def spec(self, model: str, folder: Path | None = None) -> ModelSpec:
         """The spec that a name stands for; a relative path is meant from *folder*, or the command line's."""
-        folder = folder or folder_of(self._options.command_line)
+        folder = folder or self._options.command_line.folder
         if (model, folder) not in self._specs:
             from pytest_llmbench.models.resolve import parse_spec
 
             self._specs[model, folder] = parse_spec(model, aliases=self._aliases, folder=folder)
         return self._specs[model, folder]
 
-    def _elsewhere(self, source: Mapping[str, Any]) -> bool:
-        """Whether models are names of a server that runs already, which only that server knows."""
-        return bool(self._options.setting("base_url", source))
+    def _models_folder(self, marker: Source) -> Path | None:
+        """From where the paths of models are meant."""
+        place = self._options.place("models", marker)
+        return None if place is None else place.folder
 
-    def _check_servers(self, source: Mapping[str, Any]) -> None:
-        for url in source.get("base_url", ()):
+    def _check_servers(self, source: Source) -> None:
+        for url in source.values.base_url:
             read_url(url)
-        for engine in source.get("serve", ()):
+        for engine in source.values.serve:
             from pytest_llmbench.servers.table import find_engine
 
             find_engine(engine)
 
-    def _check_options(self, source: Mapping[str, Any]) -> None:
+    def _check_options(self, source: Source) -> None:
         from pytest_llmbench.backends.options import option_values
 
-        for name, options in source.get("backend_options", {}).items():
-            option_values(self._registry.get(name), options)
+        for name in source.values.backend_options:
+            option_values(self._registry.get(name), source.values.backend_options.of(name))
 
-    def _check_quantizations(self, source: Mapping[str, Any]) -> None:
-        for name in source.get("quantizations", ()):
+    def _check_quantizations(self, source: Source) -> None:
+        for name in source.values.quantizations:
             known = {b: self._registry.get(b).quantizations for b in self._registry.names()}
             if not any(name in quantizations for quantizations in known.values()):
                 there = "; ".join(
@@ -373,13 +350,6 @@ class Selector:
                 )
                 msg = f"no backend has a quantization {name!r}. There are {there}"
                 raise UsageError(msg)
-
-
-def _levels(source: Mapping[str, Any], trace: bool) -> list[LoadLevel]:
-    """The levels that one source names; a trace's own times are one where *trace* says that they hold."""
-    levels = [LoadLevel(concurrency=n) for n in source.get("concurrency", ())]
-    levels += [LoadLevel(request_rate=rate) for rate in source.get("request_rate", ())]
-    return levels or ([LoadLevel()] if trace and source.get("arrivals") == TRACE else [])
 
 
 def is_served(backend: Backend) -> bool:

@@ -14,7 +14,7 @@ import typer
 
 from pytest_llmbench.cli.calibrate import calibrate
 from pytest_llmbench.cli.options import STORE, StoreOption, say
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.errors import UsageError, saying_where
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import Comparison, NoiseOf
@@ -95,7 +95,8 @@ def compare_documents(
     if len(refs) < 2:
         msg = "compare needs a baseline and what is to be judged: llmbench compare BASE... NOW"
         raise UsageError(msg)
-    given = [one for text in threshold or () for one in parse_thresholds(text, "--threshold")]
+    with saying_where("--threshold"):
+        given = [one for text in threshold or () for one in parse_thresholds(text)]
     found = _store(store)
     with gc_paused():
         now = _brief_documents(found, refs[-1:])

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.errors import UsageError, saying_where, suggest
 from pytest_llmbench.metrics.table import METRICS, Metric
-from pytest_llmbench.results.records import Case
+
+if TYPE_CHECKING:
+    from pytest_llmbench.results.records import Case
 
 GATED_METRICS = ("ttft", "tpot", "decode_throughput", "peak_rss")
 """What gates where nobody says otherwise."""
@@ -84,62 +86,70 @@ class Threshold:
     def value(self) -> str:
         """``5%``, ``<300ms`` or ``off``: what a person reads, and :func:`parse_threshold` too."""
         if self.relative is not None:
-            return f"{round(self.relative * 100, 10):g}%"
+            return f"{round(self.relative * 100, 10):.10g}%"
         if self.limit is not None:
             return self.written or f"{_SIGN[self.definition.better]}{self.limit:g}{self.definition.unit}"
         return _OFF
 
 
-def parse_thresholds(text: str, where: str = "--llm-threshold") -> tuple[Threshold, ...]:
+def parse_thresholds(text: str) -> tuple[Threshold, ...]:
     """The thresholds of ``METRIC:VALUE[,VALUE]``, as the command line has them.
 
     :raises UsageError: for an unknown metric, or a value, unit or direction that is not valid.
     """
     name, colon, values = text.partition(":")
     if not colon or not values.strip():
-        msg = f"{where}: {text!r} is not METRIC:VALUE, such as tpot:5% or ttft:<300ms"
+        msg = f"{text!r} is not METRIC:VALUE, such as tpot:5% or ttft:<300ms"
         raise UsageError(msg)
-    return tuple(parse_threshold(name.strip(), value, where) for value in values.split(","))
+    return tuple(parse_threshold(name.strip(), value) for value in values.split(","))
 
 
-def read_thresholds(value: Any, where: str) -> tuple[Threshold, ...]:
+def read_thresholds(value: Any) -> tuple[Threshold, ...]:
     """The thresholds of a marker: ``{"ttft": ["10%", "<300ms"], "peak_rss": 0.02}``.
 
     :raises UsageError: as :func:`parse_thresholds`, and for anything but such a mapping.
     """
     if not isinstance(value, Mapping):
-        msg = f'{where}: {value!r} is not a mapping such as {{"ttft": "10%", "peak_rss": "<2GiB"}}'
+        msg = f'{value!r} is not a mapping such as {{"ttft": "10%", "peak_rss": "<2GiB"}}'
         raise UsageError(msg)
     return tuple(
-        parse_threshold(str(name), one, where)
+        parse_threshold(str(name), one)
         for name, several in value.items()
         for one in (several if isinstance(several, list | tuple) else [several])
     )
 
 
-def parse_threshold(name: str, value: str | float, where: str) -> Threshold:
+def as_text(thresholds: Iterable[Threshold]) -> dict[str, str | list[str]]:
+    """*thresholds* as a document keeps them; :func:`read_thresholds` reads them again."""
+    several: dict[str, list[str]] = {}
+    for one in thresholds:
+        several.setdefault(one.name, []).append(one.value)
+    return {name: texts if len(texts) > 1 else texts[0] for name, texts in several.items()}
+
+
+def parse_threshold(name: str, value: str | float) -> Threshold:
     """One threshold of the metric *name* (``ttft``, ``ttft.p99``).
 
     :raises UsageError: as :func:`parse_thresholds`.
     """
-    metric, percentile = _metric(name, where)
+    metric, percentile = _metric(name)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        msg = f"{where}: the threshold of {name} is {value!r}; use {_examples(metric)}"
+        msg = f"the threshold of {name} is {value!r}; use {_examples(metric)}"
         raise UsageError(msg)
     if value == _OFF:
         return Threshold(metric.name, percentile=percentile)
     if isinstance(value, str) and (found := _LIMIT.fullmatch(value)) is not None:
-        limit = _limit(metric, found[1], found[2], found[3] or "", f"{where}: {name}:{value}")
+        limit = _limit(metric, found[1], found[2], found[3] or "", f"{name}:{value}")
         written = "".join(value.replace("=", "").split())
         return Threshold(metric.name, limit=limit, written=written, percentile=percentile)
     match = _RELATIVE.fullmatch(str(value))
     if match is None:
-        msg = f"{where}: {value!r} is not a threshold of {name}; use {_examples(metric)}"
+        msg = f"{value!r} is not a threshold of {name}; use {_examples(metric)}"
         raise UsageError(msg)
     relative = float(match[1]) / (100 if match[2] else 1)
     if relative >= 1:
         msg = (
-            f"{where}: the threshold of {name} must be below 100%, and {value} is {relative:.0%}; "
+            f"the threshold of {name} must be below 100%, and {value} is {relative:.0%}; "
             f"use {_examples(metric)}"
         )
         raise UsageError(msg)
@@ -153,9 +163,11 @@ def default_thresholds(metrics: Iterable[str] = GATED_METRICS) -> tuple[Threshol
 
     :raises UsageError: for an unknown metric.
     """
+    with saying_where("metrics that gate"):
+        found = [_metric(name)[0] for name in metrics]
     return tuple(
         Threshold(metric.name, relative=_DEFAULTS.get(metric.name, DEFAULT_RELATIVE), asked=False)
-        for metric in (_metric(name, "metrics that gate")[0] for name in metrics)
+        for metric in found
     )
 
 
@@ -178,7 +190,10 @@ def merge_thresholds(*layers: Sequence[Threshold]) -> tuple[Threshold, ...]:
 
 def kept_thresholds(case: Case) -> tuple[Threshold, ...]:
     """The thresholds that the case's own marker gave, where its document kept them."""
-    return read_thresholds(case.thresholds, f"{case.nodeid}: thresholds") if case.thresholds else ()
+    if not case.thresholds:
+        return ()
+    with saying_where(f"{case.nodeid}: thresholds"):
+        return read_thresholds(case.thresholds)
 
 
 def thresholds_of(
@@ -195,31 +210,31 @@ def thresholds_of(
     return of
 
 
-def _metric(name: str, where: str) -> tuple[Metric, float | None]:
+def _metric(name: str) -> tuple[Metric, float | None]:
     plain, dot, tail = name.partition(".")
     if plain not in METRICS:
         hint = suggest(plain, list(METRICS)) or "."
-        msg = f"{where}: there is no metric {plain!r}{hint} There are {', '.join(METRICS)}"
+        msg = f"there is no metric {plain!r}{hint} There are {', '.join(METRICS)}"
         raise UsageError(msg)
     if not dot:
         return METRICS[plain], None
     found = _PERCENTILE.fullmatch(tail)
     if found is None or not 50 <= float(found[1]) < 100:
-        msg = f"{where}: {name!r} is not a percentile of {plain}; use {plain}.p95 or {plain}.p99"
+        msg = f"{name!r} is not a percentile of {plain}; use {plain}.p95 or {plain}.p99"
         raise UsageError(msg)
     return METRICS[plain], float(found[1])
 
 
-def _limit(metric: Metric, sign: str, number: str, unit: str, where: str) -> float:
+def _limit(metric: Metric, sign: str, number: str, unit: str, given: str) -> float:
     wanted = _SIGN[metric.better]
     if sign != wanted:
-        msg = f"{where}: {metric.name} is better when {metric.better}, so its limit is {wanted}{number}{unit}"
+        msg = f"{given}: {metric.name} is better when {metric.better}, so its limit is {wanted}{number}{unit}"
         raise UsageError(msg)
     known = _UNITS[metric.unit]
     if unit not in known:
         names = ", ".join(name for name in known if name)
         said = f"has no unit {unit!r}" if unit else "needs a unit"
-        msg = f"{where}: {metric.name} {said}; it has {names}"
+        msg = f"{given}: {metric.name} {said}; it has {names}"
         raise UsageError(msg)
     return float(number) * known[unit]
 

@@ -16,7 +16,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
@@ -211,7 +211,7 @@ class LoadPairs:
         monitor: Monitor | None,
         progress: Progress,
         *,
-        slo: dict[str, float],
+        slo: Mapping[str, float],
         coin: random.Random,
     ) -> None:
         self._sides: dict[SideName, LoadSide] = {"base": base, "now": now}

@@ -8,7 +8,7 @@ known, so that a failure later loses none of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -105,12 +105,7 @@ class Plan:
         return {
             "prompt_tokens": self.prompt_tokens,
             "chat": self.prompt is not None and self.prompt.messages is not None,
-            "max_new_tokens": self.params.max_new_tokens,
-            "ignore_eos": self.params.ignore_eos,
-            "temperature": self.params.temperature,
-            "top_k": self.params.top_k,
-            "top_p": self.params.top_p,
-            "seed": self.params.seed,
+            **asdict(self.params),
             "rounds": self.rounds,
             "warmup_rounds": self.warmup_rounds,
             "processes": self.processes,

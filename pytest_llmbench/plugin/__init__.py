@@ -14,7 +14,7 @@ from pytest_llmbench.bench.session import MEASURED, SESSION, BenchSession
 from pytest_llmbench.cases.selection import CASE_FIXTURES
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
-from pytest_llmbench.plugin.options import add_options, refuse_impossible
+from pytest_llmbench.plugin.options import add_options, marker_help, refuse_impossible
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
 
 if TYPE_CHECKING:
@@ -61,12 +61,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure"""
-    config.addinivalue_line(
-        "markers",
-        "llm(models=, backends=, quantizations=, max_new_tokens=, rounds=, warmup_rounds=, processes=, "
-        "timeout=, isolation=, backend_options=, concurrency=, request_rate=, requests=, slo=, ...): an LLM "
-        "inference benchmark; every key is also a command line option --llm-... and an ini option llm_...",
-    )
+    config.addinivalue_line("markers", marker_help())
     try:
         session = BenchSession(config)
         session.selector.check_command_line()
@@ -84,7 +79,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
     session = config.stash[SESSION]
     registry = session.registry
-    options = session.options.all({})["backend_options"]
+    options = session.options.settings().backend_options.given
     return header_line([registry.get(name) for name in registry.names()], options=options)
 
 

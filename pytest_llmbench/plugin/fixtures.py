@@ -43,6 +43,7 @@ def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
         session,
         request.param,
         session.item_settings(request.node),
+        request.node.path.parent,
         # Gone when the session was interrupted in this test.
         lambda: (request.node.funcargs or {}).get("benchmark"),
     )
@@ -60,7 +61,7 @@ def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
     if session.rate:
         request.getfixturevalue("hw_monitor")
     session.progress.case(session.cases)
-    load = LLMLoad(session, request.param, session.item_settings(request.node))
+    load = LLMLoad(session, request.param, session.item_settings(request.node), request.node.path.parent)
     request.node.stash[MEASURED] = load
     yield load
     load.finish()
@@ -75,4 +76,4 @@ def llm_server(request: pytest.FixtureRequest) -> Running:
     session = request.config.stash[SESSION]
     session.progress.case(session.cases)
     settings = session.item_settings(request.node)
-    return session.servers.get(request.param, settings["backend_options"])
+    return session.servers.get(request.param, settings.backend_options)

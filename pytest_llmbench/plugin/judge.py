@@ -15,7 +15,7 @@ import pytest
 
 from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.bench.session import SESSION
-from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, shown
+from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, saying_where, shown
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
 from pytest_llmbench.gate.budget import parse_budget
 from pytest_llmbench.gate.calibration import calibrated_noise
@@ -30,13 +30,13 @@ from pytest_llmbench.gate.thresholds import (
     thresholds_of,
 )
 from pytest_llmbench.models.paths import interpreter
-from pytest_llmbench.plugin.options import locate_options
 from pytest_llmbench.plugin.paths import command_line_folder, session_path
 from pytest_llmbench.plugin.xdist import session_id
 from pytest_llmbench.results.baselines import Place, find_baselines, find_place
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import gc_paused
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, Header
+from pytest_llmbench.settings.options import BackendOptions
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.store import Store
@@ -114,7 +114,8 @@ def open_gate(config: pytest.Config, store: Store, items: Sequence[pytest.Item])
         msg = "--llm-compare and --llm-ab are two ways to have a base side; give one of them"
         raise UsageError(msg)
     written = config.getoption("llm_threshold") or config.getini("llm_threshold") or []
-    command_line = [one for text in written for one in parse_thresholds(text)]
+    with saying_where("--llm-threshold"):
+        command_line = [one for text in written for one in parse_thresholds(text)]
     metrics = _metrics(config)
     default_thresholds(metrics)  # refuses a metric that there is not
     policy = _policy(config)
@@ -170,10 +171,8 @@ def _base_side(config: pytest.Config, text: str) -> BaseSide:
     """The base side of ``--llm-ab``, its paths as they were typed here."""
     base, here = parse_base_side(text), command_line_folder(config)
     registry = config.stash[SESSION].registry
-    options = {name: dict(values) for name, values in base.options.items()}
-    for name in options.keys() & set(registry.names()):
-        locate_options(options[name], registry.get(name), here)
-    return replace(base, python=interpreter(base.python, here), options=options)
+    options = BackendOptions(base.options).located(registry, here)
+    return replace(base, python=interpreter(base.python, here), options=options.given)
 
 
 def _place(config: pytest.Config, store: Store, ref: str) -> Place:

@@ -1,7 +1,4 @@
-"""How does pytest know the settings, and what holds when several places say something?
-
-The command line beats the marker, the marker beats the ini file.
-"""
+"""How does pytest know the settings, and what do its command line and its ini file say of them?"""
 
 from __future__ import annotations
 
@@ -9,24 +6,18 @@ import contextlib
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.plugin.paths import command_line_folder, ini_folder, session_python
 from pytest_llmbench.secrets import learn_command, learn_environment
 from pytest_llmbench.settings.case import SETTINGS
-from pytest_llmbench.settings.sources import Source, folder_of
-from pytest_llmbench.settings.values import says_nothing
+from pytest_llmbench.settings.rows import says_nothing
+from pytest_llmbench.settings.sources import Precedence, Source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
-    from pytest_llmbench.backends.base import Backend
     from pytest_llmbench.backends.registry import Registry
 
 
@@ -58,13 +49,13 @@ def add_options(parser: pytest.Parser) -> None:
             action="append" if setting.many else "store",
             default=None,
             metavar=setting.metavar,
-            dest=setting.ini,
+            dest=setting.name,
             help=_escaped(
                 f"{setting.help}{repeatable}."
-                + ("" if setting.default is None else f" Default: {_shown(setting.default)}")
+                + (f" Default: {setting.default_text}" if setting.default_text else "")
             ),
         )
-        parser.addini(setting.ini, f"{setting.help}.", type=setting.ini_type, default=None)
+        parser.addini(setting.name, f"{setting.help}.", type=setting.ini_type, default=None)
     group.addoption(
         "--llm-models-file", metavar="FILE", default=None, help="YAML file with aliases of models"
     )
@@ -102,6 +93,15 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption("--llm-only", action="store_true", help="Run LLM benchmarks and no other test")
     group.addoption("--llm-skip", action="store_true", help="Skip LLM benchmarks")
+
+
+def marker_help() -> str:
+    """What ``pytest --markers`` says of ours."""
+    alone = ", ".join(f"{key} is a key of the marker only" for key, row in SETTINGS.items() if not row.flag)
+    return (
+        f"llm({', '.join(f'{key}=' for key in SETTINGS)}): an LLM inference benchmark; every key is also a "
+        f"command line option --llm-... and an ini option llm_...; {alone}"
+    )
 
 
 def _add_gate_options(parser: pytest.Parser, group: _Group) -> None:
@@ -176,47 +176,6 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _shown(default: Any) -> str:
-    if isinstance(default, tuple | dict):
-        return ", ".join(default) or "none"
-    return str(default)
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What the command line and the ini file say, parsed once."""
-
-    command_line: Source
-    ini: Source
-
-    def given(self, key: str, marker: Mapping[str, Any]) -> bool:
-        """Whether anybody set it."""
-        return any(key in source for source in (self.command_line, marker, self.ini))
-
-    def setting(self, key: str, marker: Mapping[str, Any]) -> Any:
-        """The value that holds: command line, then marker, then ini, then the default."""
-        for source in (self.command_line, marker, self.ini):
-            if key in source:
-                return source[key]
-        return SETTINGS[key].default
-
-    def folder(self, key: str, marker: Mapping[str, Any]) -> Path | None:
-        """From where the paths of the value that holds are meant."""
-        sources: tuple[Mapping[str, Any], ...] = (self.command_line, marker, self.ini)
-        return folder_of(next((source for source in sources if key in source), None))
-
-    def all(self, marker: Mapping[str, Any]) -> Source:
-        """Every setting; the options of backends are merged key by key. Paths of a call are the marker's."""
-        values = Source({key: self.setting(key, marker) for key in SETTINGS})
-        values.folder = folder_of(marker)
-        merged: dict[str, dict[str, Any]] = {}
-        for source in (self.ini, marker, self.command_line):
-            for backend, options in source.get("backend_options", {}).items():
-                merged.setdefault(backend, {}).update(options)
-        values["backend_options"] = merged
-        return values
-
-
 def learn_secrets(config: pytest.Config) -> None:
     """Learn the keys and passwords of the environment and of the command line."""
     learn_environment(os.environ)
@@ -226,26 +185,24 @@ def learn_secrets(config: pytest.Config) -> None:
             learn_command(shlex.split(words) if isinstance(words, str) else words)
 
 
-def read_session(config: pytest.Config, registry: Registry) -> Session:
-    """Parse what the command line and the ini file say.
+def read_session(config: pytest.Config, registry: Registry) -> Precedence:
+    """Parse what the command line and the ini file say of cases.
 
     :raises UsageError: naming the option and what it must be.
     """
     refuse_empty(config)
     command_line: dict[str, Any] = {}
     ini: dict[str, Any] = {}
-    command_line, ini = Source(), Source()
-    command_line.folder, ini.folder = command_line_folder(config), ini_folder(config)
     for key, setting in SETTINGS.items():
-        if not setting.flag:
-            continue
-        if (value := config.getoption(setting.ini)) is not None:
+        if setting.flag and (value := config.getoption(setting.name)) is not None:
             command_line[key] = setting.read(value, setting.flag)
-        if (value := config.getini(setting.ini)) not in (None, "", []):
-            ini[key] = setting.read(value, f"ini option {setting.ini}")
-    locate(command_line, registry)
-    locate(ini, registry)
-    return Session(command_line, ini)
+        if setting.ini_type and (value := config.getini(setting.name)) not in (None, "", []):
+            ini[key] = setting.read(value, f"ini option {setting.name}")
+    return Precedence(
+        Source.of(command_line, command_line_folder(config)).located(registry),
+        Source.of(ini, ini_folder(config)).located(registry),
+        once=config.getoption("llm_disable"),
+    )
 
 
 def table_columns(config: pytest.Config) -> tuple[str, ...]:
@@ -305,27 +262,6 @@ def check_program(path: str, where: str) -> None:
     if shutil.which(path) is None:
         msg = f"{where}={path}: there is no such program, or it may not be run"
         raise UsageError(msg)
-
-
-def locate(source: Source, registry: Registry) -> Source:
-    """Make the paths among the settings of *source*, and among its backends' options, absolute.
-
-    Those of models are left to who knows whether they are names of a server's.
-    """
-    for key, value in source.items():
-        if SETTINGS[key].path:
-            source[key] = str(from_folder(value, source.folder))
-    options = source.get("backend_options", {})
-    for name in options.keys() & set(registry.names() if options else ()):
-        locate_options(options[name], registry.get(name), source.folder)
-    return source
-
-
-def locate_options(options: dict[str, Any], backend: Backend, folder: Path | None) -> None:
-    """Make the paths among the *options* of one backend absolute."""
-    for spec in backend.options:
-        if spec.path and isinstance(value := options.get(spec.name), str) and value:
-            options[spec.name] = str(from_folder(value, folder))
 
 
 def monitor_rate(config: pytest.Config) -> float:

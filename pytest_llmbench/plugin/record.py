@@ -147,7 +147,7 @@ class Recording:
 
         model.finish()
         measured = [(self._case(item, model, one), one) for one in model.measurements]
-        judged = judge_test(self._gating, measured, self._document, model.settings["failures"])
+        judged = judge_test(self._gating, measured, self._document, model.settings.failures)
         self._judged[item.nodeid] = judged
         for text in judged.warnings:
             # Where the user can do something about it, which is not a line of ours.

@@ -96,17 +96,16 @@ def pytests_own(config: pytest.Config) -> list[str]:
 
 def _given(session: BenchSession, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Each option of the command line, and in words what it is for; nothing where that was seen."""
-    for key, value in session.options.command_line.items():
-        setting = SETTINGS[key]
-        if key != "backend_options":
+    typed = session.options.command_line
+    for key, setting in SETTINGS.items():
+        if key in typed and key != "backend_options":
             yield setting.flag, _unseen(setting.only, seen)
-            continue
-        for name, options in value.items():
-            for spec in session.registry.get(name).options:
-                if spec.name in options:
-                    option = f"{setting.flag}={name}.{spec.name}"
-                    other = f"backend {name}" not in seen
-                    yield option, [f"the backend {name}"] if other else _unseen(spec.only, seen)
+    for name in typed.values.backend_options:
+        for spec in session.registry.get(name).options:
+            if spec.name in typed.values.backend_options.of(name):
+                option = f"{SETTINGS['backend_options'].flag}={name}.{spec.name}"
+                other = f"backend {name}" not in seen
+                yield option, [f"the backend {name}"] if other else _unseen(spec.only, seen)
     if session.config.getoption("llm_python") is not None:
         yield "--llm-python", _unseen(("engine", "started"), seen)
 

@@ -1,45 +1,29 @@
 """What can be set for a case, and which values can it have?
 
-One table, :data:`SETTINGS`: each row is a marker key, a command line option and an ini option of
-the same name.
+One table, :class:`CaseSettings`: each field is a marker key, a command line option, an ini option and a key
+of suites, and most are arguments of a call of ``measure()`` too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal, get_args
 
-from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.settings.values import (
-    AT_ONCE,
-    FAST,
-    LONG,
-    above,
-    arrivals,
-    backend_options,
-    failures,
-    flag,
-    fraction,
-    isolation,
-    length,
-    names,
-    real,
-    says_nothing,
-    several,
-    slo,
-    text,
-    thresholds,
-    time_unit,
-    whole,
-)
+from pytest_llmbench.settings import values as read
+from pytest_llmbench.settings.options import BackendOptions
+from pytest_llmbench.settings.rows import Setting, rows_of, setting
 
 if TYPE_CHECKING:
-    import pytest
+    from pytest_llmbench.backends.base import GenerationParams
+    from pytest_llmbench.gate.thresholds import Threshold
 
 AUTO = "auto"
-IniType = Literal["string", "int", "float", "bool", "args", "linelist"]
-
+Fixture = Literal["llm_model", "llm_load"]
+"""What has a ``measure()``."""
+FIXTURES: tuple[Fixture, ...] = get_args(Fixture)
+Isolation = Literal["test", "model", "none"]
+TimeUnit = Literal["s", "ms", "us", "ns"]
 
 KINDS = {
     "model": "what llm_model measures",
@@ -56,370 +40,336 @@ KINDS = {
 }
 """What a case can be, in words; a setting or an option of a backend may be for some of them only."""
 
+_NEVER: Mapping[Fixture, tuple[str, ...]] = {
+    "llm_model": ("load", "closed", "open", "made"),
+    "llm_load": ("model", "engine"),
+}
+"""What a case of a fixture never is."""
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row: ``key`` is the marker key, ``llm_KEY`` the ini option, ``flag`` the command line's.
 
-    Without a flag it is a marker key only.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseSettings:
+    """Every setting of a case, as it holds or as one place says it."""
 
-    key: str
-    flag: str
-    parse: Callable[[Any], Any]
-    default: Any
-    help: str
-    metavar: str = "N"
-    many: bool = False
-    ini_type: IniType = "string"
-    path: bool = False
-    """Whether it is a file's or a folder's path; see :mod:`pytest_llmbench.models.paths`."""
-    only: tuple[str, ...] = ()
-    """The kinds of cases (:data:`KINDS`) for which it does anything; empty is all."""
-    also: tuple[str, ...] = ()
-    """What other tools call it, as an option without its dashes: known in messages, not taken."""
+    models: tuple[str, ...] = setting(
+        ("tiny",),
+        read.names,
+        "--llm-model",
+        "Model to run: tiny, synthetic/NAME, a path, a hub id ORG/NAME[@REVISION] or an alias",
+        role="cases",
+        metavar="NAME",
+        many=True,
+        ini_type="args",
+        also=("model",),
+    )
+    backends: tuple[str, ...] = setting(
+        (AUTO,),
+        read.names,
+        "--llm-backend",
+        "Backend to run on; auto runs every in-process engine that is installed",
+        role="cases",
+        metavar="NAME",
+        many=True,
+        ini_type="args",
+        also=("backend",),
+    )
+    quantizations: tuple[str, ...] = setting(
+        (),
+        read.names,
+        "--llm-quantization",
+        "Quantization to run, such as f16 or q4_k_m",
+        role="cases",
+        metavar="NAME",
+        many=True,
+        ini_type="args",
+        only=("engine", "started"),
+        also=("quant", "quantize"),
+    )
+    backend_options: BackendOptions = setting(
+        BackendOptions(),
+        read.backend_options,
+        "--llm-option",
+        "Option of a backend, such as llamacpp.n_threads=2",
+        role="test",
+        metavar="BACKEND.NAME=VALUE",
+        many=True,
+        ini_type="linelist",
+    )
+    max_new_tokens: int = setting(
+        64,
+        read.whole(1),
+        "--llm-max-new-tokens",
+        "Tokens to generate in a round",
+        role="work",
+        also=("max-tokens", "n-predict", "n-gen", "output-len"),
+    )
+    rounds: int = setting(
+        5,
+        read.whole(1),
+        "--llm-rounds",
+        "Measured rounds in each process",
+        role="repeats",
+        only=("model",),
+        also=("repetitions", "benchmark-min-rounds", "num-iters"),
+    )
+    warmup_rounds: int = setting(
+        1,
+        read.whole(0),
+        "--llm-warmup-rounds",
+        "Rounds before them that are not measured",
+        role="repeats",
+        only=("model",),
+        also=("benchmark-warmup-iterations", "num-iters-warmup"),
+    )
+    processes: int = setting(
+        1,
+        read.whole(1),
+        "--llm-processes",
+        "Fresh engine processes for each case",
+        role="repeats",
+    )
+    timeout: float = setting(
+        600.0,
+        read.real(0.001),
+        "--llm-timeout",
+        "Seconds that one load or one round may take",
+        role="repeats",
+        metavar="SECONDS",
+    )
+    isolation: Isolation = setting(
+        "test",
+        read.one_of("test", "model", "none"),
+        "--llm-isolation",
+        "test: a fresh process for each test; model: one shared by consecutive tests of a model; "
+        "none: pytest's own process, for a debugger",
+        role="test",
+        metavar="KIND",
+        only=("engine",),
+    )
+    seed: int = setting(
+        0,
+        read.whole(0, 2**63 - 1),
+        "--llm-seed",
+        "Seed of sampling and of made prompts",
+        role="work",
+        also=("random-seed",),
+    )
+    temperature: float = setting(
+        0.0, read.real(0), "--llm-temperature", "0 is greedy decoding", role="work", metavar="X"
+    )
+    top_k: int = setting(
+        0,
+        read.whole(0, 2**31 - 1),
+        "--llm-top-k",
+        "Sample among so many tokens; 0 is all",
+        role="work",
+        only=("sampled",),
+    )
+    top_p: float = setting(
+        1.0,
+        read.fraction,
+        "--llm-top-p",
+        "Sample within this probability mass; 1 is all",
+        role="work",
+        metavar="X",
+        only=("sampled",),
+    )
+    ignore_eos: bool = setting(
+        True,
+        read.yes_or_no,
+        "--llm-ignore-eos",
+        "Generate exactly max_new_tokens, past an end of sequence",
+        role="work",
+        metavar="BOOL",
+    )
+    prefix_cache: bool = setting(
+        False,
+        read.yes_or_no,
+        "--llm-prefix-cache",
+        "Leave the KV cache of the round before",
+        role="work",
+        metavar="BOOL",
+    )
+    base_url: tuple[str, ...] = setting(
+        (),
+        read.names,
+        "--llm-base-url",
+        "OpenAI-compatible server that runs already, such as http://localhost:8000/v1",
+        role="cases",
+        metavar="URL",
+        many=True,
+        ini_type="args",
+        only=("running",),
+        also=("target", "url"),
+    )
+    serve: tuple[str, ...] = setting(
+        (),
+        read.names,
+        "--llm-serve",
+        "Server to start for the tests: vllm, llamacpp-server, ... or docker:vllm",
+        role="cases",
+        metavar="ENGINE",
+        many=True,
+        ini_type="args",
+        only=("started",),
+    )
+    concurrency: tuple[int, ...] = setting(
+        (),
+        read.several(read.whole(1, read.AT_ONCE)),
+        "--llm-concurrency",
+        "Requests at once, one load level each: the next is sent when one has ended",
+        role="cases",
+        many=True,
+        ini_type="args",
+        only=("closed",),
+        also=("max-concurrency",),
+    )
+    request_rate: tuple[float, ...] = setting(
+        (),
+        read.several(read.above(read.FAST)),
+        "--llm-request-rate",
+        "Requests a second, one load level each, sent whether or not earlier ones have ended",
+        role="cases",
+        metavar="X",
+        many=True,
+        ini_type="args",
+        only=("open",),
+        also=("rate", "rps", "qps"),
+    )
+    arrivals: str = setting(
+        "poisson",
+        read.arrivals,
+        "--llm-arrivals",
+        "How requests at a rate come: poisson, constant, burst[:SIZE], ramp[:START]; or trace, at a data "
+        "set's times",
+        role="work",
+        metavar="KIND",
+        only=("open",),
+        also=("arrival-pattern", "burstiness", "rate-type", "profile"),
+    )
+    requests: int | None = setting(
+        None,
+        read.whole(1),
+        "--llm-requests",
+        "Measured requests of a load level; default: 4 times the concurrency and at least 64, or 30 seconds "
+        "at the rate and at least 125",
+        role="repeats",
+        only=("load",),
+        also=("num-prompts", "request-count", "max-requests", "num-requests"),
+    )
+    duration: float | None = setting(
+        None,
+        read.above(read.LONG),
+        "--llm-duration",
+        "Seconds after which a load level sends no more, instead of a number of requests",
+        role="repeats",
+        metavar="SECONDS",
+        only=("load",),
+        also=("max-seconds", "benchmark-duration"),
+    )
+    warmup_requests: int | None = setting(
+        None,
+        read.whole(0),
+        "--llm-warmup-requests",
+        "Requests of a load level that come first and are not measured; default: the concurrency",
+        role="repeats",
+        only=("load",),
+        also=("num-warmups", "warmup-request-count"),
+    )
+    slo: Mapping[str, float] = setting(
+        {},
+        read.slo,
+        "--llm-slo",
+        "What a good request stays within, for goodput: ttft:500ms, tpot:50ms, e2e_latency:10s",
+        role="work",
+        metavar="METRIC:TIME",
+        many=True,
+        ini_type="linelist",
+        only=("load",),
+        also=("goodput",),
+    )
+    failures: str = setting(
+        "1%",
+        read.failures,
+        "--llm-max-failures",
+        "How many requests of a load level may fail: a share such as 1%, or a number",
+        role="test",
+        metavar="SHARE",
+        only=("load",),
+    )
+    prompt_length: str = setting(
+        "128",
+        read.length,
+        "--llm-prompt-length",
+        "Tokens of a made prompt under load: 128, uniform:64:256 or lognormal:128:0.5",
+        role="work",
+        metavar="TOKENS",
+        only=("made",),
+        also=("random-input-len", "input-len", "isl", "synthetic-input-tokens-mean", "n-prompt"),
+    )
+    output_length: str | None = setting(
+        None,
+        read.length,
+        "--llm-output-length",
+        "Tokens of an answer under load, likewise; default: max_new_tokens",
+        role="work",
+        metavar="TOKENS",
+        only=("load",),
+        also=("random-output-len", "osl", "output-tokens-mean"),
+    )
+    dataset: str | None = setting(
+        None,
+        read.text,
+        "--llm-dataset",
+        "File with the prompts of a load: JSON Lines, ShareGPT, or a trace with time stamps",
+        role="work",
+        metavar="FILE",
+        path=True,
+        only=("load",),
+        also=("dataset-path", "dataset-name", "input-file", "data"),
+    )
+    time_unit: TimeUnit | None = setting(
+        None,
+        read.one_of("s", "ms", "us", "ns"),
+        "--llm-time-unit",
+        "Unit of a data set's time stamps: s, ms, us or ns; default: as its form has them",
+        role="work",
+        metavar="UNIT",
+        only=("open",),
+    )
+    shared_prefix: int = setting(
+        0,
+        read.whole(0),
+        "--llm-shared-prefix",
+        "Tokens at the beginning that all made prompts of a load have in common",
+        role="work",
+        metavar="TOKENS",
+        only=("made",),
+        also=("random-prefix-len", "prefix-len"),
+    )
+    thresholds: tuple[Threshold, ...] = setting(
+        (), read.thresholds, "", "What the gate allows", role="test", ini_type=None
+    )
 
     @property
-    def ini(self) -> str:
-        return f"llm_{self.key}"
+    def params(self) -> GenerationParams:
+        """What of it an engine is told of a generation: what has the same name there."""
+        from pytest_llmbench.backends.base import GenerationParams
 
-    def read(self, value: Any, where: str) -> Any:
-        """The parsed value.
-
-        :raises UsageError: saying where it stands and what it must be.
-        """
-        # A marker's empty list or table takes back what stands elsewhere, if none is what holds by default.
-        if says_nothing(value) and (isinstance(value, str) or len(value) or self.default not in ((), {})):
-            msg = f"{where} names nothing: give {self.parse.__doc__}, or leave it out"
-            raise UsageError(msg)
-        try:
-            return self.parse(value)
-        except (ValueError, TypeError, OverflowError):
-            msg = f"{where}: {value!r} is not {self.parse.__doc__}"
-            raise UsageError(msg) from None
+        return GenerationParams(**{one.name: getattr(self, one.name) for one in fields(GenerationParams)})
 
 
-SETTINGS: dict[str, Setting] = {
-    setting.key: setting
-    for setting in (
-        Setting(
-            "models",
-            "--llm-model",
-            names,
-            ("tiny",),
-            "Model to run: tiny, synthetic/NAME, a path, a hub id ORG/NAME[@REVISION] or an alias",
-            "NAME",
-            many=True,
-            ini_type="args",
-            also=("model",),
-        ),
-        Setting(
-            "backends",
-            "--llm-backend",
-            names,
-            (AUTO,),
-            "Backend to run on; auto runs every in-process engine that is installed",
-            "NAME",
-            many=True,
-            ini_type="args",
-            also=("backend",),
-        ),
-        Setting(
-            "quantizations",
-            "--llm-quantization",
-            names,
-            (),
-            "Quantization to run, such as f16 or q4_k_m",
-            "NAME",
-            many=True,
-            ini_type="args",
-            only=("engine", "started"),
-            also=("quant", "quantize"),
-        ),
-        Setting(
-            "backend_options",
-            "--llm-option",
-            backend_options,
-            {},
-            "Option of a backend, such as llamacpp.n_threads=2",
-            "BACKEND.NAME=VALUE",
-            many=True,
-            ini_type="linelist",
-        ),
-        Setting(
-            "max_new_tokens",
-            "--llm-max-new-tokens",
-            whole(1),
-            64,
-            "Tokens to generate in a round",
-            also=("max-tokens", "n-predict", "n-gen", "output-len"),
-        ),
-        Setting(
-            "rounds",
-            "--llm-rounds",
-            whole(1),
-            5,
-            "Measured rounds in each process",
-            only=("model",),
-            also=("repetitions", "benchmark-min-rounds", "num-iters"),
-        ),
-        Setting(
-            "warmup_rounds",
-            "--llm-warmup-rounds",
-            whole(0),
-            1,
-            "Rounds before them that are not measured",
-            only=("model",),
-            also=("benchmark-warmup-iterations", "num-iters-warmup"),
-        ),
-        Setting("processes", "--llm-processes", whole(1), 1, "Fresh engine processes for each case"),
-        Setting(
-            "timeout",
-            "--llm-timeout",
-            real(0.001),
-            600.0,
-            "Seconds that one load or one round may take",
-            "SECONDS",
-        ),
-        Setting(
-            "isolation",
-            "--llm-isolation",
-            isolation,
-            "test",
-            "test: a fresh process for each test; model: one shared by consecutive tests of a model; "
-            "none: pytest's own process, for a debugger",
-            "KIND",
-            only=("engine",),
-        ),
-        Setting(
-            "seed",
-            "--llm-seed",
-            whole(0, 2**63 - 1),
-            0,
-            "Seed of sampling and of made prompts",
-            also=("random-seed",),
-        ),
-        Setting("temperature", "--llm-temperature", real(0), 0.0, "0 is greedy decoding", "X"),
-        Setting(
-            "top_k",
-            "--llm-top-k",
-            whole(0, 2**31 - 1),
-            0,
-            "Sample among so many tokens; 0 is all",
-            only=("sampled",),
-        ),
-        Setting(
-            "top_p",
-            "--llm-top-p",
-            fraction,
-            1.0,
-            "Sample within this probability mass; 1 is all",
-            "X",
-            only=("sampled",),
-        ),
-        Setting(
-            "ignore_eos",
-            "--llm-ignore-eos",
-            flag,
-            True,
-            "Generate exactly max_new_tokens, past an end of sequence",
-            "BOOL",
-        ),
-        Setting(
-            "prefix_cache",
-            "--llm-prefix-cache",
-            flag,
-            False,
-            "Leave the KV cache of the round before",
-            "BOOL",
-        ),
-        Setting(
-            "base_url",
-            "--llm-base-url",
-            names,
-            (),
-            "OpenAI-compatible server that runs already, such as http://localhost:8000/v1",
-            "URL",
-            many=True,
-            ini_type="args",
-            only=("running",),
-            also=("target", "url"),
-        ),
-        Setting(
-            "serve",
-            "--llm-serve",
-            names,
-            (),
-            "Server to start for the tests: vllm, llamacpp-server, ... or docker:vllm",
-            "ENGINE",
-            many=True,
-            ini_type="args",
-            only=("started",),
-        ),
-        Setting(
-            "concurrency",
-            "--llm-concurrency",
-            several(whole(1, AT_ONCE)),
-            (),
-            "Requests at once, one load level each: the next is sent when one has ended",
-            many=True,
-            ini_type="args",
-            only=("closed",),
-            also=("max-concurrency",),
-        ),
-        Setting(
-            "request_rate",
-            "--llm-request-rate",
-            several(above(FAST)),
-            (),
-            "Requests a second, one load level each, sent whether or not earlier ones have ended",
-            "X",
-            many=True,
-            ini_type="args",
-            only=("open",),
-            also=("rate", "rps", "qps"),
-        ),
-        Setting(
-            "arrivals",
-            "--llm-arrivals",
-            arrivals,
-            "poisson",
-            "How requests at a rate come: poisson, constant, burst[:SIZE], ramp[:START]; or trace, at a data "
-            "set's times",
-            "KIND",
-            only=("open",),
-            also=("arrival-pattern", "burstiness", "rate-type", "profile"),
-        ),
-        Setting(
-            "requests",
-            "--llm-requests",
-            whole(1),
-            None,
-            "Measured requests of a load level; default: 4 times the concurrency and at least 64, or 30 "
-            "seconds at the rate and at least 125",
-            only=("load",),
-            also=("num-prompts", "request-count", "max-requests", "num-requests"),
-        ),
-        Setting(
-            "duration",
-            "--llm-duration",
-            above(LONG),
-            None,
-            "Seconds after which a load level sends no more, instead of a number of requests",
-            "SECONDS",
-            only=("load",),
-            also=("max-seconds", "benchmark-duration"),
-        ),
-        Setting(
-            "warmup_requests",
-            "--llm-warmup-requests",
-            whole(0),
-            None,
-            "Requests of a load level that come first and are not measured; default: the concurrency",
-            only=("load",),
-            also=("num-warmups", "warmup-request-count"),
-        ),
-        Setting(
-            "slo",
-            "--llm-slo",
-            slo,
-            {},
-            "What a good request stays within, for goodput: ttft:500ms, tpot:50ms, e2e_latency:10s",
-            "METRIC:TIME",
-            many=True,
-            ini_type="linelist",
-            only=("load",),
-            also=("goodput",),
-        ),
-        Setting(
-            "failures",
-            "--llm-max-failures",
-            failures,
-            "1%",
-            "How many requests of a load level may fail: a share such as 1%, or a number",
-            "SHARE",
-            only=("load",),
-        ),
-        Setting(
-            "prompt_length",
-            "--llm-prompt-length",
-            length,
-            "128",
-            "Tokens of a made prompt under load: 128, uniform:64:256 or lognormal:128:0.5",
-            "TOKENS",
-            only=("made",),
-            also=("random-input-len", "input-len", "isl", "synthetic-input-tokens-mean", "n-prompt"),
-        ),
-        Setting(
-            "output_length",
-            "--llm-output-length",
-            length,
-            None,
-            "Tokens of an answer under load, likewise; default: max_new_tokens",
-            "TOKENS",
-            only=("load",),
-            also=("random-output-len", "osl", "output-tokens-mean"),
-        ),
-        Setting(
-            "dataset",
-            "--llm-dataset",
-            text,
-            None,
-            "File with the prompts of a load: JSON Lines, ShareGPT, or a trace with time stamps",
-            "FILE",
-            path=True,
-            only=("load",),
-            also=("dataset-path", "dataset-name", "input-file", "data"),
-        ),
-        Setting(
-            "time_unit",
-            "--llm-time-unit",
-            time_unit,
-            None,
-            "Unit of a data set's time stamps: s, ms, us or ns; default: as its form has them",
-            "UNIT",
-            only=("open",),
-        ),
-        Setting(
-            "shared_prefix",
-            "--llm-shared-prefix",
-            whole(0),
-            0,
-            "Tokens at the beginning that all made prompts of a load have in common",
-            "TOKENS",
-            only=("made",),
-            also=("random-prefix-len", "prefix-len"),
-        ),
-        Setting(
-            "thresholds",
-            "",
-            thresholds,
-            {},
-            "What the gate allows",
-        ),
-    )
-}
+SETTINGS: Mapping[str, Setting] = rows_of(CaseSettings)
+"""The rows, by key."""
+
+
+def call_keys(fixture: Fixture) -> list[str]:
+    """What a call of the fixture's ``measure()`` can set: what is measured, then how often."""
+    never = _NEVER[fixture]
+    for_it = [row for row in SETTINGS.values() if not row.only or set(row.only).difference(never)]
+    return [row.key for role in ("work", "repeats") for row in for_it if row.role == role]
 
 
 def other_names() -> dict[str, str]:
     """What other tools call a setting to its key."""
-    return {name: setting.key for setting in SETTINGS.values() for name in setting.also}
-
-
-def read_marker(marks: Iterable[pytest.Mark], where: str) -> dict[str, Any]:
-    """The settings of ``@pytest.mark.llm(...)``; of several, the first (the closest) holds.
-
-    :raises UsageError: for a positional argument, an unknown key or a value that cannot be.
-    """
-    values: dict[str, Any] = {}
-    for mark in reversed(list(marks)):
-        if mark.args:
-            msg = f"{where}: @pytest.mark.llm takes keywords only, as in llm(models=[{mark.args[0]!r}])"
-            raise UsageError(msg)
-        for key, value in mark.kwargs.items():
-            if key not in SETTINGS:
-                hint = suggest(key, list(SETTINGS), other_names()) or "."
-                msg = f"{where}: @pytest.mark.llm has no key {key!r}{hint} It has {', '.join(SETTINGS)}"
-                raise UsageError(msg)
-            values[key] = SETTINGS[key].read(value, f"{where}: @pytest.mark.llm({key}=...)")
-    return values
+    return {name: row.key for row in SETTINGS.values() for name in row.also}

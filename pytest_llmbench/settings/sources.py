@@ -1,18 +1,182 @@
-"""What does one place say of the settings, and from where are its paths meant?"""
+"""What does one place say of the settings of a case, and what holds when several do?
+
+The command line beats the marker, and the marker beats the ini file. A call of ``measure()`` beats the
+marker, and the command line too in what is measured, not in how often. Options of backends hold one by one.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.models.paths import from_folder
+from pytest_llmbench.settings.case import SETTINGS, CaseSettings, Fixture, call_keys, other_names
+from pytest_llmbench.settings.values import TRACE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llmbench.backends.registry import Registry
+    from pytest_llmbench.settings.rows import Setting
 
 
-class Source(dict[str, Any]):
-    """What one place says of the settings, by key, and from where its paths are meant."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What one place says: the command line, the ini file, a test's marker, a call."""
 
+    values: CaseSettings = field(default_factory=CaseSettings)
+    """What it says; the defaults where it says nothing."""
+    given: frozenset[str] = frozenset()
+    """The keys that it names."""
     folder: Path | None = None
-    """None: from the working directory."""
+    """From where its paths are meant; None: from the working directory."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], folder: Path | None = None) -> Source:
+        """What says these *values*, by key and as they are typed in :class:`CaseSettings`."""
+        return cls(CaseSettings(**values), frozenset(values), folder)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.given
+
+    def located(self, registry: Registry) -> Source:
+        """With every path absolute, those among the options of backends too.
+
+        Those of models are left to who knows whether they are names of a server's.
+        """
+        changed: dict[str, Any] = {
+            key: str(from_folder(getattr(self.values, key), self.folder))
+            for key in self.given
+            if SETTINGS[key].path
+        }
+        options = self.values.backend_options
+        if options:
+            changed["backend_options"] = options.located(registry, self.folder)
+        return replace(self, values=replace(self.values, **changed)) if changed else self
 
 
-def folder_of(settings: object) -> Path | None:
-    """From where the paths in *settings* are meant; None where they say nothing of it."""
-    return getattr(settings, "folder", None)
+NOTHING = Source()
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The load levels of a test; without any, it is for whoever runs them to take one."""
+
+    closed: tuple[int, ...] = ()
+    """Requests at once."""
+    open: tuple[float, ...] = ()
+    """Requests a second."""
+    trace: bool = False
+    """The times of a data set, where no rate is said."""
+
+    def __bool__(self) -> bool:
+        return bool(self.closed or self.open or self.trace)
+
+
+class Precedence:
+    """What the command line and the ini file say, and what holds beside a marker and a call."""
+
+    def __init__(self, command_line: Source = NOTHING, ini: Source = NOTHING, *, once: bool = False) -> None:
+        """*once*: each benchmark runs one round, whatever any place says."""
+        self.command_line = command_line
+        self.ini = ini
+        self._once = once
+        self._held: dict[Source, CaseSettings] = {}
+
+    def place(self, key: str, marker: Source = NOTHING) -> Source | None:
+        """The place whose word holds; None where the default does."""
+        return next((place for place in (self.command_line, marker, self.ini) if key in place), None)
+
+    def settings(self, marker: Source = NOTHING) -> CaseSettings:
+        """Every setting as it holds for a test with this *marker*."""
+        if marker not in self._held:
+            values = {
+                key: getattr(place.values, key)
+                for key in SETTINGS
+                if (place := self.place(key, marker)) is not None
+            }
+            if self._once:
+                values |= {"rounds": 1, "warmup_rounds": 0, "processes": 1}
+            held = CaseSettings(**values)
+            options = self.command_line.values.backend_options.over(
+                marker.values.backend_options.over(self.ini.values.backend_options)
+            )
+            self._held[marker] = replace(held, backend_options=options)
+        return self._held[marker]
+
+    def of_call(self, test: CaseSettings, call: Source) -> CaseSettings:
+        """The settings of a *test* as they hold for one *call* of it."""
+        kept = {
+            key
+            for key in call.given
+            if SETTINGS[key].role == "repeats" and (self._once or key in self.command_line)
+        }
+        return replace(test, **{key: getattr(call.values, key) for key in call.given - kept})
+
+    def levels(self, marker: Source = NOTHING) -> Levels:
+        """The load levels of a test: its marker's, else those of the command line, else of the ini file.
+
+        Of a marker's levels, the command line replaces those of its own kind: a concurrency makes no
+        closed loop of a test of request rates, nor a rate an open one of a test of concurrencies.
+        """
+        trace = self.settings(marker).arrivals == TRACE
+        own = _levels(marker, trace)
+        if not own:
+            return _levels(self.command_line, trace) or _levels(self.ini, trace)
+        typed = self.command_line
+        if own.closed and "concurrency" in typed:
+            own = replace(own, closed=typed.values.concurrency)
+        if (own.open or own.trace) and "request_rate" in typed:
+            own = replace(own, open=typed.values.request_rate, trace=False)
+        return own
+
+
+def _levels(source: Source, trace: bool) -> Levels:
+    """The levels that one source names; a trace's own times are one where *trace* says that they hold."""
+    found = Levels(source.values.concurrency, source.values.request_rate)
+    if not found and trace and "arrivals" in source and source.values.arrivals == TRACE:
+        return Levels(trace=True)
+    return found
+
+
+def read_marker(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]], where: str) -> dict[str, Any]:
+    """The settings of ``@pytest.mark.llm(...)``, by key.
+
+    :param marks: the positional and keyword arguments of each marker; the first (the closest) holds.
+    :raises UsageError: for a positional argument, an unknown key or a value that cannot be.
+    """
+    values: dict[str, Any] = {}
+    for positional, keywords in reversed(list(marks)):
+        if positional:
+            msg = f"{where}: @pytest.mark.llm takes keywords only, as in llm(models=[{positional[0]!r}])"
+            raise UsageError(msg)
+        for key, value in keywords.items():
+            row = _known(key, SETTINGS, f"{where}: @pytest.mark.llm has no key", "It has")
+            values[key] = row.read(value, f"{where}: @pytest.mark.llm({key}=...)")
+    return values
+
+
+def read_call(fixture: Fixture, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one call of the fixture's ``measure()``, by key.
+
+    :raises UsageError: for a key that a call cannot set, or a value that cannot be.
+    """
+    rows = {key: SETTINGS[key] for key in call_keys(fixture)} if given else {}
+    return {
+        key: _known(key, rows, "no setting", "There are", "for a call").read(value, f"{key}=...")
+        for key, value in given.items()
+    }
+
+
+def _known(key: str, rows: Mapping[str, Setting], no: str, there: str, of: str = "") -> Setting:
+    """The row of a key.
+
+    :raises UsageError: listing what there is, if it has none.
+    """
+    if key in rows:
+        return rows[key]
+    hint = suggest(key, list(rows), other_names()) or "."
+    msg = f"{no} {key!r}{of and f' {of}'}{hint} {there} {', '.join(rows)}"
+    raise UsageError(msg)

@@ -1,16 +1,20 @@
 """Which values can a setting have, and how is one read?
 
-A reader takes what a marker, an ini file or the command line gives, as a text or as a value of
-Python. Its docstring says what it takes, in the words of a message. It raises ValueError, TypeError
-or OverflowError for anything else; :meth:`pytest_llmbench.settings.case.Setting.read` tells the user.
+A reader takes what a marker, a suite, an ini file or the command line gives, as a text or as a value of
+Python. It says in words and as a JSON Schema what it takes, and raises ValueError, TypeError, OverflowError
+or UsageError for anything else; :meth:`pytest_llmbench.settings.rows.Setting.read` adds where it stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_llmbench.backends.options import truth
+from pytest_llmbench.settings.rows import Reader, Schema
+
+if TYPE_CHECKING:
+    from pytest_llmbench.gate.thresholds import Threshold
+    from pytest_llmbench.settings.options import BackendOptions
 
 TRACE = "trace"
 """Arrivals at the times of a data set."""
@@ -24,20 +28,26 @@ FAST = 10_000
 LONG = 1_000_000
 """Seconds, and other numbers: eleven days, which every clock and timer of the system takes."""
 
-
-def says_nothing(value: Any) -> bool:
-    """Whether a text, a list or a table is there, and names nothing, or has such a part."""
-    if isinstance(value, str):
-        return not value.strip(", \t\r\n")
-    if isinstance(value, Mapping):
-        return not value
-    return isinstance(value, Collection) and (not len(value) or any(map(says_nothing, value)))
+T = TypeVar("T")
 
 
-def whole(minimum: int, maximum: int = MANY) -> Callable[[Any], int]:
+def reader(takes: str, schema: Callable[[], Schema]) -> Callable[[Callable[[Any], T]], Reader[T]]:
+    """Make a function a reader, which *takes* so much."""
+
+    def make(read: Callable[[Any], T]) -> Reader[T]:
+        return Reader(read, takes, schema)
+
+    return make
+
+
+def whole(minimum: int, maximum: int = MANY) -> Reader[int]:
     """A reader of whole numbers within these bounds."""
 
-    def parse(value: Any) -> int:
+    @reader(
+        f"a whole number of at least {minimum}, at most {maximum}",
+        lambda: {"type": "integer", "minimum": minimum, "maximum": maximum},
+    )
+    def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError
         number = int(value)
@@ -45,14 +55,17 @@ def whole(minimum: int, maximum: int = MANY) -> Callable[[Any], int]:
             raise ValueError
         return number
 
-    parse.__doc__ = f"a whole number of at least {minimum}, at most {maximum}"
-    return parse
+    return read
 
 
-def real(minimum: float, maximum: float = LONG) -> Callable[[Any], float]:
+def real(minimum: float, maximum: float = LONG) -> Reader[float]:
     """A reader of numbers within these bounds."""
 
-    def parse(value: Any) -> float:
+    @reader(
+        f"a number of at least {minimum:g}, at most {maximum:.0f}",
+        lambda: {"type": "number", "minimum": minimum, "maximum": maximum},
+    )
+    def read(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
         number = float(value)
@@ -60,20 +73,33 @@ def real(minimum: float, maximum: float = LONG) -> Callable[[Any], float]:
             raise ValueError
         return number
 
-    parse.__doc__ = f"a number of at least {minimum:g}, at most {maximum:.0f}"
-    return parse
+    return read
 
 
-def fraction(value: Any) -> float:
-    """a number above 0, at most 1"""
-    number = real(0)(value)
-    if not 0 < number <= 1:
-        raise ValueError
-    return number
+def above(maximum: float) -> Reader[float]:
+    """A reader of numbers above 0, up to *maximum*."""
+
+    @reader(
+        f"a number above 0, at most {maximum:.0f}",
+        lambda: {"type": "number", "exclusiveMinimum": 0, "maximum": maximum},
+    )
+    def read(value: Any) -> float:
+        number = real(0, maximum)(value)
+        if not number:
+            raise ValueError
+        return number
+
+    return read
 
 
-def flag(value: Any) -> bool:
-    """True or False"""
+fraction = above(1)
+
+
+@reader("True or False", lambda: {"type": "boolean"})
+def yes_or_no(value: Any) -> bool:
+    """A reader of truth values."""
+    from pytest_llmbench.backends.options import truth
+
     if isinstance(value, bool):
         return value
     told = truth(str(value))
@@ -82,24 +108,58 @@ def flag(value: Any) -> bool:
     return told
 
 
-def isolation(value: Any) -> str:
-    """one of test, model, none"""
-    if value not in ("test", "model", "none"):
+def one_of(*words: T) -> Reader[T]:
+    """A reader of one of these *words*."""
+
+    @reader(f"one of {', '.join(map(str, words))}", lambda: {"enum": list(words)})
+    def read(value: Any) -> T:
+        return words[words.index(value)]
+
+    return read
+
+
+def several(one: Reader[T]) -> Reader[tuple[T, ...]]:
+    """A reader of a list, or of a text with commas, that reads each part with *one*."""
+
+    @reader(f"{one.takes}, or a list of such", lambda: _one_or_several(one.schema()))
+    def read(value: Any) -> tuple[T, ...]:
+        values = [value] if isinstance(value, int | float | str) else list(value)
+        parts = [part for v in values for part in (v.split(",") if isinstance(v, str) else [v])]
+        return tuple(one(part) for part in parts)
+
+    return read
+
+
+@reader("a text", lambda: {"type": "string", "minLength": 1})
+def text(value: Any) -> str:
+    """A reader of any text."""
+    if not isinstance(value, str) or not value:
         raise ValueError
-    return str(value)
+    return value
 
 
+@reader("a name or a list of names", lambda: _one_or_several({"type": "string", "minLength": 1}))
 def names(value: Any) -> tuple[str, ...]:
-    """a name or a list of names"""
+    """A reader of names."""
     values = [value] if isinstance(value, str) else list(value)
     if not all(isinstance(v, str) for v in values):
         raise ValueError
     return tuple(name for v in values for part in v.split(",") if (name := part.strip()))
 
 
-def backend_options(value: Any) -> dict[str, dict[str, Any]]:
-    """{"BACKEND": {"NAME": VALUE}}, or BACKEND.NAME=VALUE once or several times"""
+@reader(
+    '{"BACKEND": {"NAME": VALUE}}, or BACKEND.NAME=VALUE once or several times',
+    lambda: {
+        "anyOf": [
+            {"type": "object", "additionalProperties": {"type": "object"}},
+            _one_or_several({"type": "string", "pattern": r"^[^.=]+\.[^=]+="}),
+        ]
+    },
+)
+def backend_options(value: Any) -> BackendOptions:
+    """A reader of options of backends; whether a backend has them, it says itself."""
     from pytest_llmbench.backends.options import backend_of, parse_option
+    from pytest_llmbench.settings.options import BackendOptions
 
     merged: dict[str, dict[str, Any]] = {}
     if isinstance(value, Mapping):
@@ -107,68 +167,70 @@ def backend_options(value: Any) -> dict[str, dict[str, Any]]:
             raise ValueError
         for backend, options in value.items():
             merged.setdefault(backend_of(str(backend)), {}).update(options)
-        return merged
+        return BackendOptions(merged)
     for line in [value] if isinstance(value, str) else value:
-        backend, name, text = parse_option(line)
-        merged.setdefault(backend, {})[name] = text
-    return merged
+        backend, name, written = parse_option(line)
+        merged.setdefault(backend, {})[name] = written
+    return BackendOptions(merged)
 
 
-def several(one: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """A reader of a list, or of a text with commas, that reads each part with *one*."""
-
-    def parse(value: Any) -> tuple[Any, ...]:
-        values = [value] if isinstance(value, int | float | str) else list(value)
-        parts = [part for v in values for part in (v.split(",") if isinstance(v, str) else [v])]
-        return tuple(one(part) for part in parts)
-
-    parse.__doc__ = f"{one.__doc__}, or a list of such"
-    return parse
-
-
-def above(maximum: float) -> Callable[[Any], float]:
-    """A reader of numbers above 0, up to *maximum*."""
-
-    def parse(value: Any) -> float:
-        number = real(0, maximum)(value)
-        if not number:
-            raise ValueError
-        return number
-
-    parse.__doc__ = f"a number above 0, at most {maximum:.0f}"
-    return parse
-
-
+@reader(
+    "a number of tokens, uniform:MIN:MAX or lognormal:MEDIAN:SIGMA[:MAX]",
+    lambda: {
+        "anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": MANY},
+            {"type": "string", "pattern": r"^\s*([0-9]+|uniform(:[^:]+){2}|lognormal(:[^:]+){2,3})\s*$"},
+        ]
+    },
+)
 def length(value: Any) -> str:
-    """a number of tokens, uniform:MIN:MAX or lognormal:MEDIAN:SIGMA[:MAX]"""
+    """A reader of lengths; see :mod:`pytest_llmbench.workloads.lengths`."""
     from pytest_llmbench.workloads.lengths import parse_length
 
     return str(parse_length(value))
 
 
+@reader(
+    "one of constant, poisson, burst[:SIZE], ramp[:START], trace",
+    lambda: {"type": "string", "pattern": r"^(constant|poisson|burst(:[0-9]+)?|ramp(:[0-9.]+)?|trace)$"},
+)
 def arrivals(value: Any) -> str:
-    """one of constant, poisson, burst[:SIZE], ramp[:START], trace"""
+    """A reader of arrival patterns; see :mod:`pytest_llmbench.workloads.arrivals`."""
     from pytest_llmbench.workloads.arrivals import parse_arrivals
 
     return TRACE if value == TRACE else str(parse_arrivals(value))
 
 
-def time_unit(value: Any) -> str:
-    """one of s, ms, us, ns"""
-    if value not in ("s", "ms", "us", "ns"):
-        raise ValueError
-    return str(value)
+_TIME = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": LONG},
+        {"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*(ms|s)?\s*$"},
+    ]
+}
 
 
-def text(value: Any) -> str:
-    """a text"""
-    if not isinstance(value, str) or not value:
-        raise ValueError
-    return value
+def _slo_schema() -> Schema:
+    from pytest_llmbench.measure.level import SLO_METRICS
+
+    known = "|".join(SLO_METRICS)
+    return {
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": dict.fromkeys(SLO_METRICS, _TIME),
+                "additionalProperties": False,
+            },
+            _one_or_several({"type": "string", "pattern": rf"^\s*({known})\s*:"}),
+        ]
+    }
 
 
-def slo(value: Any) -> dict[str, float]:
-    """{"ttft": 0.5} in seconds, or METRIC:TIME such as ttft:500ms; the metrics are ttft, tpot, e2e_latency"""
+@reader(
+    '{"ttft": 0.5} in seconds, or METRIC:TIME such as ttft:500ms; the metrics are ttft, tpot, e2e_latency',
+    _slo_schema,
+)
+def slo(value: Any) -> Mapping[str, float]:
+    """A reader of service-level objectives, in seconds by metric."""
     from pytest_llmbench.measure.level import SLO_METRICS
 
     if not isinstance(value, Mapping):
@@ -188,18 +250,47 @@ def slo(value: Any) -> dict[str, float]:
     return found
 
 
+@reader(
+    "a share such as 1% or 0.01, or a number of requests such as 0 or 3",
+    lambda: {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "number", "minimum": 0, "maximum": 1},
+            {"type": "string", "pattern": r"^\s*([0-9]+|[0-9.]+%?)\s*$"},
+        ]
+    },
+)
 def failures(value: Any) -> str:
-    """a share such as 1% or 0.01, or a number of requests such as 0 or 3"""
+    """A reader of how many requests may fail; see :mod:`pytest_llmbench.gate.failures`."""
     from pytest_llmbench.gate.failures import parse_allowed
 
     return str(parse_allowed(value))
 
 
-def thresholds(value: Any) -> Mapping[str, Any]:
-    """{"METRIC": "5%"}, with limits such as "<300ms"; one or a list of them"""
+def _thresholds_schema() -> Schema:
+    from pytest_llmbench.metrics.table import METRICS
+
+    value = {"type": ["string", "number"]}
+    return {
+        "type": "object",
+        "patternProperties": {
+            rf"^({'|'.join(METRICS)})(\.p[0-9.]+)?$": {
+                "anyOf": [value, {"type": "array", "items": value, "minItems": 1}]
+            }
+        },
+        "additionalProperties": False,
+    }
+
+
+@reader('{"METRIC": "5%"}, with limits such as "<300ms"; one or a list of them', _thresholds_schema)
+def thresholds(value: Any) -> tuple[Threshold, ...]:
+    """A reader of what the gate allows; see :mod:`pytest_llmbench.gate.thresholds`."""
     if not isinstance(value, Mapping):
         raise ValueError
     from pytest_llmbench.gate.thresholds import read_thresholds
 
-    read_thresholds(value, "thresholds")
-    return value
+    return read_thresholds(value)
+
+
+def _one_or_several(one: Schema) -> Schema:
+    return {"anyOf": [one, {"type": "array", "items": one}]}

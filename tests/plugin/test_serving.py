@@ -6,14 +6,15 @@ import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pytest_llmbench.bench.planning import Planner
+from pytest_llmbench.bench.planning import Planner, Workload
 from pytest_llmbench.cases.selection import LoadLevel
 from pytest_llmbench.measure.saturation import FEWEST_REQUESTS
+from pytest_llmbench.settings.case import CaseSettings
+from pytest_llmbench.settings.sources import read_marker
 from tests.fakes.openai_server import fake_server
 from tests.plugin.conftest import Run
 
@@ -229,12 +230,11 @@ def test_a_slow_rate_has_requests_enough_by_default_whatever_the_arrivals(rate: 
 
 def count_of(rate: float, **given: Any) -> int:
     """How many requests a level at a rate has by default."""
-    values = {"warmup_requests": None, "requests": None, "duration": None, **given}
-    planner: Any = SimpleNamespace(
-        disabled=False, load=LoadLevel(request_rate=rate), workload=SimpleNamespace(values=values)
-    )
-    nobody: Any = None
-    return Planner._counts(planner, nobody, nobody, 0)[1]
+    values = CaseSettings(**read_marker([((), given)], "a test"))
+    workload = Workload(values, prompt=None, dataset=None, text_seed=0)
+    planner = Planner(workload, LoadLevel(request_rate=rate), "a test", disabled=False)
+    unused: Any = None
+    return planner._counts(unused, values.params, 0)[1]
 
 
 def test_a_data_set_gives_the_prompts(bench: pytest.Pytester, run: Run, document: Document) -> None:

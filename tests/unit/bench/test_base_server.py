@@ -14,8 +14,8 @@ from pytest_llmbench.cases.selection import CaseParam, Selector, ServerChoice
 from pytest_llmbench.errors import LLMBenchError, UsageError
 from pytest_llmbench.gate.ab import parse_base_side
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.plugin.options import Session
 from pytest_llmbench.servers.openai import OpenAIBackend
+from pytest_llmbench.settings.sources import Precedence
 
 URL = "http://127.0.0.1:8000/v1"
 OTHER = "http://127.0.0.1:9000/v1"
@@ -27,7 +27,7 @@ def base_of(ab: str, *, engine: str | None = None, **spec: Any) -> tuple[Asked, 
     choice = ServerChoice(base_url=URL, alone=False) if engine is None else ServerChoice(engine=engine)
     case = CaseParam(backend, ModelSpec(spec.pop("name", "tiny"), **spec), choice)
     now = Asked(choice, case.spec, option_values(backend, {"retries": 2}), "/new/python")
-    selector = Selector(Registry(), Session({}, {}), None)
+    selector = Selector(Registry(), Precedence(), None)
     return base_server(case, now, parse_base_side(ab), selector), now
 
 

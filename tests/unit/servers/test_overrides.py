@@ -135,5 +135,5 @@ def test_an_option_of_a_server_may_be_called_so() -> None:
     assert backend_of("llamacpp") == "llamacpp"
     setting = SETTINGS["backend_options"]
     given = {"server": {"endpoint": "chat"}, "openai": {"retries": 2}}
-    assert setting.read(given, "here") == {"openai": {"endpoint": "chat", "retries": 2}}
+    assert setting.read(given, "here").given == {"openai": {"endpoint": "chat", "retries": 2}}
     assert parse_base_side("server.endpoint=chat").options == {"openai": {"endpoint": "chat"}}
