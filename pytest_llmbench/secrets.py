@@ -82,7 +82,7 @@ _AUTHORIZATION = re.compile(
     r"""(?i)(\bauthorization["']?\s*[:=]\s*["']?(?:[a-z]+\s+)?|\bbearer\s+(?=\S*\d))[^\s"',;]{6,}"""
 )
 # A password may have any character, also those that it should not: of a user and password, what is before
-# the last "@" of the place; where a "/" follows what is no port, before the last "@" of the word.
+# the last "@" of the place; where a "/" follows what is not a port, before the last "@" of the word.
 _USER = re.compile(
     r"""(?<=://)(?:[^/?#\s"<>]*@|(?!\[)[^/?#\s":<>@]*:(?!\d{1,5}(?![^/?#\s"'<>)\],;]))[^\s"<>]*@)"""
 )
@@ -284,7 +284,7 @@ def _masked_word(word: str, found: Callable[..., None] | None) -> str:
         _tell(found, value)
         return f"{name}={MASK}"
     if _SET_VARIABLE.fullmatch(name):
-        # What an engine's variables hold is nobody's business.
+        # What an engine's variables hold is not for others.
         return f"{name}={MASK}"
     if says_where(name) and not _VARIABLE.fullmatch(value):
         # Who gives the key in place of the variable's name has given it all the same.

@@ -180,7 +180,7 @@ class LlamaCppEngine:
         """Evaluate *prompt* in steps of ``n_batch``, then sample and decode token by token.
 
         With ``ignore_eos`` the end-of-generation tokens get a logit of minus infinity, as by
-        llama.cpp's own ``--ignore-eos``. The last token is not decoded: nobody asks for what follows.
+        llama.cpp's own ``--ignore-eos``. The last token is not decoded: what follows is not needed.
         """
         ids = list(prompt)
         check_length(

@@ -64,10 +64,10 @@ def why_untimed(
     """Why a response has no times between tokens; None if it has.
 
     :param tokens: how many came.
-    :param read_lag: ns from the arrival of a segment to its reading, the median; None if nobody knows.
+    :param read_lag: ns from the arrival of a segment to its reading, the median; None if it is not known.
 
     It was buffered if its chunks arrived in lots of more than :data:`.FEW` on average. What arrived in
-    smaller ones keeps its times, so few tokens are no evidence: TPOT leaves the first lot out, without which
+    smaller ones keeps its times, so few tokens prove nothing: TPOT leaves the first lot out, without which
     it would be too low by (b - 1) / (n - 1) with b of n tokens in it, and the others are no later than the
     last token of each. A lot that a late client may have made is not held against the server; the level says
     what its client did.
@@ -91,7 +91,7 @@ def count_first(
     """How many of a response's *tokens* came with the first of its *chunks*, which are *first* of them.
 
     :param told: what somebody counted; taken where it can be.
-    :param share: of the text, what came with them; taken where nobody counted, since tokens are
+    :param share: of the text, what came with them; taken where no one counted, since tokens are
         of about one length.
 
     As long as there are no more chunks than tokens, each chunk has one token at least.

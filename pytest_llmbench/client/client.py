@@ -194,7 +194,7 @@ class Client:
         """Something came, or the end of the connection."""
         flight = connection.flight
         if flight is None:
-            # An end, or words that nobody asked for.
+            # An end, or bytes that were not asked for.
             self._pool.lose(connection)
             return
         if segment[2] and not self._pool.room.take(connection.fd, len(segment[2])):

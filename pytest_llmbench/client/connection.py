@@ -58,7 +58,7 @@ def find_route(endpoint: Endpoint) -> Route:
     """The way to *endpoint*; names are looked up here, and never again.
 
     :raises ConnectionFailedError: if a name is not known.
-    :raises UsageError: for an address or a certificate file that cannot be meant.
+    :raises UsageError: for an address or a certificate file that is not valid.
     """
     url = read_url(endpoint.base_url, "base_url")
     context = tls_context(verify=endpoint.verify, ca_file=endpoint.ca_file) if url.scheme == "https" else None
@@ -150,7 +150,7 @@ class Connection:
 
     @property
     def whole(self) -> bool:
-        """Whether an end of the connection is meant; TLS says so, and without it nobody can know."""
+        """Whether an end of the connection is meant; TLS says so, and without it this cannot be known."""
         return self._tls is None or self._tls.closed
 
     def advance(self) -> None:

@@ -57,7 +57,7 @@ class Response:
         self.ended = False
         """Whether the body came to its end."""
         self.excess = False
-        """Whether bytes followed the end: nobody asked for them, and the next response would begin with
+        """Whether bytes followed the end: they were not asked for, and the next response would begin with
         them."""
         self._state = _STATUS
         self._left = 0
@@ -104,7 +104,7 @@ class Response:
         """The connection has ended; returns whether the response is complete with that.
 
         :param whole: whether the end was meant; without that it may have been cut anywhere.
-        :raises MalformedError: if what had come is no HTTP.
+        :raises MalformedError: if what had come is not HTTP.
         """
         if self._state == _UNTIL_CLOSE:
             self.ended = whole

@@ -29,7 +29,7 @@ _GRACE = 60.0
 class Pulse:
     """Signs of life of a client.
 
-    :param say: sends one, or leaves it out where nobody takes it.
+    :param say: sends one, or leaves it out where it is not read.
     """
 
     def __init__(self, say: Callable[[dict[str, Any]], None] = lambda _: None) -> None:

@@ -64,7 +64,7 @@ class EpollPoller:
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
         # epoll_wait(2) counts whole milliseconds, and Python rounds up. An epoll is itself a file that
-        # select(2) can wait for, and that counts microseconds: so nobody has to spin.
+        # select(2) can wait for, and that counts microseconds: so no loop has to spin.
         if seconds >= 2 * _MS:
             return self._epoll.poll(seconds - _MS, _AT_ONCE)
         ready = self._epoll.poll(0, _AT_ONCE)

@@ -30,7 +30,7 @@ _SPARE_FILES = 128
 class Pool:
     """The connections of one level.
 
-    :raises UsageError: for an address, a proxy or a certificate file that cannot be meant, and for too few
+    :raises UsageError: for an address, a proxy or a certificate file that is not valid, and for too few
         open files.
     """
 

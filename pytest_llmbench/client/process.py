@@ -61,7 +61,7 @@ class LoadClient:
             answers = [child.answer(_DOING, limit, SILENT) for child in busy]
         except BaseException:
             if len(busy) > 1:
-                # The others go on, and nobody will read what they answer.
+                # The others go on, and what they answer will not be read.
                 for child in self._children:
                     child.kill()
                 self._children.clear()

@@ -35,7 +35,7 @@ SPACE = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 
 REFRESH = 100_000_000
 """ns between two looks at the clocks."""
 ENOUGH = 1000
-"""Segments for a 99th percentile: with ten beyond it, it is no single mishap."""
+"""Segments for a 99th percentile: with ten beyond it, it is not a single mishap."""
 _READINGS = 9
 _TOLERANCE = 5_000
 """ns by which two looks may differ beyond what their own readings took."""
@@ -57,7 +57,7 @@ def stamp_arrivals(sock: socket.socket) -> str | None:
 
 @dataclass(slots=True)
 class _Span:
-    """A time in which nobody set the wall clock."""
+    """A time in which the wall clock was not set."""
 
     first: int
     """ns: from here on it is believed."""
@@ -110,7 +110,7 @@ class Clock:
     def arrival(self, stamp: bytes | None, read: int, sent: int) -> int:
         """When a segment arrived: by its *stamp*, or, where that cannot be believed, when it was *read*.
 
-        :param sent: ns; what came before the request was sent is no answer to it.
+        :param sent: ns; what came before the request was sent does not answer it.
         """
         offset = self._offset(read)
         if stamp is not None and offset is not None and len(stamp) == _TIMESPEC.size:

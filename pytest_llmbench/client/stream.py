@@ -33,7 +33,7 @@ _BOM = b"\xef\xbb\xbf"
 _KINDS = 8
 """So many types of parts without text are kept."""
 _END_OF_THOUGHT = "</think>"
-"""What is in an answer whose reasoning nobody took out of it."""
+"""What is in an answer whose reasoning was not taken out of it."""
 _GIVEN_UP = ("abort", "error")
 """Finish reasons by which vLLM and SGLang say that they gave a request up."""
 
@@ -56,7 +56,7 @@ def read_result(
     ``tokenized`` is its ``sent``, since no client can know it; ``output_hash`` is over the output text in
     UTF-8 (reasoning and tool calls included, in order of arrival), ``prompt_hash`` over the prompt's, or
     over the messages as canonical JSON.
-    ``prompt_tokens`` is 0 where nobody counted them; *count* leaves out what a chat template adds.
+    ``prompt_tokens`` is 0 where they were not counted; *count* leaves out what a chat template adds.
     """
     output = _Output()
     answered = exchange.status is not None and 200 <= exchange.status < 300
@@ -64,7 +64,7 @@ def read_result(
         output.read(exchange.body)
     failure = _failure(exchange, output) if answered else _refusal(exchange)
     if failure is not None:
-        # Cut only when masked: half a key is no key that can be found.
+        # Cut only when masked: half a key cannot be found.
         failure = Failure(failure.kind, one_line(mask(failure.detail)))
     text = "".join(output.parts)
     counts, source = output.tokens(count)

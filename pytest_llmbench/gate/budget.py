@@ -9,7 +9,7 @@ from pytest_llmbench.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one case may cost in an A/B session; None is no bound."""
+    """What one case may cost in an A/B session; None: without a bound."""
 
     pairs: int | None = None
     seconds: float | None = None

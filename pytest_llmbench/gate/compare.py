@@ -68,7 +68,7 @@ class Policy:
 
     regression: Action = "fail"
     missing: Action = "warn"
-    """For what has nothing to be compared with, and for what the baseline has and nobody measured."""
+    """For what has nothing to be compared with, and for what the baseline has and was not measured."""
     inconclusive: Action = "warn"
     """Also for ``invalid``: neither can say anything."""
     improvement: Action = "pass"
@@ -87,7 +87,7 @@ class Policy:
 
 
 def missing_policy(environ: Mapping[str, str]) -> Action:
-    """``fail`` under CI, where nobody reads a warning, ``warn`` else."""
+    """``fail`` under CI, where a warning is not read; ``warn`` elsewhere."""
     return "fail" if environ.get("CI", "").lower() not in ("", "0", "false", "no") else "warn"
 
 
@@ -100,7 +100,7 @@ class Comparison:
     """The newest first."""
     cases: tuple[CaseComparison, ...]
     missing: tuple[Mismatch, ...] = ()
-    """What the baseline has and nobody measured now; not what was renamed."""
+    """What the baseline has and was not measured now; not what was renamed."""
     notes: tuple[str, ...] = field(default=())
     """What else differs between the sessions: information."""
 
@@ -230,7 +230,7 @@ class Gate:
         )
 
     def _judge(self, threshold: Threshold, bases: Sequence[Measured], now: Measured) -> Judgment | None:
-        """The judgment by one threshold; None where neither side has the metric and nobody asked for it."""
+        """The judgment by one threshold; None where neither side has the metric and it was not asked for."""
         metric = threshold.metric
         exact = metric in EXACT_METRICS
         values = now.values(metric)

@@ -73,7 +73,7 @@ class Measured:
         self.written = self._written()
         """All that :attr:`identity` is made of, as it was kept: equal, and so is the identity."""
         self.remedy = ""
-        """What would help where it is spoiled; empty where the reason says it, or nobody knows."""
+        """What would help where it is spoiled; empty where the reason says it, or it is not known."""
         self.spoiled = self._why_spoiled()
         """Why its times say nothing, if they do not."""
 
@@ -86,7 +86,7 @@ class Measured:
             machine=None if machine is None else machine.id,
             backend=model.backend,
             engine=engine_version(case),
-            # Of a server that runs already nobody knows more than the name.
+            # Of a server that runs already only the name is known.
             weights=model.digest or (f"{model.name}@{model.revision}" if model.revision else model.name),
             quantization=model.quantization,
             params=tuple((name, _ADDRESS.sub("", value)) for name, value in sorted(case.params.items())),

@@ -41,7 +41,7 @@ class Pairing:
 
     :param session: the session's id, which tells what the coins show; it is in its document.
     :param cases: how many the session has: they share the chance to fail by noise.
-    :param thresholds: what the command line allows; *metrics* gate where nobody says otherwise.
+    :param thresholds: what the command line allows; *metrics* gate unless the marker says otherwise.
     :param budget: what one case may cost.
     """
 
@@ -137,7 +137,7 @@ class Pairing:
 
 
 def _feed(tests: dict[str, PairedTest], asked: Collection[str], pair: MeasuredPair) -> None:
-    """Give a pair to the tests; a metric that there is not, and that nobody *asked* for, has none."""
+    """Give a pair to the tests; a metric that was not measured and not *asked* for has none."""
     if (codes := pair.dropped) is not None:
         for test in tests.values():
             test.drop(codes)
@@ -159,7 +159,7 @@ def _judged(test: PairedTest) -> Judgment:
     judgment = test.judgment()
     if test.differences or not set(test.dropped) <= {_NO_VALUE, _ZERO, *UNTIMED}:
         return judgment
-    # No machine was disturbed, so that a quieter one is no advice.
+    # No machine was disturbed, so a quieter one would not help.
     known: dict[str, str] = {why: explain_untimed(why) for why in UNTIMED}
     said = "; ".join(known.get(reason, reason) for reason in test.dropped)
     return replace(judgment, reason=said or judgment.reason)

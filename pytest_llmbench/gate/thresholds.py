@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.results.records import Case
 
 GATED_METRICS = ("ttft", "tpot", "decode_throughput", "peak_rss")
-"""What gates where nobody says otherwise."""
+"""What gates by default."""
 
 DEFAULT_RELATIVE = 0.05
 # A process's memory repeats itself to a few pages, and its instructions to a few thousand: a little more
@@ -157,7 +157,7 @@ def parse_threshold(name: str, value: str | float) -> Threshold:
 
 
 def default_thresholds(metrics: Iterable[str] = GATED_METRICS) -> tuple[Threshold, ...]:
-    """The thresholds of the *metrics* that gate where nobody gave them one.
+    """The thresholds of the *metrics* that gate without one of their own.
 
     5%, of memory 2%, of instructions 1%.
 

@@ -48,7 +48,7 @@ def limits(root: Path = HERE) -> Limits:
 def memory_left(root: Path = HERE) -> int | None:
     """Bytes that the control groups let this process and its children still take; None without a limit.
 
-    Pages of files that nobody used for a while count as free: the kernel gives them back first.
+    Pages of files that were not used for a while count as free: the kernel gives them back first.
     """
     left = [
         limit - used + (_entry(group, "inactive_file", "total_inactive_file") or 0)

@@ -11,7 +11,7 @@ from pytest_llmbench.hardware.probes import SLOW, KernelFile, why
 SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal", "cpu-thermal")
 """hwmon chips that sit on the processor."""
 ZONES = ("x86_pkg_temp", "cpu-thermal", "cpu_thermal", "soc-thermal", "soc_thermal", "cpu")
-"""Types of thermal zones that stand for the processor, where hwmon has no such chip."""
+"""Types of thermal zones that stand for the processor, where hwmon has no chip of these names."""
 MAX_FREQUENCY_FILES = 16
 """Reading a core's frequency may interrupt that core, so only so many are read, evenly spread."""
 

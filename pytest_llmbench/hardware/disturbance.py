@@ -119,7 +119,7 @@ class Assessment:
 
     @property
     def known(self) -> tuple[str, ...] | None:
-        """The codes; None where nobody can tell that there was nothing."""
+        """The codes; None where it is not known that there was nothing."""
         return self.codes if self.codes or self.unknown is None else None
 
     def to_json(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _rate(samples: Sequence[Sample], name: str) -> float | None:
 def steal(samples: Sequence[Sample]) -> float | None:
     """Share of the CPU time that this machine wanted and the hypervisor gave to others.
 
-    Wanted is at least one core: a single tick stolen from an idle machine is no disturbance.
+    Wanted is at least one core: a single tick stolen from an idle machine does not disturb.
     """
     stolen = grown(samples, "steal_time")
     if stolen is None:

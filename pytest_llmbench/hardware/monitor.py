@@ -230,7 +230,7 @@ class HardwareMonitor:
         return self._assess(start_ns, end_ns).known
 
     def unwatched(self, start_ns: int, end_ns: int) -> str | None:
-        """Why nobody knows what spoiled the span; None if it was watched."""
+        """Why it is not known what spoiled the span; None if it was watched."""
         return self._assess(start_ns, end_ns).unknown
 
     @property

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 SLOW = 1.0
-"""Seconds between two reads of a source that changes slowly or is dear to read."""
+"""Seconds between two reads of a source that changes slowly or is expensive to read."""
 STOPPED = "stopped"
 """Begins the reason of a source that could be read at first."""
 

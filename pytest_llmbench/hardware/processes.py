@@ -2,7 +2,7 @@
 
 Whose CPU time and memory is "ours" decides what counts as the load of others: the trees of the
 followed processes (the engines), further processes that the caller names, pytest's own process
-and the sampler. Children that pytest starts and that nobody follows are others.
+and the sampler. Children that pytest starts and that are not followed are others.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class RaspberryThrottling:
             self._file = KernelFile(self._root / "sys/devices/platform/soc/soc:firmware/get_throttled")
         except OSError:
             self._command = shutil.which("vcgencmd")
-            # A process a second would be dearer than all other probes together.
+            # A process a second would cost more than all other probes together.
             self.every = 10 * SLOW
         else:
             self.methods["pi_throttled"] = "sysfs"

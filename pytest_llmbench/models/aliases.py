@@ -52,7 +52,7 @@ class Aliases:
     def spec(self, name: str) -> ModelSpec:
         """The model that *name* stands for.
 
-        :raises UsageError: saying in which line, if there is no such model.
+        :raises UsageError: saying in which line, if the model is unknown.
         """
         from pytest_llmbench.models.resolve import parse_spec
 

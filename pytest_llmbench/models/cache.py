@@ -122,7 +122,7 @@ def _prefix(folder: Path) -> str:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What a killed build left; the lock says that nobody works on it."""
+    """What a killed build left; the lock says that no process works on it."""
     for leftover in folder.parent.glob(f"{_prefix(folder)}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

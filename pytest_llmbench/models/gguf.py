@@ -28,7 +28,7 @@ MAX_ENTRIES = 20_000
 _PART = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})(?P<of>-of-(?P<parts>\d{5})\.gguf)", re.IGNORECASE)
 # What people call a type in file names, beside llama.cpp's own name.
 _ALSO_CALLED = {"f16": ("fp16",), "f32": ("fp32",)}
-# The projector of a multimodal model and the matrix that a model was quantized with are no models.
+# The projector of a multimodal model and the matrix that a model was quantized with are not models.
 _NO_MODEL = re.compile(r"(?<![a-z0-9])(?:mmproj|imatrix)(?![a-z0-9])", re.IGNORECASE)
 
 

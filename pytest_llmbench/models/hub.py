@@ -21,7 +21,7 @@ from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 def hub_model(spec: ModelSpec, form: FileForm, *, quiet: bool) -> ResolvedModel:
     """The model of a hub repository, downloaded if it is not in the hub's cache.
 
-    :raises ModelError: if there is no such model, it may not be had, or the hub cannot be reached.
+    :raises ModelError: if the model does not exist or may not be read, or the hub cannot be reached.
     """
     names, silence = _list_files(spec)
     try:
@@ -89,7 +89,7 @@ def _transient_bar() -> type[Any]:
 
 @contextlib.contextmanager
 def _progress_bars(*, quiet: bool) -> Iterator[None]:
-    """Keep huggingface_hub's bars off where *quiet*, and off what is no terminal."""
+    """Keep huggingface_hub's bars off where *quiet*, and off what is not a terminal."""
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
         disable_progress_bars,

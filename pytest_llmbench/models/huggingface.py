@@ -57,7 +57,7 @@ class HuggingFace:
     def local(self, spec: ModelSpec, path: Path) -> ResolvedModel:
         """The model in the folder *path*.
 
-        :raises ModelError: if it is no folder, or not whole.
+        :raises ModelError: if it is not a folder, or is not complete.
         """
         if path.is_dir():
             return huggingface_model(spec, path)

@@ -61,7 +61,7 @@ def build(
 ) -> ResolvedModel:
     """Build or fetch a model ahead; its files, as a benchmark would get them.
 
-    :raises UsageError: if there is no such model; :raises ModelError: if it cannot be had.
+    :raises UsageError: if the model is unknown; :raises ModelError: if it cannot be found.
     """
     from pytest_llmbench.models.resolve import parse_spec, resolve
 

@@ -13,7 +13,7 @@ def from_folder(path: str | Path, folder: Path | None) -> Path:
     """The absolute path of what *folder* has at *path*."""
     try:
         path = Path(path).expanduser()
-    except RuntimeError:  # nobody of that name has a home here
+    except RuntimeError:  # no user of that name has a home here
         path = Path(path)
     # Links stay as they are: the interpreter of a virtual environment is one.
     return (folder or Path()).absolute() / path

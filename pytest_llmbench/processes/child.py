@@ -165,7 +165,7 @@ class Child:
         return response
 
     def _hear(self, doing: str, timeout: float | None, silent: float | None) -> dict[str, Any]:
-        """The next frame that is no sign of life."""
+        """The next frame that is not a sign of life."""
         end = math.inf if timeout is None else time.monotonic() + timeout
         known: dict[str, Any] = {}
         while True:

@@ -143,7 +143,7 @@ def _wait_for_end(pid: int) -> int | None:
 
 
 _KEPT: list[object] = []
-"""What would be closed if nobody held it."""
+"""What would be closed if no reference were kept."""
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 _LENGTH = struct.Struct(">Q")
 _LONGEST = 1 << 36
-"""Bytes of a frame: what claims to be longer is no frame."""
+"""Bytes of a frame: what claims to be longer is not a frame."""
 
 
 class PeerGoneError(Exception):
@@ -24,11 +24,11 @@ class PeerGoneError(Exception):
 
 
 class GarbledError(Exception):
-    """What came is no frame: the other side speaks something else."""
+    """What came is not a frame: the other side speaks something else."""
 
 
 def send(sock: socket.socket, message: dict[str, Any], timeout: float | None = None) -> None:
-    """Send one frame, in at most *timeout* seconds: a socket takes only so much that nobody reads.
+    """Send one frame, in at most *timeout* seconds: a socket takes only so much before the other side reads.
 
     :raises PeerGoneError: if the other side is gone.
     :raises TimeoutError: if the time is over; nothing can be sent any more then.

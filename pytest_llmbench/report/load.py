@@ -176,7 +176,7 @@ def _told(case: Case, mark: str) -> str | None:
 
 
 def _untold(case: Case, load: Mapping[str, Any]) -> bool:
-    """Whether nobody knows if the server kept up, though requests came when they came."""
+    """Whether it is not known if the server kept up, though requests came when they came."""
     return load.get("saturated") is None and case.protocol.get("arrivals") is not None
 
 

@@ -1,4 +1,4 @@
-"""When do requests come, if nobody waits for the answers?
+"""When do requests come, if they do not wait for the answers?
 
 At a rate, requests are sent whether or not earlier ones were answered, as independent users would.
 Users who know nothing of each other make a Poisson process; ``constant`` is its quietest form, a

@@ -16,7 +16,7 @@ A file is read as what its content says that it is:
   (https://github.com/Azure/AzurePublicDataset), or Timestamp, Request tokens and Response tokens, as
   BurstGPT's, with seconds (https://github.com/HPMLL/BurstGPT).
 
-All but CSV are JSON Lines, one object a line, or a JSON array of such objects. An entry that is no request
+All but CSV are JSON Lines, one object a line, or a JSON array of such objects. An entry that is not a request
 is left out, counted and told; a file is refused where none is one.
 """
 
@@ -55,7 +55,7 @@ _SINCE_1970 = (1e9, 4e9)
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _CHUNK = 1 << 20
 _LONGEST = 1 << 24
-"""Characters of one entry: a longer one is no request."""
+"""Characters of one entry: a longer one is not a request."""
 _MOST_ENTRIES, _MOST_TEXT = 1_000_000, 1 << 29
 """Requests, and characters of them, after which a file is not read on."""
 
@@ -74,7 +74,7 @@ class Dataset:
     time_unit: str | None = None
     """In which its times were read: a key of :data:`TIME_UNITS`, or ``date``; None without times."""
     doubt: str | None = None
-    """Why its times are hardly in that unit, if nobody said that they are."""
+    """Why its times are hardly in that unit, if the unit was not named."""
 
     @property
     def needs_prompts(self) -> bool:

@@ -40,7 +40,7 @@ COLUMNS = (
 
 
 class OddEntryError(Exception):
-    """Why one entry is no request."""
+    """Why one entry is not a request."""
 
 
 @dataclass(slots=True)

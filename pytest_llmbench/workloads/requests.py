@@ -150,7 +150,7 @@ def make_requests(
     :param text_seed: of the texts. Another one gives other texts, so that two loads on one server do not
         find each other's prompts in its cache.
     :param shared_prefix: the first so many tokens of the prompts are the same for all, what the server
-        adds included; a prompt that is no longer ends after three words of its own all the same. With
+        adds included; a prompt that is not longer ends after three words of its own all the same. With
         it, prompts have the right number of words and not always that of tokens.
     :raises UsageError: if no prompt is longer than *shared_prefix*.
     """
