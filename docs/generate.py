@@ -157,16 +157,22 @@ def session_options() -> str:
 
 def metrics() -> str:
     """Every metric: formula, unit, source, scope, and how it is judged."""
-    from pytest_llmbench.gate import thresholds
+    from pytest_llmbench.metrics.row import Metric
     from pytest_llmbench.metrics.table import METRICS
 
-    own, usual = thresholds._DEFAULTS, thresholds.DEFAULT_RELATIVE
+    def judged(row: Metric) -> str:
+        if row.judged == "never":
+            return "never judged"
+        how = " with a tolerance, for it repeats itself" if row.exact else " by a statistical test"
+        when = "judged by default" if row.gates else "judged if `--llm-gate` names it"
+        return f"{when},{how}; may be {row.allowed:.0%} worse by default"
 
     scopes = {
         "gap": "one gap between two tokens",
         "round": "one round, under load one request",
         "process": "one process",
-        "load": "one load level",
+        "level": "one load level",
+        "case": "one case",
     }
     overview = table(
         ("Metric", "Unit", "Better"),
@@ -181,15 +187,8 @@ def metrics() -> str:
                 ("better", row.better),
                 ("one value for", scopes[row.scope]),
                 ("source of the formula", row.source),
-                (
-                    "in the gate",
-                    f"may be {own.get(row.name, usual):.0%} worse by default; "
-                    + (
-                        "judged by default"
-                        if row.name in thresholds.GATED_METRICS
-                        else "judged if `--llm-gate` names it"
-                    ),
-                ),
+                ("in the gate", judged(row)),
+                ("as an SLO", "may be limited with `--llm-slo`" if row.slo else ""),
             )
         )
         for row in METRICS.values()

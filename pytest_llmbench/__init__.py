@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.run import ProcessRun, Round, Run
-    from pytest_llmbench.metrics.table import METRICS, Metric, Summary
+    from pytest_llmbench.metrics.row import Metric, Shown
+    from pytest_llmbench.metrics.summary import Summary
+    from pytest_llmbench.metrics.table import METRICS
     from pytest_llmbench.metrics.timeline import Timeline
     from pytest_llmbench.results.frames import Results, load, read_results
     from pytest_llmbench.workloads.messages import Message
@@ -42,7 +44,9 @@ _HOMES = {
     "pytest_llmbench.errors": ("LLMBenchError", "LLMBenchWarning"),
     "pytest_llmbench.bench.model": ("Generated", "LLMModel", "TwoPass"),
     "pytest_llmbench.hardware.monitor": ("HardwareMonitor",),
-    "pytest_llmbench.metrics.table": ("METRICS", "Metric", "Summary"),
+    "pytest_llmbench.metrics.summary": ("Summary",),
+    "pytest_llmbench.metrics.row": ("Metric", "Shown"),
+    "pytest_llmbench.metrics.table": ("METRICS",),
     "pytest_llmbench.measure.run": ("ProcessRun", "Round", "Run"),
     "pytest_llmbench.metrics.timeline": ("Timeline",),
     "pytest_llmbench.workloads.messages": ("Message",),
@@ -71,6 +75,7 @@ __all__ = [
     "Round",
     "Run",
     "Running",
+    "Shown",
     "Sink",
     "Summary",
     "Timeline",

@@ -66,7 +66,7 @@ def bench(backend: str, model: str, quantization: str, tokens: int) -> Iterator[
 
 def decode_speed(measured: Round) -> float:
     """Tokens a second from the first token to the last, as the metric table has it."""
-    speed = measured.metrics["decode_throughput"]
+    speed = measured.value("decode_throughput")
     if speed is None:
         msg = f"a generation of {measured.timeline.output_tokens} tokens has no decode speed"
         raise NotMeasuredError(msg)

@@ -71,12 +71,12 @@ def natural() -> Natural:
     try:
         bench.warm_up()
         before = steps_per_second()
-        rounds = [bench.round()[0].metrics for _ in range(_ROUNDS)]
+        rounds = [bench.round()[0] for _ in range(_ROUNDS)]
         steps = median((before, steps_per_second(), steps_per_second()))
     finally:
         bench.close()
-    ttft, tpot = (median(r[name] or 0.0 for r in rounds) for name in ("ttft", "tpot"))
-    return Natural(ttft, tpot, bench.record.peak_rss or 0, steps)
+    ttft, tpot = (median(r.value(name) or 0.0 for r in rounds) for name in ("ttft", "tpot"))
+    return Natural(ttft, tpot, int(bench.record.peak_rss or 0), steps)
 
 
 @contextmanager

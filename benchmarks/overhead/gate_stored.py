@@ -20,12 +20,12 @@ from tables import listed, markdown, rate
 
 from pytest_llmbench.gate.compare import CaseComparison, compare
 from pytest_llmbench.gate.measured import Measured
-from pytest_llmbench.gate.thresholds import GATED_METRICS
 from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool, Plan
 from pytest_llmbench.measure.loop import measure as measure_run
 from pytest_llmbench.measure.run import Run
+from pytest_llmbench.metrics.table import gated_metrics
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.environment import snapshot
@@ -90,7 +90,7 @@ class Session:
             "session": self.number,
             "id": self.document.session.id,
             "worse": WORSE if self.worse else 0.0,
-            "processes": {metric: measured.centers(metric) for metric in GATED_METRICS},
+            "processes": {metric: measured.centers(metric) for metric in gated_metrics()},
             "spoiled": measured.spoiled,
             "baseline": self.baseline,
             "verdict": None if self.judged is None else self.judged.verdict,
@@ -153,7 +153,7 @@ def table(sessions: Sequence[Session]) -> str:
         if judged:
             cases = [one.judged.verdict for one in judged if one.judged is not None]
             lines.append((side, "any", *_counted(cases, separate, wanted=worse), ""))
-        for metric in GATED_METRICS:
+        for metric in gated_metrics():
             found = [one.judgment(metric) for one in judged]
             if any(found):
                 verdicts = [_NOT_JUDGED if one is None else one.verdict for one in found]

@@ -20,8 +20,8 @@ from pairs import NotMeasuredError
 from tables import listed, markdown, rate
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.thresholds import GATED_METRICS
 from pytest_llmbench.gate.verdict import Verdict
+from pytest_llmbench.metrics.table import gated_metrics
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.records import Case
 
@@ -113,7 +113,7 @@ def table(suites: Sequence[Suite]) -> str:
     lines.append((*_counted(f"suites of {CASES} cases", any_fail, "no `fail`"), minutes, shown))
     cases = sum((suite.verdicts for suite in suites), Counter[str]())
     lines.append((*_counted("cases", cases), "", ""))
-    for metric in GATED_METRICS:
+    for metric in gated_metrics():
         found = Counter(
             judged["verdict"]
             for suite in suites

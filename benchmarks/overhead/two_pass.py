@@ -25,7 +25,7 @@ def _agreement(pairs: int) -> Measured:
 
         def whole() -> float:
             tpots.append(_metric(ours, ours.plan, "tpot"))
-            return ours.record.rounds[-1].metrics["e2e_latency"] or 0.0
+            return ours.record.rounds[-1].value("e2e_latency") or 0.0
 
         taken = list(alternate(pairs, whole, lambda: _metric(ours, only_one, "e2e_latency")))
     # The first was the warm-up's.
@@ -37,7 +37,7 @@ def _agreement(pairs: int) -> Measured:
 
 
 def _metric(ours: Bench, plan: Plan, name: str) -> float:
-    value = ours.round(plan)[0].metrics[name]
+    value = ours.round(plan)[0].value(name)
     if value is None:
         msg = f"a round has no {name}"
         raise NotMeasuredError(msg)

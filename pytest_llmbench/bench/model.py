@@ -46,8 +46,8 @@ class Generated:
 
     def __getattr__(self, name: str) -> float | None:
         if name in METRICS:
-            return self.round.metrics.get(name)
-        msg = f"a generation has no metric {name!r}; it has {', '.join(self.round.metrics)}"
+            return self.round.value(name)
+        msg = f"a generation has no metric {name!r}; it has {', '.join(self.round.values)}"
         raise AttributeError(msg)
 
 

@@ -103,7 +103,7 @@ def _calibrate_sessions(plan: Plan, count: int, interval: float, threshold: floa
     from pytest_llmbench.gate.calibration import MIN_SESSIONS, add_sessions, read_calibration, session_noise
     from pytest_llmbench.gate.stored import judge_stored
     from pytest_llmbench.metrics import units
-    from pytest_llmbench.metrics.table import TIMELINE_METRICS
+    from pytest_llmbench.metrics.table import timeline_rows
     from pytest_llmbench.results.environment import machine
 
     here = machine().id
@@ -129,7 +129,7 @@ def _calibrate_sessions(plan: Plan, count: int, interval: float, threshold: floa
     else:
         typer.echo(f"\nsmallest change over {threshold:.0%} that one stored session finds in 4 of 5 cases:")
         typer.echo("metric               sessions apart      finds")
-        for metric in TIMELINE_METRICS:
+        for metric in timeline_rows():
             if (noise := session_noise(metric.name, alike)) is None:
                 continue
             same = [1.0] * plan.processes
@@ -146,7 +146,7 @@ def _short_session(plan: Plan, run: Run) -> ShortSession | None:
     from pytest_llmbench.gate.calibration import ShortSession
     from pytest_llmbench.measure.engine import EngineSpec
     from pytest_llmbench.measure.run import MAX_DISTURBED
-    from pytest_llmbench.metrics.table import TIMELINE_METRICS
+    from pytest_llmbench.metrics.table import timeline_rows
 
     clean = [[r for r in process.rounds if not process.marks(r)] for process in run.processes]
     if len(run.rounds) - sum(map(len, clean)) > MAX_DISTURBED * len(run.rounds):
@@ -158,9 +158,9 @@ def _short_session(plan: Plan, run: Run) -> ShortSession | None:
         metric.name: [
             median(known)
             for rounds in clean
-            if (known := [value for r in rounds if (value := r.metrics.get(metric.name))])
+            if (known := [value for r in rounds if (value := r.value(metric.name))])
         ]
-        for metric in TIMELINE_METRICS
+        for metric in timeline_rows()
     }
     return ShortSession(
         date=now(),

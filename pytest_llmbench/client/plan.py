@@ -149,8 +149,7 @@ class RequestResult:
 
     def metric(self, name: str) -> float | None:
         """A metric of its timeline, in the metric's unit; None where it has none."""
-        compute = METRICS[name].compute
-        return None if self.timeline is None or compute is None else compute(self.timeline)
+        return None if self.timeline is None else METRICS[name].of(self.timeline)
 
     @property
     def send_lag(self) -> float | None:

@@ -14,7 +14,7 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
 from pytest_llmbench.gate.matching import Baselines, Key, Match, Mismatch
-from pytest_llmbench.gate.measured import EXACT_METRICS, Identity, Measured, other_work
+from pytest_llmbench.gate.measured import Identity, Measured, other_work
 from pytest_llmbench.gate.stored import (
     ENOUGH_SESSIONS,
     CalibratedNoise,
@@ -24,7 +24,7 @@ from pytest_llmbench.gate.stored import (
 )
 from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
 from pytest_llmbench.gate.verdict import Judgment, Verdict, worst
-from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import gc_paused
 from pytest_llmbench.results.records import Case, Header, ResultsDocument
@@ -157,9 +157,7 @@ class Gate:
             case = bases[0].case
             if case.nodeid in self.baselines.present:
                 noisy = {one.metric for one in self._thresholds(case) if one.relative is not None}
-                # One is the other's reciprocal: they are wrong together.
-                noisy -= EXACT_METRICS | ({"decode_throughput"} if "tpot" in noisy else set())
-                count += sum(any(base.has(name) for base in bases) for name in noisy)
+                count += sum(any(base.has(name) for base in bases) for name in chances(noisy))
         return max(count, 1)
 
     @cached_property
@@ -232,7 +230,7 @@ class Gate:
     def _judge(self, threshold: Threshold, bases: Sequence[Measured], now: Measured) -> Judgment | None:
         """The judgment by one threshold; None where neither side has the metric and it was not asked for."""
         metric = threshold.metric
-        exact = metric in EXACT_METRICS
+        exact = METRICS[metric].exact
         values = now.values(metric)
         compared = threshold.relative is not None
         clean = [base for base in bases if exact or not base.spoiled] if compared else []
@@ -267,16 +265,16 @@ class Gate:
         values: Sequence[Sequence[float]],
     ) -> Judgment:
         metric = threshold.metric
-        dropped = 0 if METRICS[metric].scope == "process" else now.dropped
+        dropped = 0 if METRICS[metric].scope in ("process", "case") else now.dropped
         if threshold.percentile is not None:
             judged = judge_exceedance(threshold, [base.values(metric) for base in bases], values)
         elif threshold.limit is not None:
-            judged = judge_limit(threshold, values, exact=metric in EXACT_METRICS)
+            judged = judge_limit(threshold, values, exact=METRICS[metric].exact)
         else:
             sessions = [base.centers(metric) for base in bases]
             new = now.centers(metric)
             allowed = threshold.relative or 0.0
-            if metric in EXACT_METRICS:
+            if METRICS[metric].exact:
                 return judge_exact(metric, [value for session in sessions for value in session], new, allowed)
             if min(map(min, [*sessions, new])) <= 0:
                 return unjudged(threshold, Verdict.INVALID, "a value of 0 has no relative change")

@@ -155,9 +155,4 @@ def check_metric(name: str) -> str:
 
     :raises UsageError: with the nearest one.
     """
-    from pytest_llmbench.errors import suggest
-
-    if name in METRICS:
-        return name
-    msg = f"there is no metric {name!r}{suggest(name, list(METRICS)) or '.'} There are {', '.join(METRICS)}"
-    raise UsageError(msg)
+    return METRICS.named(name).name

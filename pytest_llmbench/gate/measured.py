@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,11 +12,9 @@ from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, marks, too_man
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import by_reason, explain_untimed
 from pytest_llmbench.metrics.units import count
+from pytest_llmbench.metrics.values import case_values, process_values
 from pytest_llmbench.results.records import Case, Header, ProcessRecord, RoundRecord
 from pytest_llmbench.servers.urls import stored_url
-
-EXACT_METRICS = frozenset({"peak_rss", "peak_vram", "instructions_per_token"})
-"""Metrics that repeat themselves: they compare with a tolerance, and no load disturbs them."""
 
 # How often and how patiently it is measured changes how sure the result is, not what it is.
 _HOW_OFTEN = frozenset({"rounds", "processes", "timeout", "thresholds"})
@@ -135,14 +134,7 @@ class Measured:
 
     def has(self, metric: str) -> bool:
         """Whether it was measured at all, disturbed or not."""
-        scope = METRICS[metric].scope
-        if scope == "gap":
-            return any(
-                r.untimed is None and len(r.token_times) > 1 for rounds in self._counted for r in rounds
-            )
-        if scope == "round":
-            return any(getattr(r, metric, None) is not None for rounds in self._counted for r in rounds)
-        return any(getattr(process, metric, None) is not None for process in self.case.processes)
+        return any(self._values(metric, self._counted))
 
     def unknown(self, metric: str) -> str | None:
         """Why it has no value, where that is known."""
@@ -153,19 +145,16 @@ class Measured:
 
     def values(self, metric: str) -> list[list[float]]:
         """The values that count, in the metric's unit: of each process that has any."""
-        scope = METRICS[metric].scope
-        if scope in ("process", "load"):
-            known = [getattr(process, metric, None) for process in self.case.processes]
-            return [[float(value)] for value in known if value is not None]
-        found = []
-        for rounds in self._counted if metric in EXACT_METRICS else self._clean:
-            if scope == "gap":
-                values = [gap for r in rounds for gap in r.gaps]
-            else:
-                values = [value for r in rounds if (value := getattr(r, metric, None)) is not None]
-            if values:
-                found.append(values)
-        return found
+        rounds = self._counted if METRICS[metric].exact else self._clean
+        return [found for found in self._values(metric, rounds) if found]
+
+    def _values(self, metric: str, rounds: Iterable[Sequence[RoundRecord]]) -> Iterator[list[float]]:
+        """Of each process the values of its *rounds*; a case's own value stands for those of a process."""
+        if METRICS[metric].scope == "case":
+            yield case_values(metric, self.case)
+            return
+        for process, those in zip(self.case.processes, rounds, strict=True):
+            yield process_values(metric, process, those)
 
     def centers(self, metric: str) -> list[float]:
         """The median of each process."""

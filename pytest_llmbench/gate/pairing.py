@@ -15,10 +15,8 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.budget import Budget
 from pytest_llmbench.gate.exact import judge_exact
-from pytest_llmbench.gate.measured import EXACT_METRICS
 from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.thresholds import (
-    GATED_METRICS,
     Threshold,
     default_thresholds,
     merge_thresholds,
@@ -26,7 +24,7 @@ from pytest_llmbench.gate.thresholds import (
 from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
 from pytest_llmbench.measure.run import Run
-from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.metrics.timeline import UNTIMED, explain_untimed
 
 # Of memory, so many values show by how much it varies.
@@ -41,7 +39,8 @@ class Pairing:
 
     :param session: the session's id, which tells what the coins show; it is in its document.
     :param cases: how many the session has: they share the chance to fail by noise.
-    :param thresholds: what the command line allows; *metrics* gate unless the marker says otherwise.
+    :param thresholds: what the command line allows.
+    :param metrics: what gates where nothing else is said; by default what the table of metrics says.
     :param budget: what one case may cost.
     """
 
@@ -52,14 +51,14 @@ class Pairing:
         *,
         cases: int = 1,
         thresholds: Sequence[Threshold] = (),
-        metrics: Sequence[str] = GATED_METRICS,
+        metrics: Sequence[str] | None = None,
         budget: Budget | None = None,
     ) -> None:
         self.base = base
         self._coins = random.Random(session)
         self._cases = cases
         self._given = tuple(thresholds)
-        self._metrics = tuple(metrics)
+        self._metrics = metrics
         self._budget = budget or Budget()
 
     def coin(self) -> random.Random:
@@ -85,14 +84,14 @@ class Pairing:
             raise UsageError(msg)
         relative = [t for t in thresholds if t.relative is not None and t.percentile is None]
         noisy = [
-            t for t in relative if t.metric not in EXACT_METRICS and METRICS[t.metric].scope in source.scopes
+            t for t in relative if not METRICS[t.metric].exact and METRICS[t.metric].scope in source.scopes
         ]
         tests = {t.metric: self._test(t, noisy) for t in noisy}
         asked = {t.metric for t in noisy if t.asked}
         end = None if self._budget.seconds is None else time.monotonic() + self._budget.seconds
         invalid, over, pairs = None, False, 0
         # Memory and limits have no test that asks for pairs; and what is not gated is measured too.
-        others = any(t.metric in EXACT_METRICS or t.limit is not None for t in thresholds)
+        others = any(METRICS[t.metric].exact or t.limit is not None for t in thresholds)
         enough = min(_FEW_PAIRS, self._budget.pairs or _FEW_PAIRS) if others else 1
         while not over and (any(not test.done for test in tests.values()) or (not tests and pairs < enough)):
             pair = source.pair()
@@ -115,7 +114,7 @@ class Pairing:
         if source.order is not None:
             judgments = [replace(j, details={**j.details, "order": source.order}) for j in judgments]
         for t in relative:
-            if t.metric in EXACT_METRICS and run.metric(t.metric).n and base_run.metric(t.metric).n:
+            if METRICS[t.metric].exact and run.metric(t.metric).n and base_run.metric(t.metric).n:
                 base_values, now = base_run.metric(t.metric).values, run.metric(t.metric).values
                 found = judge_exact(t.metric, base_values, now, t.relative or 0.0)
                 judgments.append(
@@ -124,10 +123,7 @@ class Pairing:
         return tuple(judgments)
 
     def _test(self, threshold: Threshold, noisy: Sequence[Threshold]) -> PairedTest:
-        metrics = {t.metric for t in noisy}
-        # One is the other's reciprocal: they are wrong together.
-        if {"tpot", "decode_throughput"} <= metrics:
-            metrics.discard("decode_throughput")
+        metrics = chances(t.metric for t in noisy)
         return PairedTest(
             threshold.relative or 0.0,
             metric=threshold.metric,

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.metrics.table import Better
+from pytest_llmbench.metrics.row import Better
 
 if TYPE_CHECKING:
     import numpy as np

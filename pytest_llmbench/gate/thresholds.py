@@ -12,19 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.errors import UsageError, saying_where, suggest
-from pytest_llmbench.metrics.table import METRICS, Metric
+from pytest_llmbench.errors import UsageError, saying_where
+from pytest_llmbench.metrics.row import Metric
+from pytest_llmbench.metrics.table import METRICS, gated_metrics
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import Case
-
-GATED_METRICS = ("ttft", "tpot", "decode_throughput", "peak_rss")
-"""What gates by default."""
-
-DEFAULT_RELATIVE = 0.05
-# A process's memory repeats itself to a few pages, and its instructions to a few thousand: a little more
-# is more.
-_DEFAULTS = {"peak_rss": 0.02, "peak_vram": 0.02, "instructions_per_token": 0.01}
 
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
 _SIZES = {"B": 1.0} | {
@@ -156,19 +149,17 @@ def parse_threshold(name: str, value: str | float) -> Threshold:
     return Threshold(metric.name, relative=relative, percentile=percentile)
 
 
-def default_thresholds(metrics: Iterable[str] = GATED_METRICS) -> tuple[Threshold, ...]:
-    """The thresholds of the *metrics* that gate without one of their own.
+def default_thresholds(metrics: Iterable[str] | None = None) -> tuple[Threshold, ...]:
+    """The thresholds of the *metrics* that gate where none was given: as the table of metrics allows it.
 
-    5%, of memory 2%, of instructions 1%.
+    :param metrics: by default those that gate by the table.
 
     :raises UsageError: for an unknown metric.
     """
+    names = gated_metrics() if metrics is None else metrics
     with saying_where("metrics that gate"):
-        found = [_metric(name)[0] for name in metrics]
-    return tuple(
-        Threshold(metric.name, relative=_DEFAULTS.get(metric.name, DEFAULT_RELATIVE), asked=False)
-        for metric in found
-    )
+        found = [_metric(name)[0] for name in names]
+    return tuple(Threshold(metric.name, relative=metric.allowed, asked=False) for metric in found)
 
 
 def merge_thresholds(*layers: Sequence[Threshold]) -> tuple[Threshold, ...]:
@@ -197,7 +188,7 @@ def kept_thresholds(case: Case) -> tuple[Threshold, ...]:
 
 
 def thresholds_of(
-    command_line: Sequence[Threshold] = (), metrics: Iterable[str] = GATED_METRICS
+    command_line: Sequence[Threshold] = (), metrics: Iterable[str] | None = None
 ) -> Callable[[Case], tuple[Threshold, ...]]:
     """What holds for each case: the command line, then what its document kept, then the defaults."""
     defaults = default_thresholds(metrics)
@@ -212,17 +203,17 @@ def thresholds_of(
 
 def _metric(name: str) -> tuple[Metric, float | None]:
     plain, dot, tail = name.partition(".")
-    if plain not in METRICS:
-        hint = suggest(plain, list(METRICS)) or "."
-        msg = f"there is no metric {plain!r}{hint} There are {', '.join(METRICS)}"
+    metric = METRICS.named(plain)
+    if metric.judged == "never":
+        msg = f"{plain} is told and never judged, so it has no threshold"
         raise UsageError(msg)
     if not dot:
-        return METRICS[plain], None
+        return metric, None
     found = _PERCENTILE.fullmatch(tail)
     if found is None or not 50 <= float(found[1]) < 100:
         msg = f"{name!r} is not a percentile of {plain}; use {plain}.p95 or {plain}.p99"
         raise UsageError(msg)
-    return METRICS[plain], float(found[1])
+    return metric, float(found[1])
 
 
 def _limit(metric: Metric, sign: str, number: str, unit: str, given: str) -> float:

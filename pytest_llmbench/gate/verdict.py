@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pytest_llmbench.metrics.table import METRICS, Better
+from pytest_llmbench.metrics.row import Better
+from pytest_llmbench.metrics.table import METRICS
 
 
 class Verdict(StrEnum):

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.metrics.table import PERCENTILES
+from pytest_llmbench.metrics.summary import PERCENTILES
 
 if TYPE_CHECKING:
     import numpy as np

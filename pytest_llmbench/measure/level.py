@@ -17,11 +17,8 @@ from pytest_llmbench.client.plan import LoadPlan, LoadResult, Receiver, RequestR
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.saturation import find_saturation, median_of
 from pytest_llmbench.measure.window import Course, find_window
-from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.metrics.table import METRICS, slo_metrics
 from pytest_llmbench.metrics.timeline import FEW, NANO, Timeline, Untimed, common_untimed
-
-SLO_METRICS = ("ttft", "tpot", "e2e_latency")
-"""What a service-level objective may limit: what each request has one value of."""
 
 LATE = 0.005
 """Seconds by which a request may be sent late whatever it measures: what a shared core costs at times."""
@@ -130,7 +127,7 @@ class Level:
 def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, float] | None = None) -> Level:
     """Sum up *result*, the traffic of *plan*.
 
-    :param slo: objectives, seconds by metric of :data:`SLO_METRICS`.
+    :param slo: objectives, seconds by metric of :func:`.slo_metrics`.
     :raises UsageError: for an objective that cannot be; see :func:`check_slo`.
 
     **Window, closed loop.** It begins with the first send that finds ``concurrency`` requests in
@@ -235,15 +232,14 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
 def check_slo(slo: Mapping[str, float]) -> None:
     """Refuse objectives that no request can be held to.
 
-    :raises UsageError: for a metric that is not one of :data:`SLO_METRICS`, or a limit that is not
+    :raises UsageError: for a metric that is not one of :func:`.slo_metrics`, or a limit that is not
         positive.
     """
     for name, limit in slo.items():
-        if name not in SLO_METRICS:
+        if name not in slo_metrics():
             instead = "; take tpot, the mean of a request's gaps" if name == "itl" else ""
-            msg = (
-                f"slo: {name} has no one value for each request{instead}. There are {', '.join(SLO_METRICS)}"
-            )
+            known = ", ".join(slo_metrics())
+            msg = f"slo: {name} has no one value for each request{instead}. There are {known}"
             raise UsageError(msg)
         if not limit > 0:
             msg = f"slo: {name} needs a limit above 0 seconds, not {limit!r}"
@@ -334,8 +330,7 @@ def _client_cpu(result: LoadResult, start: int, end: int) -> float:
 
 
 def _meets(line: Timeline, name: str, limit: float) -> bool:
-    compute = METRICS[name].compute
-    value = None if compute is None else compute(line)
+    value = METRICS[name].of(line)
     if value is None:
         return line.untimed is None or line.shown_tokens <= FEW
     return value <= limit

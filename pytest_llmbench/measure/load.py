@@ -19,6 +19,7 @@ from pytest_llmbench.client.words import advice, is_refusal, send
 from pytest_llmbench.measure.level import Level, summarize_level
 from pytest_llmbench.measure.loop import Monitor, Progress, judge
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.servers.endpoint import Endpoint, Words
 
@@ -113,9 +114,9 @@ class LoadBench:
         server, monitor = self.server, self.monitor
         record = ProcessRun(
             pid=server.pid or 0,
-            load_time=server.load_time if fresh else None,
             engine=server.engine,
             versions=server.versions,
+            measured={"load_time": server.load_time if fresh else None},
             unwatched=MONITOR_OFF if monitor is None else None,
         )
         run.processes.append(record)
@@ -136,9 +137,8 @@ class LoadBench:
             else:
                 record.failures.append(_failure(request, result))
         record.settle()
-        record.request_throughput = level.request_throughput
-        record.system_throughput = level.system_throughput
-        record.goodput = level.goodput
+        rows = (row for row in METRICS.values() if row.scope == "level" and row.of_process is None)
+        record.measured.update({row.name: getattr(level, row.name, None) for row in rows})
         record.load = {**level.to_json(), "server_metrics": dict(server.metrics_between(readings.taken))}
         failures = (request.failure for request in result.requests if request.failure is not None)
         record.load["advice"] = self._advice(failures).removeprefix("; ") or None
@@ -151,9 +151,9 @@ class LoadBench:
 
     def _take_hardware(self, record: ProcessRun, level: Level, monitor: Monitor) -> None:
         record.hardware = monitor.summary(level.start, level.end)
-        record.peak_vram = record.hardware.get("peak_vram")
+        record.measured["peak_vram"] = record.hardware.get("peak_vram")
         if self.server.pid is not None:
-            record.peak_rss = monitor.peak_rss_of(self.server.pid)
+            record.measured["peak_rss"] = monitor.peak_rss_of(self.server.pid)
         judge(record, monitor, _SECOND)
 
     def _follow(self, pid: int) -> None:

@@ -34,8 +34,10 @@ from pytest_llmbench.measure.run import (
     too_many_failed,
     unknown_of,
 )
-from pytest_llmbench.metrics.table import METRICS, Scope, gaps
+from pytest_llmbench.metrics.row import Scope
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import Untimed
+from pytest_llmbench.metrics.values import process_values
 from pytest_llmbench.servers.endpoint import left_out
 
 CLIENT = "client"
@@ -91,19 +93,11 @@ class LoadPair:
         any other has no logarithm, and that it is worse is beyond question.
         """
         record = self.base if side == "base" else self.now
-        scope = METRICS[metric].scope
-        if scope in ("process", "load"):
-            value: float | None = getattr(record, metric, None)
-            if metric == "goodput" and value == 0 and record.load is not None:
-                window = float(record.load["end"]) - float(record.load["start"])
-                return 0.5 / window if window > 0 else None
-            return None if value is None else float(value)
         clean = [r for r in record.rounds if r.counted and not record.marks(r)]
-        if scope == "gap":
-            values: list[float | None] = [gap for r in clean for gap in gaps(r.timeline)]
-        else:
-            values = [r.metrics.get(metric) for r in clean]
-        known = [value for value in values if value is not None]
+        known = process_values(metric, record, clean)
+        if metric == "goodput" and known == [0] and record.load is not None:
+            window = float(record.load["end"]) - float(record.load["start"])
+            return 0.5 / window if window > 0 else None
         return median(known) if known else None
 
     def difference(self, metric: str) -> float | None:
@@ -111,7 +105,7 @@ class LoadPair:
         base, now = self.value("base", metric), self.value("now", metric)
         if not base or not now:
             return None
-        return (1 if METRICS[metric].better == "lower" else -1) * math.log(now / base)
+        return METRICS[metric].sign * math.log(now / base)
 
     def _failed(self) -> str | None:
         for side, record in (("base", self.base), ("new", self.now)):
@@ -202,7 +196,7 @@ class LoadPairs:
     :param coin: decides who goes first, as in :class:`.pairs.PairedBench`.
     """
 
-    scopes: tuple[Scope, ...] = ("round", "gap", "process", "load")
+    scopes: tuple[Scope, ...] = ("round", "gap", "process", "level")
 
     def __init__(
         self,

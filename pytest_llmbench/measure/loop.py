@@ -206,9 +206,9 @@ class Bench:
         loaded = self._engine.loaded
         self.record = ProcessRun(
             pid=loaded.pid,
-            load_time=loaded.load_time if fresh else None,
             engine=loaded.engine,
             versions=loaded.versions,
+            measured={"load_time": loaded.load_time if fresh else None},
             unwatched=MONITOR_OFF if self.monitor is None else None,
         )
 
@@ -239,10 +239,10 @@ class Bench:
             raise
         measured = Round(generation.timeline, instructions=generation.instructions)
         if self.monitor is not None:
-            measured.energy = self.monitor.energy(start, end).joules
+            measured.measured["energy"] = self.monitor.energy(start, end).joules
             self._edges.append((start, end))
         self.record.rounds.append(measured)
-        self.record.peak_rss = _largest(self.record.peak_rss, generation.peak_rss)
+        self._keep_peak(generation.peak_rss)
         return measured, generation
 
     def close(self) -> None:
@@ -263,7 +263,7 @@ class Bench:
         methods: set[str] = set()
         for measured, (start, end) in zip(record.rounds, self._edges, strict=True):
             energy = monitor.energy(start, end)
-            measured.energy = energy.joules
+            measured.measured["energy"] = energy.joules
             if energy.method is not None:
                 methods.add(energy.method)
         judge(record, monitor)
@@ -274,8 +274,12 @@ class Bench:
         record.hardware = summary
         if self.plan.isolation == "test":
             # With other isolations the peak may be that of another test, or of pytest itself.
-            record.peak_rss = _largest(record.peak_rss, monitor.peak_rss_of(record.pid))
-        record.peak_vram = record.hardware.get("peak_vram")
+            self._keep_peak(monitor.peak_rss_of(record.pid))
+        record.measured["peak_vram"] = record.hardware.get("peak_vram")
+
+    def _keep_peak(self, rss: int | None) -> None:
+        known = [value for value in (self.record.measured.get("peak_rss"), rss) if value is not None]
+        self.record.measured["peak_rss"] = max(known, default=None)
 
     def _prompt(self, plan: Plan) -> Prompt:
         if plan.prompt is not None:
@@ -306,7 +310,7 @@ def measure(plan: Plan, run: Run, pool: EnginePool, monitor: Monitor | None, pro
             for number in range(1, plan.rounds + 1):
                 tell(number, plan.rounds, tokens_per_second=speed)
                 measured, generation = bench.round()
-                speed = measured.metrics["decode_throughput"]
+                speed = measured.value("decode_throughput")
                 run.text = generation.text if run.text is None else run.text
         except errors.LLMBenchError as error:
             kept = len(run.rounds)
@@ -349,8 +353,3 @@ def judge(record: ProcessRun, monitor: Monitor, span: int | None = None) -> None
             known = known and judged[one] is not None
             codes.update(judged[one] or ())
         measured.disturbance = tuple(sorted(codes)) if codes or known else None
-
-
-def _largest(*values: int | None) -> int | None:
-    known = [value for value in values if value is not None]
-    return max(known, default=None)

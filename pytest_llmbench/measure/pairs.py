@@ -24,8 +24,10 @@ from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.hardware.memory import available
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, Progress
 from pytest_llmbench.measure.run import ProcessRun, Round, Run, unknown_of
-from pytest_llmbench.metrics.table import METRICS, Scope
+from pytest_llmbench.metrics.row import Scope
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import Untimed
+from pytest_llmbench.metrics.values import process_values
 
 KEEP_AT_LEAST = 0.5
 """Of a pair's rounds: with fewer undisturbed ones the whole pair is dropped."""
@@ -123,7 +125,7 @@ class Pair:
     def value(self, side: SideName, metric: str) -> float | None:
         """Median over one side's rounds that count."""
         rounds = [base if side == "base" else now for base, now in self.kept]
-        values = [value for r in rounds if (value := r.metrics.get(metric)) is not None]
+        values = process_values(metric, self.base if side == "base" else self.now, rounds)
         return median(values) if values else None
 
     def difference(self, metric: str) -> float | None:
@@ -131,11 +133,11 @@ class Pair:
 
         None where no round has the metric on both sides.
         """
-        sign = 1 if METRICS[metric].better == "lower" else -1
+        sign = METRICS[metric].sign
         logs = [
             sign * math.log(now / base)
             for b, n in self.kept
-            if (base := b.metrics.get(metric)) and (now := n.metrics.get(metric))
+            if (base := b.value(metric)) and (now := n.value(metric))
         ]
         return median(logs) if logs else None
 
@@ -221,7 +223,7 @@ class PairedBench:
     def _peak_vram(self, name: str) -> int | None:
         """What earlier processes of a side took of all GPUs at most; None where that is not known."""
         known = [p.peak_vram for p in self._sides[name].run.processes if p.peak_vram is not None]
-        return max(known, default=None)
+        return int(max(known)) if known else None
 
     def _open(self, name: str) -> Bench:
         side = self._sides[name]

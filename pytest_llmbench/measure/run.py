@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.metrics.table import (
-    METRICS,
-    UNTIMED_METRICS,
-    Summary,
-    gaps,
-    summarize,
-    timeline_metrics,
-)
+from pytest_llmbench.metrics.row import Scope
+from pytest_llmbench.metrics.summary import Summary, summarize
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import (
     UNTIMED,
     Timeline,
@@ -22,8 +17,10 @@ from pytest_llmbench.metrics.timeline import (
     by_reason,
     common_untimed,
     explain_untimed,
+    gaps,
 )
 from pytest_llmbench.metrics.units import UNKNOWN, percent, quantity
+from pytest_llmbench.metrics.values import ByName, case_values, computed
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 MAX_DISTURBED = 0.2
@@ -58,13 +55,36 @@ def marks(disturbance: Sequence[str] | None, watch_lost: bool) -> Sequence[str]:
     return disturbance
 
 
+class _Measured(ByName):
+    """What is measured: its metrics by their names, as attributes and in ``values``."""
+
+    __slots__ = ()
+    measured: dict[str, float | None]
+    """Values that were measured as such, by the metric's name; None where that was not possible."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> float | None: ...
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Metric name to value, in the units of the metric table; of those that it has."""
+        names = [name for name, row in METRICS.items() if row.scope in self._scopes]
+        # What was measured without a row is kept, too.
+        names += [name for name in self.measured if name not in METRICS]
+        return {name: value for name in names if (value := self.value(name)) is not None}
+
+    @property
+    def _scopes(self) -> tuple[Scope, ...]:
+        """Of which scopes it has metrics."""
+        raise NotImplementedError
+
+
 @dataclass(slots=True, repr=False)
-class Round:
+class Round(_Measured):
     """One measured repetition."""
 
     timeline: Timeline
-    energy: float | None = None
-    """Joules between the round's edges; None where no counter can be read."""
     instructions: int | None = None
     """That the engine's process ran in user space; None where nothing counts them."""
     disturbance: tuple[str, ...] | None = None
@@ -74,61 +94,73 @@ class Round:
     """Under load: what the request was beside its timeline; see :mod:`.measure.load.bench`."""
     counted: bool = True
     """Whether it is part of the metrics: under load, whether it was sent in the steady window."""
+    measured: dict[str, float | None] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         marks = f", disturbed by {', '.join(self.disturbance)}" if self.disturbance else ""
-        return f"<Round: {_shown(self.metrics)}{marks}>"
+        return f"<Round: {_shown(self.values)}{marks}>"
 
     @property
-    def metrics(self) -> dict[str, float | None]:
-        """Metric name to value, in the units of the metric table."""
-        values = timeline_metrics(self.timeline)
-        tokens = self.timeline.output_tokens
-        values["energy"] = self.energy
-        values["energy_per_token"] = self.energy / tokens if self.energy is not None and tokens else None
-        counted = self.instructions
-        values["instructions_per_token"] = counted / tokens if counted is not None and tokens else None
-        return values
+    def gaps(self) -> list[float]:
+        """Seconds between successive token times; see :func:`.gaps`."""
+        return gaps(self.timeline)
+
+    def value(self, metric: str) -> float | None:
+        """Its value of *metric*, in the metric's unit; None where it has none."""
+        row = METRICS.get(metric)
+        if row is None or metric in self.measured:
+            return self.measured.get(metric)
+        return (
+            computed(row, row.of, self.timeline)
+            if row.of_round is None
+            else computed(row, row.of_round, self)
+        )
+
+    @property
+    def _scopes(self) -> tuple[Scope, ...]:
+        return ("round",)
 
 
 @dataclass(slots=True, repr=False)
-class ProcessRun:
+class ProcessRun(_Measured):
     """One engine process and the rounds that were measured in it."""
 
     pid: int
-    load_time: float | None
-    """Seconds; None where the process was shared and loaded by an earlier case."""
     engine: Mapping[str, Any]
     """What the engine said of its load: threads, device, dtype, context, ..."""
     versions: Mapping[str, str]
     rounds: list[Round] = field(default_factory=list)
+    measured: dict[str, float | None] = field(default_factory=dict)
+    """Values that were measured as such; without ``load_time`` where an earlier case loaded the process."""
     hardware: Mapping[str, Any] | None = None
     """Summary of the hardware samples over the process's rounds; None without a monitor."""
     unwatched: str | None = None
     """Why rounds have no ``disturbance``, where they have none."""
     watch_lost: bool = False
     """Whether that is because the monitor failed, and not because it is off."""
-    peak_rss: int | None = None
-    """Bytes."""
-    peak_vram: int | None = None
-    """Bytes."""
     load: Mapping[str, Any] | None = None
     """Under load: the level as :class:`.measure.load.level.Level` sums it up."""
     failures: list[Mapping[str, Any]] = field(default_factory=list)
     """Under load: the requests that failed; they are no rounds."""
 
-    def marks(self, measured: Round) -> Sequence[str]:
-        """Why one of its rounds is left out of comparisons; see :func:`marks`."""
-        return marks(measured.disturbance, self.watch_lost)
-
-    request_throughput: float | None = None
-    """Requests a second, of a load level; likewise the two below."""
-    system_throughput: float | None = None
-    goodput: float | None = None
-
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return f"<ProcessRun {self.pid}: {len(self.rounds)} rounds{failed}>"
+
+    def value(self, metric: str) -> float | None:
+        """Its value of *metric*, in the metric's unit; None where it has none."""
+        row = METRICS.get(metric)
+        if row is None or row.of_process is None or metric in self.measured:
+            return self.measured.get(metric)
+        return computed(row, row.of_process, self) if row.scope in self._scopes else None
+
+    @property
+    def _scopes(self) -> tuple[Scope, ...]:
+        return ("process", "level") if self.load is not None else ("process",)
+
+    def marks(self, measured: Round) -> Sequence[str]:
+        """Why one of its rounds is left out of comparisons; see :func:`marks`."""
+        return marks(measured.disturbance, self.watch_lost)
 
     def settle(self) -> None:
         """Have no times between tokens in any round where too many have none; see :func:`.common_untimed`."""
@@ -140,11 +172,12 @@ class ProcessRun:
     @property
     def unknown(self) -> dict[str, Untimed]:
         """Metrics without a value, and why, as a key of :data:`.UNTIMED`."""
-        lines = [r.timeline for r in self.rounds if r.counted]
-        reasons = Counter(line.untimed for line in lines if line.untimed is not None)
+        counted = [r for r in self.rounds if r.counted]
+        reasons = Counter(why for r in counted if (why := r.timeline.untimed) is not None)
         found: dict[str, Untimed] = {}
-        if reasons and all(timeline_metrics(line)["tpot"] is None for line in lines):
-            found = dict.fromkeys(UNTIMED_METRICS, reasons.most_common(1)[0][0])
+        if reasons and all(r.value("tpot") is None for r in counted):
+            lost = (name for name, row in METRICS.items() if row.needs_gaps)
+            found = dict.fromkeys(lost, reasons.most_common(1)[0][0])
         if self.load is not None and self.goodput is None and (why := self.load.get("goodput_unknown")):
             found["goodput"] = why
         return found
@@ -162,6 +195,8 @@ class Run:
     """The first round's output."""
     model: ResolvedModel | ModelSpec | None = None
     """The model, where it is not the test's own: the base side of an A/B session."""
+    measured: dict[str, float | None] = field(default_factory=dict)
+    """Values of metrics of which a case has one, that were measured as such."""
 
     def __repr__(self) -> str:
         medians = {name: summary.median for name, summary in self.metrics.items()}
@@ -248,16 +283,22 @@ class Run:
         shared = set(found[0]).intersection(*found) if found else set()
         return {name: found[0][name] for name in sorted(shared)}
 
+    def value(self, metric: str) -> float | None:
+        """Its value of a *metric* of which a case has one, in the metric's unit; None where it has none."""
+        row = METRICS.get(metric)
+        if row is None or row.of_case is None or metric in self.measured:
+            return self.measured.get(metric)
+        return computed(row, row.of_case, self)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The metrics of which a case has one value, by their names."""
+        names = [name for name, row in METRICS.items() if row.scope == "case"]
+        return {name: value for name in names if (value := self.value(name)) is not None}
+
     def metric(self, name: str) -> Summary:
         """The summary of one metric of the table over everything this run measured."""
-        scope = METRICS[name].scope
-        counted = (r for r in self.rounds if r.counted)
-        if scope == "gap":
-            found = summarize(name, (gap for r in counted for gap in gaps(r.timeline)))
-        elif scope == "round":
-            found = summarize(name, (r.metrics.get(name) for r in counted))
-        else:
-            found = summarize(name, (getattr(p, name) for p in self.processes))
+        found = summarize(name, case_values(name, self))
         if not found.n and (why := self.unknown.get(name)) is not None:
             found = replace(found, unknown=explain_untimed(why))
         return found

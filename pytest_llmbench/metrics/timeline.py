@@ -13,6 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 NANO = 1e-9
@@ -87,6 +88,15 @@ class Timeline:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Timeline:
         return cls(**{**data, "token_times": tuple(data["token_times"])})
+
+
+def gaps(timeline: Timeline) -> list[float]:
+    """Seconds between successive token times, of a server between chunks; shape (token_times - 1,).
+
+    None at all where the times are not the engine's.
+    """
+    times = () if timeline.untimed is not None else timeline.token_times
+    return [round((after - before) * NANO, 9) for before, after in pairwise(times)]
 
 
 def common_untimed(timelines: Iterable[Timeline]) -> Untimed | None:

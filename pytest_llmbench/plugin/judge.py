@@ -24,11 +24,11 @@ from pytest_llmbench.gate.failures import parse_allowed, why_failed
 from pytest_llmbench.gate.judge import Judge, PairedJudge, StoredJudge
 from pytest_llmbench.gate.pairing import Pairing
 from pytest_llmbench.gate.thresholds import (
-    GATED_METRICS,
     default_thresholds,
     parse_thresholds,
     thresholds_of,
 )
+from pytest_llmbench.metrics.table import gated_metrics
 from pytest_llmbench.models.paths import interpreter
 from pytest_llmbench.plugin.paths import command_line_folder, session_path
 from pytest_llmbench.plugin.xdist import session_id
@@ -195,7 +195,7 @@ def _place(config: pytest.Config, store: Store, ref: str) -> Place:
 def _metrics(config: pytest.Config) -> tuple[str, ...]:
     given = config.getoption("llm_gate") or config.getini("llm_gate")
     if not given:
-        return tuple(GATED_METRICS)
+        return gated_metrics()
     names = [given] if isinstance(given, str) else given
     return tuple(name.strip() for text in names for name in text.split(",") if name.strip())
 

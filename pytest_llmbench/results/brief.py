@@ -37,7 +37,15 @@ from pytest_llmbench.results.upgrade import NOW
 # Every other field of a case, a process and a round is there and checked, also one that is new.
 _CASE_LEAVES_OUT = ("metrics", "hardware", "disturbance", "verdict_reason", "compared_with", "judgments")
 _PROCESS_LEAVES_OUT = ("hardware",)
-_ROUND_LEAVES_OUT = ("started", "finish_reason", "tokenized", "prefilled", "done", "token_times")
+_ROUND_LEAVES_OUT = (
+    "started",
+    "instructions",
+    "finish_reason",
+    "tokenized",
+    "prefilled",
+    "done",
+    "token_times",
+)
 
 # What many cases and processes have in common; neighbors in what is written.
 _OF_CASES = ("model", "protocol")
@@ -309,6 +317,8 @@ def _brief(record: type[BaseModel], leave_out: Iterable[str] = (), base: type = 
             default = dataclasses.field(default=field.default)
         fields.append((name, types.get(name, field.annotation), default))
     members = {name: one for name, one in vars(record).items() if isinstance(one, property)}
+    if hasattr(record, "value"):
+        members["value"] = record.value
     return dataclasses.make_dataclass(
         f"Brief{record.__name__}", fields, bases=(base,), namespace=members, kw_only=True, slots=True
     )

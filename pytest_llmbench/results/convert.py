@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.metrics.table import METRICS, Summary
+from pytest_llmbench.metrics.summary import Summary
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.records import (
@@ -54,6 +55,7 @@ def case_from_run(
         model=_model_record(model, backend),
         protocol=dict(run.protocol if run is not None else protocol or {}),
         processes=[_process_record(p) for p in run.processes] if run is not None else [],
+        case_values=_finite(run.values) if run is not None else {},
         metrics=_metric_records(run) if run is not None else {},
         unknown=dict(run.unknown) if run is not None else {},
         hardware=None if hardware is None else dict(hardware),
@@ -93,17 +95,12 @@ def _model_record(model: ResolvedModel | ModelSpec, backend: str) -> ModelRecord
 def _process_record(process: ProcessRun) -> ProcessRecord:
     return ProcessRecord(
         pid=process.pid,
-        load_time=process.load_time,
         engine=mask_data(process.engine),
         versions=dict(process.versions),
-        peak_rss=process.peak_rss,
-        peak_vram=process.peak_vram,
+        values=_finite(process.values),
         hardware=None if process.hardware is None else dict(process.hardware),
         unwatched=process.unwatched,
         watch_lost=process.watch_lost,
-        request_throughput=process.request_throughput,
-        system_throughput=process.system_throughput,
-        goodput=process.goodput,
         load=None if process.load is None else dict(process.load),
         failures=mask_data(process.failures),
         rounds=[round_record(r) for r in process.rounds],
@@ -114,18 +111,10 @@ def round_record(measured: Round) -> RoundRecord:
     """One round, its times in seconds since the call, exact to the nanosecond."""
     timeline = measured.timeline
     sent = timeline.sent
-    metrics = measured.metrics
     times = [round((t - sent) * NANO, 9) for t in timeline.token_times]
     return RoundRecord(
         started=iso_of_reading(sent),
-        ttft=times[0] if times else None,
-        tpot=metrics["tpot"],
-        e2e_latency=times[-1] if times else None,
-        prefill_throughput=metrics["prefill_throughput"],
-        decode_throughput=metrics["decode_throughput"],
-        output_throughput=metrics["output_throughput"],
-        tpot_all_tokens=metrics["tpot_all_tokens"],
-        energy=measured.energy,
+        values=_finite(measured.values),
         instructions=measured.instructions,
         prompt_tokens=timeline.prompt_tokens or None,
         output_tokens=timeline.output_tokens,
@@ -145,8 +134,12 @@ def round_record(measured: Round) -> RoundRecord:
     )
 
 
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    # JSON has no infinity and no NaN: they would come back as a damaged document.
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
 def _metric_records(run: Run) -> dict[str, MetricRecord]:
-    # JSON has no infinity and no NaN: such a summary would come back as a damaged document.
     found = {
         name: metric_record(summary)
         for name, summary in run.metrics.items()

@@ -29,8 +29,10 @@ from pytest_llmbench.results.rows import case_row, long_rows, round_row
 DEFAULT_METRIC = "e2e_latency"
 """What pytest-benchmark itself measures: how long a call takes."""
 
-SECONDS_METRICS = tuple(m.name for m in METRICS.values() if m.unit == "s" and m.scope != "load")
-"""What pytest-benchmark's JSON can hold: its readers take every number for seconds, less for better."""
+
+def seconds_metrics() -> tuple[str, ...]:
+    """What pytest-benchmark's JSON can hold: its readers take every number for seconds, less for better."""
+    return tuple(row.name for row in METRICS.values() if row.unit == "s" and row.better == "lower")
 
 
 def to_csv(document: ResultsDocument) -> str:
@@ -72,11 +74,11 @@ def to_pytest_benchmark(document: ResultsDocument, metric: str = DEFAULT_METRIC)
     """
     from pytest_benchmark import __version__ as version
 
-    if metric not in SECONDS_METRICS:
+    if metric not in (durations := seconds_metrics()):
         known = "unknown" if metric not in METRICS else f"in {METRICS[metric].unit}"
         msg = (
             f"pytest-benchmark's JSON holds seconds, and {metric!r} is {known}"
-            f"{suggest(metric, SECONDS_METRICS)}; choose one of {', '.join(SECONDS_METRICS)} "
+            f"{suggest(metric, durations)}; choose one of {', '.join(durations)} "
             "(the 'ops' of tpot are tokens/s)"
         )
         raise UsageError(msg)

@@ -7,13 +7,17 @@ does not know are kept, so that a document of a newer minor version survives bei
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_llmbench.metrics.table import METRICS, Better, Summary
+from pytest_llmbench.metrics.row import Better, Scope
+from pytest_llmbench.metrics.summary import Summary
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, Timeline
+from pytest_llmbench.metrics.values import ByName, case_values
 
 SCHEMA_VERSION = "2.0"
 """``MAJOR.MINOR``: a minor version adds keys, a major one changes the meaning of a key."""
@@ -28,9 +32,29 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def _metric(name: str) -> Any:
-    metric = METRICS[name]
-    return Field(default=None, description=f"{metric.unit}: {metric.formula}; null: not measured")
+def _values(*scopes: Scope) -> Any:
+    """A field of values by the names of metrics of *scopes*; those without a value are left out."""
+
+    def tell(schema: dict[str, Any]) -> None:
+        schema["properties"] = {
+            row.name: {"type": "number", "description": f"{row.unit}: {row.formula}"}
+            for row in METRICS.values()
+            if row.scope in scopes
+        }
+
+    description = "metric: its value in the metric's unit; what was not measured is left out"
+    return Field(default_factory=dict, description=description, json_schema_extra=tell)
+
+
+class Stored(ByName):
+    """What a document has values of: its metrics by their names, as attributes and in ``values``."""
+
+    __slots__ = ()
+    values: Mapping[str, float]
+
+    def value(self, metric: str) -> float | None:
+        """Its value of *metric*, in the metric's unit; None where it has none."""
+        return self.values.get(metric)
 
 
 class Session(_Part):
@@ -126,18 +150,11 @@ class RequestRecord(_Part):
     new_connection: bool = False
 
 
-class RoundRecord(_Part):
+class RoundRecord(Stored, _Part):
     """One measured repetition. Times are seconds since the call with text (``sent``)."""
 
     started: str | None = Field(default=None, description="ISO 8601, UTC: when the call was made")
-    ttft: float | None = _metric("ttft")
-    tpot: float | None = _metric("tpot")
-    e2e_latency: float | None = _metric("e2e_latency")
-    prefill_throughput: float | None = _metric("prefill_throughput")
-    decode_throughput: float | None = _metric("decode_throughput")
-    output_throughput: float | None = _metric("output_throughput")
-    tpot_all_tokens: float | None = _metric("tpot_all_tokens")
-    energy: float | None = _metric("energy")
+    values: dict[str, float] = _values("round")
     instructions: int | None = Field(
         default=None, description="of the engine's process in user space, from before the call to after it"
     )
@@ -156,7 +173,7 @@ class RoundRecord(_Part):
         default=0, description="of output_tokens: counted by the server and never sent"
     )
     untimed: str | None = Field(
-        default=None, description="why tpot is null although tokens came: buffered, or one_arrival"
+        default=None, description="why it has no tpot although tokens came: buffered, or one_arrival"
     )
     done: float = Field(description="s: the call returned")
     disturbance: list[str] | None = Field(
@@ -190,30 +207,14 @@ class RoundRecord(_Part):
         times = self.token_times if self.untimed is None else ()
         return [round(b - a, 9) for a, b in pairwise(times)]
 
-    @property
-    def energy_per_token(self) -> float | None:
-        """Joules a token; None without an energy counter."""
-        if self.energy is None or not self.output_tokens:
-            return None
-        return self.energy / self.output_tokens
 
-    @property
-    def instructions_per_token(self) -> float | None:
-        """Instructions a token; None where nothing counts them."""
-        if self.instructions is None or not self.output_tokens:
-            return None
-        return self.instructions / self.output_tokens
-
-
-class ProcessRecord(_Part):
+class ProcessRecord(Stored, _Part):
     """One engine process and the rounds that were measured in it."""
 
     pid: int
-    load_time: float | None = _metric("load_time")
     engine: dict[str, Any] = Field(default_factory=dict, description="what the engine said of its load")
     versions: dict[str, str] = Field(default_factory=dict)
-    peak_rss: int | None = _metric("peak_rss")
-    peak_vram: int | None = _metric("peak_vram")
+    values: dict[str, float] = _values("process", "level")
     hardware: dict[str, Any] | None = None
     unwatched: str | None = Field(
         default=None, description="why rounds have no disturbance, where they have none"
@@ -221,9 +222,6 @@ class ProcessRecord(_Part):
     watch_lost: bool = Field(
         default=False, description="whether that is because the monitor failed: comparisons leave them out"
     )
-    request_throughput: float | None = _metric("request_throughput")
-    system_throughput: float | None = _metric("system_throughput")
-    goodput: float | None = _metric("goodput")
     load: dict[str, Any] | None = Field(default=None, description="the load level; null: not under load")
     failures: list[dict[str, Any]] = Field(default_factory=list, description="requests that failed")
     rounds: list[RoundRecord] = Field(default_factory=list)
@@ -240,6 +238,7 @@ class Case(_Part):
     model: ModelRecord
     protocol: dict[str, Any] = Field(default_factory=dict, description="how it was measured")
     processes: list[ProcessRecord] = Field(default_factory=list)
+    case_values: dict[str, float] = _values("case")
     metrics: dict[str, MetricRecord] = Field(default_factory=dict)
     unknown: dict[str, str] = Field(
         default_factory=dict,
@@ -277,13 +276,11 @@ class Case(_Part):
         One value a round, a gap or a process, as the metric's scope says; what was not measured
         is left out.
         """
-        row = METRICS.get(metric)
-        counted = [r for r in self.rounds if r.counted]
-        if row is not None and row.scope == "gap":
-            return [gap for r in counted for gap in r.gaps]
-        owners = self.processes if row is not None and row.scope in ("process", "load") else counted
-        found = (getattr(owner, metric, None) for owner in owners)
-        return [float(value) for value in found if value is not None]
+        return case_values(metric, self)
+
+    def value(self, metric: str) -> float | None:
+        """Its value of a *metric* of which a case has one; None where it has none."""
+        return self.case_values.get(metric)
 
     def summary(self, metric: str) -> Summary:
         """The summary of *metric*, computed anew from the raw values."""

@@ -78,15 +78,27 @@ def long_rows(header: Header, case: Case) -> Iterator[dict[str, Any]]:
 
 
 def round_row(case: Case, process: ProcessRecord, process_index: int, round_index: int) -> dict[str, Any]:
-    """One round: which case and process it belongs to, and everything that was measured of it."""
+    """One round: which case and process it belongs to, and everything that was measured of it.
+
+    Each metric of a round has a key, and each of its process or level, which is the same in all its rounds;
+    None where it was not measured.
+    """
     measured: RoundRecord = process.rounds[round_index]
-    return {
+    about = {
         **_identity(case),
         "process": process_index,
         "pid": process.pid,
         "round": round_index,
-        **measured.model_dump(exclude={"request"}),
-        "energy_per_token": measured.energy_per_token,
+    }
+    facts = measured.model_dump(exclude={"request", "values"})
+    own = [name for name, row in METRICS.items() if row.scope in ("round", "process", "level")]
+    values = {**dict.fromkeys(own), **process.values, **measured.values}
+    # A metric that is called as a fact of the round keeps apart from it.
+    taken = about.keys() | facts.keys()
+    return {
+        **about,
+        **{f"metric_{name}" if name in taken else name: value for name, value in values.items()},
+        **facts,
         **({} if measured.request is None else _prefixed("request", measured.request.model_dump())),
     }
 

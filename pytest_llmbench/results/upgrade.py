@@ -6,7 +6,7 @@ They are never changed once they are released: a document that was kept for year
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pytest_llmbench.results.records import SCHEMA_VERSION
@@ -14,9 +14,37 @@ from pytest_llmbench.results.records import SCHEMA_VERSION
 Step = Callable[[dict[str, Any]], None]
 
 
+_ROUND_OF_1 = (
+    "ttft",
+    "tpot",
+    "e2e_latency",
+    "prefill_throughput",
+    "decode_throughput",
+    "output_throughput",
+    "tpot_all_tokens",
+    "energy",
+)
+_PROCESS_OF_1 = ("load_time", "peak_rss", "peak_vram", "request_throughput", "system_throughput", "goodput")
+_PER_TOKEN_OF_1 = {"energy": "energy_per_token", "instructions": "instructions_per_token"}
+
+
 def _case_of_1(case: dict[str, Any]) -> None:
-    """From schema 1."""
+    """From schema 1, in which each metric had a key of its own, and one by the token had none."""
     _rename(case, "judgements", "judgments")
+    for process in case["processes"]:
+        process["values"] = _taken(process, _PROCESS_OF_1)
+        for one in process["rounds"]:
+            amounts = {name: one.get(name) for name in _PER_TOKEN_OF_1}
+            one["values"] = _taken(one, _ROUND_OF_1)
+            for name, by_token in _PER_TOKEN_OF_1.items():
+                amount, tokens = amounts[name], one["output_tokens"]
+                # What is no number is left to whoever checks it.
+                if isinstance(amount, int | float) and isinstance(tokens, int) and tokens:
+                    one["values"][by_token] = amount / tokens
+
+
+def _taken(part: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name in names if (value := part.pop(name, None)) is not None}
 
 
 def _header_of_1(header: dict[str, Any]) -> None:

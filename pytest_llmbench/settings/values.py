@@ -210,14 +210,14 @@ _TIME = {
 
 
 def _slo_schema() -> Schema:
-    from pytest_llmbench.measure.level import SLO_METRICS
+    from pytest_llmbench.metrics.table import slo_metrics
 
-    known = "|".join(SLO_METRICS)
+    known = "|".join(slo_metrics())
     return {
         "anyOf": [
             {
                 "type": "object",
-                "properties": dict.fromkeys(SLO_METRICS, _TIME),
+                "properties": dict.fromkeys(slo_metrics(), _TIME),
                 "additionalProperties": False,
             },
             _one_or_several({"type": "string", "pattern": rf"^\s*({known})\s*:"}),
@@ -231,7 +231,7 @@ def _slo_schema() -> Schema:
 )
 def slo(value: Any) -> Mapping[str, float]:
     """A reader of service-level objectives, in seconds by metric."""
-    from pytest_llmbench.measure.level import SLO_METRICS
+    from pytest_llmbench.metrics.table import slo_metrics
 
     if not isinstance(value, Mapping):
         texts = [value] if isinstance(value, str) else list(value)
@@ -239,7 +239,7 @@ def slo(value: Any) -> Mapping[str, float]:
     found = {}
     for metric, limit in value.items():
         name = metric.strip()
-        if name not in SLO_METRICS:
+        if name not in slo_metrics():
             raise ValueError
         scale = 1.0
         if isinstance(limit, str):

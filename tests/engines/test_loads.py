@@ -82,10 +82,10 @@ def test_a_session_starts_the_server_and_measures_it(
         (process,) = case["processes"]
         assert process["engine"]["server"] == engine
         assert process["versions"]
-        assert process["peak_rss"] > 2**25
+        assert process["values"]["peak_rss"] > 2**25
         assert process["failures"] == []
         for r in process["rounds"]:
-            assert 0 < r["ttft"] <= r["e2e_latency"] <= r["done"]
+            assert 0 < r["values"]["ttft"] <= r["values"]["e2e_latency"] <= r["done"]
             assert r["token_times"] == sorted(r["token_times"])
     load = cases[f"test_load[{engine}-tiny-c3]"]["processes"][0]["load"]
     assert load["successful"] == 6
@@ -118,8 +118,8 @@ def test_a_level_is_measured_in_pairs_on_servers_that_are_started_for_it(pyteste
     assert base["protocol"]["ab"] == {"openai.arguments": "--n_threads 1"}
     for case in (now, base):
         (process,) = case["processes"]
-        assert process["load_time"] > 0
-        assert process["peak_rss"] > 2**25
+        assert process["values"]["load_time"] > 0
+        assert process["values"]["peak_rss"] > 2**25
         assert len(process["rounds"]) == 8
     assert "--n_threads" in base["processes"][0]["engine"]["command"]
     assert "--n_threads" not in now["processes"][0]["engine"]["command"]

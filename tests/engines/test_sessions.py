@@ -51,11 +51,12 @@ def test_a_session_measures_and_keeps_everything(pytester: pytest.Pytester, back
     assert len({r["output_hash"] for r in rounds}) == 1
     assert len({r["prompt_hash"] for r in rounds}) == 1
     for r in rounds:
-        assert r["tokenized"] <= r["prefilled"] <= r["ttft"] <= r["e2e_latency"] <= r["done"]
+        values = r["values"]
+        assert r["tokenized"] <= r["prefilled"] <= values["ttft"] <= values["e2e_latency"] <= r["done"]
         assert r["token_times"] == sorted(r["token_times"])
     for process in answer["processes"]:
-        assert process["load_time"] > 0
-        assert process["peak_rss"] > answer["model"]["size"]
+        assert process["values"]["load_time"] > 0
+        assert process["values"]["peak_rss"] > answer["model"]["size"]
         assert process["versions"]
         assert process["hardware"]["values"]
     assert {c["params"]["tokens"] for c in prompts} == {"32", "200"}

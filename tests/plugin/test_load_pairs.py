@@ -313,7 +313,7 @@ def test_a_server_is_started_for_each_level_and_never_two_at_once(
     assert [there for _, _, there in log()] == ["0"] * 5
     for case, side in ((now, "now"), (base, "base")):
         assert [p["pid"] for p in case["processes"]] == [int(pid) for name, pid, _ in started if name == side]
-        assert all(p["load_time"] > 0 for p in case["processes"])
+        assert all(p["values"]["load_time"] > 0 for p in case["processes"])
         assert case["model"]["digest"].startswith("sha256:")
     order = now["judgments"][0]["details"]["order"]
     assert order == "a fresh server for each level, one after the other in drawn order"

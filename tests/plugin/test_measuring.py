@@ -42,7 +42,7 @@ def test_a_case_has_its_processes_and_each_process_its_rounds(
     assert measured["prompt_tokens"] == 6
     assert measured["output_tokens"] == 5
     assert len(measured["token_times"]) == 5
-    assert measured["ttft"] == measured["token_times"][0]
+    assert measured["values"]["ttft"] == measured["token_times"][0]
     hashes = {r["output_hash"] for p in case["processes"] for r in p["rounds"]}
     assert len(hashes) == 1
     assert case["protocol"]["max_new_tokens"] == 5
@@ -176,8 +176,8 @@ def test_isolation_model_shares_one_process_between_consecutive_tests(
     run("--llm-isolation=model").assert_outcomes(passed=2)
     first, second = (case["processes"][0] for case in document()["cases"])
     assert first["pid"] == second["pid"]
-    assert first["load_time"] is not None
-    assert second["load_time"] is None
+    assert "load_time" in first["values"]
+    assert "load_time" not in second["values"]
     run("--llm-isolation=test").assert_outcomes(passed=2)
     first, second = (case["processes"][0] for case in document()["cases"])
     assert first["pid"] != second["pid"]

@@ -64,11 +64,10 @@ def _case(
         made.append(
             ProcessRun(
                 100 + number,
-                0.2,
                 engine or {"n_threads": 1},
                 {"llama-cpp-python": version},
                 found,
-                peak_rss=rss,
+                {"load_time": 0.2, "peak_rss": rss},
             )
         )
     said: dict[str, Any] = {

@@ -42,7 +42,11 @@ def document(session_id: str) -> ResultsDocument:
         prompt_hash="sha256:11",
         finish_reason="length",
     )
-    run = Run("default", {"rounds": 2}, [ProcessRun(7, 0.5, {}, {}, [Round(timeline), Round(timeline)])])
+    run = Run(
+        "default",
+        {"rounds": 2},
+        [ProcessRun(7, {}, {}, [Round(timeline), Round(timeline)], {"load_time": 0.5})],
+    )
     return ResultsDocument(
         session=Session(
             id=session_id,

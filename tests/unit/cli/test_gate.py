@@ -168,7 +168,7 @@ def calibrating(monkeypatch: pytest.MonkeyPatch, a_session: Any) -> list[float]:
     def measure_sessions(plan: Plan, count: int, interval: float) -> Iterator[Run]:
         for speed in speeds:
             rounds = [Round(timeline(speed * level), disturbance=marks) for level, marks in LEVELS]
-            yield Run("calibration", plan.protocol(), [ProcessRun(1, 0.1, {}, VERSIONS, rounds)] * 3)
+            yield Run("calibration", plan.protocol(), [ProcessRun(1, {}, VERSIONS, rounds)] * 3)
 
     monkeypatch.setattr(cli_calibrate, "_plan", lambda *_: calibration_plan())
     monkeypatch.setattr(cli_calibrate, "_measure_sessions", measure_sessions)

@@ -17,7 +17,8 @@ from pytest_llmbench.client.exchange import Exchange
 from pytest_llmbench.client.outgoing import request_bytes
 from pytest_llmbench.client.plan import Failure, Request, RequestResult
 from pytest_llmbench.client.stream import read_result
-from pytest_llmbench.metrics.table import gaps, timeline_metrics
+from pytest_llmbench.metrics.table import timeline_rows
+from pytest_llmbench.metrics.timeline import Timeline, gaps
 from pytest_llmbench.servers.endpoint import Endpoint
 
 MS = 1_000_000
@@ -77,6 +78,10 @@ def read(
         read_lag=read_lag,
     )
     return read_result(exchange, request, **options)
+
+
+def timeline_metrics(line: Timeline) -> dict[str, float | None]:
+    return {row.name: row.of(line) for row in timeline_rows()}
 
 
 def kind_of(result: RequestResult) -> str | None:

@@ -92,7 +92,7 @@ def test_more_memory_fails_beyond_its_own_threshold(a_session: Any, bases: list[
 def counted(document: Any, per_token: int, disturbed: bool = False) -> Any:
     """The document, with so many instructions a token, which vary by a millionth."""
     for index, measured in enumerate(document.cases[0].rounds):
-        measured.instructions = measured.output_tokens * per_token + index
+        measured.values["instructions_per_token"] = per_token + index / measured.output_tokens
         measured.disturbance = ["foreign_cpu"] if disturbed else []
     return document
 
@@ -128,7 +128,7 @@ def test_instructions_gate_only_where_both_sides_counted_them(a_session: Any, ba
 def test_the_value_of_a_process_is_the_median_of_its_rounds(a_session: Any, bases: list[Any]) -> None:
     now = a_session(9)
     for process in now.cases[0].processes:
-        process.rounds[0].tpot = 10.0
+        process.rounds[0].values["tpot"] = 10.0
     assert one(compare(bases, now)).verdict is Verdict.PASS
 
 
@@ -136,7 +136,7 @@ def test_disturbed_rounds_are_left_out_whatever_their_times(a_session: Any, base
     now = a_session(9, rounds=5, disturbed=3)
     clean = compare(bases, a_session(9, rounds=5))
     for disturbed_round in now.cases[0].processes[0].rounds[:3]:
-        disturbed_round.tpot = 0.0001
+        disturbed_round.values["tpot"] = 0.0001
     case = one(compare(bases, now))
     assert case.verdict is Verdict.PASS
     assert judgment(case, "tpot").now == pytest.approx(judgment(one(clean), "tpot").now, rel=0.05)
@@ -285,7 +285,7 @@ def test_a_metric_that_nobody_measured_is_passed_over_unless_asked_for(
 def test_a_metric_that_is_no_longer_measured_is_invalid(a_session: Any, bases: list[Any]) -> None:
     now = a_session(9)
     for process in now.cases[0].processes:
-        process.peak_rss = None
+        del process.values["peak_rss"]
     case = one(compare(bases, now))
     assert judgment(case, "peak_rss").reason == "the baseline has it, and it was not measured now"
     assert case.verdict is Verdict.INVALID
@@ -294,7 +294,7 @@ def test_a_metric_that_is_no_longer_measured_is_invalid(a_session: Any, bases: l
 def test_a_metric_that_the_baseline_does_not_have_is_new(a_session: Any) -> None:
     base = a_session(1)
     for process in base.cases[0].processes:
-        process.peak_rss = None
+        del process.values["peak_rss"]
     assert judgment(one(compare([base], a_session(9))), "peak_rss").verdict is Verdict.NEW
 
 
@@ -302,7 +302,7 @@ def test_a_value_of_zero_has_no_relative_change(a_session: Any) -> None:
     of = thresholds_of(parse_thresholds("load_time:5%"), [])
     now = a_session(9)
     for process in now.cases[0].processes:
-        process.load_time = 0.0
+        process.values["load_time"] = 0.0
     case = one(compare([a_session(1)], now, of))
     assert case.verdict is Verdict.INVALID
 

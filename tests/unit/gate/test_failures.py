@@ -15,7 +15,7 @@ from pytest_llmbench.settings.case import SETTINGS
 def level(failed: int, answered: int, **load: Any) -> ProcessRun:
     failure = {"kind": "status", "status": 503, "detail": "overloaded"}
     rounds: Any = [object()] * answered
-    return ProcessRun(1, None, {}, {}, rounds, load=load, failures=[failure] * failed)
+    return ProcessRun(1, {}, {}, rounds, load=load, failures=[failure] * failed)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_the_most_frequent_kind_comes_first() -> None:
 
 
 def test_what_is_no_load_level_has_no_failed_requests() -> None:
-    assert why_failed([ProcessRun(1, None, {}, {})], parse_allowed("0")) is None
+    assert why_failed([ProcessRun(1, {}, {})], parse_allowed("0")) is None

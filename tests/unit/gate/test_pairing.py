@@ -18,7 +18,8 @@ from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
 from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.metrics.table import METRICS, Scope
+from pytest_llmbench.metrics.row import Scope
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.report.judgment import explain
@@ -55,7 +56,7 @@ class Source:
     """Gives one pair after the other, the last one for ever, and puts memory into the sides' runs."""
 
     pairs: Iterator[Scripted]
-    scopes: tuple[Scope, ...] = ("round", "load")
+    scopes: tuple[Scope, ...] = ("round", "level")
     order: str | None = None
     measured: int = 0
     base: Run = field(default_factory=lambda: Run("default@base", {}))
@@ -64,7 +65,7 @@ class Source:
     def pair(self) -> Scripted:
         self.measured += 1
         for run in (self.base, self.now):
-            run.processes.append(ProcessRun(1, None, {}, {}, peak_rss=2**20))
+            run.processes.append(ProcessRun(1, {}, {}, measured={"peak_rss": 2**20}))
         return next(self.pairs)
 
 
@@ -204,7 +205,7 @@ def test_a_metric_that_a_side_cannot_have_is_invalid_with_the_reason_and_soon(ba
 def test_a_limit_on_what_cannot_be_known_is_invalid_and_does_not_pass() -> None:
     line = Timeline(0, 0, None, (5, 5), 6, 4, 2, "o", "p", "length", untimed="buffered")
     source = Source(ever("ttft"))
-    source.now.processes.append(ProcessRun(1, None, {}, {}, [Round(line)]))
+    source.now.processes.append(ProcessRun(1, {}, {}, [Round(line)]))
     found = judged(source, "ttft", marker=parse_thresholds("tpot:<1s"))
     assert {one.metric: one.verdict for one in found} == {"ttft": Verdict.PASS, "tpot": Verdict.INVALID}
 

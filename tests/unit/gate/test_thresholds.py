@@ -8,7 +8,6 @@ import pytest
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.thresholds import (
-    GATED_METRICS,
     Threshold,
     as_text,
     default_thresholds,
@@ -17,6 +16,7 @@ from pytest_llmbench.gate.thresholds import (
     read_thresholds,
     thresholds_of,
 )
+from pytest_llmbench.metrics.table import gated_metrics
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_defaults_gate_four_metrics() -> None:
         "decode_throughput": "5%",
         "peak_rss": "2%",
     }
-    assert tuple(one.metric for one in default_thresholds()) == GATED_METRICS
+    assert tuple(one.metric for one in default_thresholds()) == gated_metrics()
 
 
 def test_which_metrics_gate_can_be_chosen() -> None:

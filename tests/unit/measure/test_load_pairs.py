@@ -52,7 +52,7 @@ def level(rounds: Sequence[Round] | None = None, *, failed: int = 0, **more: Any
     load = {"invalid": more.pop("invalid", None), "start": 0.0, "end": 2.0}
     made = [request(number) for number in range(20)] if rounds is None else list(rounds)
     failures = [{"number": 90 + n, "kind": "status", "detail": "503 overloaded"} for n in range(failed)]
-    return ProcessRun(1, more.pop("load_time", None), {}, {}, made, load=load, failures=failures, **more)
+    return ProcessRun(1, {}, {}, made, measured=more, load=load, failures=failures)
 
 
 def pair(

@@ -125,7 +125,7 @@ def request(sent: float, done: float) -> Round:
 def test_requests_of_a_level_are_judged_by_the_seconds_that_they_touch_and_not_beyond_the_level() -> None:
     watcher = Watcher()
     watcher.answers = [(), None, ("swap",), ()]
-    record = ProcessRun(1, None, {}, {})
+    record = ProcessRun(1, {}, {})
     record.rounds = [request(10.4, 10.9), request(10.8, 11.2), request(11.5, 12.5), request(13.1, 13.2)]
     judge(record, watcher, 1_000_000_000)
     assert [tuple(round(t / 1e9, 3) for t in one) for one in watcher.asked] == [

@@ -55,12 +55,12 @@ def sides(take: int, free: list[int]) -> tuple[PairedBench, list[str]]:
 
     class FakeBench:
         def __init__(self, plan: Plan, *_: object) -> None:
-            self.record = ProcessRun(pid=1, load_time=0.1, engine={}, versions={})
+            self.record = ProcessRun(pid=1, engine={}, versions={})
             happened.append("open")
             free[0] -= take
 
         def close(self) -> None:
-            self.record.peak_vram = take
+            self.record.measured["peak_vram"] = take
             if happened.count("open") > happened.count("close"):
                 happened.append("close")
                 free[0] += take

@@ -6,7 +6,8 @@ import pytest
 
 from pytest_llmbench.bench.model import Generated
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.metrics.table import METRICS, Summary
+from pytest_llmbench.metrics.summary import Summary
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.results.frames import read_results
 from pytest_llmbench.results.records import ResultsDocument, Session
@@ -18,12 +19,16 @@ STAMP = 7_000_000_000_123
 def a_round(first: int = 6, tokens: int = 500) -> Round:
     times = tuple(STAMP + first * MS + index * MS for index in range(tokens))
     timeline = Timeline(STAMP, STAMP + MS, STAMP + 5 * MS, times, times[-1], 16, tokens, "a", "b", "length")
-    return Round(timeline, energy=1.0, instructions=4)
+    return Round(timeline, instructions=4, measured={"energy": 1.0})
 
 
 def a_run(rounds: int = 15, **process: object) -> Run:
     made = [a_round(6 + index % 2) for index in range(rounds)]
-    return Run("default", {}, [ProcessRun(1, 0.5, {}, {}, made, peak_rss=2**30, peak_vram=2**30)])
+    return Run(
+        "default",
+        {},
+        [ProcessRun(1, {}, {}, made, {"load_time": 0.5, "peak_rss": 2**30, "peak_vram": 2**30})],
+    )
 
 
 def test_a_printed_run_is_a_table_of_at_most_ten_lines() -> None:

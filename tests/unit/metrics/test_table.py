@@ -10,14 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
-from pytest_llmbench.metrics.table import (
-    METRICS,
-    Summary,
-    gaps,
-    summarize,
-    timeline_metrics,
-)
-from pytest_llmbench.metrics.timeline import Timeline, hash_tokens
+from pytest_llmbench.metrics.summary import Summary, summarize
+from pytest_llmbench.metrics.table import METRICS, timeline_rows
+from pytest_llmbench.metrics.timeline import Timeline, gaps, hash_tokens
 
 MS = 1_000_000
 
@@ -38,8 +33,12 @@ def timeline(*tokens_ms: float, sent: int = 1_000 * MS, prompt_tokens: int = 8) 
     )
 
 
+def timeline_metrics(line: Timeline) -> dict[str, float | None]:
+    return {row.name: row.of(line) for row in timeline_rows()}
+
+
 def run_of(*timelines: Timeline) -> Run:
-    process = ProcessRun(1, 0.5, {}, {}, [Round(t) for t in timelines], peak_rss=100)
+    process = ProcessRun(1, {}, {}, [Round(t) for t in timelines], {"load_time": 0.5, "peak_rss": 100})
     return Run("default", {}, [process])
 
 
@@ -159,9 +158,9 @@ def test_a_run_offers_each_metric_as_an_attribute() -> None:
 
 def test_energy_is_unknown_rather_than_zero() -> None:
     run = run_of(timeline(50, 60))
-    assert run.rounds[0].metrics["energy_per_token"] is None
+    assert run.rounds[0].energy_per_token is None
     assert run.energy.n == 0
-    run.rounds[0].energy = 3.0
+    run.rounds[0].measured["energy"] = 3.0
     assert run.energy_per_token.values == (1.5,)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.metrics.table import Summary
+from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.results.records import Case, ModelRecord, ProcessRecord, RoundRecord
 
 MakeCase = Callable[..., Case]

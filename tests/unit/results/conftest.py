@@ -55,18 +55,17 @@ def make_run(rounds: int = 3, processes: int = 2) -> Run:
         processes=[
             ProcessRun(
                 pid=100 + index,
-                load_time=0.25 + index,
                 engine={"n_threads": 1},
                 versions={"llama-cpp-python": "0.3.36"},
                 rounds=[
                     Round(
                         timeline((50 + number) * MS),
-                        energy=2.0,
+                        measured={"energy": 2.0},
                         disturbance=("steal_time",) if number == 1 else (),
                     )
                     for number in range(rounds)
                 ],
-                peak_rss=1_000_000 * (index + 1),
+                measured={"load_time": 0.25 + index, "peak_rss": 1_000_000 * (index + 1)},
             )
             for index in range(processes)
         ],

@@ -20,7 +20,13 @@ from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import write_document
-from pytest_llmbench.results.export import SECONDS_METRICS, to_csv, to_jsonl, to_long_csv, to_pytest_benchmark
+from pytest_llmbench.results.export import (
+    seconds_metrics,
+    to_csv,
+    to_jsonl,
+    to_long_csv,
+    to_pytest_benchmark,
+)
 from pytest_llmbench.results.frames import load
 from pytest_llmbench.results.journal import Journal
 from pytest_llmbench.results.records import Header, ResultsDocument
@@ -172,7 +178,7 @@ def test_the_export_has_what_the_dashboards_read(document: ResultsDocument) -> N
     )
 
 
-@pytest.mark.parametrize("metric", SECONDS_METRICS)
+@pytest.mark.parametrize("metric", seconds_metrics())
 def test_every_duration_can_be_the_timing(document: ResultsDocument, metric: str) -> None:
     one = to_pytest_benchmark(document, metric)["benchmarks"][0]
     assert one["stats"]["data"] == document.cases[0].values(metric)
