@@ -124,7 +124,7 @@ def check_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int
 
 
 def context_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> int | None:
-    """Bytes that a context takes at least; None where the release or the model does not tell.
+    """Bytes that a context takes at least; None where the release or the model does not report.
 
     The K and the V of each layer: tokens x KV heads x size of a head x bytes of a value. A model whose layers
     look back over a window keeps all tokens in some layers only: one in :data:`_FEWEST_FULL` is counted. One
@@ -151,7 +151,7 @@ def _no(_model: Any) -> bool:
 
 
 def make_context(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> tuple[Any, str]:
-    """The context, and whether flash attention is on (``auto`` is resolved where llama.cpp tells)."""
+    """The context, and whether flash attention is on (``auto`` is resolved where llama.cpp says so)."""
     params = native.llama_context_default_params()
     threads = options["n_threads"] or default_threads()
     params.n_ctx = n_ctx
@@ -203,7 +203,7 @@ def description(native: Any, model: Any) -> str:
 
 
 def file_type(native: Any, model: Any) -> str | None:
-    """What most of the file's weights are stored as; None where the release does not tell."""
+    """What most of the file's weights are stored as; None where the release does not report."""
     if not hasattr(native, "llama_ftype_name"):
         return None
     name = native.llama_ftype_name(native.llama_model_ftype(model))
@@ -211,7 +211,7 @@ def file_type(native: Any, model: Any) -> str | None:
 
 
 def devices(native: Any) -> list[str]:
-    """What ggml can compute on, as it describes it; empty where it does not tell."""
+    """What ggml can compute on, as it describes it; empty where it does not report."""
     try:
         count, get, describe = (
             native._lib[f"ggml_backend_dev_{name}"] for name in ("count", "get", "description")

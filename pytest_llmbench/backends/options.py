@@ -20,7 +20,7 @@ _TRUTHS = {
 
 
 def truth(word: str) -> bool | None:
-    """What *word* says, in any case: ``true``, ``yes``, ``on``, ``1`` or an opposite; None for all else."""
+    """What *word* says, in any case: ``true``, ``yes``, ``on``, ``1`` or an opposite; else None."""
     return _TRUTHS.get(word.strip().lower())
 
 

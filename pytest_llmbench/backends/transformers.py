@@ -272,7 +272,7 @@ class TransformersEngine:
 
 
 class _Observer:
-    """A logits processor: tells when the prompt is evaluated, and forbids the *banned* tokens."""
+    """A logits processor: reports when the prompt is evaluated, and forbids the *banned* tokens."""
 
     def __init__(self, sink: Sink, banned: Any, synchronize: Any) -> None:
         self._sink = sink

@@ -51,7 +51,7 @@ def calibrate(
 ) -> None:
     """Measure A/A pairs and say what change an A/B session can see here, with how many pairs.
 
-    Or measure short sessions, which tell the gate how far sessions lie apart, for a baseline of one.
+    Or measure short sessions, which show the gate how far sessions lie apart, for a baseline of one.
     """
     from pytest_llmbench.gate.calibration import PAIRS, noise_floor, save_calibration
     from pytest_llmbench.metrics import units

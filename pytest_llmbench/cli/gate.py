@@ -46,7 +46,7 @@ class Missing(StrEnum):
 
 
 class Inconclusive(StrEnum):
-    """What follows where the data cannot tell."""
+    """What follows where the data is not enough."""
 
     WARN = "warn"
     FAIL = "fail"

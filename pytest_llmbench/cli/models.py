@@ -1,4 +1,4 @@
-"""Which models can be had, and how is one built ahead: ``llmbench models``?"""
+"""Which models are there, and how is one built ahead: ``llmbench models``?"""
 
 from __future__ import annotations
 

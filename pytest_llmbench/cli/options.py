@@ -24,5 +24,5 @@ StoreOption = Annotated[
 
 
 def say(text: str) -> None:
-    """Write a line that repeats what a results document holds, which somebody else may have written."""
+    """Write a line that repeats what a results document holds, which others may have written."""
     typer.echo(shown(text))

@@ -90,7 +90,7 @@ def count_first(
 ) -> int:
     """How many of a response's *tokens* came with the first of its *chunks*, which are *first* of them.
 
-    :param told: what somebody counted; taken where it can be.
+    :param told: a count from elsewhere; taken where it is possible.
     :param share: of the text, what came with them; taken where no one counted, since tokens are
         of about one length.
 

@@ -67,7 +67,7 @@ class Traffic:
 class Client:
     """Sends one plan, once.
 
-    :param pulse: is told how far it is, some ten times a second.
+    :param pulse: called with how far it is, about ten times a second.
     :raises UsageError: for a plan that cannot be sent: an address, a header, a key's variable, a certificate
         file, or too few open files.
     """
@@ -95,7 +95,7 @@ class Client:
         self._again: list[tuple[int, int, Flight]] = []
         """A heap of what is sent again, by when."""
         self._deadlines: deque[tuple[int, int, Flight]] = deque()
-        """When each attempt is given up; its number tells whether it still is the one."""
+        """When each attempt is given up; its number says whether it is still the current one."""
         self._started = 0
         self._stop: int | None = None
         """ns: from here on nothing is sent."""
@@ -396,7 +396,7 @@ class Client:
             self._deadlines.popleft()
 
     def _give_up_long(self, connection: Connection, flight: Flight, *, full: bool) -> None:
-        """End what is longer than it may be; of what came, the beginning tells enough."""
+        """End what is longer than it may be; of what came, the beginning is enough."""
         request = self._plan.requests[flight.exchange.number]
         failure = _malformed(flight) or Failure("too_large", why_too_large(request, full=full))
         self._reads += len(flight.segments)

@@ -51,7 +51,7 @@ class Route:
     host: str
     """Whose certificate it has to be."""
     tunnel: bytes | None
-    """What a proxy is asked first; None where none is, or where it takes the requests themselves."""
+    """What a proxy is asked first; None without a proxy, or where it takes the requests themselves."""
 
 
 def find_route(endpoint: Endpoint) -> Route:

@@ -14,7 +14,7 @@ from pytest_llmbench.metrics.bounds import whole
 
 _SUMMARY = 0.5
 """Of the reasoning tokens that were counted, below which the reasoning that came is a summary of them. How
-long its tokens are is told by those of the answer, and no better than that."""
+long its tokens are is taken from those of the answer, and is no better than that."""
 
 
 class Counts(NamedTuple):
@@ -54,7 +54,7 @@ def read_counts(usage: Mapping[str, Any], chunks: int, thoughts: int, answer: in
     """What *usage* says of an answer.
 
     :param chunks: that brought tokens: so many tokens came at least.
-    :param thoughts: characters of the reasoning that came; *answer*, of all else.
+    :param thoughts: characters of the reasoning that came; *answer*, of everything else.
     :param inline: whether the answer has reasoning within it.
 
     A count of reasoning that is larger than that of all tokens is not believed, unless the total says that

@@ -62,7 +62,7 @@ def _head(endpoint: Endpoint) -> bytes:
 
 
 def request_body(endpoint: Endpoint, request: Request, params: GenerationParams) -> dict[str, Any]:
-    """What *request* asks for, as JSON; what a user's own body says goes before all else."""
+    """What *request* asks for, as JSON; what a user's own body says goes before everything else."""
     body: dict[str, Any] = {"model": endpoint.model}
     if request.messages is None:
         body["prompt"] = request.prompt

@@ -11,7 +11,7 @@ import selectors
 from typing import Protocol
 
 READ, WRITE = 1, 4
-"""Bits of what a socket is ready for. Any other bit is trouble, of which reading tells."""
+"""Bits of what a socket is ready for. Any other bit is trouble, which reading reports."""
 _AT_ONCE = 64
 """Sockets that are named at once: what is due meanwhile waits for so many reads at most."""
 _SELECTABLE = 1024

@@ -59,7 +59,7 @@ class Pool:
     def prepare(self, handle: Callable[[Connection, int], None], pulse: Callable[[], None]) -> None:
         """Make the connections with which the level begins; what cannot be made is left to the requests.
 
-        :param handle: is told what a connection's socket is ready for.
+        :param handle: called with what a connection's socket is ready for.
         :param pulse: is called again and again.
         """
         plan, route = self._plan, self._route

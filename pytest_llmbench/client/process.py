@@ -29,7 +29,7 @@ _DOING = "sending a load"
 class LoadClient:
     """Processes that send load levels, one level after the other; a context manager.
 
-    :param started: is told each process's id, so that a monitor can take its load for ours.
+    :param started: called with each process's id, so that a monitor can take its load for ours.
     :param timeout: seconds of the case, from which the time to come up follows.
     """
 

@@ -6,7 +6,7 @@ several segments together, the stamp is the last one's: the others count as late
 much as the client was late, and never as earlier.
 
 The stamps are of the wall clock. Its distance to the monotonic clock is looked at all through a level.
-Slewing moves both clocks alike, so the distance changes only where somebody sets the wall clock; around
+Slewing moves both clocks alike, so the distance changes only where the wall clock is set; around
 such a step the time of the reading is taken in place of the stamp.
 """
 
@@ -76,7 +76,7 @@ class Clock:
         self.steps = 0
         """How often the wall clock was set."""
         self.unstamped = 0
-        """Segments that had no stamp, or none that can be."""
+        """Segments that had no stamp, or an impossible one."""
         self._lags: list[int] = []
         """ns from arrival to reading, of each segment whose stamp was believed."""
         self.look()

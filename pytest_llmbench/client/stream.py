@@ -47,7 +47,7 @@ def read_result(
 ) -> RequestResult:
     """The result of *request*, as *exchange* has it, without the secrets that this process has sent.
 
-    :param count: tells how many tokens a text has; asked where the server sent no ``usage``.
+    :param count: returns how many tokens a text has; asked where the server sent no ``usage``.
     :param keep_text: whether the result keeps the output's text.
 
     An event arrived when the last byte of its last data line did. Chunks without text (of a role
@@ -117,7 +117,7 @@ class _Output:
         self.parts: list[str] = []
         """The text, in order of arrival."""
         self.lengths = [0, 0]
-        """Characters of the reasoning among it, and of all else."""
+        """Characters of the reasoning among it, and of everything else."""
         self.ends: list[int] = []
         """How many of these had come with each chunk."""
         self.told: list[int | None] = []
@@ -318,7 +318,7 @@ def _words(body: bytes) -> str:
 
 
 def _complaints(said: Any) -> str:
-    """What FastAPI says of each key that it does not take, without the values; of all else the JSON."""
+    """What FastAPI says of each key that it does not take, without the values; else the JSON."""
     if isinstance(said, list) and said and all(isinstance(one, dict) and "msg" in one for one in said):
         return "; ".join(f"{'.'.join(map(str, one.get('loc') or ()))}: {one['msg']}" for one in said)
     return json.dumps(said)

@@ -1,4 +1,4 @@
-"""How is TLS spoken over a socket that somebody else reads?
+"""How is TLS spoken over a socket that the client reads itself?
 
 The client reads segments itself, because only so does it get the kernel's stamps; what they hold goes
 through buffers in memory (``ssl.MemoryBIO``) and comes out as text.

@@ -31,7 +31,7 @@ def handle(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> di
 def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
     """Send the plan's requests, and read what came back.
 
-    :param pulse: is told all the time how far it is.
+    :param pulse: called again and again with how far it is.
     :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files.
     """
     count = None if plan.endpoint.tokenizer is None else token_counter(plan.endpoint.tokenizer)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.results.store import Store
 
 PAIRS = (8, 12, 20, 32)
-"""For how many pairs the smallest detectable change is told: the looks of an A/B session."""
+"""For how many pairs the smallest detectable change is reported: the looks of an A/B session."""
 MIN_SESSIONS = 3
 """Fewer calibrated sessions than this are not used."""
 FOLDER = "calibration"
@@ -209,7 +209,7 @@ def add_sessions(store: Store, machine: str, sessions: Sequence[ShortSession]) -
 
 
 def read_calibration(store: Store, machine: str) -> Calibration:
-    """The short sessions of a machine; none where none was measured.
+    """The short sessions of a machine; empty where none was measured.
 
     :raises ResultsError: if the file cannot be read, or is damaged.
     """

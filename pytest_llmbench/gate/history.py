@@ -59,7 +59,7 @@ def history(documents: Iterable[ResultsDocument | BriefDocument], text: str, met
     """The series of every case with *text* in its id, its change points marked.
 
     Sessions compare as for the gate, but for the engine's version: that is a reason for a change.
-    Sessions in which the case failed or was disturbed are left out, and told; but not those in which
+    Sessions in which the case failed or was disturbed are left out and reported; but not those in which
     the gate failed it, which was measured as well as any.
 
     :raises UsageError: without the extra ``history``, where there are sessions enough to look for

@@ -65,7 +65,7 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
         reason = (
             "the limit lies within the interval; more processes make it narrower"
             if known
-            else f"how sure this is cannot be told by {count(len(processes[0]), 'value')} of one process; "
+            else f"{count(len(processes[0]), 'value')} of one process do not show how certain this is; "
             "measure 5 rounds or more, or several processes"
         )
     ends = sorted(worse * end for end in (low, high))

@@ -72,7 +72,7 @@ class Measured:
         self.written = self._written()
         """All that :attr:`identity` is made of, as it was kept: equal, and so is the identity."""
         self.remedy = ""
-        """What would help where it is spoiled; empty where the reason says it, or it is not known."""
+        """What would help where it is spoiled; empty where the reason says it already, or it is not known."""
         self.spoiled = self._why_spoiled()
         """Why its times say nothing, if they do not."""
 
@@ -216,7 +216,7 @@ def _spoiled_load(process: ProcessRecord) -> str | None:
 def engine_version(case: Case) -> str | None:
     """The engine's own distribution and version, such as ``llama-cpp-python 0.3.36``.
 
-    Of a server that does not tell its version, what it is.
+    Of a server that does not report its version, what it is.
     """
     for process in case.processes:
         for name, version in process.versions.items():

@@ -69,8 +69,8 @@ class PairedTest:
     metrics in the session. Metrics of one case share their pairs: a test that has decided ignores
     what comes later.
 
-    :raises ValueError: for looks, shares or levels that cannot be.
-    :raises UsageError: for a threshold that cannot be, such as 100% of a throughput.
+    :raises ValueError: for looks, shares or levels that are not possible.
+    :raises UsageError: for a threshold that is not possible, such as 100% of a throughput.
     """
 
     def __init__(

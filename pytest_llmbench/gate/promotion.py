@@ -46,7 +46,7 @@ def why_not_saved(name: str, document: ResultsDocument) -> str | None:
 
 
 def save(name: str, store: Store, document: ResultsDocument) -> str:
-    """Add a session's document to the baseline *name*. Returns what to tell.
+    """Add a session's document to the baseline *name*. Returns what to report.
 
     :raises UsageError: if the name cannot be one, or the document cannot be written.
     """
@@ -86,7 +86,7 @@ def why_not_promoted(
 
 
 def promote(place: Place, store: Store, document: ResultsDocument) -> str:
-    """Let a session replace the baseline that it was compared with. Returns what to tell.
+    """Let a session replace the baseline that it was compared with. Returns what to report.
 
     :raises ResultsError: if it cannot be written.
     """

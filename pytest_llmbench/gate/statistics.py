@@ -35,7 +35,7 @@ def to_log(change: float, better: Better) -> float:
 
     ``log(1 + change)`` where lower is better, ``-log(1 - change)`` where higher is.
 
-    :raises UsageError: for a change that cannot be: a throughput cannot fall by 100% or more,
+    :raises UsageError: for a change that is not possible: a throughput cannot fall by 100% or more,
         nor a latency by it.
     """
     inner = 1.0 + change if better == "lower" else 1.0 - change
@@ -225,12 +225,12 @@ def exceedance(over: float, total: float, allowed: float, side: Side = "greater"
     beta function it takes effective counts that are not whole. ``less`` tests the opposite, "at
     least *allowed* lies beyond": a small p then shows that the limit is kept.
 
-    :raises ValueError: for counts or a share that cannot be.
+    :raises ValueError: for counts or a share that is not possible.
     """
     from scipy import special
 
     if not (0 <= over <= total and 0.0 < allowed < 1.0):
-        msg = f"cannot be: {over} of {total} beyond a limit, with a share of {allowed} allowed"
+        msg = f"not possible: {over} of {total} beyond a limit, with a share of {allowed} allowed"
         raise ValueError(msg)
     if side == "greater":
         return 1.0 if over == 0 else float(special.betainc(over, total - over + 1, allowed))

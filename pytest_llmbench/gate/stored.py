@@ -105,7 +105,7 @@ class CalibratedNoise(SessionNoise):
 
 
 def pool_sessions(cases: Sequence[Sequence[Sequence[float]]]) -> SessionNoise | None:
-    """What the cases of the same sessions tell together about one metric's spread between sessions.
+    """What the cases of the same sessions say together about one metric's spread between sessions.
 
     ``cases[i][s]`` are the processes' values of case i in session s: the same sessions for all, in
     the same order. None for fewer than six cases or two sessions.
@@ -203,7 +203,7 @@ def judge_stored(
     sessions: more show better themselves how far they lie apart.
 
     :raises ValueError: for a value that is not positive, or a negative threshold.
-    :raises UsageError: for a threshold that cannot be.
+    :raises UsageError: for a threshold that is not possible.
     """
     if threshold < 0:
         msg = f"a threshold is how much worse is allowed, so not negative: {threshold}"
@@ -360,7 +360,8 @@ def _why(
     session_sd = float(error.details["session_sd"])
     known = t_quantile(level if effect > shift else 0.05, math.inf) * session_sd
     said = (
-        f"{said}: sessions lie apart by {precise_percent(session_sd)}, and {sessions} of them tell a change "
+        f"{said}: sessions lie apart by {precise_percent(session_sd)}, and {sessions} of them detect "
+        "a change "
         f"of {precise_percent(detectable)}"
     )
     if (effect if effect > shift else shift - effect) > known * 1.1:

@@ -67,7 +67,7 @@ class CpuTime:
 
 
 class CpuFrequency:
-    """``frequency_coreN``, Hz, as cpufreq tells it."""
+    """``frequency_coreN``, Hz, as cpufreq reports it."""
 
     name = "frequency"
     every = SLOW

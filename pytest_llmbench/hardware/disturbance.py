@@ -85,7 +85,7 @@ BOUNDS: dict[str, Bound] = {
             "foreign_gpu",
             5.0,
             5.0,
-            "percent of a GPU (any process of others, where the driver does not tell its share)",
+            "percent of a GPU (any process of others, where the driver does not report its share)",
             "a desktop or an idle notebook holds memory and computes nothing",
             ("gpu_processes",),
         ),
@@ -234,7 +234,7 @@ def _swapped(samples: Sequence[Sample]) -> float | None:
 def foreign_gpu(samples: Sequence[Sample]) -> float | None:
     """The largest share that a foreign process took of a GPU, percent.
 
-    100 where there is such a process and the driver does not tell its share.
+    100 where there is such a process and the driver does not report its share.
     """
     shares: list[float] = []
     for sample in samples:

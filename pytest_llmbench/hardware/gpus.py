@@ -103,7 +103,7 @@ def device_count() -> int:
 def free_memory() -> list[int | None]:
     """Bytes that are free on each GPU that CUDA sees here, in its order; empty without a driver.
 
-    None for a GPU that does not tell.
+    None for a GPU that does not report.
     """
     nvml, _ = load_nvml()
     if nvml is None:
@@ -144,7 +144,7 @@ def list_gpus() -> list[dict[str, Any]]:
     """Facts of each visible GPU, in CUDA's order; empty for the reason of :func:`why_no_gpus`.
 
     Keys: ``name``, ``uuid``, ``memory`` (bytes), ``driver``, ``cuda`` (the newest CUDA version
-    that the driver serves), ``compute_capability``. What a GPU does not tell is None.
+    that the driver serves), ``compute_capability``. What a GPU does not report is None.
     """
     nvml, _ = load_nvml()
     if nvml is None:

@@ -76,7 +76,7 @@ class InstructionCounter:
 def open_counter(
     event: tuple[int, int] = HARDWARE_INSTRUCTIONS, open_event: Open | None = None
 ) -> tuple[InstructionCounter | None, str | None]:
-    """The counter, or None and the reason why it cannot be had.
+    """The counter, or None and the reason why it is not available.
 
     It counts the thread that opens it and what this starts from then on, so it has to be opened before
     the engine starts its threads. It takes no privilege where ``kernel.perf_event_paranoid`` is 2 or

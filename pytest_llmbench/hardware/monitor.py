@@ -243,7 +243,7 @@ class HardwareMonitor:
     def peak_vram(self) -> int | None:
         """Bytes: the largest GPU memory of the followed trees in this test, all GPUs together.
 
-        Where the driver does not tell the memory of single processes: what the GPUs hold above
+        Where the driver does not report the memory of single processes: what the GPUs hold above
         what they held when the monitor started. None without a GPU.
         """
         self._ask("edge")
@@ -339,7 +339,7 @@ class HardwareMonitor:
             return [], []
         first, last = span(self._samples, start_ns, end_ns)
         samples = self._samples[first : last + 1]
-        # Slow sources tell a rate only against their reading a second earlier.
+        # Slow sources give a rate only against their reading a second earlier.
         margin = int(2.5e9 * max(1.0, 1.0 / self.rate))
         before, _ = span(self._samples, start_ns - margin, end_ns)
         near = list(rows(self._samples[before : last + 2], self._cores))

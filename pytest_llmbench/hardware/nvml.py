@@ -189,7 +189,7 @@ class GpuProcesses(_Fields):
     process took since the last look; read only while there is one.
 
     In a container NVML may name processes by ids of another namespace. Such a process cannot be
-    told from ours: if it came after we began to look, it is neither counted as ours nor as foreign.
+    distinguished from ours: if it came after we began to look, it is neither counted as ours nor as foreign.
     """
 
     name = "gpu_processes"

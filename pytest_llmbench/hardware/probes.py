@@ -59,7 +59,7 @@ class KernelFile:
     def read(self) -> bytes:
         """The content now, 64 KiB at most.
 
-        :raises OSError: for one, ESRCH when the process that the file tells of is gone.
+        :raises OSError: for one, ESRCH when the process that the file is about is gone.
         """
         return os.pread(self._fd, 65536, 0)
 

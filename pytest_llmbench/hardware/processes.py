@@ -34,7 +34,7 @@ class ProcessReading:
 
 
 class ProcessReader(Protocol):
-    """How an operating system tells of its processes."""
+    """How an operating system lists its processes."""
 
     def read(self, pid: int) -> ProcessReading | None:
         """The process now; None once it is gone."""

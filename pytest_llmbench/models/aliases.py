@@ -134,6 +134,6 @@ def _entry(path: Path, name: str, value: Any, line: int, key_lines: Mapping[str,
         known = list(Alias.model_fields)
         what = first["msg"]
         if first["type"] == "extra_forbidden":
-            what = f"there is no such key{suggest(key, known).rstrip('?')}. There are {', '.join(known)}"
+            what = f"unknown key{suggest(key, known).rstrip('?')}; the keys are {', '.join(known)}"
         msg = f"{path}:{key_lines.get(key, line)}: {name!r}, key {key!r}: {what}"
         raise UsageError(msg) from None

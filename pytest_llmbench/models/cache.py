@@ -192,7 +192,7 @@ def remembered_digest(path: Path) -> str:
         if known == place and isinstance(digest, str):
             return digest
     digest = file_digest(real)
-    # A cache that cannot be written costs time, and nothing else.
+    # A cache that cannot be written costs time only.
     with contextlib.suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(note, json.dumps({**place, "sha256": digest}))

@@ -69,7 +69,7 @@ class FileForm(Protocol):
     def synthetic(self, shape: Shape, quantization: str | None) -> Entry:
         """Where a synthetic model lies in the cache, and how it is written.
 
-        :raises ModelError: for a quantization that it cannot be had in.
+        :raises ModelError: for a quantization that it cannot be built in.
         """
 
 

@@ -42,7 +42,7 @@ BITS_PER_WEIGHT = {
     "q4_k_m": 4.89,
     "q4_0": 4.64,
 }
-"""What a synthetic model can be had in, with the bits that a weight of a large model takes."""
+"""The quantizations that a synthetic model can be built in; bits that a weight of a large model takes."""
 _WRITTEN = ("f32", "f16")
 """Of these, what is written from the shape; the others are quantized."""
 
@@ -104,7 +104,7 @@ class Gguf:
     def synthetic(self, shape: Shape, quantization: str | None) -> Entry:
         """How a synthetic model is built: f32 and f16 are written, the others quantized from f16.
 
-        :raises ModelError: for a quantization that it cannot be had in.
+        :raises ModelError: for a quantization that it cannot be built in.
         """
         from pytest_llmbench.models.synthetic.builder import Entry
 
@@ -201,7 +201,7 @@ def choose_gguf(
     A file's name says what it is, in either case: ``model-Q4_K_M.gguf``, ``q4_k_m/model.gguf``.
 
     :param where: what holds the names, for the messages.
-    :param holds: tells the quantization that a file holds, where the files are here; asked where no name
+    :param holds: returns the quantization that a file holds, where the files are here; asked where no name
         tells.
     :raises ModelError: if no model fits or several do; it lists what there is.
     """

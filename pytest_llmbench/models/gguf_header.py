@@ -24,7 +24,7 @@ _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _DEFAULT_ALIGNMENT = 32
 _NONSENSE = (UnicodeDecodeError, KeyError, TypeError, OverflowError, ZeroDivisionError, RecursionError)
-"""What reading raises where a file says what cannot be: an unknown type, an alignment of 0, deep arrays."""
+"""What reading raises where values are impossible: an unknown type, an alignment of 0, a deep array."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which models can be had without a download, how large are they, and which are built already?"""
+"""Which models need no download, how large are they, and which are built already?"""
 
 from __future__ import annotations
 

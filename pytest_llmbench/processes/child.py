@@ -41,7 +41,7 @@ class Child:
     :param label: what messages call what it works on.
     :param kind: of the process, with the advice for when it fails.
     :param timeout: seconds of the case, from which the time for the greeting follows.
-    :param started: is told the process's id before it does anything, so that a monitor sees all of it.
+    :param started: called with the process's id before it does anything, so that a monitor sees all of it.
     :raises errors.BackendUnavailableError: if it cannot be started; nothing is left of it then.
     """
 
@@ -97,7 +97,7 @@ class Child:
         """The worker's answer.
 
         :param doing: for messages: ``"loading the model"``.
-        :param timeout: seconds; None waits for ever.
+        :param timeout: seconds; None waits forever.
         :raises errors.EngineError: and its kinds, for what failed there, or if the worker is gone.
         """
         self.tell(request, doing, timeout)

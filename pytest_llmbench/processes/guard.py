@@ -6,7 +6,7 @@ pytest's end, and then kills their process groups: ``PYTHON -I -S guard.py PAREN
 starts in no time. Lines ``+GROUP`` and ``-GROUP`` on its standard input say whom to kill then, and whom no
 more.
 
-It lives for as long as there is somebody to watch. Where the system tells of a process's end (Linux: pidfd;
+It lives for as long as there is a process to watch. Where the system reports a process's end (Linux: pidfd;
 macOS and BSD: kqueue), it does not depend on the pipe, which a process that a test has forked holds open too.
 """
 
@@ -34,7 +34,7 @@ class Guard:
         self._owner = os.getpid()
 
     def watch(self, group: int) -> None:
-        """Kill the process group *group* when this process ends. Quiet where that cannot be had."""
+        """Kill the process group *group* when this process ends. Does nothing where the system cannot."""
         if not hasattr(os, "killpg"):
             return
         with self._lock, suppress(OSError):

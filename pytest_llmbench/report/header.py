@@ -25,7 +25,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the header says of the machine; None for what cannot be told cheaply."""
+    """What the header says of the machine; None for what cannot be found cheaply."""
 
     cpu: str | None = None
     cores: int | None = None

@@ -1,4 +1,4 @@
-"""How is one judgment told: as the cells of a row, and in full?"""
+"""How is one judgment shown: as the cells of a row, and in full?"""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
 
 
 def requested(names: Iterable[str]) -> list[Column]:
-    """The columns that somebody asked for beside those of a table: ``size``, or any metric's median.
+    """The columns that were asked for beside those of a table: ``size``, or any metric's median.
 
     :raises UsageError: for a name that is neither.
     """

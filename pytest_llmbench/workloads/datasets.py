@@ -17,7 +17,7 @@ A file is read as what its content says that it is:
   BurstGPT's, with seconds (https://github.com/HPMLL/BurstGPT).
 
 All but CSV are JSON Lines, one object a line, or a JSON array of such objects. An entry that is not a request
-is left out, counted and told; a file is refused where none is one.
+is left out, counted and reported; a file without any is refused.
 """
 
 from __future__ import annotations

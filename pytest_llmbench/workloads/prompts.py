@@ -52,7 +52,7 @@ def prompt_of_tokens(count: int, tokenize: Tokenize, detokenize: Detokenize, *, 
 
 
 class _Source:
-    """Endless text for one seed, of which any length can be had from the start."""
+    """Endless text for one seed, whose beginning can be taken at any length."""
 
     def __init__(self, seed: int, attempt: int) -> None:
         self._pieces = _pieces(seed, attempt)

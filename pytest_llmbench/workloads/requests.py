@@ -36,7 +36,7 @@ _SHORT, _LONG = BLOCK, 8 * BLOCK
 LEAST_TOKENS_PER_WORD = 0.25
 """What a server counts less for, it does not count."""
 _TOKENS_PER_WORD = 4 / 3
-"""English in the tokenizers of today's models, where a server does not tell."""
+"""English in the tokenizers of today's models, where a server does not report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Calibration:
 
     @classmethod
     def fit_or_guess(cls, counted: Sequence[tuple[int, int]]) -> tuple[Calibration, str | None]:
-        """The same; where the counts tell nothing, a guess, and what a person has to know of it."""
+        """The same; where the counts are of no use, a guess, and what a person has to know about it."""
         guess = f"prompts are made with {_TOKENS_PER_WORD:.2f} tokens for a word"
         if not any(tokens for _, tokens in counted):
             return cls(0.0, _TOKENS_PER_WORD), (

@@ -74,7 +74,7 @@ class Entry:
         def build(place: Path) -> None:
             if self.source is not None:
                 self.source.ensure(quiet=quiet)
-            # What quantizes does not tell how far it is.
+            # Quantizing does not report how far it is.
             total = self.size if self.source is None else None
             with _progress(self.doing, total, quiet=quiet) as advance:
                 self.write(place, advance)

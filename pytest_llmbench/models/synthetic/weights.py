@@ -3,7 +3,7 @@
 A weight is a pure function of the shape's name, the tensor's name and its place, so both forms are
 written straight from it, tensor by tensor, and never need more memory than the largest tensor (the
 Hugging Face form: a layer). Weights are normal, rounded to float16, and taken through a table from
-the raw bits of PCG64: NumPy promises those bits for ever, and its distributions not, so the files
+the raw bits of PCG64: NumPy promises those bits forever, but not its distributions, so the files
 are the same on every machine.
 """
 
@@ -40,7 +40,7 @@ _CHUNK = 1 << 18
 
 GgufType = Literal["f16", "f32"]
 Advance = Callable[[int], None]
-"""Is told how many bytes more were written."""
+"""Called with the number of bytes that were written since the last call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def test_an_empty_file_has_no_aliases(file: Path) -> None:
         ("a: tiny\nb:\n", r"models\.yaml:2: 'b' needs a model"),
         (
             "a:\n  model: tiny\n  quantisation: q4_0\n",
-            r"models\.yaml:3: 'a', key 'quantisation': there is no such key; did you mean 'quantization'",
+            r"models\.yaml:3: 'a', key 'quantisation': unknown key; did you mean 'quantization'",
         ),
         (
             "a:\n  model: tiny\n  revision: [1]\n",
