@@ -242,7 +242,7 @@ def mask_command(arguments: Sequence[str]) -> list[str]:
 
 
 def _masked_words(arguments: Sequence[str], found: Callable[..., None] | None) -> list[str]:
-    """The words without secrets; *found* is told each of them."""
+    """The words without secrets; *found* is called with each of them."""
     masked = []
     hide = False
     for argument in arguments:

@@ -131,7 +131,7 @@ class RequestResult:
     ignored_parts: tuple[str, ...] = ()
     """Of content in parts: the types of those without text, which were left out."""
     token_source: TokenSource = "usage"
-    """Who counted the tokens: the server, the model's tokenizer, or nobody (chunks)."""
+    """Who counted the tokens: the server, the model's tokenizer, or neither (chunks)."""
     attempts: int = 1
     new_connection: bool = False
     """Whether its connection was made for it."""
@@ -196,7 +196,7 @@ class LoadResult:
     """How often it read from a socket meanwhile."""
     read_lag: float | None = None
     """Seconds within which 99 of 100 segments were read after they had arrived; None for few of them, or
-    where nobody but the client took the time of their arrival."""
+    where only the client took the time of their arrival."""
     receiver: Receiver = "python"
     """What the segments were read with: C, or Python where that was not built."""
     real_time: bool = False
@@ -206,7 +206,7 @@ class LoadResult:
 
     @property
     def measured(self) -> Sequence[RequestResult]:
-        """The requests that were no warm-up."""
+        """The requests that were not warm-up."""
         return [request for request in self.requests if not request.warmup]
 
     def to_json(self) -> dict[str, Any]:

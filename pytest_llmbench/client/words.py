@@ -20,7 +20,7 @@ TRIES = 8
 """How often a server is asked anew: so many keys may have to go, one at a time."""
 _REFUSED = (400, 422)
 _MOST_NAMED = 4
-"""Keys that one refusal names; a server that repeats the whole request says nothing with it."""
+"""Keys that one refusal names; a server that repeats the whole request does not name a key by it."""
 _LENGTH, _ALSO_LENGTH = "max_tokens", "max_completion_tokens"
 _EXTENSIONS = ("ignore_eos", "min_tokens", "cache_salt", "cache_prompt")
 _SENT = ("temperature", "top_p", "top_k", "seed", "stream_options", *_EXTENSIONS)
@@ -50,7 +50,7 @@ def send(run: Callable[[LoadPlan], LoadResult], plan: LoadPlan) -> tuple[LoadRes
 
 
 def agree(endpoint: Endpoint, result: RequestResult, params: GenerationParams) -> Words | None:
-    """The words for the next try after a refusal; None if it names nothing that may be put otherwise.
+    """The words for the next try after a refusal; None if it names no key that may be put otherwise.
 
     A key is left out only if the same is asked for without it, or if what becomes of it is counted: how
     many tokens come (``ignore_eos``), who counts them (``stream_options``). A seed says only which of equal

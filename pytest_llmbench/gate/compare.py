@@ -169,7 +169,7 @@ class Gate:
         return [group for bases in usable for group in _alike(bases)]
 
     def judge(self, case: Case, header: Header) -> CaseComparison | None:
-        """Judge one case; None for what says nothing: one that was skipped, or the base side of pairs.
+        """Judge one case; None for one that was skipped, and for the base side of pairs.
 
         Without a baseline, also None for a case without a limit.
         """

@@ -40,7 +40,7 @@ def judge_limit(threshold: Threshold, processes: Sequence[Sequence[float]], *, e
 
     With several processes the interval is Student's, over the logarithms of the processes'
     medians; with one it is that of the median of its rounds, from order statistics (Hahn and
-    Meeker 1991, section 5.2), and says nothing about another process.
+    Meeker 1991, section 5.2), and does not speak for another process.
     """
     limit, worse = threshold.limit or 0.0, _worse(threshold)
     centers = [statistics.median(values) for values in processes]

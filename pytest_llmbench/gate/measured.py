@@ -201,7 +201,7 @@ def other_work(base: Measured, now: Measured) -> str | None:
 
 
 def _spoiled_load(process: ProcessRecord) -> str | None:
-    """Why a load level says nothing: its client was late, or too many of its requests failed."""
+    """Why a load level cannot be used: its client was late, or too many of its requests failed."""
     if (why := (process.load or {}).get("invalid")) is not None:
         return str(why)
     failed, answered = len(process.failures), len(process.rounds)

@@ -376,7 +376,7 @@ def _few(sessions: int) -> str:
 
 
 def _calibrated(error: _Error, sessions: int) -> str | None:
-    """What stood in for the sessions that are not there; None if it was no calibration."""
+    """What stood in for the sessions that are not there; None if it was not a calibration."""
     if "calibration" not in error.details:
         return None
     spread = float(error.details["calibrated_sd"])

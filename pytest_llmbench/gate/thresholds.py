@@ -205,7 +205,7 @@ def _metric(name: str) -> tuple[Metric, float | None]:
     plain, dot, tail = name.partition(".")
     metric = METRICS.named(plain)
     if metric.judged == "never":
-        msg = f"{plain} is told and never judged, so it has no threshold"
+        msg = f"{plain} is reported and never judged, so it has no threshold; leave it out"
         raise UsageError(msg)
     if not dot:
         return metric, None

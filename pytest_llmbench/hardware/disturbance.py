@@ -94,8 +94,8 @@ BOUNDS: dict[str, Bound] = {
             0,
             0,
             "events",
-            "heat, a power brake or low voltage lowered a clock of the CPU or a GPU; a power cap is "
-            "no reason, as cards meet it whenever they work hard",
+            "heat, a power brake or low voltage lowered a clock of the CPU or a GPU; a power cap "
+            "does not count, as cards reach it whenever they work hard",
             ("throttling", "gpu", "raspberry"),
         ),
     )

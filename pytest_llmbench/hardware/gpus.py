@@ -56,7 +56,7 @@ def _no_library() -> str | None:
 def visible_gpus(nvml: Any) -> list[VisibleGpu]:
     """The GPUs in CUDA's order. *nvml* is the module that :func:`load_nvml` gave.
 
-    As in CUDA, the list ends at the first entry of ``CUDA_VISIBLE_DEVICES`` that names nothing.
+    As in CUDA, the list ends at the first entry of ``CUDA_VISIBLE_DEVICES`` that matches no GPU.
     """
     count = nvml.nvmlDeviceGetCount()
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -173,7 +173,7 @@ class TreeRecord:
     rss: int = 0
     """Bytes, largest sum over the tree at a sample."""
     high_water: int = 0
-    """Bytes, the kernel's record of the tree's largest single process; 0 where it says nothing new."""
+    """Bytes, the kernel's record of the tree's largest single process; 0 where it adds nothing."""
     processes: int = 0
     """The most processes at a sample."""
 

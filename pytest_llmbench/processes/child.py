@@ -178,7 +178,7 @@ class Child:
             known = response["alive"]
 
     def _silent(self, doing: str, silent: float, known: Mapping[str, Any]) -> errors.EngineTimeoutError:
-        """Ends the worker, which says nothing any more."""
+        """Ends the worker, which does not answer any more."""
         stopped, tail = self._stopped(), self._tail()
         self.kill()
         how = "was stopped by a signal:" if stopped else "hangs:"
