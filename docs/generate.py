@@ -13,7 +13,10 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings.rows import Setting
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pytest_llmbench"
@@ -42,9 +45,11 @@ def codes(values: Iterable[object]) -> str:
 
 
 def sentence(text: str) -> str:
-    """*text* with a capital letter, a full stop, and its angle brackets kept."""
+    """*text* as a sentence; a name at its beginning stays as it is."""
     text = text.strip().replace("<", "&lt;")
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
+    first, *_ = text.split() or [""]
+    begin = text[:1].upper() if first.rstrip(",:;").isalpha() else text[:1]
+    return f"{begin}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
@@ -64,16 +69,19 @@ def settings() -> str:
     """Every setting of a case: where it can be set, its default, and for which cases it is."""
     from pytest_llmbench.settings.case import KINDS, SETTINGS
 
-    rows = SETTINGS.values()
-    overview = table(
-        ("Setting", "Command line", "Default"),
-        (
-            (f"[`{row.key}`](#{row.key})", code(_flag(row.flag, row.metavar)), code(row.default_text))
-            for row in rows
-        ),
-    )
+    titles = {
+        "cases": "Which cases there are",
+        "work": "What is measured",
+        "repeats": "How often, and for how long",
+        "test": "What holds for a whole test",
+    }
+    rows = sorted(SETTINGS.values(), key=lambda row: list(titles).index(row.role))
+    overviews = [
+        f"## {title}\n\n" + _overview(row for row in rows if row.role == role)
+        for role, title in titles.items()
+    ]
     details = [
-        f"## `{row.key}` {{ #{row.key} }}\n\n{sentence(row.help)}\n\n"
+        f"### `{row.key}` {{ #{row.key} }}\n\n{sentence(row.help)}\n\n"
         + facts(
             (
                 (
@@ -95,8 +103,19 @@ def settings() -> str:
         "What is measured, how often, and with which model. Where several places set the same thing, the "
         "command line wins over the marker, and the marker over the ini file. How to choose among them is "
         "in [Writing benchmarks](../guides/measuring.md).",
-        overview,
+        *overviews,
+        "## One by one",
         *details,
+    )
+
+
+def _overview(rows: Iterable[Setting]) -> str:
+    return table(
+        ("Setting", "Command line", "Default"),
+        (
+            (f"[`{row.key}`](#{row.key})", code(_flag(row.flag, row.metavar)), code(row.default_text))
+            for row in rows
+        ),
     )
 
 

@@ -35,11 +35,11 @@ def reference(generate: ModuleType) -> dict[str, str]:
 
 
 def headings(page: str) -> set[str]:
-    return {name.strip("`") for name in re.findall(r"(?m)^## (\S+)", page)}
+    return {name.strip("`") for name in re.findall(r"(?m)^###? (`\S+`|\S+)", page)}
 
 
 def test_every_row_of_a_table_has_a_place(reference: dict[str, str]) -> None:
-    assert headings(reference["reference/settings.md"]) == set(SETTINGS)
+    assert headings(reference["reference/settings.md"]) >= set(SETTINGS)
     assert headings(reference["reference/metrics.md"]) == set(METRICS)
     assert headings(reference["reference/servers.md"]) == set(ENGINES)
     assert headings(reference["reference/backends.md"]) >= set(BUILTIN)
