@@ -236,13 +236,13 @@ def figures(case: Case, plan: LoadPlan, result: LoadResult, log: Sequence[Served
     if seen != sent:
         msg = f"{seen[0]} responses with {seen[1]} tokens came, and {sent[0]} with {sent[1]} were sent"
         raise NotMeasuredError(msg)
-    truth = Truth.of(log, case.per_event, level.start, level.end)
+    truth = Truth.of(log, case.per_event, *level.window(result.started))
     found = {
         TTFT: Value(_median_of("ttft", lines), truth.ttft),
         TPOT: Value(_median_of("tpot", lines), truth.tpot),
         GAP: Value(_gap_p99([line.token_times for line in lines]), truth.gap),
         THROUGHPUT: Value(level.system_throughput, truth.throughput),
-        CPU: Value(result.cpu / sum(request.chunks for request in result.requests)),
+        CPU: Value((result.client.cpu or 0.0) / sum(request.chunks or 0 for request in result.requests)),
         LATE: Value(truth.late),
     }
     lags = [request.send_lag for request in result.requests if request.send_lag is not None]

@@ -166,9 +166,9 @@ class LLMLoad:
             plan = planner.plan(bench, options, number=process, text=process)
             run.protocol = planner.protocol(plan, options)
             level = bench.level(plan, run, fresh=fresh)
-            if (advice := (run.processes[-1].load or {}).get("advice")) is not None:
+            if level.advice is not None:
                 failed = f"{sum(level.failed.values())} of {level.sent} requests failed"
-                warn(f"{self._case.id}: {failed}: {advice}")
+                warn(f"{self._case.id}: {failed}: {level.advice}")
             if level.invalid is not None:
                 warn(f"{self._case.id}: {level.invalid}")
         for doubt in run.doubts:

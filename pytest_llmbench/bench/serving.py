@@ -103,7 +103,7 @@ class Running:
         """What the server counts of itself, by our names; empty where it tells nothing."""
         return {} if self._scraper is None else self._scraper.read()
 
-    def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, Any]:
+    def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, float | None]:
         """What it counted from the first to the last of the readings; of what is not counted, the largest."""
         if self._scraper is None:
             return {}

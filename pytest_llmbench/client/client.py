@@ -17,11 +17,12 @@ from functools import partial
 
 from pytest_llmbench.client.connection import Connection, ConnectionFailedError
 from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.flight import Flight, Segment
 from pytest_llmbench.client.http import MalformedError
 from pytest_llmbench.client.outgoing import request_bytes
 from pytest_llmbench.client.patience import Pulse
-from pytest_llmbench.client.plan import Failure, LoadPlan, Receiver, Stamps
+from pytest_llmbench.client.plan import Failure, LoadPlan
 from pytest_llmbench.client.poller import WRITE
 from pytest_llmbench.client.pool import Pool
 from pytest_llmbench.client.priority import real_time
@@ -50,18 +51,7 @@ class Traffic:
     started: int
     """A schedule counts from here."""
     ended: int
-    stamps: Stamps
-    stamps_reason: str | None
-    """Why some arrivals, or all, are not the kernel's; None if all are."""
-    cpu: float
-    """Seconds of CPU between ``started`` and ``ended``."""
-    reads: int
-    """Segments that were read."""
-    read_lag: float | None
-    """Seconds; see :meth:`.Clock.read_lag`."""
-    receiver: Receiver
-    real_time: bool
-    """Whether the client ran before what is not in real time."""
+    client: ClientFacts
 
 
 class Client:
@@ -127,13 +117,15 @@ class Client:
             exchanges=[flight.exchange for flight in self._flights],
             started=self._started,
             ended=ended,
-            stamps="kernel" if by_kernel else "user",
-            stamps_reason=reason,
-            cpu=cpu,
-            reads=self._reads,
-            read_lag=self._clock.read_lag(),
-            receiver=self._receiver,
-            real_time=first,
+            client=ClientFacts(
+                stamps="kernel" if by_kernel else "user",
+                stamps_reason=reason,
+                cpu=cpu,
+                reads=self._reads,
+                read_lag=self._clock.read_lag(),
+                receiver=self._receiver,
+                real_time=first,
+            ),
         )
 
     # -- the level -----------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.client.facts import ClientFacts, RequestFacts
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.metrics.timeline import NANO, Timeline
+from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.servers.endpoint import Endpoint
 from pytest_llmbench.workloads.messages import Message
 
@@ -30,8 +31,6 @@ FailureKind = Literal[
     "too_large",
     "empty",
 ]
-TokenSource = Literal["usage", "tokenizer", "chunks"]
-Stamps = Literal["kernel", "user"]
 Receiver = Literal["native", "python"]
 
 
@@ -101,12 +100,10 @@ class Failure:
         return f"{self.kind}: {self.detail}" if self.detail else self.kind
 
 
-@dataclass(frozen=True, slots=True)
-class RequestResult:
-    """One request as it happened."""
+@dataclass(frozen=True, kw_only=True)
+class RequestResult(RequestFacts):
+    """One request as it happened: what the document keeps of it, and what else the client's process knows."""
 
-    number: int
-    """Its place in the plan."""
     warmup: bool
     sent: int
     """ns: just before the request's first byte was handed to the kernel (the last attempt's)."""
@@ -114,27 +111,11 @@ class RequestResult:
     """ns: the response was complete, or the failure was known."""
     scheduled: int | None = None
     """ns: when it was due; None in a closed loop."""
-    status: int | None = None
-    """HTTP status; None where no response came."""
     failure: Failure | None = None
     timeline: Timeline | None = None
     """Its ``sent`` is ``scheduled`` in an open loop. ``token_times`` has the arrival of each chunk that
     brought tokens, shape (chunks,), and may be shorter than ``output_tokens``. A request that failed
     keeps what had come; None if nothing had."""
-    chunks: int = 0
-    """Chunks that brought tokens, those of reasoning too."""
-    reasoning_chunks: int = 0
-    reasoning_tokens: int | None = None
-    """As the server counted them; None where it did not say."""
-    first_content: int | None = None
-    """ns: the first chunk that was not reasoning; None if none came."""
-    ignored_parts: tuple[str, ...] = ()
-    """Of content in parts: the types of those without text, which were left out."""
-    token_source: TokenSource = "usage"
-    """Who counted the tokens: the server, the model's tokenizer, or neither (chunks)."""
-    attempts: int = 1
-    new_connection: bool = False
-    """Whether its connection was made for it."""
     text: str | None = None
     """The output; kept for the first measured request only."""
 
@@ -151,14 +132,9 @@ class RequestResult:
         """A metric of its timeline, in the metric's unit; None where it has none."""
         return None if self.timeline is None else METRICS[name].of(self.timeline)
 
-    @property
-    def send_lag(self) -> float | None:
-        """Seconds by which it was sent later than it was due; None in a closed loop."""
-        return None if self.scheduled is None else (self.sent - self.scheduled) * NANO
-
     def to_json(self) -> dict[str, Any]:
         """The result as it crosses the socket."""
-        data: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        data = dict(vars(self))
         data["timeline"] = None if self.timeline is None else self.timeline.to_json()
         data["failure"] = None if self.failure is None else dataclasses.asdict(self.failure)
         return data
@@ -186,23 +162,7 @@ class LoadResult:
     """ns: the level's start, warm-up included; a schedule counts from here."""
     ended: int
     """ns: the last request had ended."""
-    stamps: Stamps
-    """Who took the arrival times: the kernel, or the client when it read."""
-    stamps_reason: str | None
-    """Why some arrivals, or all, are not the kernel's; None if all are."""
-    cpu: float
-    """Seconds of CPU that the client used between ``started`` and ``ended``."""
-    reads: int
-    """How often it read from a socket meanwhile."""
-    read_lag: float | None = None
-    """Seconds within which 99 of 100 segments were read after they had arrived; None for few of them, or
-    where only the client took the time of their arrival."""
-    receiver: Receiver = "python"
-    """What the segments were read with: C, or Python where that was not built."""
-    real_time: bool = False
-    """Whether the client ran before what is not in real time."""
-    processes: int = 1
-    """Among how many processes of the client the level was divided."""
+    client: ClientFacts
 
     @property
     def measured(self) -> Sequence[RequestResult]:
@@ -211,11 +171,14 @@ class LoadResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result as it crosses the socket."""
-        data: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        data["requests"] = [request.to_json() for request in self.requests]
-        return data
+        return {
+            "requests": [request.to_json() for request in self.requests],
+            "started": self.started,
+            "ended": self.ended,
+            "client": vars(self.client),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LoadResult:
         requests = tuple(RequestResult.from_json(request) for request in data["requests"])
-        return cls(**{**data, "requests": requests})
+        return cls(requests, data["started"], data["ended"], ClientFacts(**data["client"]))

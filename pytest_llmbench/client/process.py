@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 
+from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.patience import SILENT, longest
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, Receiver
 from pytest_llmbench.client.receiver import fastest
 from pytest_llmbench.client.room import room_for
 from pytest_llmbench.hardware.cores import usable_cores
+from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.processes.child import Child
 from pytest_llmbench.processes.serve import LOAD_CLIENT
 
@@ -127,21 +129,33 @@ def joined(results: Sequence[LoadResult]) -> LoadResult:
     """The result of a plan from those of its parts, as :func:`divided` has them."""
     if len(results) == 1:
         return results[0]
+    started = min(result.started for result in results)
     requests = [
-        replace(request, number=request.number * len(results) + part)
+        replace(
+            request,
+            number=request.number * len(results) + part,
+            at=round(request.at + (result.started - started) * NANO, 9),
+        )
         for part, result in enumerate(results)
         for request in result.requests
     ]
     return LoadResult(
         requests=tuple(sorted(requests, key=lambda request: request.number)),
-        started=min(result.started for result in results),
+        started=started,
         ended=max(result.ended for result in results),
-        stamps="kernel" if all(result.stamps == "kernel" for result in results) else "user",
-        stamps_reason="; ".join(dict.fromkeys(r.stamps_reason for r in results if r.stamps_reason)) or None,
-        cpu=sum(result.cpu for result in results),
-        reads=sum(result.reads for result in results),
-        read_lag=max((r.read_lag for r in results if r.read_lag is not None), default=None),
-        receiver=results[0].receiver,
-        real_time=all(result.real_time for result in results),
-        processes=len(results),
+        client=_together([result.client for result in results]),
+    )
+
+
+def _together(parts: Sequence[ClientFacts]) -> ClientFacts:
+    """What the processes of a client say of themselves, as one."""
+    return ClientFacts(
+        stamps="kernel" if all(part.stamps == "kernel" for part in parts) else "user",
+        stamps_reason="; ".join(dict.fromkeys(p.stamps_reason for p in parts if p.stamps_reason)) or None,
+        cpu=sum(part.cpu or 0.0 for part in parts),
+        reads=sum(part.reads or 0 for part in parts),
+        read_lag=max((part.read_lag for part in parts if part.read_lag is not None), default=None),
+        receiver=parts[0].receiver,
+        real_time=all(part.real_time for part in parts),
+        processes=len(parts),
     )

@@ -23,10 +23,10 @@ from pytest_llmbench.client.arrivals import count_first, find_arrivals, why_unti
 from pytest_llmbench.client.counting import Counts, read_counts, reasoning_tokens, told_ids
 from pytest_llmbench.client.deltas import read_message
 from pytest_llmbench.client.exchange import Exchange
-from pytest_llmbench.client.plan import Failure, Request, RequestResult, TokenSource
+from pytest_llmbench.client.plan import Failure, Request, RequestResult
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.bounds import MAX_NAME, check_counts, whole
-from pytest_llmbench.metrics.timeline import Timeline
+from pytest_llmbench.metrics.timeline import NANO, Timeline
 from pytest_llmbench.secrets import mask
 
 _BOM = b"\xef\xbb\xbf"
@@ -42,11 +42,13 @@ def read_result(
     exchange: Exchange,
     request: Request,
     *,
+    started: int,
     count: Callable[[str], int] | None = None,
     keep_text: bool = False,
 ) -> RequestResult:
     """The result of *request*, as *exchange* has it, without the secrets that this process has sent.
 
+    :param started: ns: the level's start.
     :param count: returns how many tokens a text has; asked where the server sent no ``usage``.
     :param keep_text: whether the result keeps the output's text.
 
@@ -89,23 +91,29 @@ def read_result(
         )
     return RequestResult(
         number=exchange.number,
+        at=_seconds(exchange.sent - started),
+        send_lag=None if exchange.scheduled is None else _seconds(exchange.sent - due),
+        status=exchange.status,
+        chunks=len(output.times),
+        reasoning_chunks=output.reasoning_chunks,
+        reasoning_tokens=reasoning_tokens(output.usage),
+        first_content=None if output.first_content is None else _seconds(output.first_content - due),
+        ignored_parts=output.ignored,
+        token_source=source if output.times else None,
+        attempts=exchange.attempts,
+        new_connection=exchange.new_connection,
         warmup=exchange.warmup,
         sent=exchange.sent,
         ended=exchange.ended,
         scheduled=exchange.scheduled,
-        status=exchange.status,
         failure=failure,
         timeline=timeline,
-        chunks=len(output.times),
-        reasoning_chunks=output.reasoning_chunks,
-        reasoning_tokens=reasoning_tokens(output.usage),
-        first_content=output.first_content,
-        ignored_parts=output.ignored,
-        token_source=source,
-        attempts=exchange.attempts,
-        new_connection=exchange.new_connection,
         text=text if keep_text else None,
     )
+
+
+def _seconds(nanoseconds: int) -> float:
+    return round(nanoseconds * NANO, 9)
 
 
 class _Output:
@@ -211,7 +219,7 @@ class _Output:
                 "error_in_stream", f"the server gave the request up: finish_reason {self.finish_reason!r}"
             )
 
-    def tokens(self, count: Callable[[str], int] | None) -> tuple[Counts, TokenSource]:
+    def tokens(self, count: Callable[[str], int] | None) -> tuple[Counts, str]:
         """How many tokens came, and who says so."""
         if whole(self.usage.get("completion_tokens")) or not self.times:
             text = "".join(self.parts)

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench import errors
-from pytest_llmbench.client.client import Client
-from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.client import Client, Traffic
 from pytest_llmbench.client.patience import Pulse
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.client.stream import read_result
@@ -36,24 +35,15 @@ def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
     """
     count = None if plan.endpoint.tokenizer is None else token_counter(plan.endpoint.tokenizer)
     traffic = Client(plan, pulse).run()
-    return LoadResult(
-        requests=tuple(_results(plan, traffic.exchanges, count, pulse)),
-        started=traffic.started,
-        ended=traffic.ended,
-        stamps=traffic.stamps,
-        stamps_reason=traffic.stamps_reason,
-        cpu=traffic.cpu,
-        reads=traffic.reads,
-        read_lag=traffic.read_lag,
-        receiver=traffic.receiver,
-        real_time=traffic.real_time,
-    )
+    requests = tuple(_results(plan, traffic, count, pulse))
+    return LoadResult(requests, traffic.started, traffic.ended, traffic.client)
 
 
 def _results(
-    plan: LoadPlan, exchanges: list[Exchange], count: Callable[[str], int] | None, pulse: Pulse
+    plan: LoadPlan, traffic: Traffic, count: Callable[[str], int] | None, pulse: Pulse
 ) -> list[RequestResult]:
-    read = partial(read_result, count=count)
+    exchanges = traffic.exchanges
+    read = partial(read_result, started=traffic.started, count=count)
     found: list[RequestResult] = []
     keep_text = True
     for exchange in sorted(exchanges, key=lambda one: one.number):

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.metrics.units import count, precise_percent
 
 
 class SentLevel(Protocol):
     """A load level, as it was measured or as a document has it."""
 
-    failures: Any
-    """Of requests that failed: mappings with ``kind``, ``status`` and ``detail``."""
-    rounds: Any
-    """One for each request that was answered."""
-    load: Any
+    @property
+    def failures(self) -> Sequence[FailedRequest]: ...
+
+    @property
+    def rounds(self) -> Sized:
+        """One for each request that was answered."""
+
+    @property
+    def load(self) -> Level | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Allowed:
         return failed > (self.number or 0 if self.share is None else self.share * sent)
 
 
-def parse_allowed(value: Any) -> Allowed:
+def parse_allowed(value: object) -> Allowed:
     """``1%`` or 0.01 for a share, 3 for a number of requests; 0 allows none.
 
     :raises ValueError: for anything else.
@@ -64,10 +69,10 @@ def parse_allowed(value: Any) -> Allowed:
     return Allowed(share=share)
 
 
-def kinds(failures: Iterable[Mapping[str, Any]]) -> str:
+def kinds(failures: Iterable[FailedRequest]) -> str:
     """``12 HTTP 503, 7 timeout``: what failed how often, the most frequent first."""
     counted = Counter(
-        f"HTTP {failure.get('status')}" if failure.get("kind") == "status" else str(failure.get("kind"))
+        f"HTTP {failure.request.status}" if failure.kind == "status" else str(failure.kind)
         for failure in failures
     )
     return ", ".join(f"{n} {kind}" for kind, n in sorted(counted.items(), key=lambda one: (-one[1], one[0])))
@@ -83,16 +88,16 @@ def why_failed(levels: Iterable[SentLevel], allowed: Allowed) -> str | None:
         if level.load is None or not allowed.exceeded(failed, sent):
             continue
         first = level.failures[0]
-        example = first.get("detail") or first.get("kind") or "no reason"
+        example = first.detail or first.kind or "no reason"
         lines = [
             f"{failed} of {count(sent, 'request')} failed; {allowed.words} may fail",
             f"  how       {kinds(level.failures)}",
             f"  such as   {example}",
         ]
-        if before := level.load.get("warmup_failed"):
+        if before := level.load.warmup_failed:
             lines.append(f"  before    {count(before, 'warm-up request')} failed too")
-        if advice := level.load.get("advice"):
-            lines.append(f"  to do     {advice}")
+        if level.load.advice:
+            lines.append(f"  to do     {level.load.advice}")
         lines += [
             "  so        the others ran under less load than the level says: no figure of this level",
             "            is what the server does under it",

@@ -201,9 +201,9 @@ def other_work(base: Measured, now: Measured) -> str | None:
 
 
 def _spoiled_load(process: ProcessRecord) -> str | None:
-    """Why a load level cannot be used: its client was late, or too many of its requests failed."""
-    if (why := (process.load or {}).get("invalid")) is not None:
-        return str(why)
+    """Why a load level says nothing: its client was late, or too many of its requests failed."""
+    if process.load is not None and process.load.invalid is not None:
+        return process.load.invalid
     failed, answered = len(process.failures), len(process.rounds)
     if too_many_failed(failed, answered):
         return (

@@ -10,15 +10,14 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from pytest_llmbench.client.plan import LoadPlan, LoadResult, Receiver, RequestResult, Stamps
+from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.measure.facts import Level
 from pytest_llmbench.measure.saturation import find_saturation, median_of
 from pytest_llmbench.measure.window import Course, find_window
 from pytest_llmbench.metrics.table import METRICS, slo_metrics
-from pytest_llmbench.metrics.timeline import FEW, NANO, Timeline, Untimed, common_untimed
+from pytest_llmbench.metrics.timeline import FEW, NANO, Timeline, common_untimed
 
 LATE = 0.005
 """Seconds by which a request may be sent late whatever it measures: what a shared core costs at times."""
@@ -35,93 +34,6 @@ MAY_BE_TOGETHER = 0.01
 
 _KINDS = 8
 """So many types of parts without text are told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """What a server did at one load level; seconds, requests/s, tokens/s.
-
-    Rates are those of the window. Counts of requests are those of the whole level without its
-    warm-up, so that no failure is trimmed away.
-    """
-
-    started: int
-    """ns: the level's start, warm-up included."""
-    start: int
-    """ns: the window's."""
-    end: int
-    why: str
-    """:data:`STEADY`, or why the whole level without its warm-up was taken instead."""
-    trimmed: tuple[int, int]
-    """Requests that do not belong to the window: due before it, and after it."""
-    sent: int
-    successful: int
-    failed: Mapping[str, int]
-    """By the kind of failure."""
-    request_throughput: float
-    system_throughput: float
-    goodput: float | None
-    """None without objectives, and where too many requests cannot be held to them."""
-    goodput_unknown: Untimed | None
-    """Why it is None although there are objectives."""
-    send_lag: Mapping[str, float] | None
-    """How late requests were sent: ``p50``, ``p99``, ``max``; None in a closed loop."""
-    client_cpu: float
-    """Share of one core that the client used, of its processes the mean."""
-    client_processes: int
-    receiver: Receiver
-    """What they read with: C, or Python where that was not built, which takes more CPU."""
-    real_time: bool
-    """Whether they ran before what is not in real time, as far as the system allowed that."""
-    stamps: Stamps
-    stamps_reason: str | None
-    tokens_per_chunk: float | None
-    """Of those that came, the mean over the window's requests; None where no token came."""
-    hidden_tokens: int
-    """Of all successful requests, the tokens that the server counted and never sent."""
-    untimed: Untimed | None
-    """Why no request has times between tokens: too many of the window's have none; None where they have."""
-    buffered: float | None
-    """The share of the window's requests whose stream was buffered on its way; None without any."""
-    read_together: float | None
-    """The share of the window's chunks that have the arrival of the chunk before them: they were sent
-    together, or a busy client read them together, and the first of them came sooner. None without two."""
-    read_lag: float | None
-    """Seconds within which the client had read 99 of 100 segments after they arrived; None for few of
-    them, or without the kernel's stamps."""
-    token_sources: Mapping[str, int]
-    """Who counted the tokens of how many requests."""
-    ignored_parts: Mapping[str, int]
-    """Of content in parts: the types of those without text, and of how many requests they were left out."""
-    output_mismatch: int
-    """Requests with another number of tokens than was asked for, by the server's own count, while the
-    end of sequence was to be ignored."""
-    in_flight: float
-    """Mean number of requests, warm-up and failed ones too."""
-    saturated: bool | None
-    """Whether requests came faster than the server ended them; None where it cannot be told."""
-    saturation: str
-    """Why."""
-    invalid: str | None
-    """Why the figures are not the server's, and what to do; None if they are."""
-
-    def holds(self, request: RequestResult) -> bool:
-        """Whether a request belongs to the window: it was due in it, in a closed loop sent in it.
-
-        Choosing by the end would favor short requests: the long ones are still going on.
-        """
-        return self.start <= request.due <= self.end
-
-    def to_json(self) -> dict[str, Any]:
-        """The level as the results document keeps it; the window in seconds since the level's start."""
-        data = {name: getattr(self, name) for name in self.__slots__}
-        del data["started"]
-        return {
-            **data,
-            "start": round((self.start - self.started) * NANO, 9),
-            "end": round((self.end - self.started) * NANO, 9),
-            "trimmed": list(self.trimmed),
-        }
 
 
 def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, float] | None = None) -> Level:
@@ -188,38 +100,33 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     lines = [request.timeline for request in timed if request.timeline is not None]
     untimed = common_untimed(lines)
     unknown = untimed if "tpot" in slo else None
-    chunks = sum(request.chunks for request in timed)
+    chunks = sum(request.chunks or 0 for request in timed)
     client_cpu = _client_cpu(result, start, end)
     together = _read_together(timed)
     saturated, saturation = find_saturation(result, plan, course, window)
     lags = None if plan.schedule is None else [(request.send_lag or 0.0) for request in inside]
     return Level(
-        started=result.started,
-        start=start,
-        end=end,
+        start=round((start - result.started) * NANO, 9),
+        end=round((end - result.started) * NANO, 9),
         why=why,
         trimmed=(sum(r.due < start for r in measured), sum(r.due > end for r in measured)),
         sent=len(measured),
         successful=sum(request.ok for request in measured),
         failed=dict(Counter(request.failure.kind for request in measured if request.failure is not None)),
+        warmup_failed=sum(not request.ok for request in result.requests if request.warmup),
         request_throughput=rate(float(shares.sum())),
         system_throughput=rate(float(shares @ course.tokens)),
         goodput=rate(float(shares[good].sum())) if slo and unknown is None else None,
         goodput_unknown=unknown,
         send_lag=_percentiles(lags) if lags else None,
         client_cpu=client_cpu,
-        client_processes=result.processes,
-        receiver=result.receiver,
-        real_time=result.real_time,
-        stamps=result.stamps,
-        stamps_reason=result.stamps_reason,
+        client=result.client,
         tokens_per_chunk=sum(line.shown_tokens for line in lines) / chunks if chunks else None,
         hidden_tokens=sum(r.timeline.hidden_tokens for r in measured if r.ok and r.timeline is not None),
         untimed=untimed,
         buffered=sum(line.untimed == "buffered" for line in lines) / len(lines) if lines else None,
         read_together=together,
-        read_lag=result.read_lag,
-        token_sources=dict(Counter(r.token_source for r in measured if r.timeline is not None)),
+        token_sources=dict(Counter(r.token_source for r in measured if r.token_source is not None)),
         ignored_parts=dict(Counter(kind for r in measured for kind in r.ignored_parts).most_common(_KINDS)),
         output_mismatch=sum(_mismatch(request, plan) for request in measured),
         in_flight=course.in_flight(start, end),
@@ -273,6 +180,7 @@ def _invalid(
 ) -> str | None:
     if not result.measured:
         return "no measured request was sent"
+    client = result.client
     reasons = []
     if lags:
         allowed = max(LATE, LATE_SHARE * (median_of(timed, "ttft") or 0.0))
@@ -285,22 +193,22 @@ def _invalid(
             )
     if client_cpu > BUSY:
         spoiled = "send times and latencies"
-        if result.stamps == "kernel":
+        if client.stamps == "kernel":
             spoiled = f"send times, and in the {together or 0.0:.0%} of chunks that it read with later ones"
         reasons.append(f"the client used {client_cpu:.0%} of its core: its own lateness is in the {spoiled}")
-    if result.read_lag is not None and (together or 0.0) > MAY_BE_TOGETHER:
+    if client.read_lag is not None and (together or 0.0) > MAY_BE_TOGETHER:
         between = [t for r in timed if (t := _between_chunks(r)) is not None]
-        if result.read_lag > max(LATE, READ_LATE * statistics.median(between)):
+        if client.read_lag > max(LATE, READ_LATE * statistics.median(between)):
             reasons.append(
-                f"the client read late (p99 {result.read_lag * 1e3:.3g} ms after the arrival), and "
+                f"the client read late (p99 {client.read_lag * 1e3:.3g} ms after the arrival), and "
                 f"{together:.0%} of the chunks together with later ones, whose arrival they have"
             )
     if not reasons:
         return None
     advice = "ask for a smaller load, or leave the client a core of its own"
-    if not result.real_time:
+    if not client.real_time:
         advice += ", or allow it real-time priority (RLIMIT_RTPRIO)"
-    if result.receiver == "python":
+    if client.receiver == "python":
         advice += ", or install its part in C, which takes half the CPU and needs Linux and a C compiler"
     return "; ".join([*reasons, advice])
 
@@ -321,7 +229,7 @@ def _read_together(requests: Sequence[RequestResult]) -> float | None:
 
 def _client_cpu(result: LoadResult, start: int, end: int) -> float:
     """Share of one core in the window; the level's CPU time counts by the chunks that came in it."""
-    cpu = result.cpu / result.processes
+    cpu = (result.client.cpu or 0.0) / result.client.processes
     times = [time for r in result.requests if r.timeline is not None for time in r.timeline.token_times]
     inside = sum(start <= time <= end for time in times)
     if not inside:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.words import advice, is_refusal, send
-from pytest_llmbench.measure.level import Level, summarize_level
+from pytest_llmbench.measure.facts import FailedRequest, Level
+from pytest_llmbench.measure.level import summarize_level
 from pytest_llmbench.measure.loop import Monitor, Progress, judge
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.metrics.table import METRICS
@@ -24,6 +25,8 @@ from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.servers.endpoint import Endpoint, Words
 
 _SECOND = 1_000_000_000
+Counters = Mapping[str, float | None]
+"""What a server counts of itself, by our names; None where it does not say."""
 _READ_EVERY = 1.0
 """Seconds between two readings of the server's own counters during a level."""
 
@@ -46,9 +49,9 @@ class RunningServer(Protocol):
     @property
     def endpoint(self) -> Endpoint: ...
 
-    def metrics(self) -> Mapping[str, float | None]: ...
+    def metrics(self) -> Counters: ...
 
-    def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, Any]: ...
+    def metrics_between(self, readings: Sequence[Counters]) -> Counters: ...
 
     def explain(self) -> str: ...
 
@@ -130,27 +133,32 @@ class LoadBench:
             finally:
                 self._unfollow(client.pids)
         level = summarize_level(result, plan, slo=self.slo)
+        start_ns, end_ns = level.window(result.started)
         for request in result.measured:
             if request.timeline is not None and request.ok:
-                record.rounds.append(_round(request, level, result.started))
+                # Choosing by the end would favor short requests: the long ones are still going on.
+                counted = start_ns <= request.due <= end_ns
+                record.rounds.append(Round(request.timeline, request=request, counted=counted))
                 run.text = request.text if run.text is None else run.text
             else:
-                record.failures.append(_failure(request, result))
+                record.failures.append(_failed(request, result.started))
         record.settle()
         rows = (row for row in METRICS.values() if row.scope == "level" and row.of_process is None)
         record.measured.update({row.name: getattr(level, row.name, None) for row in rows})
-        record.load = {**level.to_json(), "server_metrics": dict(server.metrics_between(readings.taken))}
         failures = (request.failure for request in result.requests if request.failure is not None)
-        record.load["advice"] = self._advice(failures).removeprefix("; ") or None
-        record.load["warmup_failed"] = sum(not request.ok for request in result.requests if request.warmup)
+        record.load = level = replace(
+            level,
+            server_metrics=server.metrics_between(readings.taken),
+            advice=self._advice(failures).removeprefix("; ") or None,
+            energy=None if monitor is None else monitor.energy(start, end).joules,
+        )
         if monitor is not None:
-            record.load["energy"] = monitor.energy(start, end).joules
-            self._take_hardware(record, level, monitor)
+            self._take_hardware(record, (start_ns, end_ns), monitor)
         self._refuse_failures(result.measured)
         return level
 
-    def _take_hardware(self, record: ProcessRun, level: Level, monitor: Monitor) -> None:
-        record.hardware = monitor.summary(level.start, level.end)
+    def _take_hardware(self, record: ProcessRun, window: tuple[int, int], monitor: Monitor) -> None:
+        record.hardware = monitor.summary(*window)
         record.measured["peak_vram"] = record.hardware.get("peak_vram")
         if self.server.pid is not None:
             record.measured["peak_rss"] = monitor.peak_rss_of(self.server.pid)
@@ -185,7 +193,7 @@ class _Readings:
         self._server = server
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._read_on, name="llmbench-server-metrics", daemon=True)
-        self.taken: list[Mapping[str, float | None]] = []
+        self.taken: list[Counters] = []
 
     def __enter__(self) -> _Readings:
         self.taken.append(self._server.metrics())
@@ -211,39 +219,12 @@ def _described(plan: LoadPlan) -> str:
     return f"{plan.concurrency} at once, {count if plan.duration is None else f'for {plan.duration:g} s'}"
 
 
-def _round(request: RequestResult, level: Level, started: int) -> Round:
-    timeline = request.timeline
-    assert timeline is not None
-    since = _since(timeline.sent)
-    facts = {
-        "number": request.number,
-        "at": _since(started)(request.sent),
-        "send_lag": request.send_lag,
-        "chunks": request.chunks,
-        "reasoning_chunks": request.reasoning_chunks,
-        "reasoning_tokens": request.reasoning_tokens,
-        "first_content": None if request.first_content is None else since(request.first_content),
-        "token_source": request.token_source,
-        "attempts": request.attempts,
-        "new_connection": request.new_connection,
-    }
-    return Round(timeline, request=facts, counted=level.holds(request))
-
-
-def _failure(request: RequestResult, result: LoadResult) -> dict[str, Any]:
-    since = _since(result.started)
+def _failed(request: RequestResult, started: int) -> FailedRequest:
     failure, timeline = request.failure, request.timeline
-    return {
-        "number": request.number,
-        "kind": None if failure is None else failure.kind,
-        "detail": None if failure is None else failure.detail,
-        "status": request.status,
-        "sent": since(request.sent),
-        "ended": since(request.ended),
-        "output_tokens": 0 if timeline is None else timeline.output_tokens,
-        "attempts": request.attempts,
-    }
-
-
-def _since(start: int) -> Callable[[int], float]:
-    return lambda time: round((time - start) * NANO, 9)
+    return FailedRequest(
+        kind=None if failure is None else failure.kind,
+        detail=None if failure is None else failure.detail,
+        ended=round((request.ended - started) * NANO, 9),
+        output_tokens=0 if timeline is None else timeline.output_tokens,
+        request=request,
+    )

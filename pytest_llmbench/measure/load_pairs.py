@@ -73,7 +73,7 @@ class LoadPair:
             disturbed = [r for r in counted if record.marks(r)]
             if len(disturbed) > MAX_DISTURBED * len(counted):
                 codes.update(code for r in disturbed for code in record.marks(r))
-            if record.load is not None and record.load.get("invalid") is not None:
+            if record.load is not None and record.load.invalid is not None:
                 codes.add(CLIENT)
         return "+".join(sorted(codes)) or None
 
@@ -96,7 +96,7 @@ class LoadPair:
         clean = [r for r in record.rounds if r.counted and not record.marks(r)]
         known = process_values(metric, record, clean)
         if metric == "goodput" and known == [0] and record.load is not None:
-            window = float(record.load["end"]) - float(record.load["start"])
+            window = record.load.end - record.load.start
             return 0.5 / window if window > 0 else None
         return median(known) if known else None
 
@@ -112,12 +112,8 @@ class LoadPair:
             failed, sent = len(record.failures), len(record.failures) + len(record.rounds)
             if too_many_failed(failed, len(record.rounds)):
                 first = record.failures[0]
-                what = (
-                    f"{first.get('kind')}: {first.get('detail')}"
-                    if first.get("detail")
-                    else first.get("kind")
-                )
-                helps = f"; {told}" if record.load is not None and (told := record.load.get("advice")) else ""
+                what = f"{first.kind}: {first.detail}" if first.detail else first.kind
+                helps = f"; {record.load.advice}" if record.load is not None and record.load.advice else ""
                 return (
                     f"on the {side} side {failed} of {sent} requests failed, the first by {what}; those "
                     f"that were answered had the server for themselves{helps}"
@@ -257,12 +253,13 @@ class LoadPairs:
 
 
 def _number(measured: Round) -> int:
-    return int((measured.request or {})["number"])
+    assert measured.request is not None
+    return measured.request.number
 
 
 def _counts_tokens(measured: Round) -> bool:
     """Whether somebody counted its tokens: how many come in a chunk is the network's affair too."""
-    return (measured.request or {}).get("token_source") != "chunks"
+    return measured.request is not None and measured.request.token_source != "chunks"
 
 
 def _as_asked(plan: LoadPlan, rounds: Iterable[Round]) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.client.facts import RequestFacts
+from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.metrics.row import Scope
 from pytest_llmbench.metrics.summary import Summary, summarize
 from pytest_llmbench.metrics.table import METRICS
@@ -90,8 +92,8 @@ class Round(_Measured):
     disturbance: tuple[str, ...] | None = None
     """Reason codes of what else the machine did meanwhile; decided without the timing. None where nobody
     watched: why, is in its process's ``unwatched``."""
-    request: Mapping[str, Any] | None = None
-    """Under load: what the request was beside its timeline; see :mod:`.measure.load.bench`."""
+    request: RequestFacts | None = None
+    """Under load: what is known of the request beside its timeline."""
     counted: bool = True
     """Whether it is part of the metrics: under load, whether it was sent in the steady window."""
     measured: dict[str, float | None] = field(default_factory=dict)
@@ -138,9 +140,9 @@ class ProcessRun(_Measured):
     """Why rounds have no ``disturbance``, where they have none."""
     watch_lost: bool = False
     """Whether that is because the monitor failed, and not because it is off."""
-    load: Mapping[str, Any] | None = None
-    """Under load: the level as :class:`.measure.load.level.Level` sums it up."""
-    failures: list[Mapping[str, Any]] = field(default_factory=list)
+    load: Level | None = None
+    """Under load: the level."""
+    failures: list[FailedRequest] = field(default_factory=list)
     """Under load: the requests that failed; they are no rounds."""
 
     def __repr__(self) -> str:
@@ -178,8 +180,9 @@ class ProcessRun(_Measured):
         if reasons and all(r.value("tpot") is None for r in counted):
             lost = (name for name, row in METRICS.items() if row.needs_gaps)
             found = dict.fromkeys(lost, reasons.most_common(1)[0][0])
-        if self.load is not None and self.goodput is None and (why := self.load.get("goodput_unknown")):
-            found["goodput"] = why
+        said = None if self.load is None or self.goodput is not None else self.load.goodput_unknown
+        if (known := next((one for one in UNTIMED if one == said), None)) is not None:
+            found["goodput"] = known
         return found
 
 
@@ -255,7 +258,7 @@ class Run:
     @property
     def invalid(self) -> str | None:
         """Under load: why the figures are not to be believed; None if they are."""
-        return next((why for p in self.processes if p.load and (why := p.load.get("invalid"))), None)
+        return next((p.load.invalid for p in self.processes if p.load and p.load.invalid), None)
 
     @property
     def doubts(self) -> list[str]:
@@ -265,7 +268,7 @@ class Run:
             for why, names in by_reason(self.unknown).items()
             if why == "buffered"
         ]
-        ignored = {kind for p in self.processes if p.load for kind in p.load.get("ignored_parts", ())}
+        ignored = {kind for p in self.processes if p.load for kind in p.load.ignored_parts}
         if ignored:
             told.append(f"answers have parts without text, which were left out: {', '.join(sorted(ignored))}")
         return told

@@ -5,8 +5,8 @@ A row is a level; a test's levels make a sweep, in which the knee is marked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.gate.failures import kinds
 from pytest_llmbench.measure.level import knee
@@ -25,6 +25,7 @@ from pytest_llmbench.report.rows import (
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 
 if TYPE_CHECKING:
+    from pytest_llmbench.measure.facts import Level
     from pytest_llmbench.results.records import Case
 
 KNEE_MARK = "^"
@@ -68,7 +69,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
     if wide:
         if any(case.protocol.get("request_rate") for case in cases):
             chosen.append(Column("send lag p99", _send_lag))
-        chosen.append(Column("client CPU", lambda case: units.percent(_worst(case, "client_cpu"))))
+        chosen.append(Column("client CPU", _client_cpu))
     if any(_tokens_per_chunk(case) not in (None, 1.0) for case in cases):
         chosen.append(Column("tok/ chunk", lambda case: f"{_tokens_per_chunk(case) or 0:.2f}"))
     chosen += hidden_tokens(cases)
@@ -144,22 +145,26 @@ def _percentile(metric: str, name: str, *, interval: bool) -> Callable[[Case], s
     return cell
 
 
-def _loads(case: Case) -> list[Mapping[str, Any]]:
+def _loads(case: Case) -> list[Level]:
     return [process.load for process in case.processes if process.load is not None]
 
 
-def _worst(case: Case, key: str) -> float | None:
-    known = [float(value) for load in _loads(case) if (value := load.get(key)) is not None]
+def _worst(case: Case, of: Callable[[Level], float | None]) -> float | None:
+    known = [value for load in _loads(case) if (value := of(load)) is not None]
     return max(known, default=None)
 
 
 def _tokens_per_chunk(case: Case) -> float | None:
-    value = _worst(case, "tokens_per_chunk")
+    value = _worst(case, lambda load: load.tokens_per_chunk)
     return None if value is None else round(value, 2)
 
 
+def _client_cpu(case: Case) -> str:
+    return units.percent(_worst(case, lambda load: load.client_cpu))
+
+
 def _send_lag(case: Case) -> str:
-    lags = [lag["p99"] for load in _loads(case) if (lag := load.get("send_lag"))]
+    lags = [load.send_lag["p99"] for load in _loads(case) if load.send_lag]
     return units.seconds(max(lags)) if lags else units.UNKNOWN
 
 
@@ -171,21 +176,22 @@ def _told(case: Case, mark: str) -> str | None:
     """Why a case has *mark*; None if it has not."""
     if mark == INVALID_MARK and (why := _answered_few(case)) is not None:
         return why
-    key, before, of = _EXPLAINED[mark]
-    return next((before + str(load[key]) for load in _loads(case) if load.get(key) and of(case, load)), None)
+    return next((why for load in _loads(case) if (why := _EXPLAINED[mark](case, load))), None)
 
 
-def _untold(case: Case, load: Mapping[str, Any]) -> bool:
-    """Whether it is not known if the server kept up, though requests came when they came."""
-    return load.get("saturated") is None and case.protocol.get("arrivals") is not None
+def _untold(case: Case, load: Level) -> str | None:
+    """Why it is not known whether the server kept up, though requests came when they came."""
+    if load.saturated is not None or case.protocol.get("arrivals") is None:
+        return None
+    return f"it is not known whether it was saturated: {load.saturation}"
 
 
-_EXPLAINED: dict[str, tuple[str, str, Callable[[Case, Mapping[str, Any]], bool]]] = {
-    SATURATED_MARK: ("saturation", "", lambda _, load: bool(load.get("saturated"))),
-    UNTOLD_MARK: ("saturation", "it is not known whether it was saturated: ", _untold),
-    INVALID_MARK: ("invalid", "", lambda *_: True),
+_EXPLAINED: dict[str, Callable[[Case, Level], str | None]] = {
+    SATURATED_MARK: lambda _, load: load.saturation if load.saturated else None,
+    UNTOLD_MARK: _untold,
+    INVALID_MARK: lambda _, load: load.invalid,
 }
-"""To each mark of a level: what of its figures says why, the words before it, and whether it has the mark."""
+"""To each mark of a level: why it has the mark; None if it has not."""
 
 
 def _answered_few(case: Case) -> str | None:

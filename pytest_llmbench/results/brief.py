@@ -26,6 +26,7 @@ from pytest_llmbench.results.document import CASES, END, check_version, gc_pause
 from pytest_llmbench.results.records import (
     SCHEMA_VERSION,
     Case,
+    FailureRecord,
     Header,
     ModelRecord,
     ProcessRecord,
@@ -286,7 +287,7 @@ def _adapter(*, shared: bool) -> TypeAdapter[Case]:
     # A hundred thousand empty lists are as many objects for the garbage collector; an empty tuple is one.
     one_round = _brief(RoundRecord, _ROUND_LEAVES_OUT, _BriefRound, disturbance=tuple[str, ...] | None)
     rounds: Any = list[one_round]  # type: ignore[valid-type]
-    types = {"rounds": rounds, "failures": tuple[dict[str, Any], ...]}
+    types = {"rounds": rounds, "failures": tuple[FailureRecord, ...]}
     if shared:
         process = _brief(ProcessRecord, (*_PROCESS_LEAVES_OUT, *_OF_PROCESSES), _BriefProcess, **types)
         processes: Any = list[process]  # type: ignore[valid-type]

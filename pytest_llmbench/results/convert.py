@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
+from pytest_llmbench.measure.facts import FailedRequest
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
@@ -14,6 +18,8 @@ from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
     Case,
+    FailureRecord,
+    LoadRecord,
     MetricRecord,
     ModelRecord,
     Outcome,
@@ -21,7 +27,7 @@ from pytest_llmbench.results.records import (
     RequestRecord,
     RoundRecord,
 )
-from pytest_llmbench.secrets import mask_data, mask_setting
+from pytest_llmbench.secrets import mask, mask_data, mask_setting
 from pytest_llmbench.times import iso_of_reading
 
 
@@ -101,10 +107,23 @@ def _process_record(process: ProcessRun) -> ProcessRecord:
         hardware=None if process.hardware is None else dict(process.hardware),
         unwatched=process.unwatched,
         watch_lost=process.watch_lost,
-        load=None if process.load is None else dict(process.load),
-        failures=mask_data(process.failures),
+        load=_record(LoadRecord, process.load),
+        failures=[_failure_record(failure) for failure in process.failures],
         rounds=[round_record(r) for r in process.rounds],
     )
+
+
+_Kept = TypeVar("_Kept", bound=BaseModel)
+
+
+def _record(kind: type[_Kept], facts: object | None) -> _Kept | None:
+    """The record of what was measured; its class has the facts' fields."""
+    return None if facts is None else kind.model_validate(facts, from_attributes=True)
+
+
+def _failure_record(failure: FailedRequest) -> FailureRecord:
+    masked = replace(failure, detail=None if failure.detail is None else mask(failure.detail))
+    return FailureRecord.model_validate(masked, from_attributes=True)
 
 
 def round_record(measured: Round) -> RoundRecord:
@@ -129,7 +148,7 @@ def round_record(measured: Round) -> RoundRecord:
         untimed=timeline.untimed,
         done=round((timeline.done - sent) * NANO, 9),
         disturbance=_listed(measured.disturbance),
-        request=None if measured.request is None else RequestRecord(**measured.request),
+        request=_record(RequestRecord, measured.request),
         counted=measured.counted,
     )
 

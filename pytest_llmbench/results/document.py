@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import gc
+import inspect
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.results.files import atomic_write, read_bounded, results_error
-from pytest_llmbench.results.records import SCHEMA_VERSION, Case, Header, ResultsDocument
+from pytest_llmbench.results.records import FACTS, SCHEMA_VERSION, Case, Header, ResultsDocument
 from pytest_llmbench.results.upgrade import (
     NOW,
     OLDEST,
@@ -28,11 +31,31 @@ from pytest_llmbench.secrets import mask_json
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a results document."""
+    schema = {k: v for k, v in ResultsDocument.model_json_schema().items() if k != "title"}
+    for record in FACTS:
+        described = _described_fields(record)
+        for name, field in schema["$defs"][record.__name__]["properties"].items():
+            if name in described:
+                field["description"] = described[name]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"pytest-llmbench results document {SCHEMA_VERSION}",
-        **{k: v for k, v in ResultsDocument.model_json_schema().items() if k != "title"},
+        **schema,
     }
+
+
+def _described_fields(record: type[BaseModel]) -> dict[str, str]:
+    """What the source says below each field of the dataclass that *record* inherits."""
+    base = next(one for one in record.__mro__ if "__dataclass_fields__" in vars(one))
+    (found,) = ast.parse(inspect.getsource(base)).body
+    assert isinstance(found, ast.ClassDef)
+    described = {}
+    for field, text in pairwise(found.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            match text:
+                case ast.Expr(value=ast.Constant(value=str(words))):
+                    described[field.target.id] = inspect.cleandoc(words)
+    return described
 
 
 def to_json(part: BaseModel) -> bytes:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_llmbench.client.facts import ClientFacts, RequestFacts
+from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.metrics.row import Better, Scope
 from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
@@ -134,20 +136,31 @@ class MetricRecord(_Part):
     )
 
 
-class RequestRecord(_Part):
-    """What a round under load was beside its timeline. Times are seconds since ``sent`` of the round,
-    which at a request rate is when the request was due."""
+class _Facts(BaseModel, frozen=True, extra="allow"):
+    """What was measured is kept as it was known: such a record has the fields of its second base."""
 
-    number: int
-    at: float = Field(description="s since the level's start: when it was sent")
-    send_lag: float | None = Field(default=None, description="s: sent - due; null at a concurrency")
-    chunks: int = Field(description="chunks that brought tokens; token_times has one time for each")
-    reasoning_chunks: int = 0
-    reasoning_tokens: int | None = None
-    first_content: float | None = Field(default=None, description="s: the first chunk that was no reasoning")
-    token_source: str = Field(description="who counted the tokens: usage, tokenizer or (nobody) chunks")
-    attempts: int = 1
-    new_connection: bool = False
+
+class RequestRecord(_Facts, RequestFacts, frozen=True):
+    """What a round under load was beside its timeline."""
+
+
+class ClientRecord(_Facts, ClientFacts, frozen=True):
+    """The load client itself at one level."""
+
+
+class FailureRecord(_Facts, FailedRequest, frozen=True):
+    """A request that failed, which is no round."""
+
+    request: RequestRecord
+
+
+class LoadRecord(_Facts, Level, frozen=True):
+    """One load level."""
+
+    client: ClientRecord
+
+
+FACTS: tuple[type[BaseModel], ...] = (RequestRecord, ClientRecord, FailureRecord, LoadRecord)
 
 
 class RoundRecord(Stored, _Part):
@@ -222,8 +235,8 @@ class ProcessRecord(Stored, _Part):
     watch_lost: bool = Field(
         default=False, description="whether that is because the monitor failed: comparisons leave them out"
     )
-    load: dict[str, Any] | None = Field(default=None, description="the load level; null: not under load")
-    failures: list[dict[str, Any]] = Field(default_factory=list, description="requests that failed")
+    load: LoadRecord | None = Field(default=None, description="the load level; null: not under load")
+    failures: list[FailureRecord] = Field(default_factory=list, description="requests that failed")
     rounds: list[RoundRecord] = Field(default_factory=list)
 
 

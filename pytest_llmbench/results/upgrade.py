@@ -26,6 +26,7 @@ _ROUND_OF_1 = (
 )
 _PROCESS_OF_1 = ("load_time", "peak_rss", "peak_vram", "request_throughput", "system_throughput", "goodput")
 _PER_TOKEN_OF_1 = {"energy": "energy_per_token", "instructions": "instructions_per_token"}
+_CLIENT_OF_1 = ("stamps", "stamps_reason", "read_lag", "receiver", "real_time", "processes")
 
 
 def _case_of_1(case: dict[str, Any]) -> None:
@@ -41,6 +42,12 @@ def _case_of_1(case: dict[str, Any]) -> None:
                 # What is no number is left to whoever checks it.
                 if isinstance(amount, int | float) and isinstance(tokens, int) and tokens:
                     one["values"][by_token] = amount / tokens
+        if process.get("load") is not None:
+            _rename(process["load"], "client_processes", "processes")
+            _gather(process["load"], "client", _CLIENT_OF_1)
+        for failure in process.get("failures", ()):
+            _rename(failure, "sent", "at")
+            _gather(failure, "request", ("number", "at", "status", "attempts"))
 
 
 def _taken(part: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -58,6 +65,11 @@ _HEADERS: dict[int, Step] = {1: _header_of_1}
 OLDEST = min(_CASES)
 """The oldest major version that is read."""
 NOW = int(SCHEMA_VERSION.split(".")[0])
+
+
+def _gather(part: dict[str, Any], name: str, keys: tuple[str, ...]) -> None:
+    """Have *keys* in an object of their own."""
+    part[name] = {key: part.pop(key) for key in keys if key in part}
 
 
 def _rename(part: dict[str, Any], old: str, new: str) -> None:

@@ -59,7 +59,7 @@ def test_each_load_level_is_a_case(bench: pytest.Pytester, run: Run, document: D
         assert all(
             r["output_tokens"] == 4 and r["request"]["token_source"] == "usage" for r in process["rounds"]
         )
-        assert process["load"]["stamps"] in ("kernel", "user")
+        assert process["load"]["client"]["stamps"] in ("kernel", "user")
 
 
 def test_the_table_of_loads_is_printed(bench: pytest.Pytester, run: Run) -> None:

@@ -106,7 +106,7 @@ def test_segments_under_tls_have_the_kernels_stamps(authority: Authority) -> Non
     with serve(always(*pieces, pause=0.001), context=context) as server:
         traffic = load(server.base_url, ca_file=str(cert))
     assert ok(traffic.exchanges[0])
-    assert (traffic.stamps, traffic.stamps_reason) == ("kernel", None)
+    assert (traffic.client.stamps, traffic.client.stamps_reason) == ("kernel", None)
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(authority: Authority) -> None:
@@ -307,7 +307,7 @@ def test_without_epoll_and_stamps_everything_is_as_complete(
         with serve(always(STREAM), context=tls) as server:
             traffic = load(server.base_url, 3, prompt="long " * 300_000, ca_file=str(cert))
         assert all(map(ok, traffic.exchanges))
-        assert (traffic.stamps, traffic.stamps_reason) == ("user", "there are none")
+        assert (traffic.client.stamps, traffic.client.stamps_reason) == ("user", "there are none")
         assert all(e.sent < at <= e.ended for e in traffic.exchanges for at, _ in e.body)
 
 
@@ -315,7 +315,7 @@ def test_arrivals_without_any_stamp_are_not_called_the_kernels(monkeypatch: pyte
     monkeypatch.setattr(connection, "stamp_arrivals", lambda _: None)
     with serve(always(STREAM)) as server:
         traffic = load(server.base_url)
-    assert traffic.stamps == "user"
-    assert traffic.stamps_reason is not None
-    assert "1 of 1 segments" in traffic.stamps_reason
+    assert traffic.client.stamps == "user"
+    assert traffic.client.stamps_reason is not None
+    assert "1 of 1 segments" in traffic.client.stamps_reason
     assert stamps.SPACE >= 0

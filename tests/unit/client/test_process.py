@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import process
+from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult
 from pytest_llmbench.client.process import LoadClient, divided, joined, processes_for
 from pytest_llmbench.errors import EngineCrashedError
@@ -31,10 +32,12 @@ def plan(base_url: str = "http://127.0.0.1:1/v1", requests: int = 8, **given: ob
 
 def result(part: LoadPlan, **facts: object) -> LoadResult:
     requests = tuple(
-        RequestResult(number, number < part.warmup, sent=number, ended=number + 1)
+        RequestResult(
+            number=number, at=number / 1e9, warmup=number < part.warmup, sent=number, ended=number + 1
+        )
         for number in range(len(part.requests))
     )
-    made = LoadResult(requests, 10, 20, "kernel", None, cpu=1.0, reads=3)
+    made = LoadResult(requests, 10, 20, ClientFacts(stamps="kernel", cpu=1.0, reads=3))
     return replace(made, **facts)  # type: ignore[arg-type]
 
 
@@ -55,10 +58,14 @@ def test_the_parts_of_a_plan_make_it_up(requests: int, parts: int, data: st.Data
 
 def test_what_the_parts_say_of_themselves_is_said_of_the_whole() -> None:
     parts = divided(plan(), 2)
-    one, other = result(parts[0]), result(parts[1], started=5, ended=30, stamps="user", stamps_reason="why")
+    of_user = ClientFacts(stamps="user", stamps_reason="why", cpu=1.0, reads=3)
+    one, other = result(parts[0]), result(parts[1], started=5, ended=30, client=of_user)
     both = joined([one, other])
-    assert (both.started, both.ended, both.cpu, both.reads, both.processes) == (5, 30, 2.0, 6, 2)
-    assert (both.stamps, both.stamps_reason) == ("user", "why")
+    assert (both.started, both.ended) == (5, 30)
+    assert (both.client.cpu, both.client.reads, both.client.processes) == (2.0, 6, 2)
+    assert (both.client.stamps, both.client.stamps_reason) == ("user", "why")
+    # When each was sent counts from the first start of all.
+    assert [one.at for one in both.requests[:4]] == [5e-9, 0.0, 6e-9, 1e-9]
     assert joined([one]) is one
 
 
@@ -120,7 +127,7 @@ def test_two_processes_send_every_request_once_and_keep_the_concurrency() -> Non
         assert client.pids == begun
         again = client.run(plan(server.base_url, requests=8))
     assert len(begun) == 2
-    assert found.processes == again.processes == 2
+    assert found.client.processes == again.client.processes == 2
     assert [one.number for one in found.requests] == list(range(16))
     assert len(found.measured) == 12
     assert all(one.ok for one in (*found.requests, *again.requests))
@@ -153,5 +160,5 @@ def test_a_process_that_is_killed_ends_the_others() -> None:
 
 def test_few_streams_stay_in_one_process() -> None:
     with serve(lambda talk, _: talk.send(CHUNKED, *ANSWER, LAST)) as server, LoadClient() as client:
-        assert client.run(plan(server.base_url)).processes == 1
+        assert client.run(plan(server.base_url)).client.processes == 1
         assert len(client.pids) == 1

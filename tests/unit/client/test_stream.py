@@ -77,7 +77,7 @@ def read(
         failure=failure,
         read_lag=read_lag,
     )
-    return read_result(exchange, request, **options)
+    return read_result(exchange, request, started=SENT, **options)
 
 
 def timeline_metrics(line: Timeline) -> dict[str, float | None]:
@@ -149,7 +149,7 @@ def test_reasoning_counts_as_tokens_and_the_answer_is_told_apart(field: str) -> 
         keep_text=True,
     )
     assert (result.chunks, result.reasoning_chunks, result.reasoning_tokens) == (3, 2, 2)
-    assert result.first_content == SENT + 70 * MS
+    assert result.first_content == 0.07
     assert result.timeline is not None
     assert result.timeline.token_times[0] == SENT + 50 * MS
     assert result.text == "Well thenYes"
@@ -194,7 +194,7 @@ def test_content_in_parts_is_text_and_its_thoughts_are_told_apart(thought: objec
     )
     assert result.ok
     assert (result.chunks, result.reasoning_chunks) == (2, 1)
-    assert result.first_content == SENT + 60 * MS
+    assert result.first_content == 0.06
     assert result.text == "WellYes"
 
 
@@ -205,7 +205,7 @@ def test_an_answer_in_one_piece_may_have_its_content_in_parts() -> None:
         json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode(), keep_text=True
     )
     assert (result.ok, result.chunks, result.reasoning_chunks, result.text) == (True, 1, 1, "WellYes")
-    assert result.first_content == SENT + 50 * MS
+    assert result.first_content == 0.05
 
 
 def test_parts_without_text_are_left_out_and_told() -> None:
@@ -234,7 +234,7 @@ def test_so_many_types_of_parts_are_kept_and_no_more() -> None:
 def test_refusals_and_calls_of_every_form_are_content(delta: dict[str, Any], text: str) -> None:
     result = read(event(chat(**delta, finish="stop")), DONE, keep_text=True)
     assert (result.ok, result.text, result.reasoning_chunks) == (True, text, 0)
-    assert result.first_content == SENT + 50 * MS
+    assert result.first_content == 0.05
 
 
 @pytest.mark.parametrize(

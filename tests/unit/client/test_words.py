@@ -10,6 +10,7 @@ import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.outgoing import request_body
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult
 from pytest_llmbench.client.stream import read_result
@@ -18,13 +19,14 @@ from pytest_llmbench.servers.endpoint import Api, Endpoint, asked_without, refus
 
 ENDPOINT = Endpoint("http://127.0.0.1:1/v1", "m")
 PARAMS = GenerationParams()
+ANSWERED = RequestResult(number=0, at=0.0, warmup=False, sent=0, ended=1)
 
 
 def refusal(message: object, status: int = 400) -> RequestResult:
     """A request that was refused with a body like this."""
     body = message if isinstance(message, str) else json.dumps(message)
     exchange = Exchange(0, False, None, sent=0, ended=1, status=status, body=[(1, body.encode())])
-    return read_result(exchange, Request(4, "x"))
+    return read_result(exchange, Request(4, "x"), started=0)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +88,8 @@ def served(*refused: str) -> Callable[[LoadPlan], LoadResult]:
         body = request_body(plan.endpoint, plan.requests[0], plan.params)
         named = next((key for key in refused if key in body), None)
         instead = "; use max_completion_tokens" if named == "max_tokens" else ""
-        result = RequestResult(0, False, 0, 1) if named is None else refusal(f"no {named!r}{instead}")
-        return LoadResult((result,), 0, 1, "user", None, 0.0, 0)
+        result = ANSWERED if named is None else refusal(f"no {named!r}{instead}")
+        return LoadResult((result,), 0, 1, ClientFacts(stamps="user"))
 
     return run
 
@@ -112,7 +114,7 @@ def test_nothing_is_learnt_from_a_server_that_takes_no_words() -> None:
 
     def endless(plan: LoadPlan) -> LoadResult:
         tries.append(plan)
-        return LoadResult((refusal("seed, top_p"),), 0, 1, "user", None, 0.0, 0)
+        return LoadResult((refusal("seed, top_p"),), 0, 1, ClientFacts(stamps="user"))
 
     send(endless, plan)
     assert len(tries) <= TRIES

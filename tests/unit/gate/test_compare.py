@@ -12,6 +12,7 @@ from pytest_llmbench.gate.compare import CaseComparison, Gate, Policy, compare, 
 from pytest_llmbench.gate.matching import Kind
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
 from pytest_llmbench.gate.verdict import Judgment, Verdict
+from tests.fakes.llmbench_levels import a_load_record
 
 
 def one(comparison: Any) -> CaseComparison:
@@ -385,7 +386,7 @@ def test_a_quieter_machine_is_not_advised_for_a_load_that_its_client_spoiled(
     a_session: Any, bases: list[Any]
 ) -> None:
     now = a_session(9)
-    now.cases[0].processes[0].load = {"invalid": "the client was busy: ask for a smaller load"}
+    now.cases[0].processes[0].load = a_load_record(invalid="the client was busy: ask for a smaller load")
     case = one(compare(bases, now))
     assert judgment(case, "tpot").reason == "the client was busy: ask for a smaller load"
     disturbed = one(compare(bases, a_session(9, disturbed=4)))

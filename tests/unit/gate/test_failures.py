@@ -10,12 +10,12 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.failures import Allowed, kinds, parse_allowed, why_failed
 from pytest_llmbench.measure.run import MAX_FAILED, ProcessRun
 from pytest_llmbench.settings.case import SETTINGS
+from tests.fakes.llmbench_levels import a_failure, a_level
 
 
 def level(failed: int, answered: int, **load: Any) -> ProcessRun:
-    failure = {"kind": "status", "status": 503, "detail": "overloaded"}
     rounds: Any = [object()] * answered
-    return ProcessRun(1, {}, {}, rounds, load=load, failures=[failure] * failed)
+    return ProcessRun(1, {}, {}, rounds, load=a_level(**load), failures=[a_failure()] * failed)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_kinds_counts_an_example_and_the_warm_up_are_told() -> None:
 
 def test_the_most_frequent_kind_comes_first() -> None:
     failures = [
-        {"kind": "reset"},
-        {"kind": "timeout"},
-        {"kind": "timeout"},
-        {"kind": "status", "status": 429},
+        a_failure("reset", status=None),
+        a_failure("timeout", status=None),
+        a_failure("timeout", status=None),
+        a_failure("status", status=429),
     ]
     assert kinds(failures) == "2 timeout, 1 HTTP 429, 1 reset"
 

@@ -6,7 +6,7 @@ import heapq
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,14 @@ import pytest
 from numpy.typing import NDArray
 
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, Request, RequestResult
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.measure.level import Level, knee, summarize_level
+from pytest_llmbench.measure.facts import Level
+from pytest_llmbench.measure.level import knee, summarize_level
 from pytest_llmbench.measure.window import STEADY, Course
 from pytest_llmbench.metrics.timeline import Timeline
+from pytest_llmbench.results.records import LoadRecord
 from pytest_llmbench.servers.endpoint import Endpoint
 
 S = 1_000_000_000
@@ -44,17 +47,16 @@ def answered(
         begin, begin, None, tuple(round(t * S) for t in times), end, 8, tokens, "o", "p", "length"
     )
     scheduled = None if due is None else begin
+    facts: dict[str, Any] = {"status": 200, "chunks": len(times), "token_source": "usage", "warmup": False}
     return RequestResult(
-        number,
-        more.pop("warmup", False),
-        round(sent * S),
-        end,
-        scheduled,
-        200,
-        None,
-        line,
-        len(times),
-        **more,
+        number=number,
+        at=sent,
+        send_lag=None if due is None else sent - due,
+        sent=round(sent * S),
+        ended=end,
+        scheduled=scheduled,
+        timeline=line,
+        **{**facts, **more},
     )
 
 
@@ -69,7 +71,17 @@ def failed(
 ) -> RequestResult:
     scheduled = None if due is None else round(due * S)
     failure = Failure(kind, "it did")
-    return RequestResult(number, False, round(sent * S), round(ended * S), scheduled, status, failure)
+    return RequestResult(
+        number=number,
+        at=sent,
+        send_lag=None if due is None else sent - due,
+        status=status,
+        warmup=False,
+        sent=round(sent * S),
+        ended=round(ended * S),
+        scheduled=scheduled,
+        failure=failure,
+    )
 
 
 def summed(
@@ -78,18 +90,18 @@ def summed(
     concurrency: int | None = None,
     tokens: int = 16,
     slo: dict[str, float] | None = None,
-    **facts: Any,
+    **client: Any,
 ) -> Level:
-    """The level of *requests*: a closed loop with a concurrency, else an open one."""
+    """The level of *requests*: a closed loop with a concurrency, else an open one.
+
+    :param client: facts of the client.
+    """
     ordered = tuple(sorted(requests, key=lambda request: request.number))
     result = LoadResult(
         ordered,
         started=min((r.sent for r in ordered), default=0),
         ended=max((r.ended for r in ordered), default=S),
-        stamps="kernel",
-        stamps_reason=None,
-        cpu=0.0,
-        reads=1,
+        client=ClientFacts(**{"stamps": "kernel", "cpu": 0.0, "reads": 1, **client}),
     )
     plan = LoadPlan(
         Endpoint("http://127.0.0.1:1", "tiny"),
@@ -99,7 +111,7 @@ def summed(
         schedule=None if concurrency else tuple((r.scheduled or 0) / S for r in ordered),
         warmup=sum(r.warmup for r in ordered),
     )
-    return summarize_level(replace(result, **facts), plan, slo=slo)
+    return summarize_level(result, plan, slo=slo)
 
 
 # --- Servers ---------------------------------------------------------------------------------------
@@ -278,11 +290,11 @@ def test_only_requests_sent_in_the_window_belong_to_it() -> None:
     requests = streams(8, 64, np.random.default_rng(0), length=lambda r: r.integers(32, 225))
     level = summed(requests, concurrency=8)
     measured = [r for r in requests if not r.warmup]
-    held = [level.holds(r) for r in measured]
-    assert [level.start <= r.sent <= level.end for r in measured] == held
+    start, end = level.window(min(r.sent for r in requests))
+    held = [start <= r.sent <= end for r in measured]
     assert sum(held) + sum(level.trimmed) == 64
     # The last ones go on after the window's end, and are not lost for that.
-    assert any(r.ended > level.end for r, inside in zip(measured, held, strict=True) if inside)
+    assert any(r.ended > end for r, inside in zip(measured, held, strict=True) if inside)
 
 
 # --- Open loop: the window and its throughput --------------------------------------------------------
@@ -307,7 +319,7 @@ def test_a_schedule_shorter_than_its_requests_has_no_steady_part() -> None:
     level = summed(requests)
     assert "took up to 30 s" in level.why
     assert level.saturated is None
-    assert level.end == round(49.9 * S)
+    assert level.end == 49.9
 
 
 # --- Saturation ------------------------------------------------------------------------------------
@@ -447,8 +459,8 @@ def test_a_client_that_lacks_something_says_that_it_would_help() -> None:
         summed(requests, concurrency=8, cpu=0.95 * seconds, receiver=receiver, real_time=real_time)
         for receiver, real_time in (("python", False), ("native", True))
     )
-    assert (slow.receiver, fast.receiver) == ("python", "native")
-    assert (slow.real_time, fast.real_time) == (False, True)
+    assert (slow.client.receiver, fast.client.receiver) == ("python", "native")
+    assert (slow.client.real_time, fast.client.real_time) == (False, True)
     assert slow.invalid is not None
     assert "real-time priority (RLIMIT_RTPRIO), or install its part in C" in slow.invalid
     assert fast.invalid is not None
@@ -658,13 +670,20 @@ def test_parts_that_have_no_text_are_counted_by_request() -> None:
     assert summed(requests, concurrency=1).ignored_parts == {"audio": 3}
 
 
-def test_a_level_goes_into_the_document_as_json() -> None:
+def test_a_level_goes_into_the_document_whole() -> None:
     level = summed(on_schedule([0.0] * 150), slo={"ttft": 1.0})
-    data = json.loads(json.dumps(level.to_json()))
-    assert data["start"] == pytest.approx((level.start - level.started) / S)
-    assert data["trimmed"] == list(level.trimmed)
-    assert data["send_lag"].keys() == {"p50", "p99", "max"}
-    assert "started" not in data
+    record = LoadRecord.model_validate(level, from_attributes=True)
+    data = json.loads(record.model_dump_json())
+    assert data.keys() == {field.name for field in fields(Level)}
+    assert data["client"] == asdict(level.client)
+    assert LoadRecord.model_validate(data) == record
+
+
+def test_the_window_is_exact_to_the_nanosecond() -> None:
+    level = summed(on_schedule([0.0] * 150))
+    started = 86_400 * S + 123_456_789
+    start, end = level.window(started)
+    assert (start - started, end - started) == (round(level.start * S), round(level.end * S))
 
 
 # --- The knee of a sweep -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.client.facts import RequestFacts
 from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.measure import load_pairs as module
@@ -20,6 +21,7 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.servers.endpoint import Endpoint
+from tests.fakes.llmbench_levels import a_failure, a_level
 
 MS = 1_000_000
 
@@ -44,14 +46,14 @@ def request(
     """One request; times in ms."""
     times = tuple(round((ttft + tpot * index) * MS) for index in range(tokens))
     line = Timeline(0, 1, None, times, times[-1], prompt, tokens, "o", "p", "length")
-    facts = {"number": number, "token_source": source}
+    facts = RequestFacts(number=number, at=0.0, token_source=source)
     return Round(line, disturbance=disturbance, request=facts, counted=counted)
 
 
 def level(rounds: Sequence[Round] | None = None, *, failed: int = 0, **more: Any) -> ProcessRun:
-    load = {"invalid": more.pop("invalid", None), "start": 0.0, "end": 2.0}
+    load = a_level(invalid=more.pop("invalid", None), advice=more.pop("advice", None))
     made = [request(number) for number in range(20)] if rounds is None else list(rounds)
-    failures = [{"number": 90 + n, "kind": "status", "detail": "503 overloaded"} for n in range(failed)]
+    failures = [a_failure("status", "503 overloaded", number=90 + n) for n in range(failed)]
     return ProcessRun(1, {}, {}, made, measured=more, load=load, failures=failures)
 
 
@@ -146,8 +148,7 @@ def test_one_failed_request_in_a_hundred_is_no_other_load() -> None:
 
 
 def test_what_may_help_against_failures_is_said_with_them() -> None:
-    spoiled = level(failed=9)
-    spoiled.load = {**(spoiled.load or {}), "advice": "start it with --x"}
+    spoiled = level(failed=9, advice="start it with --x")
     assert str(pair(now=spoiled).invalid).endswith("had the server for themselves; start it with --x")
 
 

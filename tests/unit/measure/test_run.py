@@ -11,6 +11,7 @@ from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.results.frames import read_results
 from pytest_llmbench.results.records import ResultsDocument, Session
+from tests.fakes.llmbench_levels import a_failure, a_level
 
 MS = 1_000_000
 STAMP = 7_000_000_000_123
@@ -45,8 +46,8 @@ def test_a_printed_run_is_a_table_of_at_most_ten_lines() -> None:
 
 def test_a_run_that_is_not_to_be_believed_says_so_when_it_is_printed() -> None:
     run = a_run()
-    run.processes[0].load = {"invalid": "its client was late"}
-    run.processes[0].failures = [{}]
+    run.processes[0].load = a_level(invalid="its client was late")
+    run.processes[0].failures = [a_failure()]
     lines = str(run).splitlines()
     assert len(lines) == 10
     assert lines[0].startswith("default: 15 requests, 1 failed")

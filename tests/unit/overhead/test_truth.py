@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.servers.endpoint import Endpoint
@@ -579,12 +580,17 @@ def level(delay: int, count: int = 40, *, lost: int = 0) -> tuple[LoadPlan, Load
         log.append(served(number, sent, events, 10))
         times = tuple(event + delay for event in events)
         line = Timeline(sent, sent, None, times, times[-1], 1, 10 - lost, "o", "p", "length")
-        found.append(RequestResult(number, False, sent, times[-1], timeline=line, chunks=10))
+        found.append(
+            RequestResult(
+                number=number, at=0.0, warmup=False, sent=sent, ended=times[-1], timeline=line, chunks=10
+            )
+        )
     plan = LoadPlan(
         Endpoint("http://x/v1", "m"), (Request(10, "x"),) * count, GenerationParams(), concurrency=4
     )
     cpu = count * 10 * 8e-6
-    return plan, LoadResult(tuple(found), 0, found[-1].ended, "kernel", None, cpu, 0), log
+    client = ClientFacts(stamps="kernel", cpu=cpu, reads=0)
+    return plan, LoadResult(tuple(found), 0, found[-1].ended, client), log
 
 
 def figures(serving: ModuleType, plan: LoadPlan, result: LoadResult, log: list[dict[str, Any]]) -> Any:

@@ -12,6 +12,7 @@ from pytest_llmbench.report.markdown import markdown_table
 from pytest_llmbench.report.table import case_tables, render
 from pytest_llmbench.report.terminal import Screen
 from pytest_llmbench.results.records import Case
+from tests.fakes.llmbench_levels import a_failure_record, a_load_record
 
 MakeCase = Callable[..., Case]
 Level = Callable[..., Case]
@@ -36,7 +37,7 @@ def level(make_case: MakeCase) -> Level:
             backend="openai",
         )
         case.protocol["concurrency"] = concurrency
-        case.processes[0].load = {"client_cpu": 0.2, "tokens_per_chunk": 1.0, "saturation": "why", **load}
+        case.processes[0].load = a_load_record(**load)
         return case
 
     return make
@@ -89,9 +90,9 @@ def test_a_sweep_is_of_one_test_and_server_by_rising_load(level: Level) -> None:
 def test_failures_are_told_by_kind(level: Level) -> None:
     case = level()
     case.processes[0].failures = [
-        {"kind": "status", "status": 503},
-        {"kind": "status", "status": 503},
-        {"kind": "reset", "status": None},
+        a_failure_record(),
+        a_failure_record(),
+        a_failure_record("reset", status=None),
     ]
     assert lines([case])[-1] == "test_load[openai-name-c8]: failed: 2 HTTP 503, 1 reset"
 

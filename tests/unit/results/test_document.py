@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmbench.client.facts import ClientFacts, RequestFacts
 from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.measure.facts import Level
 from pytest_llmbench.measure.run import Round, Run
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import Timeline
@@ -27,6 +29,7 @@ from pytest_llmbench.results.convert import case_from_run, round_record
 from pytest_llmbench.results.document import json_schema, read_document, read_header, write_document
 from pytest_llmbench.results.export import to_csv
 from pytest_llmbench.results.records import Case, ResultsDocument, merge_cases
+from tests.fakes.llmbench_levels import a_failure_record, a_load_record
 
 Maker = Callable[..., Any]
 
@@ -75,6 +78,22 @@ def test_a_written_document_fits_the_schema(tmp_path: Path, document: ResultsDoc
     assert list(validator.iter_errors(json.loads(path.read_text()))) == []
 
 
+def test_the_facts_of_a_load_level_are_in_the_schema_with_what_they_are(document: ResultsDocument) -> None:
+    process = document.cases[0].processes[0]
+    process.load = a_load_record(server_metrics={"running": None, "prompt_tokens": 8.0}, trimmed=(1, 2))
+    process.failures = [a_failure_record()]
+    schema = json_schema()
+    jsonschema.validate(document.model_dump(mode="json"), schema)
+    facts = schema["$defs"]["LoadRecord"]["properties"]
+    assert facts["client_cpu"]["description"].startswith("Share of one core that the client used")
+    for kind, record in (
+        (Level, "LoadRecord"),
+        (RequestFacts, "RequestRecord"),
+        (ClientFacts, "ClientRecord"),
+    ):
+        assert {field.name for field in fields(kind)} == schema["$defs"][record]["properties"].keys()
+
+
 def test_the_schema_refuses_a_case_without_a_model(document: ResultsDocument) -> None:
     data = document.model_dump(mode="json")
     del data["cases"][0]["model"]
@@ -94,12 +113,20 @@ def test_unknown_keys_of_a_newer_minor_version_survive(tmp_path: Path, document:
     data = json.loads(path.read_text())
     data["schema_version"] = "2.99"
     data["weather"] = "fine"
-    data["cases"][0]["processes"][0]["rounds"][0]["mood"] = 3
+    process = data["cases"][0]["processes"][0]
+    process["rounds"][0]["mood"] = 3
+    load = a_load_record().model_dump(mode="json")
+    process["load"] = {**load, "tide": "low", "client": {**load["client"], "age": 1}}
+    request = {"number": 0, "at": 0.0, "luck": "bad"}
+    process["failures"] = [{"kind": "new", "detail": None, "ended": 1.0, "request": request, "smell": 2}]
     path.write_text(json.dumps(data))
     write_document(path, read_document(path))
     again = json.loads(path.read_text())
     assert again["weather"] == "fine"
-    assert again["cases"][0]["processes"][0]["rounds"][0]["mood"] == 3
+    kept = again["cases"][0]["processes"][0]
+    assert kept["rounds"][0]["mood"] == 3
+    assert (kept["load"]["tide"], kept["load"]["client"]["age"]) == ("low", 1)
+    assert (kept["failures"][0]["smell"], kept["failures"][0]["request"]["luck"]) == (2, "bad")
 
 
 @pytest.mark.parametrize("read", [read_document, read_header])

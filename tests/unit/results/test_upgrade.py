@@ -62,6 +62,34 @@ def test_the_judgments_of_a_kept_document_are_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_the_facts_of_a_kept_document_are_read(path: Path) -> None:
+    moved = {"stamps", "stamps_reason", "read_lag", "receiver", "real_time"}
+    for old_case, new_case in zip(written(path)["cases"], read_document(path).cases, strict=True):
+        for old, new in zip(old_case["processes"], new_case.processes, strict=True):
+            assert (new.load is None) == (old["load"] is None)
+            if new.load is not None:
+                facts = new.load.model_dump(mode="json")
+                client = facts.pop("client")
+                assert client == {
+                    **dict.fromkeys(("cpu", "reads")),
+                    **{name: old["load"][name] for name in moved},
+                    "processes": old["load"]["client_processes"],
+                }
+                kept = {k: v for k, v in old["load"].items() if k not in {*moved, "client_processes"}}
+                assert facts == kept
+            for failed, was in zip(new.failures, old["failures"], strict=True):
+                assert (failed.kind, failed.detail, failed.ended) == (
+                    was["kind"],
+                    was["detail"],
+                    was["ended"],
+                )
+                assert (failed.request.number, failed.request.at) == (was["number"], was["sent"])
+                assert (failed.request.status, failed.request.attempts) == (was["status"], was["attempts"])
+                # What was not kept then is not made up now.
+                assert (failed.request.chunks, failed.request.new_connection) == (None, None)
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_a_kept_document_that_is_written_again_is_todays(path: Path, tmp_path: Path) -> None:
     first = read_document(path)
     again = read_document(write_document(tmp_path / "again.json", first))

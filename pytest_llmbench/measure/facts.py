@@ -1,0 +1,98 @@
+"""What is known of a load level, and of a request that failed?
+
+Each fact is one field here, and so in the results document; see :mod:`pytest_llmbench.client.facts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_llmbench.client.facts import ClientFacts, RequestFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedRequest:
+    """A request that failed, which is no round."""
+
+    kind: str | None
+    """Such as ``timeout`` or ``status``: :data:`pytest_llmbench.client.plan.FailureKind`."""
+    detail: str | None
+    """For a person: the system's or the server's words, trimmed."""
+    ended: float
+    """Seconds from the level's start until the failure was known."""
+    output_tokens: int = 0
+    """That had come before."""
+    request: RequestFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """What a server did at one load level; seconds, requests/s, tokens/s.
+
+    Rates are those of the window. Counts of requests are those of the whole level without its
+    warm-up, so that no failure is trimmed away.
+    """
+
+    start: float
+    """Seconds from the level's start, warm-up included, to the window's."""
+    end: float
+    """Likewise, to the window's end."""
+    why: str
+    """:data:`.window.STEADY`, or why the whole level without its warm-up was taken instead."""
+    trimmed: tuple[int, int]
+    """Requests that do not belong to the window: due before it, and after it."""
+    sent: int
+    successful: int
+    failed: Mapping[str, int]
+    """By the kind of failure."""
+    warmup_failed: int
+    """How many of the warm-up's requests failed."""
+    request_throughput: float
+    system_throughput: float
+    goodput: float | None
+    """None without objectives, and where too many requests cannot be held to them."""
+    goodput_unknown: str | None
+    """Why it is None although there are objectives."""
+    send_lag: Mapping[str, float] | None
+    """How late requests were sent: ``p50``, ``p99``, ``max``; None in a closed loop."""
+    client_cpu: float
+    """Share of one core that the client used, of its processes the mean."""
+    client: ClientFacts
+    tokens_per_chunk: float | None
+    """Of those that came, the mean over the window's requests; None where no token came."""
+    hidden_tokens: int
+    """Of all successful requests, the tokens that the server counted and never sent."""
+    untimed: str | None
+    """Why no request has times between tokens: too many of the window's have none; None where they have."""
+    buffered: float | None
+    """The share of the window's requests whose stream was buffered on its way; None without any."""
+    read_together: float | None
+    """The share of the window's chunks that have the arrival of the chunk before them: they were sent
+    together, or a busy client read them together, and the first of them came sooner. None without two."""
+    token_sources: Mapping[str, int]
+    """Who counted the tokens of how many requests."""
+    ignored_parts: Mapping[str, int]
+    """Of content in parts: the types of those without text, and of how many requests they were left out."""
+    output_mismatch: int
+    """Requests with another number of tokens than was asked for, by the server's own count, while the
+    end of sequence was to be ignored."""
+    in_flight: float
+    """Mean number of requests, warm-up and failed ones too."""
+    saturated: bool | None
+    """Whether requests came faster than the server ended them; None where it cannot be told."""
+    saturation: str
+    """Why."""
+    invalid: str | None
+    """Why the figures are not the server's, and what to do; None if they are."""
+    server_metrics: Mapping[str, float | None] | None = None
+    """What the server counted of itself meanwhile; a value is None where it does not say, or where its
+    counter shrank."""
+    advice: str | None = None
+    """What may help against the failures; None where nothing is known to."""
+    energy: float | None = None
+    """Joules of the whole level; None where no counter can be read."""
+
+    def window(self, started: int) -> tuple[int, int]:
+        """ns: the window of this level, which started then."""
+        return started + round(self.start * 1e9), started + round(self.end * 1e9)
