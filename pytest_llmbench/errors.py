@@ -45,16 +45,10 @@ def one_line(text: str, most: int = LINE) -> str:
     return start if len(start) <= most and len(text) <= 4 * most else f"{start[:most]}…"
 
 
-def few(names: list[str] | tuple[str, ...], most: int = 10) -> str:
-    """``a, b and 7 more``: of somebody else's list no more than *most*, each in one line."""
+def few(names: Sequence[str], most: int = 10) -> str:
+    """``a, b and 7 more``: of a list that may be long no more than *most*, each in one line."""
     shown = ", ".join(one_line(name, 100) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """*names* of files for a message, the first *most* of many."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _escaped(found: re.Match[str]) -> str:

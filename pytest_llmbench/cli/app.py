@@ -20,6 +20,7 @@ from pytest_llmbench.cli import gate as cli_gate
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
+from pytest_llmbench.metrics.units import count
 from pytest_llmbench.report.terminal import standard_output
 
 if TYPE_CHECKING:
@@ -264,8 +265,11 @@ def _hint_at_journals(store: Store, known: set[str]) -> None:
 
     unfinished = {path.name.partition(".")[0] for path in journals(store)} - known
     if unfinished:
-        count = f"{len(unfinished)} session{'s' if len(unfinished) > 1 else ''}"
-        typer.echo(f"{count} without a document, running or killed: 'llmbench recover' makes one.", err=True)
+        typer.echo(
+            f"{count(len(unfinished), 'session')} without a document, running or killed: "
+            "'llmbench recover' makes one.",
+            err=True,
+        )
 
 
 def _session_row(session_id: str, header: Header) -> tuple[str, ...]:
@@ -274,7 +278,7 @@ def _session_row(session_id: str, header: Header) -> tuple[str, ...]:
     if machine is not None:
         names = [str(gpu.get("name")) for gpu in machine.gpus] or [str(machine.cpu.get("model") or "-")]
         hardware = names[0] if len(names) == 1 else f"{len(names)} x {names[0]}"
-    commit = (header.commit.id or "-")[:9] + ("+" if header.commit.dirty else "")
+    commit = header.commit.short or "-"
     return session_id, header.session.state, _counted(header.session.outcomes), commit, hardware
 
 

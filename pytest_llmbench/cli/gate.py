@@ -15,6 +15,7 @@ import typer
 from pytest_llmbench.cli.calibrate import calibrate
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.errors import UsageError, saying_where
+from pytest_llmbench.metrics.units import count
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import Comparison, NoiseOf
@@ -125,11 +126,10 @@ def list_baselines(store: StoreOption = STORE) -> None:
     found = _store(store)
     baselines = named_baselines(found)
     for baseline in baselines:
-        count = len(baseline.entries)
-        typer.echo(f"{baseline.name}: {count} session{'s' if count != 1 else ''}")
+        typer.echo(f"{baseline.name}: {count(len(baseline.entries), 'session')}")
         for entry in baseline.entries:
             header = entry.header
-            commit = (header.commit.id or "no commit")[:9] + ("+" if header.commit.dirty else "")
+            commit = header.commit.short or "no commit"
             cases = sum(header.session.outcomes.values())
             say(f"  {entry.id}  {cases} cases  {commit}  {header.commit.branch or ''}".rstrip())
         _warn(baseline.problems)
@@ -259,7 +259,7 @@ def _show_series(series: Series) -> None:
     last: float | None = None
     for point in series.points:
         commit = point.header.commit
-        revision = (commit.id or "-")[:9] + ("+" if commit.dirty else "")
+        revision = commit.short or "-"
         notes = []
         if point.change is not None:
             worse = (point.change > 0) == (definition.better == "lower")

@@ -370,10 +370,9 @@ def _notes(base: Header, now: Header) -> tuple[str, ...]:
 
 def _commit(header: Header) -> str | None:
     commit = header.commit
-    if commit.id is None:
+    if commit.short is None:
         return None
-    branch = f" on {commit.branch}" if commit.branch else ""
-    return f"{commit.id[:9]}{'+' if commit.dirty else ''}{branch}"
+    return f"{commit.short} on {commit.branch}" if commit.branch else commit.short
 
 
 def _changed(what: str, base: object, now: object) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.measured import Measured, without_address
 from pytest_llmbench.results.brief import BriefDocument
-from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, ResultsDocument
+from pytest_llmbench.results.records import Case, ResultsDocument, label_of
 
 Key = tuple[str, str]
 """Test id and measurement, as :attr:`Case.key`."""
@@ -276,4 +276,4 @@ def _new(case: Case) -> Mismatch:
 
 
 def _named(key: Key) -> str:
-    return key[0] if key[1] == DEFAULT_MEASUREMENT else f"{key[0]} ({key[1]})"
+    return label_of(*key)

@@ -9,7 +9,7 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import Comparison
 from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.results.baselines import Place, save_baseline, take_place
-from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, ResultsDocument
+from pytest_llmbench.results.records import Case, ResultsDocument, label_of
 from pytest_llmbench.results.store import Store
 
 
@@ -94,7 +94,7 @@ def promote(place: Place, store: Store, document: ResultsDocument) -> str:
 
 
 def _named(case: Case) -> str:
-    return case.nodeid if case.measurement == DEFAULT_MEASUREMENT else f"{case.nodeid} ({case.measurement})"
+    return label_of(case.nodeid, case.measurement)
 
 
 def _more(found: Sequence[object]) -> str:

@@ -20,6 +20,7 @@ from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.measure.level import summarize_level
 from pytest_llmbench.measure.loop import Monitor, Progress, judge
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
+from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.servers.endpoint import Endpoint, Words
@@ -97,7 +98,7 @@ class LoadBench:
 
     def _send(self, plan: LoadPlan) -> LoadResult:
         count = len(plan.requests)
-        what = f"{count} request{'s' if count > 1 else ''} ahead, not measured"
+        what = f"{units.count(count, 'request')} ahead, not measured"
         self.progress.asking(f"{self.whose}{self.server.label}", what)
         with LoadClient(self._follow, plan.timeout) as client:
             try:

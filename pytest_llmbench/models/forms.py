@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_llmbench.errors import ModelError, UsageError, listed, suggest
+from pytest_llmbench.errors import ModelError, UsageError, few, suggest
 from pytest_llmbench.models.gguf import Gguf
 from pytest_llmbench.models.huggingface import HuggingFace
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
@@ -105,7 +105,7 @@ def forms_at(path: Path) -> frozenset[Form]:
     found = frozenset(name for name, form in FORMS.items() if form.weights_in(path, names))
     found = found or frozenset(name for name, form in FORMS.items() if form.described_in(names))
     if not found:
-        there = listed(sorted(names)) or "nothing"
+        there = few(sorted(names), 20) or "nothing"
         msg = f"the folder {path} holds no model; a model is {looks}. The folder holds: {there}"
         raise ModelError(msg)
     return found

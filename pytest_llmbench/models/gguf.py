@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.errors import ModelError, listed, suggest
+from pytest_llmbench.errors import ModelError, few, suggest
 from pytest_llmbench.models.cache import remembered_digest, weights_digest
 from pytest_llmbench.models.gguf_header import MAGIC, read_header
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
@@ -216,7 +216,7 @@ def choose_gguf(
         fitting = [files for files in models.values() if holds(files[0]) == quantization]
     if len(fitting) == 1:
         return fitting[0]
-    there = listed([files[0] for files in fitting or models.values()])
+    there = few([files[0] for files in fitting or models.values()], 20)
     if not fitting:
         msg = f"{where} has no GGUF file for the quantization {quantization}; there are: {there}"
     elif quantization is None:
@@ -245,7 +245,7 @@ def parts_of(path: Path) -> list[Path]:
     if missing:
         msg = (
             f"{path} is part {number} of a model in {parts} parts, and these are not beside it: "
-            f"{listed(missing)}; fetch them too"
+            f"{few(missing, 20)}; fetch them too"
         )
         raise ModelError(msg)
     if number != 1:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.errors import ModelError, listed
+from pytest_llmbench.errors import ModelError, few
 from pytest_llmbench.models.cache import remembered_digest, weights_digest
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
@@ -150,15 +150,15 @@ def no_safetensors(where: str, names: Sequence[str]) -> ModelError:
     ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
     if pickles:
         return ModelError(
-            f"{where} has its weights as pickles only ({listed(pickles)}), which can run any code when "
+            f"{where} has its weights as pickles only ({few(pickles, 20)}), which can run any code when "
             "they are loaded; use a revision with model.safetensors, or convert them if you trust the source"
         )
     if ggufs:
         return ModelError(
-            f"{where} holds GGUF files ({listed(ggufs)}), and this backend needs a Hugging Face model "
+            f"{where} holds GGUF files ({few(ggufs, 20)}), and this backend needs a Hugging Face model "
             "with safetensors; run it on the backend llamacpp"
         )
-    there = listed(sorted(names)) or "nothing"
+    there = few(sorted(names), 20) or "nothing"
     return ModelError(f"{where} has no {SINGLE} and no {INDEX}; there is: {there}")
 
 

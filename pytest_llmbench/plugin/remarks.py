@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.selection import CASE_FIXTURES
 from pytest_llmbench.errors import one_line
+from pytest_llmbench.metrics.units import count
 from pytest_llmbench.settings.case import KINDS, SETTINGS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def skipped(reports: Iterable[Any]) -> list[str]:
         for report in reports
         if getattr(report, _BENCHMARK, False) and isinstance(report.longrepr, tuple)
     )
-    return [f"{count} case{'s' if count > 1 else ''}: {_cut(reason)}" for reason, count in reasons.items()]
+    return [f"{count(cases, 'case')}: {_cut(reason)}" for reason, cases in reasons.items()]
 
 
 def kinds_of(item: pytest.Item, runs: Sequence[Run]) -> set[str]:

@@ -17,12 +17,13 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from pytest_llmbench.errors import few
 from pytest_llmbench.gate.verdict import Judgment, Verdict
-from pytest_llmbench.metrics.units import precise_percent
+from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.judgment import HEADS, Cells, cells, explain, headline_of, judged_name
 from pytest_llmbench.report.markdown import escaped
-from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
+from pytest_llmbench.results.records import label_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
@@ -100,7 +101,7 @@ def summary(comparison: Comparison) -> str:
     if comparison.missing:
         parts.append(f"{len(comparison.missing)} missing")
     total = len(comparison.cases)
-    return f"{total} case{'s' if total != 1 else ''}: {', '.join(parts) or 'nothing was compared'}"
+    return f"{count(total, 'case')}: {', '.join(parts) or 'nothing was compared'}"
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -293,12 +294,11 @@ def _unmatched(comparison: Comparison) -> list[_Group]:
 
 
 def _id(one: Mismatch | Case) -> str:
-    return one.nodeid if one.measurement == DEFAULT_MEASUREMENT else f"{one.nodeid} ({one.measurement})"
+    return label_of(one.nodeid, one.measurement)
 
 
 def _sessions(ids: Sequence[str]) -> str:
-    shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
-    return f"{len(ids)} session{'s' if len(ids) != 1 else ''} ({shown})"
+    return f"{count(len(ids), 'session')} ({few(ids, 3)})"
 
 
 def _footnotes(comparison: Comparison) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.threads import THREADS, default_threads
 from pytest_llmbench.hardware.cgroups import limits
+from pytest_llmbench.metrics.units import count
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.base import Backend
@@ -51,7 +52,7 @@ class Machine:
         if self.cores is not None:
             cpu = f" ({self.cpu})" if self.cpu else ""
             bound = "" if self.quota is None or self.quota >= self.cores else f"{self.quota:.3g} of "
-            parts.append(f"{bound}{self.cores} core{'s' if self.cores != 1 else ''}{cpu}")
+            parts.append(f"{bound}{count(self.cores, 'core')}{cpu}")
         if self.memory is not None:
             limit = self.memory_limit
             bound = "" if limit is None or limit >= self.memory else f"{limit / _GIB:.3g} of "

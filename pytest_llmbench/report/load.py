@@ -22,7 +22,7 @@ from pytest_llmbench.report.rows import (
     legend_of_unknown,
     unknown,
 )
-from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
+from pytest_llmbench.results.records import label_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.measure.facts import Level
@@ -211,4 +211,4 @@ def _failures(case: Case) -> str:
 
 def _name(case: Case) -> str:
     name = case.nodeid.partition("::")[2]
-    return name if case.measurement == DEFAULT_MEASUREMENT else f"{name} ({case.measurement})"
+    return label_of(name, case.measurement)

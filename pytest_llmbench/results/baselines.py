@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmbench.errors import ResultsError, UsageError, suggest
+from pytest_llmbench.errors import ResultsError, UsageError, few, suggest
+from pytest_llmbench.metrics import units
 from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.results.document import read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
@@ -155,7 +156,7 @@ def take_place(place: Place, store: Store, document: ResultsDocument) -> str:
     if place.name is not None:
         count = len(_documents(place.path))
         replace_baseline(store, place.name, [document])
-        what = f"{count} session{'s' if count != 1 else ''}"
+        what = units.count(count, "session")
         return f"{document.session.id} takes the place of {what}, kept in {place.path / _REPLACED}"
     old = read_header(place.path).session.id
     # Another program may have written the document: its id is not trusted to be a file's name.
@@ -289,14 +290,14 @@ def _of_branch(branch: str, store: Store, problems: list[str]) -> list[Path]:
         )
         raise ResultsError(msg)
     branches = list(dict.fromkeys(e.header.commit.branch for e in entries if e.header.commit.branch))
-    shown = ", ".join(branches[:_SHOWN]) or "none"
+    shown = few(branches, _SHOWN) or "none"
     msg = f"no session of {store.path} was on branch {branch!r}{suggest(branch, branches)}; there are {shown}"
     raise ResultsError(msg)
 
 
 def _commits(entries: Iterable[Entry]) -> str:
     ids = list(dict.fromkeys(e.header.commit.id[:9] for e in entries if e.header.commit.id))
-    return (", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")) or "none"
+    return few(ids, _SHOWN) or "none"
 
 
 def _resolve(rev: str, root: Path | None) -> str | None:

@@ -30,6 +30,11 @@ DEFAULT_MEASUREMENT = "default"
 """The label of a test's first measurement that was given none."""
 
 
+def label_of(name: str, measurement: str) -> str:
+    """*name*, with the measurement in parentheses where a test makes several."""
+    return name if measurement == DEFAULT_MEASUREMENT else f"{name} ({measurement})"
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -98,6 +103,11 @@ class Commit(_Part):
     time: str | None = Field(default=None, description="ISO 8601")
     author_time: str | None = Field(default=None, description="ISO 8601")
     reason: str | None = Field(default=None, description="why the commit is not known")
+
+    @property
+    def short(self) -> str | None:
+        """Nine digits, and a ``+`` where a tracked file differs from it; None if it is not known."""
+        return None if self.id is None else f"{self.id[:9]}{'+' if self.dirty else ''}"
 
 
 class ModelRecord(_Part):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmbench.errors import ResultsError, suggest
+from pytest_llmbench.errors import ResultsError, few, suggest
 from pytest_llmbench.results.document import read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
 from pytest_llmbench.results.ids import check_session_id, is_session_id
@@ -115,8 +115,10 @@ class Store:
         if len(matches) == 1:
             return self.results / f"{matches[0]}.json"
         if matches:
-            shown = ", ".join(matches[:3]) + (", ..." if len(matches) > 3 else "")
-            msg = f"{text!r} means {len(matches)} sessions of {self.path}: {shown}; write more of the id"
+            msg = (
+                f"{text!r} means {len(matches)} sessions of {self.path}: {few(matches, 3)}; write "
+                "more of the id"
+            )
             raise ResultsError(msg)
         msg = (
             f"there is no results document {text!r}: it is neither a file nor a session of {self.path}"
