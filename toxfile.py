@@ -1,7 +1,7 @@
 """How do several tox environments share one folder of installed packages?
 
 tox rebuilds a folder that an environment of another name made. Here the environments that share a
-folder are installed alike, so the name is no reason: it is forgotten, while tox goes on comparing
+folder are installed alike, so the name does not matter: it is forgotten, while tox goes on comparing
 the interpreter, the requirements and the constraints.
 """
 

@@ -73,7 +73,7 @@ _SET_VARIABLE = re.compile(r"env\.\w+")
 _SHELL_WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"']|["'])+""")
 _HEADER = re.compile(r"([\w-]+)(:\s*)(?=\S)(?!:|//)")
 
-# Where a name tells nothing: how the usual services write their keys.
+# Where a name does not help: how the usual services write their keys.
 _KEY = re.compile(
     r"\b(?:hf|sk|gsk|pk|ghp|gho|ghs|ghu|github_pat|glpat|nvapi|xox[abp])[_-][A-Za-z0-9_-]{12,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+|\bAKIA[A-Z0-9]{12,}|\bAIza[A-Za-z0-9_-]{20,}"

@@ -49,7 +49,7 @@ class Kind:
     """One table."""
 
     sessions: int
-    """How many there are if nobody says otherwise, of each row or side."""
+    """How many there are by default, of each row or side."""
     least: int
     """Fewer have no verdict."""
     measure: Callable[[argparse.Namespace, Neighbors], Results]

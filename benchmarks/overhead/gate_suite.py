@@ -1,7 +1,7 @@
 """How often does a whole suite fail in which nothing changed?
 
 Each suite is a pytest session of its own, as a user starts it: 20 prompts of other lengths, and an A/B
-base side that differs in a variable which nobody reads.
+base side that differs in a variable which no program reads.
 """
 
 from __future__ import annotations

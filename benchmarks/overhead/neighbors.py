@@ -28,7 +28,7 @@ _CACHES = 1 << 25
 
 
 def bursts(seed: int) -> Iterator[tuple[float, float]]:
-    """Seconds of work and of the pause after it, for ever: most are short, some are long."""
+    """Seconds of work and of the pause after it, forever: most are short, some are long."""
     random = Random(seed)
     while True:
         yield (

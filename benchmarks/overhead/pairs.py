@@ -18,7 +18,7 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a row's median has to keep; None is no bound on that side."""
+    """What a row's median has to keep; None: without a bound on that side."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -58,7 +58,7 @@ class Row:
     what: str
     bound: Bound
     pairs: int
-    """How many pairs are taken if nobody says otherwise."""
+    """How many pairs are taken by default."""
     measure: Callable[[int], Measured]
     """Takes the number of pairs; raises :class:`NotMeasuredError`, or an error of the package."""
     unit: str = ""

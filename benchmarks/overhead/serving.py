@@ -152,7 +152,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where the server is, and what it is told in every run."""
+    """Where the server is, and its settings in every run."""
 
     program: Path
     arguments: tuple[str, ...]

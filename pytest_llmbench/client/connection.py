@@ -217,7 +217,7 @@ class Connection:
         try:
             done = self._tls.handshake(data)
         except TLSError as error:
-            # The server is told why.
+            # The server learns why.
             self._put(self._tls.outgoing())
             raise ConnectionFailedError(error.failure) from None
         self._put(self._tls.outgoing())

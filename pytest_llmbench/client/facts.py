@@ -36,7 +36,7 @@ class RequestFacts:
     ignored_parts: tuple[str, ...] = ()
     """Of content in parts: the types of those without text, which were left out."""
     token_source: str | None = None
-    """Who counted the tokens: the server (``usage``), the model's ``tokenizer``, or nobody (``chunks``, each
+    """Who counted the tokens: the server (``usage``), the model's ``tokenizer``, or neither (``chunks``, each
     counts as one); None where none came."""
     attempts: int = 1
     new_connection: bool | None = None

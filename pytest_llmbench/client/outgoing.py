@@ -39,7 +39,7 @@ def request_bytes(endpoint: Endpoint, requests: Sequence[Request], params: Gener
 def _head(endpoint: Endpoint) -> bytes:
     url = read_url(endpoint.base_url, "base_url")
     place = url.authority
-    # A proxy is told the whole address, unless it is only a tunnel (RFC 9112, section 3.2.2).
+    # A proxy gets the whole address, unless it is only a tunnel (RFC 9112, section 3.2.2).
     proxy = read_proxy(endpoint.proxy) if endpoint.proxy is not None and url.scheme == "http" else None
     origin = "" if proxy is None else f"http://{place}"
     ours = {

@@ -201,7 +201,7 @@ def other_work(base: Measured, now: Measured) -> str | None:
 
 
 def _spoiled_load(process: ProcessRecord) -> str | None:
-    """Why a load level says nothing: its client was late, or too many of its requests failed."""
+    """Why a load level cannot be used: its client was late, or too many of its requests failed."""
     if process.load is not None and process.load.invalid is not None:
         return process.load.invalid
     failed, answered = len(process.failures), len(process.rounds)
@@ -229,8 +229,8 @@ def engine_version(case: Case) -> str | None:
 def without_address(case: Case) -> str:
     """The test's id without the address of the server that it was measured on.
 
-    Ids have it where several servers that run are measured side by side. Where a server listens says
-    nothing of it.
+    Ids have it where several servers that run are measured side by side. Its address does not
+    describe the server.
     """
     for process in case.processes:
         if (url := process.engine.get("base_url")) is not None:

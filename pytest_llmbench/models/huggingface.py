@@ -125,7 +125,7 @@ def huggingface_model(spec: ModelSpec, folder: Path) -> ResolvedModel:
     parameters = types.total()
     holds: str | None = types.most_common(1)[0][0].lower() if types else None
     if isinstance(packed := config.get("quantization_config"), dict):
-        # Packed weights share a stored number, so counting those says nothing.
+        # Packed weights share a stored number, so counting those is of no use.
         parameters, holds = None, str(packed.get("quant_method", holds))
         if spec.quantization not in (None, holds):
             msg = (

@@ -112,7 +112,7 @@ class Progress:
         if self._case < 2:
             return f"[{place}] "
         pace = (self._latest - self._first) / (self._case - 1)
-        # A case that takes longer than those before says nothing of those after it.
+        # A case that takes longer than those before does not predict those after it.
         left = pace * (self._cases - self._case) + max(0.0, pace - (self._clock() - self._latest))
         return f"[{place}, {units.span(left)} left] "
 
