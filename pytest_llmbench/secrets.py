@@ -287,7 +287,7 @@ def _masked_word(word: str, found: Callable[..., None] | None) -> str:
         # What an engine's variables hold is not for others.
         return f"{name}={MASK}"
     if says_where(name) and not _VARIABLE.fullmatch(value):
-        # Who gives the key in place of the variable's name has given it all the same.
+        # A key that is given in place of the variable's name is a secret too.
         _tell(found, value)
         return f"{name}={MASK}"
     return f"{name}={_masked_word(value, found)}"

@@ -340,7 +340,7 @@ def _show_case(case: Case) -> None:
 
 
 def _names(columns: str) -> list[str]:
-    """The further columns of a table; refused are those that there are not."""
+    """The further columns of a table; unknown names are refused."""
     from pytest_llmbench.report.rows import requested
 
     names = columns.replace(",", " ").split()

@@ -1,6 +1,6 @@
 """Is there the part of the hot path that is written in C?
 
-Where the package was built without a C compiler there is not, and the client takes more CPU.
+A package that was built without a C compiler does not have it, and the client takes more CPU.
 """
 
 from __future__ import annotations

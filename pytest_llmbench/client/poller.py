@@ -32,7 +32,7 @@ class Poller(Protocol):
         """Do not watch it any more; before it is closed."""
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
-        """The sockets that are ready, each with its bits; none after so many seconds."""
+        """The sockets that are ready, each with its bits; none after that many *seconds*."""
 
     def close(self) -> None:
         """Give up what the system lent."""

@@ -344,7 +344,7 @@ def _alike(bases: Sequence[Measured]) -> Collection[Sequence[Measured]]:
 
 
 def unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | None = None) -> Judgment:
-    """The judgment where there is nothing to judge by, and why there is not."""
+    """The judgment without a base value or a limit, with the reason."""
     return Judgment(
         metric=threshold.metric,
         verdict=verdict,

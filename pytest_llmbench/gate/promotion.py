@@ -81,7 +81,7 @@ def why_not_promoted(
     how = f"'llmbench baseline update {name} --force'" if name is not None else "a copy of its document"
     return (
         f"the baseline {place.label} was not changed: {why}; {how} makes this session the "
-        "baseline all the same"
+        "baseline anyway"
     )
 
 

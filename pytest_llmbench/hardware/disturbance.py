@@ -115,7 +115,7 @@ class Assessment:
     seconds: float
     """What the judgment rests on."""
     unknown: str | None = None
-    """Why nothing can be said of the span as a whole, if so; what was seen in a part of it holds."""
+    """Why the span as a whole cannot be judged, or None; what was seen in a part of it holds."""
 
     @property
     def known(self) -> tuple[str, ...] | None:

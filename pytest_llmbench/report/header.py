@@ -36,7 +36,7 @@ class Machine:
     quota: float | None = None
     """Of the cores, how many it may use at once, by its control groups; None if they do not bound it."""
     memory_limit: int | None = None
-    """Bytes; likewise."""
+    """Bytes that it may use, by its control groups; None if they do not bound it."""
     gpus: tuple[str, ...] | None = None
     """Names of NVIDIA GPUs."""
 

@@ -74,7 +74,7 @@ class Dataset:
     time_unit: str | None = None
     """In which its times were read: a key of :data:`TIME_UNITS`, or ``date``; None without times."""
     doubt: str | None = None
-    """Why its times are hardly in that unit, if the unit was not named."""
+    """Why its times are probably in another unit, if the unit was not named."""
 
     @property
     def needs_prompts(self) -> bool:
@@ -127,7 +127,7 @@ def _from_zero(items: list[Item], unit: str) -> list[Item]:
 
 
 def _doubt(items: list[Item], unit: str) -> str | None:
-    """Why the times can hardly be in *unit*; None if they can."""
+    """Why the times are probably not in *unit*; None if they may be."""
     times, scale = [item.at or 0.0 for item in items], TIME_UNITS[unit]
     first, span = min(times), (max(times) - min(times)) * scale
     dated = [u for u, s in TIME_UNITS.items() if _SINCE_1970[0] <= first * s < _SINCE_1970[1]]

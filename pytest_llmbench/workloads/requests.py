@@ -122,7 +122,7 @@ class Calibration:
 
 
 def words_text(words: int, *, seed: int = 0) -> str:
-    """English sentences of exactly so many words, in an order drawn from the seed.
+    """English sentences of exactly *words* words, in an order drawn from the seed.
 
     The seed's own three words or more come first. Texts of up to a million seeds in a row differ within
     their first two words, and of up to a thousand in their first one. The same arguments give the same
