@@ -135,11 +135,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     from pytest_llmbench.plugin.record import Recording
 
     try:
-        recording = Recording.open(config)
-        config.stash[RECORDING] = recording
-        recording.open_gate(config.stash[SESSION], benchmarks)
+        recording = Recording.open(config, config.stash[SESSION], benchmarks)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    config.stash[RECORDING] = recording
+    config.stash[SESSION].pairing = None if recording.gating is None else recording.gating.pairing
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

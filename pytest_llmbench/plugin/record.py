@@ -1,14 +1,13 @@
-"""How does what a test measured get from its fixture into the store?
+"""What does a session keep of what its tests measured, and what does pytest show of it?
 
-At the end of each test its cases go to the journal; at the end of the session the journal becomes
-a document. Under xdist every worker has a journal, and the controller makes the document.
+How a report of pytest's ends a case; the tables and the lines at the session's end; its exit status. What is
+kept, and where: :mod:`pytest_llmbench.results.session`.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,11 @@ from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError,
 from pytest_llmbench.plugin.options import table_columns
 from pytest_llmbench.plugin.paths import session_path
 from pytest_llmbench.plugin.xdist import session_id, worker_id
-from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.environment import snapshot
-from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
-from pytest_llmbench.results.records import Case, Header, Outcome, ResultsDocument
+from pytest_llmbench.results.records import Case, Outcome
+from pytest_llmbench.results.session import ResultsSession
 from pytest_llmbench.results.store import DEFAULT_STORE, Store
 from pytest_llmbench.secrets import mask
-from pytest_llmbench.times import now
 
 if TYPE_CHECKING:
     from pytest_llmbench.bench.measurement import Instrument, Measurement
@@ -40,59 +37,49 @@ _NO_TEXT = "(no message)"
 class Recording:
     """The cases of this session. Use :meth:`open`."""
 
-    def __init__(self, config: pytest.Config, store: Store, header: Header, journal: Journal | None) -> None:
+    def __init__(self, config: pytest.Config, results: ResultsSession, gating: Gating | None) -> None:
+        self.gating = gating
+        """None where workers measured: each has judged its own cases."""
         self._config = config
-        self._store = store
-        self._journal = journal
-        self._document = ResultsDocument.model_validate(header.model_dump())
-        self._cases = {case.key: case for case in self._document.cases}
+        self._results = results
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
         self._open: dict[str, tuple[pytest.Item, Instrument]] = {}
-        self._journaled: set[tuple[str, str]] = set()
-        """The cases that are in the journal."""
-        self._problems: list[str] = []
-        self._written: list[Path] = []
-        self._notes: list[str] = []
-        self._gating: Gating | None = None
         self._judged: dict[str, Judged] = {}
         """By test, until its cases are kept."""
         self._failure: BaseException | None = None
         """By which the last test that was judged ended, if its verdict failed it."""
         self._comparison: Comparison | None = None
-        self._json = session_path(config, "llm_json")
+        self._notes: list[str] = [] if gating is None else list(gating.notes)
 
     @classmethod
-    def open(cls, config: pytest.Config) -> Recording:
-        """Start the journal, before anything is measured that could not be kept.
+    def open(cls, config: pytest.Config, session: BenchSession, items: Sequence[pytest.Item]) -> Recording:
+        """Start the journal, before anything is measured that could not be kept, and the gate.
 
-        :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written.
+        :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written, and for what the
+            options of the gate cannot mean.
         """
-        store = Store(_store_path(config))
-        command = [str(argument) for argument in config.invocation_params.args]
-        header = snapshot(config.rootpath, session_id=session_id(config), command=command)
+        from pytest_llmbench.plugin.judge import open_gate
+
+        results = _open_results(config)
         try:
-            journal = Journal.create(store, header, worker_id(config))
-        except ResultsError as error:
-            msg = f"{error}\nChoose a folder that can be written with --llm-store."
-            raise UsageError(msg) from None
-        path = session_path(config, "llm_json")
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            journal.discard()
-            what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
-            msg = f"--llm-json={config.getoption('llm_json')}: {path} {what}"
-            raise UsageError(msg)
-        return cls(config, store, header, journal)
+            gating = open_gate(config, results.store, items)
+            if gating.judge.compares and worker_id(config) is not None:
+                msg = "a comparison needs all results in one place: run it without pytest-xdist (-n 0)"
+                raise UsageError(msg)
+            if gating.pairing is not None:
+                session.check_base_side(gating.pairing.base)
+        except UsageError:
+            results.discard()
+            raise
+        return cls(config, results, gating)
 
     @classmethod
     def of_workers(cls, config: pytest.Config) -> Recording | None:
         """The recording of a controller whose xdist workers have written journals, or None."""
-        store = Store(_store_path(config))
-        document, problems = collect(store, session_id(config))
-        if document is None:
-            return None
-        recording = cls(config, store, document, None)
-        recording._problems += problems
-        return recording
+        results = ResultsSession.merged(
+            Store(_store_path(config)), session_id(config), json=session_path(config, "llm_json")
+        )
+        return None if results is None else cls(config, results, None)
 
     def see(
         self,
@@ -117,37 +104,16 @@ class Recording:
             report.outcome = "failed"
             report.longrepr = f"{error}\nThe measurements are kept in memory and go into the document."
 
-    def open_gate(self, session: BenchSession, items: Sequence[pytest.Item]) -> None:
-        """Start the gate: against the base side that the command line asks for, or for limits alone.
-
-        :raises UsageError: for what the gate's options cannot mean; the journal is gone then.
-        """
-        from pytest_llmbench.plugin.judge import open_gate
-
-        try:
-            self._gating = open_gate(self._config, self._store, items)
-            if self._gating.judge.compares and worker_id(self._config) is not None:
-                msg = "a comparison needs all results in one place: run it without pytest-xdist (-n 0)"
-                raise UsageError(msg)
-            if self._gating.pairing is not None:
-                session.check_base_side(self._gating.pairing.base)
-        except UsageError:
-            if self._journal is not None:
-                self._journal.discard()
-            raise
-        session.pairing = self._gating.pairing
-        self._notes += self._gating.notes
-
     def judge(self, item: pytest.Item, model: Instrument) -> None:
         """Let the gate judge what a test has measured, while it can still fail."""
         __tracebackhide__ = True
-        if self._gating is None:
+        if self.gating is None:
             return
         from pytest_llmbench.plugin.judge import judge_test
 
         model.finish()
         measured = [(self._case(item, model, one), one) for one in model.measurements]
-        judged = judge_test(self._gating, measured, self._document, model.settings.failures)
+        judged = judge_test(self.gating, measured, self._results.document, model.settings.failures)
         self._judged[item.nodeid] = judged
         for text in judged.warnings:
             # Where the user can do something about it, which is not a line of ours.
@@ -161,73 +127,32 @@ class Recording:
 
         *deselected* are the ids of tests that nobody wanted to run: they are not missing.
         """
-        if session.exitstatus == pytest.ExitCode.USAGE_ERROR and not (self._cases or self._open):
+        if session.exitstatus == pytest.ExitCode.USAGE_ERROR and not (self._results.cases or self._open):
             return  # Refused before anything was measured: an empty document would be the latest one.
         for item, model in list(self._open.values()):
             self._outcomes[item.nodeid] = ("interrupted", "the session was interrupted in this test")
             try:
                 model.finish()
             except LLMBenchError as error:
-                self._problems.append(f"{item.nodeid}: {error}")
+                self._results.note_problem(f"{item.nodeid}: {error}")
             try:
                 self._keep(item, model)
             except ResultsError as error:
-                self._problems.append(str(error))
+                self._results.note_problem(str(error))
         if worker_id(self._config) is not None:
-            if self._journal is not None:
-                self._journal.close()
+            self._results.leave()
             return
-        self._document.cases = list(self._cases.values())
-        record = self._document.session
-        record.state = "interrupted" if session.exitstatus == pytest.ExitCode.INTERRUPTED else "finished"
-        record.outcomes = count_outcomes(self._document.cases)
-        record.ended = now()
+        self._results.end(interrupted=session.exitstatus == pytest.ExitCode.INTERRUPTED)
         baselines = self._finish_gate(session, deselected)
-        self._settle(session)
-        try:
-            if self._json is not None:
-                self._written.append(write_document(self._json, self._document))
-        except ResultsError as error:
-            self._problems.append(str(error))
-        self._settle(session)
-        try:
-            self._written.append(finish(self._store, self._document))
-        except ResultsError as error:
-            self._problems.append(f"{error}{self._left()}")
-        if self._journal is not None:
-            # Not before: while it is open, nobody else takes it for that of a killed session.
-            self._journal.close()
-        for keep in baselines:
-            try:
-                self._notes.append(keep())
-            except LLMBenchError as error:
-                self._problems.append(str(error))
-        told = record.exit_status
-        self._settle(session)
-        if record.exit_status != told:
-            # What could be written says that all was well, and what could not be ended the session otherwise.
-            for path in self._written:
-                with suppress(ResultsError):
-                    write_document(path, self._document)
-
-    def _left(self) -> str:
-        """Where the cases are, when no document could be written into the store."""
-        cases = len(self._cases)
-        # What came from the journals of workers is in them.
-        kept = cases if self._journal is None else len(self._journaled & self._cases.keys())
-        journal = self._store.journals if self._journal is None else self._journal.path
-        if not kept or not journal.exists():
-            return ""
-        what = "Every finished case is" if kept == cases else f"{kept} of {cases} cases are"
-        return (
-            f"\n{what} in {journal}; when the store can be written again, 'llmbench recover --store "
-            f"{self._store.path}' makes a document of it."
-        )
+        session.exitstatus, told = self._results.write(int(session.exitstatus), baselines)
+        self._notes += told
 
     @property
     def shown(self) -> bool:
         """Whether :meth:`summarize` has anything to show."""
-        return worker_id(self._config) is None and bool(self._document.cases or self._problems)
+        return worker_id(self._config) is None and bool(
+            self._results.document.cases or self._results.problems
+        )
 
     def summarize(self, terminal: Any) -> None:
         """The table of all cases, where the document lies, and what went wrong with it."""
@@ -242,38 +167,31 @@ class Recording:
         terminal.section("LLM benchmarks")
         screen = pytest_terminal(writer, writer._file)
         table: Any
-        for table in case_tables(self._document.cases, table_columns(self._config)):
+        for table in case_tables(self._results.document.cases, table_columns(self._config)):
             terminal.write(render(table, screen))
-        if (comparison := self._comparison or kept_comparison(self._document)) is not None:
-            terminal.section(
-                "LLM comparison" if self._gating and self._gating.judge.compares else "LLM limits"
-            )
+        if (comparison := self._comparison or kept_comparison(self._results.document)) is not None:
+            terminal.section("LLM comparison" if self.gating and self.gating.judge.compares else "LLM limits")
             table = comparison_table(comparison)
             terminal.write(render(table, screen))
         for note in self._notes:
             terminal.write_line(f"Results: {mask(note)}")
-        for path in dict.fromkeys(self._written):
+        for path in self._results.written:
             terminal.write_line(f"Results: {_shown(path, self._config)}")
-        for problem in self._problems:
+        for problem in self._results.problems:
             terminal.write_line(f"Results: {mask(problem)}", red=True)
-
-    def _settle(self, session: pytest.Session) -> None:
-        """Let the exit status tell of problems, and the document of the exit status."""
-        if self._problems and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        self._document.session.exit_status = int(session.exitstatus)
 
     def _finish_gate(self, session: pytest.Session, deselected: Collection[str]) -> list[Callable[[], str]]:
         """Close the comparison. Returns what puts the document into baselines, for when it is written."""
         from pytest_llmbench.gate.promotion import promote, save, why_not_promoted, why_not_saved
 
         keep: list[Callable[[], str]] = []
+        store, document = self._results.store, self._results.document
         name: str | None = self._config.getoption("llm_save")
-        if name is not None and (why := why_not_saved(name, self._document)) is not None:
-            self._problems.append(why)
+        if name is not None and (why := why_not_saved(name, document)) is not None:
+            self._results.note_problem(why)
         elif name is not None:
-            keep.append(partial(save, name, self._store, self._document))
-        if self._gating is None:
+            keep.append(partial(save, name, store, document))
+        if self.gating is None:
             return keep
         root, here = self._config.rootpath, self._config.invocation_params.dir
         asked = [here / argument.partition("::")[0] for argument in self._config.args]
@@ -285,17 +203,17 @@ class Recording:
             file = root / nodeid.partition("::")[0]
             return any(file.is_relative_to(place) for place in asked)
 
-        judge, place = self._gating.judge, self._gating.place
-        self._comparison = judge.comparison(self._document, expected)
+        judge, place = self.gating.judge, self.gating.place
+        self._comparison = judge.comparison(document, expected)
         missing = self._comparison.missing if self._comparison is not None else ()
-        if missing and self._gating.policy.missing == "fail" and session.exitstatus == pytest.ExitCode.OK:
+        if missing and self.gating.policy.missing == "fail" and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if place is not None and (everything := judge.comparison(self._document)) is not None:
-            why = why_not_promoted(place, self._document, everything, session.testsfailed)
+        if place is not None and (everything := judge.comparison(document)) is not None:
+            why = why_not_promoted(place, document, everything, session.testsfailed)
             if why is not None:
-                self._problems.append(why)
+                self._results.note_problem(why)
             else:
-                keep.append(partial(promote, place, self._store, self._document))
+                keep.append(partial(promote, place, store, document))
         return keep
 
     def _keep(self, item: pytest.Item, model: Instrument) -> None:
@@ -308,18 +226,7 @@ class Recording:
             for one in model.measurements
         ]
         # A test that is run again (by a rerun plugin) replaces what its first run measured.
-        self._cases.update({case.key: case for case in cases})
-        if self._journal is None:
-            return
-        failure: ResultsError | None = None
-        for case in cases:
-            try:
-                self._journal.append(case)
-                self._journaled.add(case.key)
-            except ResultsError as error:
-                failure = error
-        if failure is not None:
-            raise failure
+        self._results.append(*cases)
 
     def _case(
         self,
@@ -378,6 +285,31 @@ def _message(report: pytest.TestReport) -> str:
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2])
     return str(report.longrepr or _NO_TEXT)
+
+
+def _open_results(config: pytest.Config) -> ResultsSession:
+    """The results session of this process.
+
+    :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written.
+    """
+    command = [str(argument) for argument in config.invocation_params.args]
+    path = session_path(config, "llm_json")
+    try:
+        results = ResultsSession.open(
+            Store(_store_path(config)),
+            snapshot(config.rootpath, session_id=session_id(config), command=command),
+            worker=worker_id(config),
+            json=path,
+        )
+    except ResultsError as error:
+        msg = f"{error}\nChoose a folder that can be written with --llm-store."
+        raise UsageError(msg) from None
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        results.discard()
+        what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
+        msg = f"--llm-json={config.getoption('llm_json')}: {path} {what}"
+        raise UsageError(msg)
+    return results
 
 
 def _store_path(config: pytest.Config) -> Path:
