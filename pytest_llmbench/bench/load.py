@@ -27,8 +27,8 @@ from pytest_llmbench.workloads.requests import Calibration
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.bench.serving import Asked, Running
-    from pytest_llmbench.bench.session import BenchSession
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.gate.verdict import Judgment
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class LLMLoad:
     """The fixture ``llm_load``: one server under one load level, ready to be measured."""
 
-    _session: BenchSession
+    _runtime: Runtime
     _case: CaseParam
     settings: CaseSettings
     """Every setting as it holds for this test."""
@@ -99,7 +99,7 @@ class LLMLoad:
         :raises LLMBenchError: if it does not start, or does not answer.
         """
         if self._server is None:
-            self._server = self._session.servers.get(self._case, self.settings.backend_options)
+            self._server = self._runtime.servers.get(self._case, self.settings.backend_options)
         return self._server
 
     def measure(
@@ -129,7 +129,7 @@ class LLMLoad:
         except LLMBenchError as error:
             raise error.with_traceback(None) from None
         finally:
-            self._session.progress.done()
+            self._runtime.progress.done()
 
     def finish(self) -> None:
         """The test is over; the server stays for the next one."""
@@ -137,7 +137,7 @@ class LLMLoad:
     def _measure(
         self, prompt: str | Sequence[Message] | None, label: str | None, settings: Mapping[str, Any]
     ) -> Run:
-        values = self._session.call_settings("llm_load", self.settings, settings, self._folder)
+        values = self._runtime.call_settings("llm_load", self.settings, settings, self._folder)
         options = option_values(self._case.backend, values.backend_options.of(self.backend))
         workload = Workload(
             values, None if prompt is None else Prompt.of(prompt), self._dataset(values), secrets.randbits(40)
@@ -146,13 +146,13 @@ class LLMLoad:
             workload,
             self._case.load or LoadLevel(),
             self._case.id,
-            self._session.disabled,
+            self._runtime.precedence.once,
             next(iter(self._calibrations.values()), None),
         )
         run = Run(free_label(label, self.runs), {})
         measured = Measurement(run)
         self.measurements.append(measured)
-        if (pairing := self._session.pairing) is not None:
+        if (pairing := self._runtime.pairing) is not None:
             measured.paired = self._measure_pairs(pairing, planner, run)
             return run
         fresh = (
@@ -160,7 +160,7 @@ class LLMLoad:
         )
         for process in range(values.processes):
             if fresh and process:
-                self._server = self._session.servers.restart(self._case, self.settings.backend_options)
+                self._server = self._runtime.servers.restart(self._case, self.settings.backend_options)
             bench = self._bench(self.server, values)
             self._learn("now", planner, bench)
             plan = planner.plan(bench, options, number=process, text=process)
@@ -180,8 +180,8 @@ class LLMLoad:
 
         base = pairing.base
         backend_options = self.settings.backend_options
-        now = self._session.servers.asked(self._case, backend_options)
-        other = base_server(self._case, now, base, self._session.selector)
+        now = self._runtime.servers.asked(self._case, backend_options)
+        other = base_server(self._case, now, base, self._runtime.selector)
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {"ab": base.to_json()})
         self.measurements.append(Measurement(base_run))
         values = planner.workload.values
@@ -190,7 +190,7 @@ class LLMLoad:
             if asked.starts:
                 continue
             try:
-                planner.agree(self._bench(self._session.servers.of(asked), values))
+                planner.agree(self._bench(self._runtime.servers.of(asked), values))
             except LLMBenchError as error:
                 side = "base" if asked is other else "new"
                 error.add_note(f"It was the {side} side of pair 1. Nothing was measured.")
@@ -198,13 +198,13 @@ class LLMLoad:
         pairs = LoadPairs(
             self._side("base", other, planner, base_run),
             self._side("now", now, planner, run),
-            self._session.loop_monitor,
-            self._session.progress,
+            self._runtime.loop_monitor,
+            self._runtime.progress,
             slo=values.slo,
             coin=pairing.coin(),
         )
         # One that was started for llm_server ends with the first level.
-        self._server = None if now.starts else self._session.servers.of(now)
+        self._server = None if now.starts else self._runtime.servers.of(now)
         judgments = pairing.measure(pairs, run, base_run, self.settings.thresholds)
         for side, measured in (("", run), ("the base side: ", base_run)):
             told = measured.doubts if measured.invalid is None else [measured.invalid, *measured.doubts]
@@ -213,11 +213,11 @@ class LLMLoad:
         return judgments
 
     def _bench(self, server: Running, values: CaseSettings) -> LoadBench:
-        return LoadBench(server, self._session.loop_monitor, self._session.progress, slo=values.slo)
+        return LoadBench(server, self._runtime.loop_monitor, self._runtime.progress, slo=values.slo)
 
     def _side(self, name: str, asked: Asked, planner: Planner, run: Run) -> LoadSide:
         """One side of an A/B session, whose levels go into *run*."""
-        servers = self._session.servers
+        servers = self._runtime.servers
 
         def plan(bench: LoadBench, pair: int, text: int) -> LoadPlan:
             # Each side is asked once: what a server was asked before a level warms it up.

@@ -20,7 +20,7 @@ from pytest_llmbench.workloads.messages import Message
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmbench.bench.session import BenchSession
+    from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.gate.verdict import Judgment
@@ -69,7 +69,7 @@ class TwoPass:
 class LLMModel:
     """The fixture ``llm_model``: one model on one backend, ready to be measured."""
 
-    _session: BenchSession
+    _runtime: Runtime
     _case: CaseParam
     settings: CaseSettings
     """Every setting as it holds for this test."""
@@ -110,7 +110,7 @@ class LLMModel:
     @property
     def resolved(self) -> ResolvedModel | ModelSpec:
         """The model with its files, or only its spec where nothing was measured yet."""
-        return self._session.resolved(self._case)
+        return self._runtime.resolved(self._case)
 
     def measure(
         self,
@@ -139,16 +139,16 @@ class LLMModel:
             measured = Measurement(run)
             self.measurements.append(measured)
             try:
-                if (pairing := self._session.pairing) is not None:
+                if (pairing := self._runtime.pairing) is not None:
                     measured.paired = self._measure_pairs(pairing, plan, run)
                 else:
-                    measure(plan, run, self._session.pool, self._session.loop_monitor, self._session.progress)
+                    measure(plan, run, self._runtime.pool, self._runtime.loop_monitor, self._runtime.progress)
             finally:
                 run.protocol = {**run.protocol, **plan.engine.told()}
         except LLMBenchError as error:
             raise error.with_traceback(None) from None
         finally:
-            self._session.progress.done()
+            self._runtime.progress.done()
         for doubt in run.doubts:
             warn(f"{self._case.id}: {doubt}")
         return run
@@ -175,7 +175,7 @@ class LLMModel:
                 self._generate_run = Run(GENERATE_LABEL, plan.protocol())
                 self.measurements.append(Measurement(self._generate_run))
                 self._generator = Bench(
-                    plan, self._session.pool, self._session.loop_monitor, self._session.progress
+                    plan, self._runtime.pool, self._runtime.loop_monitor, self._runtime.progress
                 )
                 self._generate_run.processes.append(self._generator.record)
             measured, generation = self._generator.round(plan)
@@ -184,7 +184,7 @@ class LLMModel:
         except LLMBenchError as error:
             raise error.with_traceback(None) from None
         finally:
-            self._session.progress.done()
+            self._runtime.progress.done()
         if self._generate_run is not None and self._generate_run.text is None:
             self._generate_run.text = generation.text
         self._benchmark_rounds.append(_rounds_so_far(self._benchmark()))
@@ -242,16 +242,16 @@ class LLMModel:
             msg = f"isolation={plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
             raise UsageError(msg)
         options = self.settings.backend_options
-        base_plan = replace(plan, engine=self._session.base_startable(self._case, options, base))
+        base_plan = replace(plan, engine=self._runtime.base_startable(self._case, options, base))
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
         base_run.model = base_plan.engine.model
         self.measurements.append(Measurement(base_run))
         pairs = PairedBench(
             Side(base_plan, base_run),
             Side(plan, run),
-            self._session.pool,
-            self._session.loop_monitor,
-            self._session.progress,
+            self._runtime.pool,
+            self._runtime.loop_monitor,
+            self._runtime.progress,
             coin=pairing.coin(),
         )
         try:
@@ -275,7 +275,7 @@ class LLMModel:
         ):
             msg = f"prompt_tokens={prompt_tokens!r} is not a whole number of at least 1, at most {LONGEST}"
             raise UsageError(msg)
-        held = self._session.call_settings("llm_model", self.settings, settings, self._folder)
+        held = self._runtime.call_settings("llm_model", self.settings, settings, self._folder)
         return Plan(
             engine=self._startable(),
             params=held.params,
@@ -290,7 +290,7 @@ class LLMModel:
         )
 
     def _startable(self) -> Startable:
-        return self._session.startable(self._case, self.settings.backend_options)
+        return self._runtime.startable(self._case, self.settings.backend_options)
 
 
 def free_label(label: str | None, runs: Sequence[Run]) -> str:

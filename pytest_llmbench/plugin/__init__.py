@@ -6,24 +6,18 @@ https://docs.pytest.org/en/stable/reference/reference.html#hooks
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from pytest_llmbench.bench.session import MEASURED, SESSION, BenchSession
 from pytest_llmbench.cases.selection import CASE_FIXTURES
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help, refuse_impossible
+from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
 
-if TYPE_CHECKING:
-    from pytest_llmbench.plugin.record import Recording
-
 __all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
-
-DESELECTED = pytest.StashKey[set[str]]()
-RECORDING: pytest.StashKey[Recording] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure"""
     config.addinivalue_line("markers", marker_help())
     try:
-        session = BenchSession(config)
+        session = PytestSession(config)
         session.selector.check_command_line()
         refuse_impossible(config)
     except UsageError as error:
@@ -129,23 +123,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if config.option.collectonly or not (benchmarks := [i for i in session.items if is_benchmark(i)]):
         return
-    config.stash[SESSION].cases = sum(item.get_closest_marker("skip") is None for item in benchmarks)
-    if config.stash[SESSION].disabled:
-        return
-    from pytest_llmbench.plugin.record import Recording
-
     try:
-        recording = Recording.open(config, config.stash[SESSION], benchmarks)
+        config.stash[SESSION].collected(benchmarks)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
-    config.stash[RECORDING] = recording
-    config.stash[SESSION].pairing = None if recording.gating is None else recording.gating.pairing
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_deselected"""
     if items:
-        items[0].config.stash.setdefault(DESELECTED, set()).update(item.nodeid for item in items)
+        items[0].config.stash[SESSION].deselected.update(item.nodeid for item in items)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -153,7 +140,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_call"""
     __tracebackhide__ = True
     result = yield
-    recording = item.config.stash.get(RECORDING, None)
+    recording = item.config.stash[SESSION].recording
     if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
         recording.judge(item, model)
     return result
@@ -169,44 +156,40 @@ def pytest_runtest_makereport(
         from pytest_llmbench.plugin import remarks
 
         remarks.mark(report)
-    recording = item.config.stash.get(RECORDING, None)
+    recording = item.config.stash[SESSION].recording
     if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
         recording.see(item, model, report, None if call.excinfo is None else call.excinfo.value)
         if report.when == "teardown":
-            item.config.stash[SESSION].seen |= remarks.kinds_of(item, [one.run for one in model.measurements])
+            kinds = remarks.kinds_of(item, [one.run for one in model.measurements])
+            item.config.stash[SESSION].measured(kinds)
     return report
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish"""
-    config = session.config
-    if is_controller(config):
-        from pytest_llmbench.plugin.record import Recording
-
-        if (merged := Recording.of_workers(config)) is not None:
-            config.stash[RECORDING] = merged
-    recording = config.stash.get(RECORDING, None)
+    ours = session.config.stash[SESSION]
+    if is_controller(session.config):
+        ours.merge_workers()
     try:
-        if recording is not None:
-            deselected: set[str] = config.stash.get(DESELECTED, set())
-            recording.finish(session, deselected)
+        if ours.recording is not None:
+            ours.recording.finish(session, ours.deselected)
     finally:
-        config.stash[SESSION].close()
+        ours.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary"""
-    recording = config.stash.get(RECORDING, None)
+    session = config.stash[SESSION]
+    recording = session.recording
     if recording is not None:
         recording.summarize(terminalreporter)
     from pytest_llmbench.plugin import remarks
 
-    session = config.stash[SESSION]
     # With -rs pytest shows them itself, and who asked for --llm-skip knows.
     shown = terminalreporter.hasopt("s") or config.getoption("llm_skip")
     skipped = [] if shown else remarks.skipped(terminalreporter.stats.get("skipped", ()))
-    idle = remarks.idle_options(session, session.seen)
+    idle = remarks.idle_options(session)
     idle += remarks.pytests_own(config) if session.seen else []
     if (skipped or idle) and (recording is None or not recording.shown):
         terminalreporter.write_sep("=", "LLM benchmarks")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmbench.bench.session import MEASURED, SESSION
+from pytest_llmbench.plugin.session import MEASURED, SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.bench.load import LLMLoad
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def hw_monitor(request: pytest.FixtureRequest) -> HardwareMonitor:
     """What the machine did during this test: samples, windows, peaks, disturbances."""
     session = request.config.stash[SESSION]
-    if not session.rate:
+    if not session.monitor_rate:
         pytest.skip("this test needs the hardware monitor, which is off (--llm-monitor-rate=0)")
-    monitor = session.start_monitor()
+    monitor = session.runtime.start_monitor()
     monitor.begin()
     return monitor
 
@@ -36,11 +36,11 @@ def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
     from pytest_llmbench.bench.model import LLMModel
 
     session = request.config.stash[SESSION]
-    if session.rate:
+    if session.monitor_rate:
         request.getfixturevalue("hw_monitor")
-    session.progress.case(session.cases)
+    session.runtime.progress.case(session.cases)
     model = LLMModel(
-        session,
+        session.runtime,
         request.param,
         session.item_settings(request.node),
         request.node.path.parent,
@@ -58,10 +58,12 @@ def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
     from pytest_llmbench.bench.load import LLMLoad
 
     session = request.config.stash[SESSION]
-    if session.rate:
+    if session.monitor_rate:
         request.getfixturevalue("hw_monitor")
-    session.progress.case(session.cases)
-    load = LLMLoad(session, request.param, session.item_settings(request.node), request.node.path.parent)
+    session.runtime.progress.case(session.cases)
+    load = LLMLoad(
+        session.runtime, request.param, session.item_settings(request.node), request.node.path.parent
+    )
     request.node.stash[MEASURED] = load
     yield load
     load.finish()
@@ -74,6 +76,6 @@ def llm_server(request: pytest.FixtureRequest) -> Running:
         load: LLMLoad = request.getfixturevalue("llm_load")
         return load.server
     session = request.config.stash[SESSION]
-    session.progress.case(session.cases)
+    session.runtime.progress.case(session.cases)
     settings = session.item_settings(request.node)
-    return session.servers.get(request.param, settings.backend_options)
+    return session.runtime.servers.get(request.param, settings.backend_options)

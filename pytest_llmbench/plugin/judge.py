@@ -11,10 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pytest_llmbench.bench.measurement import Measurement
-from pytest_llmbench.bench.session import SESSION
 from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, saying_where, shown
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
 from pytest_llmbench.gate.budget import parse_budget
@@ -30,15 +27,21 @@ from pytest_llmbench.gate.thresholds import (
 )
 from pytest_llmbench.metrics.table import gated_metrics
 from pytest_llmbench.models.paths import interpreter
+from pytest_llmbench.plugin.options import check_program
 from pytest_llmbench.plugin.paths import command_line_folder, session_path
-from pytest_llmbench.plugin.xdist import session_id
+from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.baselines import Place, find_baselines, find_place
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import gc_paused
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, Header
 from pytest_llmbench.settings.options import BackendOptions
+from pytest_llmbench.settings.sources import Source
 
 if TYPE_CHECKING:
+    import pytest
+
+    from pytest_llmbench.backends.registry import Registry
+    from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.results.store import Store
 
 
@@ -103,7 +106,13 @@ def judge_test(
     return Judged(verdicts, failure, tuple(warnings))
 
 
-def open_gate(config: pytest.Config, store: Store, items: Sequence[pytest.Item]) -> Gating:
+def open_gate(
+    config: pytest.Config,
+    registry: Registry,
+    selector: Selector,
+    store: Store,
+    items: Sequence[pytest.Item],
+) -> Gating:
     """The gate that the command line asks for; without a base side, it judges limits.
 
     :raises UsageError: for options that cannot be meant, or baselines that are not there.
@@ -121,7 +130,7 @@ def open_gate(config: pytest.Config, store: Store, items: Sequence[pytest.Item])
     policy = _policy(config)
     budget_text: str | None = config.getoption("llm_budget")
     budget = None if budget_text is None else parse_budget(budget_text)
-    base = None if ab is None else _base_side(config, ab)
+    base = None if ab is None else _base_side(config, registry, selector, ab)
     update: bool = config.getoption("llm_update_baseline")
     if update and len(refs) != 1:
         what = "several are compared" if refs else "none is compared"
@@ -148,6 +157,9 @@ def open_gate(config: pytest.Config, store: Store, items: Sequence[pytest.Item])
             thresholds=thresholds,
             noise=calibrated_noise(store, notes),
         )
+    if (refs or base is not None) and worker_id(config) is not None:
+        msg = "a comparison needs all results in one place: run it without pytest-xdist (-n 0)"
+        raise UsageError(msg)
     pairing = None
     if base is not None:
         pairing = Pairing(
@@ -167,12 +179,25 @@ def open_gate(config: pytest.Config, store: Store, items: Sequence[pytest.Item])
     )
 
 
-def _base_side(config: pytest.Config, text: str) -> BaseSide:
-    """The base side of ``--llm-ab``, its paths as they were typed here."""
+def _base_side(config: pytest.Config, registry: Registry, selector: Selector, text: str) -> BaseSide:
+    """The base side of ``--llm-ab``, its paths as they were typed here.
+
+    :raises UsageError: for one that names what there is not, listing what there is.
+    """
     base, here = parse_base_side(text), command_line_folder(config)
-    registry = config.stash[SESSION].registry
     options = BackendOptions(base.options).located(registry, here)
-    return replace(base, python=interpreter(base.python, here), options=options.given)
+    base = replace(base, python=interpreter(base.python, here), options=options.given)
+    if base.python is not None:
+        check_program(base.python, "--llm-ab python")
+    named: dict[str, Any] = {"backend_options": options}
+    if base.base_url is not None:
+        named["base_url"] = (base.base_url,)
+    if base.model is not None:
+        named["models"] = (base.model,)
+    if base.quantization is not None:
+        named["quantizations"] = (base.quantization,)
+    selector.check_marker(Source.of(named))
+    return base
 
 
 def _place(config: pytest.Config, store: Store, ref: str) -> Place:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.cases.selection import CASE_FIXTURES
+from pytest_llmbench.cases.selection import CASE_FIXTURES, Selector
 from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
 from pytest_llmbench.plugin.options import table_columns
 from pytest_llmbench.plugin.paths import session_path
@@ -26,8 +26,8 @@ from pytest_llmbench.results.store import DEFAULT_STORE, Store
 from pytest_llmbench.secrets import mask
 
 if TYPE_CHECKING:
+    from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.bench.measurement import Instrument, Measurement
-    from pytest_llmbench.bench.session import BenchSession
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
     from pytest_llmbench.plugin.judge import Gating, Judged
 
@@ -52,7 +52,9 @@ class Recording:
         self._notes: list[str] = [] if gating is None else list(gating.notes)
 
     @classmethod
-    def open(cls, config: pytest.Config, session: BenchSession, items: Sequence[pytest.Item]) -> Recording:
+    def open(
+        cls, config: pytest.Config, registry: Registry, selector: Selector, items: Sequence[pytest.Item]
+    ) -> Recording:
         """Start the journal, before anything is measured that could not be kept, and the gate.
 
         :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written, and for what the
@@ -62,12 +64,7 @@ class Recording:
 
         results = _open_results(config)
         try:
-            gating = open_gate(config, results.store, items)
-            if gating.judge.compares and worker_id(config) is not None:
-                msg = "a comparison needs all results in one place: run it without pytest-xdist (-n 0)"
-                raise UsageError(msg)
-            if gating.pairing is not None:
-                session.check_base_side(gating.pairing.base)
+            gating = open_gate(config, registry, selector, results.store, items)
         except UsageError:
             results.discard()
             raise

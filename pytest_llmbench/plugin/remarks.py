@@ -17,9 +17,9 @@ from pytest_llmbench.settings.case import KINDS, SETTINGS
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_llmbench.bench.session import BenchSession
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.measure.run import Run
+    from pytest_llmbench.plugin.session import PytestSession
 
 _BENCHMARK = "llm_benchmark"
 _LONGEST = 160
@@ -73,9 +73,9 @@ def kinds_of(item: pytest.Item, runs: Sequence[Run]) -> set[str]:
     return kinds
 
 
-def idle_options(session: BenchSession, seen: set[str]) -> list[str]:
-    """What to say of each option of the command line that is for other kinds of cases than *seen*."""
-    if not seen:
+def idle_options(session: PytestSession) -> list[str]:
+    """What to say of each option of the command line that is for other kinds of cases than were measured."""
+    if not (seen := session.seen):
         return []
     if session.pairing is not None:
         # The base side may be another server, or in another environment.
@@ -95,7 +95,7 @@ def pytests_own(config: pytest.Config) -> list[str]:
     )
 
 
-def _given(session: BenchSession, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
+def _given(session: PytestSession, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Each option of the command line, and in words what it is for; nothing where that was seen."""
     typed = session.options.command_line
     for key, setting in SETTINGS.items():

@@ -10,13 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics import units
-
-if TYPE_CHECKING:
-    import pytest
 
 _CLEAR_LINE = "\r\x1b[K"
 _UP = "\x1b[A"
@@ -132,23 +129,3 @@ class Progress:
         except OSError:
             # The terminal went away; what is measured stays.
             self._stream = None
-
-
-def terminal_progress(config: pytest.Config) -> Progress:
-    """The progress line for a session: a silent one in a pipe, an xdist worker or a dumb terminal.
-
-    Call it while pytest captures nothing, as in ``pytest_sessionstart``: the terminal's file
-    descriptor is duplicated then, since during a test capture sends the original elsewhere.
-    """
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or hasattr(config, "workerinput") or os.environ.get("TERM") == "dumb":
-        return Progress()
-    writer = config.get_terminal_writer()
-    file = writer._file  # pytest offers no public way to its stream
-    try:
-        if not file.isatty():
-            return Progress()
-        stream = os.fdopen(os.dup(file.fileno()), "w", encoding="utf-8", errors="replace")
-    except (AttributeError, OSError, ValueError):
-        return Progress()
-    return Progress(stream, lambda: writer.width_of_current_line)

@@ -82,7 +82,7 @@ class Precedence:
         """*once*: each benchmark runs one round, whatever any place says."""
         self.command_line = command_line
         self.ini = ini
-        self._once = once
+        self.once = once
         self._held: dict[Source, CaseSettings] = {}
 
     def place(self, key: str, marker: Source = NOTHING) -> Source | None:
@@ -97,7 +97,7 @@ class Precedence:
                 for key in SETTINGS
                 if (place := self.place(key, marker)) is not None
             }
-            if self._once:
+            if self.once:
                 values |= {"rounds": 1, "warmup_rounds": 0, "processes": 1}
             held = CaseSettings(**values)
             options = self.command_line.values.backend_options.over(
@@ -111,7 +111,7 @@ class Precedence:
         kept = {
             key
             for key in call.given
-            if SETTINGS[key].role == "repeats" and (self._once or key in self.command_line)
+            if SETTINGS[key].role == "repeats" and (self.once or key in self.command_line)
         }
         return replace(test, **{key: getattr(call.values, key) for key in call.given - kept})
 

@@ -1,38 +1,28 @@
-"""What do all benchmarks of one pytest run share?
+"""What runs the cases of a session?
 
-The parsed options, the backends, one hardware monitor, the engine that may be kept between
-tests, and the models that were looked up already.
+The models that were looked up already, the engine that may be kept between cases, the servers, one hardware
+monitor, and the line that tells what is measured. It knows no pytest: scripts use it as the plugin does.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.cases.selection import Selector
-from pytest_llmbench.errors import UsageError, saying_where
-from pytest_llmbench.plugin.options import (
-    check_program,
-    learn_secrets,
-    monitor_rate,
-    read_session,
-    table_columns,
-)
-from pytest_llmbench.plugin.paths import session_path, session_python
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.settings.options import BackendOptions
-from pytest_llmbench.settings.sources import Source, read_call, read_marker
+from pytest_llmbench.settings.sources import Precedence, Source, read_call
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmbench.bench.measurement import Instrument
     from pytest_llmbench.bench.serving import Servers
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.gate.ab import BaseSide
@@ -41,62 +31,57 @@ if TYPE_CHECKING:
     from pytest_llmbench.measure.engine import EngineSpec
     from pytest_llmbench.measure.loop import EnginePool, Startable
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
-    from pytest_llmbench.report.progress import Progress
     from pytest_llmbench.settings.case import CaseSettings, Fixture
 
+MONITOR_RATE = 10.0
+"""Hardware samples a second."""
 
-class BenchSession:
-    """The state of one pytest run; engines, models and the monitor start when first needed."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
-        learn_secrets(config)
-        self.disabled: bool = config.getoption("llm_disable")
-        self.registry = Registry()
-        config.hook.pytest_llmbench_register_backends(registry=self.registry)
-        # First: it refuses what names nothing, whichever option that is.
-        self.options = read_session(config, self.registry)
-        self.rate = monitor_rate(config)
-        table_columns(config)  # refuses one that there is not
-        self.selector = Selector(self.registry, self.options, _aliases(config))
-        self.pairing: Pairing | None = None
-        self._markers: dict[object, Source] = {}
+class Runtime:
+    """Engines, servers, models and the monitor start when first needed, and end with :meth:`close`.
+
+    As a context manager it closes itself.
+
+    :param registry: the backends; by default all that are built in or installed.
+    :param precedence: what is set for all cases, and what of it a call cannot change.
+    :param selector: knows which names of models and servers mean what; by default one without aliases.
+    :param python: the interpreter of the engines' processes; by default this one.
+    :param monitor_rate: hardware samples a second; 0 for none.
+    :param progress: is told what is measured; by default nobody is.
+    :param uncaptured: opens the terminal itself, where what is written is captured otherwise.
+    :param pairing: where cases are measured in pairs, against another side.
+    """
+
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        precedence: Precedence | None = None,
+        *,
+        selector: Selector | None = None,
+        python: str | None = None,
+        monitor_rate: float = MONITOR_RATE,
+        progress: Progress | None = None,
+        uncaptured: Callable[[], AbstractContextManager[None]] = nullcontext,
+        pairing: Pairing | None = None,
+    ) -> None:
+        self.registry = registry or Registry()
+        self.precedence = precedence or Precedence()
+        self.selector = selector or Selector(self.registry, self.precedence, None)
+        self.python = python or sys.executable
+        self.monitor_rate = monitor_rate
+        self.progress = progress or Progress()
+        self.pairing = pairing
+        self._uncaptured = uncaptured
         self._models: dict[tuple[ModelSpec, Form], ResolvedModel] = {}
         self._monitor: HardwareMonitor | None = None
         self._pool: EnginePool | None = None
         self._servers: Servers | None = None
-        self._progress: Progress | None = None
-        self.seen: set[str] = set()
-        """What kinds of cases were measured; see :mod:`pytest_llmbench.plugin.remarks`."""
-        self.cases = 0
-        """How many benchmarks were collected and will run."""
 
-    # -- settings ---------------------------------------------------------------------------
+    def __enter__(self) -> Runtime:
+        return self
 
-    def marker(self, node: pytest.Item, function: object) -> Source:
-        """The settings of the markers on *node*; read once for each test *function*.
-
-        :raises UsageError: for what the marker cannot say, or names and nobody has.
-        """
-        if function not in self._markers:
-            where = node.nodeid.partition("[")[0]
-            values = read_marker(((mark.args, mark.kwargs) for mark in node.iter_markers("llm")), where)
-            marker = Source.of(values, node.path.parent).located(self.registry)
-            with saying_where(where):
-                self.selector.check_marker(marker)
-            self._markers[function] = marker
-        return self._markers[function]
-
-    def item_settings(self, item: pytest.Item) -> CaseSettings:
-        """Every setting as it holds for one test."""
-        settings = self.options.settings(self.marker(item, getattr(item, "obj", item)))
-        if settings.isolation != "test" and settings.processes != 1:
-            msg = (
-                f"{item.nodeid}: isolation={settings.isolation!r} keeps one process, so processes="
-                f"{settings.processes} fresh ones cannot be had; set processes=1 or isolation='test'"
-            )
-            raise UsageError(msg)
-        return settings
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def call_settings(
         self,
@@ -112,7 +97,7 @@ class BenchSession:
         if not call:
             return settings
         source = Source.of(read_call(fixture, call), folder).located(self.registry)
-        return self.options.of_call(settings, source)
+        return self.precedence.of_call(settings, source)
 
     # -- what is measured -------------------------------------------------------------------
 
@@ -129,22 +114,6 @@ class BenchSession:
                 quiet = not sys.stderr.isatty()
                 self._models[key] = resolve(spec, form, quiet=quiet)
         return self._models[key]
-
-    def check_base_side(self, base: BaseSide) -> None:
-        """Refuse a base side that names what nobody has.
-
-        :raises UsageError: listing what there is.
-        """
-        if base.python is not None:
-            check_program(base.python, "--llm-ab python")
-        named: dict[str, Any] = {"backend_options": BackendOptions(base.options)}
-        if base.base_url is not None:
-            named["base_url"] = (base.base_url,)
-        if base.model is not None:
-            named["models"] = (base.model,)
-        if base.quantization is not None:
-            named["quantizations"] = (base.quantization,)
-        self.selector.check_marker(Source.of(named))
 
     def base_startable(self, case: CaseParam, backend_options: BackendOptions, base: BaseSide) -> Startable:
         """What an A/B session's base side measures for a case.
@@ -189,7 +158,7 @@ class BenchSession:
             reference=reference_of(case.backend),
             model=self.resolve(case.spec, case.backend.form),
             options=option_values(case.backend, backend_options.of(case.backend.name)),
-            python=session_python(self.config) or sys.executable,
+            python=self.python,
         )
 
     # -- what runs beside it ----------------------------------------------------------------
@@ -211,44 +180,29 @@ class BenchSession:
                 self.resolve,
                 self.progress,
                 self.loop_monitor,
-                session_python(self.config) or sys.executable,
+                self.python,
                 alike=self.pairing is not None,
             )
         return self._servers
 
     @property
-    def progress(self) -> Progress:
-        if self._progress is None:
-            from pytest_llmbench.report.progress import terminal_progress
-
-            with self._uncaptured():
-                self._progress = terminal_progress(self.config)
-        return self._progress
-
-    @property
     def loop_monitor(self) -> HardwareMonitor | None:
         """The monitor that watches measured rounds; None where it is turned off."""
-        return self.start_monitor() if self.rate else None
+        return self.start_monitor() if self.monitor_rate else None
 
     def start_monitor(self) -> HardwareMonitor:
         """The hardware monitor, started at its first use."""
         if self._monitor is None:
             from pytest_llmbench.hardware.monitor import HardwareMonitor
 
-            self._monitor = HardwareMonitor(self.rate)
+            self._monitor = HardwareMonitor(self.monitor_rate)
             self._monitor.start()
         return self._monitor
-
-    def _uncaptured(self) -> AbstractContextManager[None]:
-        """The terminal itself, inside a test whose output pytest captures."""
-        capture: Any = self.config.pluginmanager.getplugin("capturemanager")
-        return nullcontext() if capture is None else capture.global_and_fixture_disabled()
 
     def close(self) -> None:
         """End every process that this session started."""
         with ExitStack() as last:
-            if self._progress is not None:
-                last.callback(self._progress.close)
+            last.callback(self.progress.close)
             monitor, self._monitor = self._monitor, None
             if monitor is not None:
                 last.callback(monitor.stop)
@@ -258,17 +212,3 @@ class BenchSession:
             pool, self._pool = self._pool, None
             if pool is not None:
                 last.callback(pool.close)
-
-
-SESSION = pytest.StashKey[BenchSession]()
-MEASURED: pytest.StashKey[Instrument] = pytest.StashKey()
-"""What a test measures with: its ``llm_model`` or its ``llm_load``."""
-
-
-def _aliases(config: pytest.Config) -> Any:
-    path = session_path(config, "llm_models_file")
-    if path is None:
-        return None
-    from pytest_llmbench.models.aliases import read_aliases
-
-    return read_aliases(path)

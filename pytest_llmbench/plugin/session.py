@@ -1,0 +1,156 @@
+"""What does one run of pytest have of ours?
+
+What its command line and ini file say, which cases that selects, what runs them, and what records them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmbench.backends.registry import Registry
+from pytest_llmbench.cases.selection import Selector
+from pytest_llmbench.errors import UsageError, saying_where
+from pytest_llmbench.plugin.options import learn_secrets, monitor_rate, read_session, table_columns
+from pytest_llmbench.plugin.paths import session_path, session_python
+from pytest_llmbench.settings.sources import Source, read_marker
+
+if TYPE_CHECKING:
+    from pytest_llmbench.bench.measurement import Instrument
+    from pytest_llmbench.bench.runtime import Runtime
+    from pytest_llmbench.gate.pairing import Pairing
+    from pytest_llmbench.models.aliases import Aliases
+    from pytest_llmbench.plugin.record import Recording
+    from pytest_llmbench.settings.case import CaseSettings
+
+
+class PytestSession:
+    """The state of one run; what is needed only where benchmarks run is made when it is first used.
+
+    :raises UsageError: for what the command line or the ini file cannot mean.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        learn_secrets(config)
+        self.disabled: bool = config.getoption("llm_disable")
+        self.registry = Registry()
+        config.hook.pytest_llmbench_register_backends(registry=self.registry)
+        # First: it refuses what names nothing, whichever option that is.
+        self.options = read_session(config, self.registry)
+        self.monitor_rate = monitor_rate(config)
+        table_columns(config)  # refuses one that there is not
+        self.selector = Selector(self.registry, self.options, _aliases(config))
+        self.cases = 0
+        """How many benchmarks were collected and will run."""
+        self.seen: set[str] = set()
+        """What kinds of cases were measured; see :mod:`pytest_llmbench.plugin.remarks`."""
+        self.deselected: set[str] = set()
+        """The ids of tests that were not to be run: they are not missing."""
+        self.recording: Recording | None = None
+        self._markers: dict[object, Source] = {}
+        self._runtime: Runtime | None = None
+
+    # -- collection -------------------------------------------------------------------------
+
+    def marker(self, node: pytest.Item, function: object) -> Source:
+        """The settings of the markers on *node*; read once for each test *function*.
+
+        :raises UsageError: for what the marker cannot say, or what it names and nothing has.
+        """
+        if function not in self._markers:
+            where = node.nodeid.partition("[")[0]
+            values = read_marker(((mark.args, mark.kwargs) for mark in node.iter_markers("llm")), where)
+            marker = Source.of(values, node.path.parent).located(self.registry)
+            with saying_where(where):
+                self.selector.check_marker(marker)
+            self._markers[function] = marker
+        return self._markers[function]
+
+    def collected(self, benchmarks: Sequence[pytest.Item]) -> None:
+        """These will run: start what records them, before anything is measured that could not be kept.
+
+        :raises UsageError: if results cannot be written, and for what the options of the gate cannot mean.
+        """
+        self.cases = sum(item.get_closest_marker("skip") is None for item in benchmarks)
+        if not self.disabled:
+            from pytest_llmbench.plugin.record import Recording
+
+            self.recording = Recording.open(self.config, self.registry, self.selector, benchmarks)
+
+    # -- tests ------------------------------------------------------------------------------
+
+    def item_settings(self, item: pytest.Item) -> CaseSettings:
+        """Every setting as it holds for one test.
+
+        :raises UsageError: for settings that cannot be had together.
+        """
+        settings = self.options.settings(self.marker(item, getattr(item, "obj", item)))
+        if settings.isolation != "test" and settings.processes != 1:
+            msg = (
+                f"{item.nodeid}: isolation={settings.isolation!r} keeps one process, so processes="
+                f"{settings.processes} fresh ones cannot be had; set processes=1 or isolation='test'"
+            )
+            raise UsageError(msg)
+        return settings
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the cases."""
+        if self._runtime is None:
+            from pytest_llmbench.bench.runtime import Runtime
+            from pytest_llmbench.plugin.terminal import terminal_progress, uncaptured
+
+            with uncaptured(self.config):
+                progress = terminal_progress(self.config)
+            self._runtime = Runtime(
+                self.registry,
+                self.options,
+                selector=self.selector,
+                python=session_python(self.config),
+                monitor_rate=self.monitor_rate,
+                progress=progress,
+                uncaptured=lambda: uncaptured(self.config),
+                pairing=self.pairing,
+            )
+        return self._runtime
+
+    @property
+    def pairing(self) -> Pairing | None:
+        """Set where cases are measured in pairs."""
+        gating = None if self.recording is None else self.recording.gating
+        return None if gating is None else gating.pairing
+
+    def measured(self, kinds: Iterable[str]) -> None:
+        """A case of these *kinds* was measured."""
+        self.seen.update(kinds)
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def merge_workers(self) -> None:
+        """Take over what the workers of xdist have recorded."""
+        from pytest_llmbench.plugin.record import Recording
+
+        self.recording = Recording.of_workers(self.config) or self.recording
+
+    def close(self) -> None:
+        """End every process that this session started."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.close()
+
+
+SESSION = pytest.StashKey[PytestSession]()
+MEASURED: pytest.StashKey[Instrument] = pytest.StashKey()
+"""What a test measures with: its ``llm_model`` or its ``llm_load``."""
+
+
+def _aliases(config: pytest.Config) -> Aliases | None:
+    path = session_path(config, "llm_models_file")
+    if path is None:
+        return None
+    from pytest_llmbench.models.aliases import read_aliases
+
+    return read_aliases(path)
