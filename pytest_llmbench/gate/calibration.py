@@ -224,7 +224,7 @@ def read_calibration(store: Store, machine: str) -> Calibration:
     except OSError as error:
         raise results_error("read", path, error) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        msg = f"{path} is damaged, or no calibration ({error}); remove it and calibrate again"
+        msg = f"{path} is damaged, or is not a calibration ({error}); remove it and calibrate again"
         raise ResultsError(msg) from error
 
 

@@ -79,10 +79,7 @@ def why_not_promoted(
         return None
     name = place.name
     how = f"'llmbench baseline update {name} --force'" if name is not None else "a copy of its document"
-    return (
-        f"the baseline {place.label} was not changed: {why}; {how} makes this session the "
-        "baseline anyway"
-    )
+    return f"the baseline {place.label} was not changed: {why}; {how} makes this session the baseline anyway"
 
 
 def promote(place: Place, store: Store, document: ResultsDocument) -> str:

@@ -169,7 +169,7 @@ class LocalEngine(_Operations):
     def __init__(
         self, spec: EngineSpec, timeout: float | None = None, started: Callable[[int], None] = lambda _: None
     ) -> None:
-        del timeout  # Nobody is left to end a hang in this process; the documentation says so.
+        del timeout  # No process is left to end a hang in this process; the documentation says so.
         started(os.getpid())
         self._host = Host()
         response = self._ask(spec.load_request(same_process=True), "loading")
@@ -194,8 +194,8 @@ class LocalEngine(_Operations):
 class EngineProcess(_Operations):
     """A fresh process with one engine in it.
 
-    :param timeout: seconds that one load or one generation may take; None waits for ever.
-    :param started: is told the process's id before it does anything, so that a monitor sees all of it.
+    :param timeout: seconds that one load or one generation may take; None waits forever.
+    :param started: called with the process's id before it does anything, so that a monitor sees all of it.
     :raises errors.EngineError: and its kinds, whenever the engine fails; the process is gone then.
     """
 

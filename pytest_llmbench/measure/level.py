@@ -70,7 +70,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     have met every objective; one token has no TPOT and meets any, and so do a few that came at once.
 
     **Times between tokens.** Where more than a fifth of the window's requests have none, since something
-    buffers their streams, those of the others are no sample of them: the level has no TPOT, and no goodput by
+    buffers their streams, those of the others do not represent them: the level has no TPOT, and no goodput by
     it.
 
     **Saturation**, of an open loop: see :func:`.find_saturation`. A closed loop cannot tell: no more than

@@ -44,7 +44,7 @@ CLIENT = "client"
 """The reason code of a level whose own client spoiled it."""
 
 _UNLIKE = 0.1
-"""By so much may lengths differ on average that nobody can set to the token."""
+"""How much lengths may differ on average where they cannot be set to the token."""
 _BEYOND_DOUBT = 4.0
 """Standard errors."""
 _FEWEST = 8

@@ -213,7 +213,7 @@ class Bench:
         )
 
     def warm_up(self) -> None:
-        """One generation that is nobody's round."""
+        """One generation that is not part of a round."""
         try:
             prompt = self._prompt(self.plan)
             self._engine.prepare(cold=not self.plan.prefix_cache)
@@ -337,7 +337,7 @@ def judge(record: ProcessRun, monitor: Monitor, span: int | None = None) -> None
         sent, done = measured.timeline.sent, measured.timeline.done
         spans = [(sent, done)]
         if span is not None:
-            # Not beyond the first and the last of all: nobody watched there, nor needed to.
+            # Not beyond the first and the last of all: there was no watch, and none was needed.
             spans = [
                 (max(n * span, begin), min((n + 1) * span, end))
                 for n in range(sent // span, done // span + 1)

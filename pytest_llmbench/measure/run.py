@@ -47,7 +47,7 @@ MONITOR_OFF = "the hardware monitor is off"
 def marks(disturbance: Sequence[str] | None, watch_lost: bool) -> Sequence[str]:
     """Why a round is left out of comparisons, as reason codes; empty if it counts.
 
-    Nobody knows of a round whose watch was lost that it was undisturbed. Who turns the monitor off does
+    It is not known of a round whose watch was lost that it was undisturbed. Who turns the monitor off does
     without that knowledge.
 
     :param disturbance: of the round; *watch_lost* is its process's.
@@ -90,7 +90,7 @@ class Round(_Measured):
     instructions: int | None = None
     """That the engine's process ran in user space; None where nothing counts them."""
     disturbance: tuple[str, ...] | None = None
-    """Reason codes of what else the machine did meanwhile; decided without the timing. None where nobody
+    """Reason codes of what else the machine did meanwhile; decided without the timing. None where it was not
     watched: why, is in its process's ``unwatched``."""
     request: RequestFacts | None = None
     """Under load: what is known of the request beside its timeline."""
@@ -143,7 +143,7 @@ class ProcessRun(_Measured):
     load: Level | None = None
     """Under load: the level."""
     failures: list[FailedRequest] = field(default_factory=list)
-    """Under load: the requests that failed; they are no rounds."""
+    """Under load: the requests that failed; they are not rounds."""
 
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""

@@ -14,7 +14,7 @@ SLOWER = 1.2
 """How much longer the last third of the requests must wait, or take a token, than the first."""
 _BLOCKS = 20
 _IN_A_BLOCK = 10
-"""Requests: with fewer, an increment is no sum of many."""
+"""Requests: with fewer, an increment is not a sum of many."""
 _FEWEST_BLOCKS = 10
 FEWEST_REQUESTS = _FEWEST_BLOCKS * _IN_A_BLOCK
 """Of the window: with fewer it is not told whether a level was saturated."""
@@ -26,8 +26,8 @@ def find_saturation(
     """Whether requests came faster than the server ended them, and why.
 
     Three things must hold. *Requests pile up:* those in flight beyond what Little's law asks, which is
-    as many as came within what the first third of them took on average, so that a rate that rises is
-    no overload. Their growth over the window, cut into 20 blocks of time, is above 0 by Student's t
+    as many as came within what the first third of them took on average, so that a rising rate is
+    not an overload. Their growth over the window, cut into 20 blocks of time, is above 0 by Student's t
     over the blocks' increments, at 5%. Increments, and not a line through the numbers in flight:
     those hang together for long, while their increments are independent in the worst case, a server
     at just its capacity, and cancel each other below it. *It matters:* they are 5% of the requests or

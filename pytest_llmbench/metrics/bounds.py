@@ -31,7 +31,7 @@ def read_json(data: bytes | str) -> Any:
 
 
 def whole(value: object, most: int = MAX_TOKENS) -> int | None:
-    """*value* if it is a whole number from 0 to *most*; None for all else, true and false too."""
+    """*value* if it is a whole number from 0 to *most*; else None, for true and false too."""
     return value if type(value) is int and 0 <= value <= most else None
 
 

@@ -22,7 +22,7 @@ FEW = 8
 """So many tokens of one step an engine may send at once, each in a chunk of its own: speculative decoding
 and steps of several tokens do. What comes in larger lots was not sent as it was made."""
 MAX_UNTIMED = 0.2
-"""The share of generations that may have no times between tokens: with more, the others are no sample."""
+"""The share of generations that may have no times between tokens: with more, the others are not typical."""
 
 Untimed = Literal["buffered", "one_arrival"]
 UNTIMED: Mapping[Untimed, str] = {

@@ -69,7 +69,7 @@ def find_baselines(
     Sessions of a dirty working tree are none of a commit's. Damaged documents of a folder or a name
     are passed over, with a line each in *problems*.
 
-    :param root: the folder whose git resolves ``commit:REV`` where it is no hash.
+    :param root: the folder whose git resolves ``commit:REV`` where it is not a hash.
     :param here: from where relative paths are meant; the working directory if None.
     :raises ResultsError: if a ref means nothing, with what there is.
     """

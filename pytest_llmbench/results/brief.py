@@ -117,7 +117,7 @@ def _parsed(line: bytes) -> Case:
 
     An object that contains the key by which its end is found leaves what is no JSON, or no case.
 
-    :raises ValueError: for what is no case, or is not laid out as we write it.
+    :raises ValueError: for what is not a case, or is not laid out as we write it.
     """
     head, *parts = line.split(_TIMES)
     start, end = _between(head, *_SHARED_BY_CASES)
@@ -139,7 +139,7 @@ def _parsed(line: bytes) -> Case:
 def _parsed_carefully(line: bytes) -> Case:
     """The brief case of a line that only has to be right JSON, but for its token times.
 
-    :raises ValueError: for what is no case.
+    :raises ValueError: for what is not a case.
     """
     head, *parts = line.split(_TIMES)
     return _adapter(shared=False).validate_json(_NO_TIMES.join([head, *map(_after_times, parts)]))
@@ -148,11 +148,11 @@ def _parsed_carefully(line: bytes) -> Case:
 def _after_times(part: bytes) -> bytes:
     """What comes after a list of token times.
 
-    :raises ValueError: if it is no list of numbers.
+    :raises ValueError: if it is not a list of numbers.
     """
     times, bracket, rest = part.partition(b"]")
     if not bracket or times.translate(None, _NUMBERS):
-        msg = "token times that are no list of numbers"
+        msg = "token times that are not a list of numbers"
         raise ValueError(msg)
     return rest
 

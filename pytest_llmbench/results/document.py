@@ -85,7 +85,7 @@ def write_document(path: Path | str, document: ResultsDocument) -> Path:
 def read_document(path: Path | str) -> ResultsDocument:
     """Read a results document, however its JSON is laid out.
 
-    :raises ResultsError: if it cannot be read, is damaged, is no results document, or is one of
+    :raises ResultsError: if it cannot be read, is damaged, is not a results document, or is one of
         another major version.
     """
     path = Path(path)
@@ -125,7 +125,7 @@ def _read_by_lines(file: BinaryIO, major: int) -> ResultsDocument | None:
 
 
 def _read_whole(text: bytes, major: int) -> ResultsDocument:
-    """:raises ValidationError: if it is no document of the *major* version."""
+    """:raises ValidationError: if it is not a document of the *major* version."""
     if major == NOW:
         return ResultsDocument.model_validate_json(text)
     return ResultsDocument.model_validate(upgraded(text, upgrade_document, major))
@@ -219,7 +219,7 @@ def _check_version(path: Path, peeked: dict[str, Any]) -> int:
 
 
 def _peek(data: bytes) -> dict[str, Any]:
-    """The top-level keys that the first bytes of *data* hold; empty if they are no JSON object."""
+    """The top-level keys that the first bytes of *data* hold; empty if they are not a JSON object."""
     text = data[:_HEADER_BYTES].decode("utf-8", "ignore")
     try:
         parsed = pydantic_core.from_json(text, allow_partial=True)
@@ -234,7 +234,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "json_invalid":
         return f"is damaged, or was cut off: {first['msg']}"
     where = ".".join(str(part) for part in first["loc"])
-    return f"is damaged, or no results document: {where}: {first['msg']}"
+    return f"is damaged, or is not a results document: {where}: {first['msg']}"
 
 
 def _plain(value: Any) -> Any:

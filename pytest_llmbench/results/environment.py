@@ -31,7 +31,7 @@ DISTRIBUTIONS = (
 )  # fmt: skip
 """Whose versions a document keeps, where they are installed."""
 
-# What decides how fast a matrix product is; the full list of flags says nothing more.
+# What decides how fast a matrix product is; the full list of flags adds nothing.
 _FLAGS = frozenset(
     {
         "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl",
@@ -172,7 +172,7 @@ def _cpu(root: Path, allowed: Limits, unknown: dict[str, str]) -> dict[str, Any]
         unknown["cpu.affinity"] = "this system has no CPU affinity"
     physical = psutil.cpu_count(logical=False)
     if physical is None:
-        unknown["cpu.physical_cores"] = "the system does not tell its physical cores"
+        unknown["cpu.physical_cores"] = "the system does not report its physical cores"
     cpufreq = root / "sys/devices/system/cpu/cpu0/cpufreq"
     frequency = _text(cpufreq / "cpuinfo_max_freq")
     governor = _text(cpufreq / "scaling_governor")

@@ -1,4 +1,4 @@
-"""In which other forms can a document be had?
+"""In which other forms can a document be written?
 
 CSV has one row a case, or in its long form one row a number, JSON Lines one line a round, and
 pytest-benchmark's JSON one benchmark a case, for the tools that read it (github-action-benchmark's
@@ -69,7 +69,7 @@ def to_pytest_benchmark(document: ResultsDocument, metric: str = DEFAULT_METRIC)
     The medians of all metrics are in each benchmark's ``extra_info``. Cases without a value of
     *metric* are left out.
 
-    :raises UsageError: if *metric* is no duration. For tokens per second take ``tpot``: its
+    :raises UsageError: if *metric* is not a duration. For tokens per second take ``tpot``: its
         ``ops`` are tokens per second.
     """
     from pytest_benchmark import __version__ as version

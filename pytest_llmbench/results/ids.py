@@ -1,7 +1,7 @@
 """What is a session's id, and which names become files?
 
 ``YYYYMMDDTHHMMSSZ-HEX``. Ids, and names in general, also come from the content of files that anybody may have
-written: what is no such name never becomes a path.
+written: what has another form never becomes a path.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_session_id(text: str) -> None:
     :raises ResultsError: saying what an id is.
     """
     if not is_session_id(text):
-        msg = f"{one_line(text, 60)!r} is no session's id; one looks like 20260102T030405Z-0a1b2c3d"
+        msg = f"{one_line(text, 60)!r} is not a session's id; an id looks like 20260102T030405Z-0a1b2c3d"
         raise ResultsError(msg)
 
 

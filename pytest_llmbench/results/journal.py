@@ -132,7 +132,7 @@ def read_journal(path: Path | str) -> tuple[ResultsDocument, list[str]]:
         problems.append(f"{path}: the header, line 1, is damaged: machine and versions are lost")
         header = Header(session=Session(id=_session_id(path), started=_start_of(path)))
     elif header.session.id != _session_id(path):
-        # What a file has in it says nothing of whose document may be replaced; its name does.
+        # What a file has in it does not decide whose document may be replaced; its name does.
         problems.append(f"{path}: its header is of another session, {one_line(header.session.id, 60)!r}")
         header.session.id = _session_id(path)
     cases: list[Case] = []
@@ -217,7 +217,7 @@ def recover(store: Store, *, force: bool = False) -> list[Recovery]:
     """Make a document of each session that left journals and no document.
 
     A session that is still running is left alone (it holds a lock on its journal), and so is one of
-    another machine, of which nobody here can tell: *force* takes the latter. Journals with damage are
+    another machine, of which this machine cannot know: *force* takes the latter. Journals with damage are
     kept as ``*.jsonl.damaged``.
     """
     groups: dict[str, list[Path]] = defaultdict(list)
@@ -245,7 +245,7 @@ def _recover_session(
     before = _document(store, session_id)
     place = store.document_path(session_id)
     if os.path.lexists(place) and (before is None or before.session.id != session_id):
-        problem = f"{place} is no document of this session: move it away, and recover again"
+        problem = f"{place} is not a document of this session; move it away, and recover again"
         return Recovery(session_id, "failed", kept=tuple(paths), problems=(problem,))
     document, problems = collect(store, session_id)
     if document is None:

@@ -64,7 +64,7 @@ class Store:
     def document_path(self, session_id: str) -> Path:
         """Where the document of a session lies, or will lie.
 
-        :raises ResultsError: for what is no session's id, and could be the path of another file.
+        :raises ResultsError: for what is not a session's id, and could be the path of another file.
         """
         check_session_id(session_id)
         return self.results / f"{session_id}.json"

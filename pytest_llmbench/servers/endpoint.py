@@ -41,7 +41,7 @@ class Endpoint:
     extras: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of ours of each request."""
     body: Mapping[str, Any] = field(default_factory=dict)
-    """The user's own, merged over all else: see :func:`.overrides.merge_patch`."""
+    """The user's own, merged over everything else: see :func:`.overrides.merge_patch`."""
     tokenizer: str | None = None
     """Folder with a ``tokenizer.json`` that counts tokens where a server sends no ``usage``."""
 

@@ -109,7 +109,7 @@ class Keeper:
                     return
 
     def _stop(self) -> None:
-        """Run the command that ends what is no child of ours, even if the child that stood for it ended."""
+        """Run the command that ends what is not our child, even if the child that stood for it ended."""
         if self._order["stop"] is not None:
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(

@@ -26,14 +26,14 @@ _LENGTH = "the output's length is set by --llm-max-new-tokens or --llm-output-le
 _ONE = "one answer to a request is counted"
 _OURS = {
     "model": "the model is named by --llm-model",
-    "prompt": "what is asked is the test's to say",
-    "messages": "what is asked is the test's to say",
+    "prompt": "the prompt is given by the test",
+    "messages": "the prompt is given by the test",
     "stream": "the client decides whether tokens are to come one by one",
     "max_tokens": _LENGTH,
     "max_completion_tokens": _LENGTH,
     "n": _ONE,
     "best_of": _ONE,
-    "echo": "a prompt that comes back would be taken for output",
+    "echo": "a prompt that is sent back would be counted as output",
 }
 """Keys that an override may not have, and why: the measurement would not be what it is said to be."""
 _SETTINGS = ("temperature", "top_p", "top_k", "seed", "ignore_eos", "min_tokens")
@@ -42,7 +42,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name (RFC 9110, section 5.6.2)."""
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CLIENTS = frozenset({"accept-encoding", "connection", "content-length", "transfer-encoding"})
-"""Headers that are the client's own affair: it does not unpack, and counts bytes itself."""
+"""Headers that the client sets itself: it does not unpack, and counts bytes itself."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -55,10 +55,10 @@ def read_body(value: Any) -> dict[str, Any]:
         text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
         body = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, TypeError, RecursionError) as error:
-        msg = f"""it is no JSON ({error}); write an object such as {{"seed": null}}"""
+        msg = f"""it is not JSON ({error}); write an object such as {{"seed": null}}"""
         raise ValueError(msg) from None
     if not isinstance(body, dict):
-        msg = """it is no JSON object; write one such as {"seed": null}"""
+        msg = """it is not a JSON object; write one such as {"seed": null}"""
         raise ValueError(msg)
     if len(text.encode(errors="replace")) > MAX_BODY:
         msg = f"it is longer than {MAX_BODY // 1024} KiB, and would go out with every request"
@@ -110,7 +110,7 @@ def read_headers(value: Any) -> dict[str, str]:
         msg = "write NAME=VALUE, or in a marker a mapping of names to texts"
         raise ValueError(msg)
     if len(given) > MAX_HEADERS:
-        msg = f"they are {len(given)}, and {MAX_HEADERS} are the most"
+        msg = f"there are {len(given)} headers, and {MAX_HEADERS} is the most"
         raise ValueError(msg)
     for name, text in given.items():
         _check_header(name, text)
@@ -144,7 +144,7 @@ def header_values(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _check_header(name: str, text: str) -> None:
     if name.lower() in _CLIENTS:
-        msg = f"the header {name} is the client's own affair; remove it"
+        msg = f"the header {name} is set by the client itself; remove it"
         raise ValueError(msg)
     if not _TOKEN.fullmatch(name):
         msg = f"the name of the header {name!r} has characters that it cannot have"
@@ -160,5 +160,5 @@ def _depth(value: Any) -> int:
 
 
 def _refuse_constant(name: str) -> float:
-    msg = f"{name} is no number of JSON"
+    msg = f"{name} is not a number in JSON"
     raise ValueError(msg)

@@ -87,7 +87,7 @@ def make_plan(spec: ServerSpec, port: int, scratch: Path) -> Plan:
     """What has to be run to start *spec* on *port*.
 
     :param scratch: a folder of its own.
-    :raises UsageError: for a model that the engine cannot take, or an image that nobody knows.
+    :raises UsageError: for a model that the engine cannot take, or an image that is not known.
     """
     engine = find_engine(spec.engine)
     path = spec.path

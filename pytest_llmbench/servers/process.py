@@ -34,7 +34,7 @@ class ServerProcess:
     :param stop: a command that ends the server, run before its process gets SIGTERM; None for none.
     :param log: where it writes.
     :param remove: a folder that is removed when it has ended.
-    :param started: is told the process's id before it does anything; not called for None.
+    :param started: called with the process's id before it does anything; not called for None.
     :raises errors.BackendUnavailableError: if no process can be started.
     """
 
@@ -52,7 +52,7 @@ class ServerProcess:
         self._gone = False
         self.pid = 0
         self.status: int | None = None
-        """The exit status, negative for a signal; None while it runs, or if nobody knows."""
+        """The exit status, negative for a signal; None while it runs, or if it is not known."""
         self.error: str | None = None
         """Why the program could not be run at all."""
         self.missing = False

@@ -60,7 +60,7 @@ class Scraper:
         self._engine = engine
         self._access = access
         self.reasons: dict[str, str] = {}
-        """Our name to why the last reading has it not."""
+        """Our name to why the last reading does not have it."""
 
     def read(self, *, timeout: float = 5.0) -> dict[str, float | None]:
         """Every name of :data:`KINDS` to what the server says now; None where it does not say.
@@ -72,7 +72,7 @@ class Scraper:
             if self._url is None or not names:
                 raise ScrapeError(self._nothing())
             found = scrape(self._url, names, self._access, timeout=timeout)
-            missing = f"{self._engine} does not tell it at {read_url(self._url).shown}"
+            missing = f"{self._engine} does not report it at {read_url(self._url).shown}"
         except ScrapeError as error:
             found, missing = {}, str(error)
         self.reasons = {name: missing for name in KINDS if name not in found}
@@ -111,7 +111,7 @@ def scrape(
 def fetch(url: str, access: Access | None = None, *, timeout: float = 5.0) -> str:
     """The Prometheus text at *url*.
 
-    :raises ScrapeError: if it cannot be had.
+    :raises ScrapeError: if it cannot be read.
     """
     try:
         answer = get(url, access, timeout=timeout)
@@ -127,7 +127,7 @@ def fetch(url: str, access: Access | None = None, *, timeout: float = 5.0) -> st
 def parse(text: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
     """Our names to their values in *text*, over all label sets; without those it has not, or has as NaN.
 
-    :raises ScrapeError: if it is no Prometheus text.
+    :raises ScrapeError: if it is not Prometheus text.
     """
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -135,7 +135,7 @@ def parse(text: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
     # A server has thousands of others, and reading them takes a core that the load may need.
     lines = [line for line in text.splitlines() if line.startswith(tuple(wanted))]
     if not lines and "# TYPE " not in text:
-        msg = f"the server's metrics are no Prometheus text: {one_line(text, 60)!r}"
+        msg = f"the server's metrics are not Prometheus text: {one_line(text, 60)!r}"
         raise ScrapeError(msg)
     found: dict[str, list[float]] = {}
     try:
@@ -144,7 +144,7 @@ def parse(text: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
                 if sample.name in wanted and abs(sample.value) <= MAX_COUNTER:
                     found.setdefault(sample.name, []).append(sample.value)
     except (LookupError, ValueError) as error:
-        msg = f"the server's metrics are no Prometheus text: {error}"
+        msg = f"the server's metrics are not Prometheus text: {error}"
         raise ScrapeError(msg) from None
     values = {}
     for name, samples in names.items():

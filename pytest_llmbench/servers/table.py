@@ -93,7 +93,7 @@ class ServerEngine:
     hub: bool = True
     """Whether it loads a model by its hub id."""
     container: Container | None = None
-    """None where nobody publishes an image."""
+    """None where no image is published."""
     metrics: str | None = None
     """The path of its Prometheus metrics."""
     counters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

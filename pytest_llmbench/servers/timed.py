@@ -1,7 +1,7 @@
 """How does an answer end in time, however slowly it comes?
 
 The time limits of HTTP libraries hold for each piece that is read: a server that sends a byte at a time
-keeps its client for ever. Here the limit holds for the whole, from the connection to the last byte. It is set
+keeps its client forever. Here the limit holds for the whole, from the connection to the last byte. It is set
 where the bytes are read: httpcore, on which httpx stands, takes the network it uses as an argument.
 """
 

@@ -155,7 +155,7 @@ def test_what_was_not_measured_now_is_missing(a_session: Any, a_case: Any) -> No
 
 
 def served(day: int, a_session: Any, *, server: str = "vllm", url: str = "http://a:1/v1", **case: Any) -> Any:
-    """A session on a server that runs and does not tell its version."""
+    """A session on a server that runs and does not report its version."""
     session = a_session(day, engine={"server": server, "base_url": url}, **case)
     for process in session.cases[0].processes:
         process.versions = {}

@@ -112,7 +112,7 @@ def test_a_file_in_place_of_the_document_is_not_replaced(
         make()
         (found,) = recover(store)
         assert (found.status, found.kept) == ("failed", (journal,))
-        assert "is no document of this session" in found.problems[0]
+        assert "is not a document of this session" in found.problems[0]
         if place.is_dir():
             place.rmdir()
         else:
@@ -173,11 +173,11 @@ def test_files_are_read_to_a_bound(store: Store, case_maker: Maker, monkeypatch:
 @pytest.mark.parametrize("said", ["../../EVIL", "/EVIL", "a", ".hidden", "20260102T030405Z-0a1b2c3d/../x"])
 def test_an_id_that_no_session_has_becomes_no_file(store: Store, said: str, tmp_path: Path) -> None:
     document = ResultsDocument(session=Session(id=said, started="x"))
-    with pytest.raises(ResultsError, match="is no session's id"):
+    with pytest.raises(ResultsError, match="is not a session's id"):
         store.write(document)
-    with pytest.raises(ResultsError, match="is no session's id"):
+    with pytest.raises(ResultsError, match="is not a session's id"):
         save_baseline(store, "main", document)
-    with pytest.raises(ResultsError, match=r"is no session's id|there is no"):
+    with pytest.raises(ResultsError, match=r"is not a session's id|there is no"):
         store.find(said)
     assert not any("EVIL" in name for name in files_of(tmp_path))
 

@@ -127,7 +127,7 @@ def test_damage_in_an_earlier_document_is_said(damage: bytes, tmp_path: Path) ->
     start = text.index(b'"processes":[{')
     end = text.index(b',"metrics":', start)
     (tmp_path / "damaged.json").write_bytes(text[:start] + damage + text[end:])
-    with pytest.raises(ResultsError, match="is damaged, or no results document: cases"):
+    with pytest.raises(ResultsError, match="is damaged, or is not a results document: cases"):
         read_document(tmp_path / "damaged.json")
 
 

@@ -76,7 +76,7 @@ def test_the_counters_are_read_by_our_names(start: Start) -> None:
     assert counted["running"] == 2
     assert counted["generation_tokens"] == 40
     assert counted["waiting"] is None
-    assert "fake does not tell it" in server.scraper.reasons["waiting"]
+    assert "fake does not report it" in server.scraper.reasons["waiting"]
 
 
 def test_options_come_before_arguments_and_after_the_context(start: Start) -> None:

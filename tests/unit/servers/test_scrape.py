@@ -73,7 +73,7 @@ def test_a_counter_made_of_two_needs_both() -> None:
 
 
 def test_what_is_no_prometheus_text_is_an_error() -> None:
-    with pytest.raises(ScrapeError, match="no Prometheus text"):
+    with pytest.raises(ScrapeError, match="not Prometheus text"):
         parse('{"iterations": [1, 2]}', ENGINES["vllm"].counters)
 
 
@@ -121,7 +121,7 @@ def test_every_name_is_in_a_reading_with_a_reason_where_it_is_none(monkeypatch: 
     assert set(found) == set(KINDS)
     assert found["running"] == 7.0
     assert found["preemptions"] is None
-    assert scraper.reasons["preemptions"] == "vllm does not tell it at http://h/metrics"
+    assert scraper.reasons["preemptions"] == "vllm does not report it at http://h/metrics"
     assert "running" not in scraper.reasons
 
 
