@@ -13,12 +13,12 @@ from gate_engine import Natural, plan
 from tables import listed, markdown, rate
 
 from pytest_llmbench.gate.paired import PairedTest
-from pytest_llmbench.gate.verdict import Verdict
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool
 from pytest_llmbench.measure.pairs import PairedBench, Side
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.report.progress import Progress
+from pytest_llmbench.results.verdict import Verdict
 
 SESSIONS = 12
 _METRIC = "tpot"

@@ -20,7 +20,6 @@ from tables import listed, markdown, rate
 
 from pytest_llmbench.gate.compare import CaseComparison, compare
 from pytest_llmbench.gate.measured import Measured
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool, Plan
 from pytest_llmbench.measure.loop import measure as measure_run
@@ -30,6 +29,7 @@ from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.records import ResultsDocument
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 SESSIONS = 10
 BASELINE = 5

@@ -20,10 +20,10 @@ from pairs import NotMeasuredError
 from tables import listed, markdown, rate
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.verdict import Verdict
 from pytest_llmbench.metrics.table import gated_metrics
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.records import Case
+from pytest_llmbench.results.verdict import Verdict
 
 SUITES = 1
 CASES = 20
@@ -99,7 +99,7 @@ def _suite(number: int, folder: Path, *, monitored: bool) -> Suite:
 
 
 def _told(case: Case) -> dict[str, Any]:
-    judged = {"verdict": case.verdict, "judgments": case.judgments}
+    judged = {"verdict": case.verdict, "judgments": [one.model_dump(mode="json") for one in case.judgments]}
     return judged if case.verdict is not None else {**judged, "error": case.error}
 
 

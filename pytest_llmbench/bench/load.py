@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.bench.serving import Asked, Running
     from pytest_llmbench.cases.selection import CaseParam
     from pytest_llmbench.gate.pairing import Pairing
-    from pytest_llmbench.gate.verdict import Judgment
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+    from pytest_llmbench.results.verdict import Judgment
     from pytest_llmbench.settings.case import CaseSettings
 
 

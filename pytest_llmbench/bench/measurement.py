@@ -15,8 +15,8 @@ from pytest_llmbench.secrets import learn_command, mask
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison
-    from pytest_llmbench.gate.verdict import Judgment
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+    from pytest_llmbench.results.verdict import Judgment
     from pytest_llmbench.settings.case import CaseSettings
 
 

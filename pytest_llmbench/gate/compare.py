@@ -23,11 +23,11 @@ from pytest_llmbench.gate.stored import (
     pool_sessions,
 )
 from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
-from pytest_llmbench.gate.verdict import Judgment, Verdict, worst
 from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import gc_paused
 from pytest_llmbench.results.records import Case, Header, ResultsDocument
+from pytest_llmbench.results.verdict import Judgment, Verdict, worst
 
 Action = Literal["pass", "warn", "fail"]
 ThresholdsOf = Callable[[Case], Sequence[Threshold]]

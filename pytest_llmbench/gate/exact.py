@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import precise_percent
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 MARGIN = 3.0
 """So many ranges within a side must lie between the sides: chance alone puts less than 1% there

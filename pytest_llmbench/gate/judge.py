@@ -12,8 +12,8 @@ from typing import Protocol
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import CaseComparison, Comparison, Gate
-from pytest_llmbench.gate.verdict import Judgment, Verdict, worst
 from pytest_llmbench.results.records import Case, Header
+from pytest_llmbench.results.verdict import Judgment, Verdict, worst
 
 Expected = Callable[[str], bool]
 """Whether this session was asked to run the test with an id: of the others, none is missing."""

@@ -6,16 +6,10 @@ again without its baseline.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import Any
-
 from pytest_llmbench.gate.compare import CaseComparison, Comparison
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.records import Case, ResultsDocument
-
-_KNOWN = {field.name for field in fields(Judgment)}
+from pytest_llmbench.results.records import Case, JudgmentRecord, ResultsDocument
+from pytest_llmbench.results.verdict import Verdict
 
 
 def keep_verdict(case: Case, found: CaseComparison) -> None:
@@ -23,7 +17,9 @@ def keep_verdict(case: Case, found: CaseComparison) -> None:
     case.verdict = found.verdict.value
     case.verdict_reason = found.reason
     case.compared_with = list(found.sessions)
-    case.judgments = [asdict(judgment) for judgment in found.judgments]
+    case.judgments = [
+        JudgmentRecord.model_validate(judgment, from_attributes=True) for judgment in found.judgments
+    ]
 
 
 def kept_comparison(document: ResultsDocument) -> Comparison | None:
@@ -36,13 +32,7 @@ def _kept(case: Case, verdict: str) -> CaseComparison:
     return CaseComparison(
         case,
         Verdict(verdict),
-        tuple(_judgment(one) for one in case.judgments if one.get("metric") in METRICS),
+        tuple(one for one in case.judgments if one.metric in METRICS),
         reason=case.verdict_reason,
         sessions=tuple(case.compared_with),
     )
-
-
-def _judgment(kept: Mapping[str, Any]) -> Judgment:
-    """A judgment; what a newer version keeps beside is left out."""
-    known = {key: value for key, value in kept.items() if key in _KNOWN}
-    return Judgment(**{**known, "verdict": Verdict(known["verdict"])})

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from pytest_llmbench.gate.statistics import exceedance, prediction_bound, quantile_bound, t_quantile
 from pytest_llmbench.gate.thresholds import Threshold
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 CONFIDENCE = 0.95
 """One-sided, of each of the two claims: within the limit, and beyond it."""

@@ -33,10 +33,10 @@ from pytest_llmbench.gate.statistics import (
     to_change,
     to_log,
 )
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.measure.run import UNWATCHED
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 CASE_ALPHA = 0.01
 """The chance to fail a case whose change is just the threshold."""

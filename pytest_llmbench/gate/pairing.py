@@ -21,11 +21,11 @@ from pytest_llmbench.gate.thresholds import (
     default_thresholds,
     merge_thresholds,
 )
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.metrics.timeline import UNTIMED, explain_untimed
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 # Of memory, so many values show by how much it varies.
 _FEW_PAIRS = 5

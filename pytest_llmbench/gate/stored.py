@@ -31,9 +31,9 @@ from pytest_llmbench.gate.statistics import (
     to_log,
     worsening,
 )
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 HEDGE = 0.5
 """Levels are halved: they hold for normal noise, and a few sessions do not show how heavy the tail is."""

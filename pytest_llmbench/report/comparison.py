@@ -18,12 +18,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pytest_llmbench.errors import few
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.judgment import HEADS, Cells, cells, explain, headline_of, judged_name
 from pytest_llmbench.report.markdown import escaped
 from pytest_llmbench.results.records import label_of
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison, Comparison

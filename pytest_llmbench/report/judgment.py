@@ -6,11 +6,11 @@ import math
 import textwrap
 from typing import NamedTuple
 
-from pytest_llmbench.gate.verdict import Judgment
 from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.report import rows
+from pytest_llmbench.results.verdict import Judgment
 
 
 class Cells(NamedTuple):

@@ -20,6 +20,7 @@ from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, Timeline
 from pytest_llmbench.metrics.values import ByName, case_values
+from pytest_llmbench.results.verdict import Judgment
 
 SCHEMA_VERSION = "2.0"
 """``MAJOR.MINOR``: a minor version adds keys, a major one changes the meaning of a key."""
@@ -170,7 +171,19 @@ class LoadRecord(_Facts, Level, frozen=True):
     client: ClientRecord
 
 
-FACTS: tuple[type[BaseModel], ...] = (RequestRecord, ClientRecord, FailureRecord, LoadRecord)
+class JudgmentRecord(_Facts, Judgment, frozen=True):
+    """What the gate made of one metric."""
+
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+FACTS: tuple[type[BaseModel], ...] = (
+    RequestRecord,
+    ClientRecord,
+    FailureRecord,
+    LoadRecord,
+    JudgmentRecord,
+)
 
 
 class RoundRecord(Stored, _Part):
@@ -281,7 +294,7 @@ class Case(_Part):
     compared_with: list[str] = Field(
         default_factory=list, description="sessions of the baseline, the newest first"
     )
-    judgments: list[dict[str, Any]] = Field(default_factory=list, description="of the gate, one a metric")
+    judgments: list[JudgmentRecord] = Field(default_factory=list, description="of the gate, one a metric")
 
     @property
     def key(self) -> tuple[str, str]:

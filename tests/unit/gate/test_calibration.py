@@ -21,8 +21,8 @@ from pytest_llmbench.gate.calibration import (
 )
 from pytest_llmbench.gate.compare import compare
 from pytest_llmbench.gate.measured import Measured
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.results.store import Store
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 
 def short(*values: float, day: int = 24, **what: Any) -> ShortSession:

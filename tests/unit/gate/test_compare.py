@@ -11,7 +11,7 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import CaseComparison, Gate, Policy, compare, missing_policy
 from pytest_llmbench.gate.matching import Kind
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
-from pytest_llmbench.gate.verdict import Judgment, Verdict
+from pytest_llmbench.results.verdict import Judgment, Verdict
 from tests.fakes.llmbench_levels import a_load_record
 
 

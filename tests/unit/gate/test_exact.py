@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmbench.gate.exact import judge_exact
-from pytest_llmbench.gate.verdict import Verdict
+from pytest_llmbench.results.verdict import Verdict
 
 MIB = 2**20
 

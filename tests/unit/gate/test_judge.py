@@ -7,7 +7,7 @@ from typing import Any
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import Gate
 from pytest_llmbench.gate.judge import PairedJudge, StoredJudge
-from pytest_llmbench.gate.verdict import Judgment, Verdict
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 
 def paired(verdict: Verdict) -> Judgment:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
 from pytest_llmbench.gate.thresholds import parse_thresholds
-from pytest_llmbench.gate.verdict import Verdict
+from pytest_llmbench.results.verdict import Verdict
 
 TTFT = parse_thresholds("ttft:<300ms")[0]
 SPEED = parse_thresholds("decode_throughput:>50")[0]

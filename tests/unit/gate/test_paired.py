@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.paired import PairedTest
-from pytest_llmbench.gate.verdict import Verdict
+from pytest_llmbench.results.verdict import Verdict
 
 
 def feed(test: PairedTest, effect: float, n: int, spread: float = 0.01) -> PairedTest:

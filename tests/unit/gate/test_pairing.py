@@ -15,7 +15,6 @@ from pytest_llmbench.gate.compare import CaseComparison, Gate
 from pytest_llmbench.gate.judge import PairedJudge
 from pytest_llmbench.gate.pairing import Pairing
 from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.row import Scope
@@ -25,6 +24,7 @@ from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.report.judgment import explain
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.records import Header, Session
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 FACTORS = (1.0, 1.01, 0.99, 1.02, 0.98, 1.015, 0.985, 1.005)
 

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmbench.gate.statistics import prediction_bound
 from pytest_llmbench.gate.stored import CalibratedNoise, SessionNoise, judge_stored, pool_sessions
-from pytest_llmbench.gate.verdict import Verdict
+from pytest_llmbench.results.verdict import Verdict
 
 FIVE = [[1.00, 1.01, 0.99], [1.02, 1.01, 1.00], [0.99, 0.98, 1.00], [1.01, 1.00, 1.01], [1.00, 0.99, 0.98]]
 

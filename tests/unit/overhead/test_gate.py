@@ -17,7 +17,7 @@ from pytest_llmbench.errors import EngineError
 from pytest_llmbench.gate.compare import CaseComparison
 from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.stored import judge_stored
-from pytest_llmbench.gate.verdict import Verdict
+from pytest_llmbench.results.verdict import Verdict
 
 
 @pytest.fixture

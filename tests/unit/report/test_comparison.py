@@ -9,7 +9,6 @@ import pytest
 
 from pytest_llmbench.gate.compare import compare
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
-from pytest_llmbench.gate.verdict import Judgment, Verdict
 from pytest_llmbench.report.comparison import (
     COMMENT_LIMIT,
     cells,
@@ -22,6 +21,7 @@ from pytest_llmbench.report.comparison import (
 )
 from pytest_llmbench.report.table import render
 from pytest_llmbench.report.terminal import Screen
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 
 def judgment(**fields: Any) -> Judgment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument, read_brief
 from pytest_llmbench.results.document import read_document, write_document
-from pytest_llmbench.results.records import ResultsDocument
+from pytest_llmbench.results.records import JudgmentRecord, ResultsDocument
+from pytest_llmbench.results.verdict import Judgment, Verdict
 
 Write = Callable[[ResultsDocument], Path]
 
@@ -45,10 +46,17 @@ def rich(a_session: Any, a_case: Any) -> Callable[..., ResultsDocument]:
             for process in case.processes:
                 process.hardware = HARDWARE
         cases[0].hardware = HARDWARE
-        cases[0].judgments = [{"metric": "tpot", "details": {"metrics": {"a": 1}}}]
+        cases[0].judgments = [a_judgment(details={"metrics": {"a": 1}})]
         return a_session(day, cases)
 
     return make
+
+
+def a_judgment(details: dict[str, Any]) -> JudgmentRecord:
+    unknown = dict.fromkeys(field.name for field in fields(Judgment) if field.default is MISSING)
+    return JudgmentRecord(
+        **{**unknown, "metric": "tpot", "verdict": Verdict.PASS, "method": "exact", "details": details}
+    )
 
 
 @pytest.fixture
@@ -132,7 +140,7 @@ def test_an_object_with_the_key_that_would_end_it_loses_nothing(
     document = rich()
     for case in document.cases:
         case.hardware = nested
-        case.judgments = [nested]
+        case.judgments = [a_judgment(details=nested)]
         for process in case.processes:
             process.hardware = {"nested": nested, "after": 1}
     path = write(document)

@@ -57,7 +57,7 @@ def test_every_value_of_a_kept_document_is_read(path: Path, read: Any) -> None:
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_the_judgments_of_a_kept_document_are_read(path: Path) -> None:
     for old, new in zip(written(path)["cases"], read_document(path).cases, strict=True):
-        assert [one["metric"] for one in new.judgments] == [one["metric"] for one in old["judgements"]]
+        assert [one.metric for one in new.judgments] == [one["metric"] for one in old["judgements"]]
         assert "judgements" not in (new.model_extra or {})
 
 

@@ -29,7 +29,7 @@ class Verdict(StrEnum):
 _ORDER = (Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.NEW, Verdict.PASS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Judgment:
     """The verdict on one metric, with everything that it stands on.
 
