@@ -236,7 +236,7 @@ def backends() -> str:
             f"## `{name}` {{ #{name} }}\n\n{sentence(inspect.getdoc(type(backend)) or '')}\n\n"
             + facts(
                 (
-                    ("model files", code(backend.form) if backend.modules else ""),
+                    ("model files", code(backend.form)),
                     ("install", install),
                     ("quantizations", codes(backend.quantizations)),
                 )
@@ -272,7 +272,8 @@ def options_table(owner: str, options: Iterable[Any]) -> str:
 
 
 def servers() -> str:
-    """Every server that a session can start, with its commands."""
+    """Every server that a session can start, with its commands, and what can be set of servers."""
+    from pytest_llmbench.servers.options import SERVER, SERVER_OPTIONS
     from pytest_llmbench.servers.table import ENGINES
 
     overview = table(
@@ -314,6 +315,10 @@ def servers() -> str:
         "that are not tested with the real server are made from that server's documentation; only the "
         "command built from them is tested. [Load tests](../guides/load-tests.md) says how to measure one.",
         overview,
+        "## Options of servers { #options }\n\nThey hold for servers that run already too, and are given as "
+        "those of backends are: `--llm-option=server.NAME=VALUE`, or `backend_options={'server': {...}}` in "
+        "the marker.",
+        options_table(SERVER, SERVER_OPTIONS.options),
         *details,
     )
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     )
     from pytest_llmbench.bench.load import LLMLoad
     from pytest_llmbench.bench.model import Generated, LLMModel, TwoPass
-    from pytest_llmbench.bench.serving import Running
     from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.run import ProcessRun, Round, Run
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics.table import METRICS
     from pytest_llmbench.metrics.timeline import Timeline
     from pytest_llmbench.results.frames import Results, load, read_results
+    from pytest_llmbench.servers.keep import Running
     from pytest_llmbench.workloads.messages import Message
 
 _HOMES = {
@@ -51,7 +51,7 @@ _HOMES = {
     "pytest_llmbench.metrics.timeline": ("Timeline",),
     "pytest_llmbench.workloads.messages": ("Message",),
     "pytest_llmbench.results.frames": ("Results", "load", "read_results"),
-    "pytest_llmbench.bench.serving": ("Running",),
+    "pytest_llmbench.servers.keep": ("Running",),
     "pytest_llmbench.bench.load": ("LLMLoad",),
 }
 

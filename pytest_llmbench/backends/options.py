@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from pytest_llmbench.backends.base import Backend, OptionSpec
-from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.backends.base import OptionSpec
+from pytest_llmbench.errors import UsageError, suggest, warn
 from pytest_llmbench.secrets import learn_command, mask_setting
 
 _LARGEST: dict[type, float] = {int: 2**31 - 1, float: math.inf, bool: math.inf, str: math.inf}
 """Where an option does not say: engines keep whole numbers as a C int, and take a larger one for another."""
+_ONCE, _NOW = "openai", "server"
+"""What the options of servers were called, and are."""
 _TRUTHS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -22,6 +24,14 @@ _TRUTHS = {
 def truth(word: str) -> bool | None:
     """What *word* says, in any case: ``true``, ``yes``, ``on``, ``1`` or an opposite; else None."""
     return _TRUTHS.get(word.strip().lower())
+
+
+class Configurable(Protocol):
+    """What has options: a backend, or all servers together."""
+
+    name: str
+    """What stands before its options."""
+    options: tuple[OptionSpec, ...]
 
 
 def parse_option(text: str) -> tuple[str, str, str]:
@@ -40,11 +50,14 @@ def parse_option(text: str) -> tuple[str, str, str]:
 
 
 def backend_of(name: str) -> str:
-    """The backend whose options *name* stands before: ``server.NAME`` is an option of ``openai``."""
-    return "openai" if name == "server" else name
+    """Whose options *name* stands before; with a warning for what they were called once."""
+    if name != _ONCE:
+        return name
+    warn(f"the options of servers are called {_NOW}.NAME, not {_ONCE}.NAME: write {_NOW} instead of {_ONCE}")
+    return _NOW
 
 
-def kept_options(backend: Backend, values: Mapping[str, Any]) -> dict[str, Any]:
+def kept_options(backend: Configurable, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the results document has of every option's value; no secret is in it."""
     return {
         spec.name: None
@@ -55,7 +68,7 @@ def kept_options(backend: Backend, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def option_values(backend: Backend, given: Mapping[str, Any]) -> dict[str, Any]:
+def option_values(backend: Configurable, given: Mapping[str, Any]) -> dict[str, Any]:
     """Every option of *backend*: what was *given* (text, or already typed), the default for the rest.
 
     None stands for the default. A backend that has a method ``check_options(values)`` is asked to
@@ -69,7 +82,7 @@ def option_values(backend: Backend, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in specs:
             known = ", ".join(f"{s.name} ({s.type.__name__})" for s in backend.options) or "none"
             hint = suggest(name, list(specs), {other: s.name for s in backend.options for other in s.also})
-            msg = f"backend {backend.name!r} has no option {name!r}{hint}; its options are: {known}"
+            msg = f"{backend.name!r} has no option {name!r}{hint}; its options are: {known}"
             raise UsageError(msg)
     values = {
         name: spec.default if given.get(name) is None else _converted(backend.name, spec, given[name])

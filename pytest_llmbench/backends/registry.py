@@ -27,7 +27,6 @@ ENTRY_POINT_GROUP = "pytest_llmbench.backends"
 BUILTIN = {
     "llamacpp": "pytest_llmbench.backends.llamacpp:LlamaCppBackend",
     "transformers": "pytest_llmbench.backends.transformers:TransformersBackend",
-    "openai": "pytest_llmbench.servers.openai:OpenAIBackend",
 }
 
 
@@ -50,11 +49,7 @@ class Registry:
         """
         backends = self._all()
         if name not in backends:
-            from pytest_llmbench.servers.table import ENGINES
-
             hint = suggest(name, list(backends))
-            if name in ENGINES:
-                hint = f"; {name} is a server: start one with --llm-serve={name}"
             msg = f"there is no backend {name!r}{hint}; there are: {', '.join(backends)}"
             raise UsageError(msg)
         return backends[name]

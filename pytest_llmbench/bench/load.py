@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.bench.model import free_label
 from pytest_llmbench.bench.planning import Planner, Workload
-from pytest_llmbench.cases.selection import LoadLevel
+from pytest_llmbench.cases.case import LoadLevel
 from pytest_llmbench.client.plan import LoadPlan
 from pytest_llmbench.errors import LLMBenchError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
@@ -28,11 +27,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmbench.bench.runtime import Runtime
-    from pytest_llmbench.bench.serving import Asked, Running
-    from pytest_llmbench.cases.selection import CaseParam
+    from pytest_llmbench.cases.case import Case
+    from pytest_llmbench.cases.target import ServerTarget
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.verdict import Judgment
+    from pytest_llmbench.servers.keep import Running, ServerChoice
     from pytest_llmbench.settings.case import CaseSettings
 
 
@@ -41,7 +41,7 @@ class LLMLoad:
     """The fixture ``llm_load``: one server under one load level, ready to be measured."""
 
     _runtime: Runtime
-    _case: CaseParam
+    _case: Case[ServerTarget]
     settings: CaseSettings
     """Every setting as it holds for this test."""
     _folder: Path
@@ -67,8 +67,8 @@ class LLMLoad:
 
     @property
     def backend(self) -> str:
-        """The backend's name."""
-        return self._case.backend.name
+        """``server``: what the results call it."""
+        return self._case.target.name
 
     @property
     def quantization(self) -> str | None:
@@ -99,8 +99,13 @@ class LLMLoad:
         :raises LLMBenchError: if it does not start, or does not answer.
         """
         if self._server is None:
-            self._server = self._runtime.servers.get(self._case, self.settings.backend_options)
+            self._server = self._runtime.servers.of(self._choice)
         return self._server
+
+    @property
+    def _choice(self) -> ServerChoice:
+        case = self._case
+        return case.target.choice(case.spec, self.settings.backend_options, self._runtime)
 
     def measure(
         self,
@@ -138,7 +143,7 @@ class LLMLoad:
         self, prompt: str | Sequence[Message] | None, label: str | None, settings: Mapping[str, Any]
     ) -> Run:
         values = self._runtime.call_settings("llm_load", self.settings, settings, self._folder)
-        options = option_values(self._case.backend, values.backend_options.of(self.backend))
+        choice = self._choice
         workload = Workload(
             values, None if prompt is None else Prompt.of(prompt), self._dataset(values), secrets.randbits(40)
         )
@@ -155,16 +160,14 @@ class LLMLoad:
         if (pairing := self._runtime.pairing) is not None:
             measured.paired = self._measure_pairs(pairing, planner, run)
             return run
-        fresh = (
-            values.processes > 1 and self._case.server is not None and self._case.server.engine is not None
-        )
+        fresh = values.processes > 1 and choice.starts
         for process in range(values.processes):
             if fresh and process:
-                self._server = self._runtime.servers.restart(self._case, self.settings.backend_options)
+                self._server = self._runtime.servers.restart(choice)
             bench = self._bench(self.server, values)
             self._learn("now", planner, bench)
-            plan = planner.plan(bench, options, number=process, text=process)
-            run.protocol = planner.protocol(plan, options)
+            plan = planner.plan(bench, choice.options, number=process, text=process)
+            run.protocol = planner.protocol(plan, choice.options)
             level = bench.level(plan, run, fresh=fresh)
             if level.advice is not None:
                 failed = f"{sum(level.failed.values())} of {level.sent} requests failed"
@@ -176,23 +179,20 @@ class LLMLoad:
         return run
 
     def _measure_pairs(self, pairing: Pairing, planner: Planner, run: Run) -> tuple[Judgment, ...]:
-        from pytest_llmbench.bench.base_server import base_server
-
         base = pairing.base
-        backend_options = self.settings.backend_options
-        now = self._runtime.servers.asked(self._case, backend_options)
-        other = base_server(self._case, now, base, self._runtime.selector)
+        now = self._choice
+        other = self._case.target.base_choice(self._case.id, now, base, self._runtime)
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {"ab": base.to_json()})
         self.measurements.append(Measurement(base_run))
         values = planner.workload.values
-        for asked in (other, now):
+        for choice in (other, now):
             # Both are to be asked in the words that either of them wants.
-            if asked.starts:
+            if choice.starts:
                 continue
             try:
-                planner.agree(self._bench(self._runtime.servers.of(asked), values))
+                planner.agree(self._bench(self._runtime.servers.of(choice), values))
             except LLMBenchError as error:
-                side = "base" if asked is other else "new"
+                side = "base" if choice is other else "new"
                 error.add_note(f"It was the {side} side of pair 1. Nothing was measured.")
                 raise
         pairs = LoadPairs(
@@ -215,20 +215,20 @@ class LLMLoad:
     def _bench(self, server: Running, values: CaseSettings) -> LoadBench:
         return LoadBench(server, self._runtime.loop_monitor, self._runtime.progress, slo=values.slo)
 
-    def _side(self, name: str, asked: Asked, planner: Planner, run: Run) -> LoadSide:
+    def _side(self, name: str, choice: ServerChoice, planner: Planner, run: Run) -> LoadSide:
         """One side of an A/B session, whose levels go into *run*."""
         servers = self._runtime.servers
 
         def plan(bench: LoadBench, pair: int, text: int) -> LoadPlan:
             # Each side is asked once: what a server was asked before a level warms it up.
             self._learn(name, planner, bench)
-            made = planner.plan(bench, asked.options, number=pair, text=text)
-            run.protocol = {**run.protocol, **planner.protocol(made, asked.options)}
-            served = servers.of(asked)
+            made = planner.plan(bench, choice.options, number=pair, text=text)
+            run.protocol = {**run.protocol, **planner.protocol(made, choice.options)}
+            served = servers.of(choice)
             run.model = served.model or served.spec
             return made
 
-        return LoadSide(run, partial(servers.during, asked), plan, fresh=asked.starts)
+        return LoadSide(run, partial(servers.during, choice), plan, fresh=choice.starts)
 
     def _learn(self, side: str, planner: Planner, bench: LoadBench) -> None:
         if side not in self._calibrations and (found := planner.learn(bench)) is not None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmbench.bench.runtime import Runtime
-    from pytest_llmbench.cases.selection import CaseParam
+    from pytest_llmbench.cases.case import Case
+    from pytest_llmbench.cases.target import Target
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.verdict import Judgment
@@ -70,7 +71,7 @@ class LLMModel:
     """The fixture ``llm_model``: one model on one backend, ready to be measured."""
 
     _runtime: Runtime
-    _case: CaseParam
+    _case: Case[Target]
     settings: CaseSettings
     """Every setting as it holds for this test."""
     _folder: Path
@@ -99,8 +100,8 @@ class LLMModel:
 
     @property
     def backend(self) -> str:
-        """The backend's name."""
-        return self._case.backend.name
+        """The backend's name; ``server`` of a server."""
+        return self._case.target.name
 
     @property
     def quantization(self) -> str | None:
@@ -110,7 +111,7 @@ class LLMModel:
     @property
     def resolved(self) -> ResolvedModel | ModelSpec:
         """The model with its files, or only its spec where nothing was measured yet."""
-        return self._runtime.resolved(self._case)
+        return self._case.target.resolved(self._case.spec, self.settings.backend_options, self._runtime)
 
     def measure(
         self,
@@ -241,8 +242,9 @@ class LLMModel:
         if plan.isolation != "test":
             msg = f"isolation={plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
             raise UsageError(msg)
-        options = self.settings.backend_options
-        base_plan = replace(plan, engine=self._runtime.base_startable(self._case, options, base))
+        options, target = self.settings.backend_options, self._case.target
+        other = target.base_startable(self._case.spec, options, base, self._runtime)
+        base_plan = replace(plan, engine=other)
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
         base_run.model = base_plan.engine.model
         self.measurements.append(Measurement(base_run))
@@ -290,7 +292,7 @@ class LLMModel:
         )
 
     def _startable(self) -> Startable:
-        return self._runtime.startable(self._case, self.settings.backend_options)
+        return self._case.target.startable(self._case.spec, self.settings.backend_options, self._runtime)
 
 
 def free_label(label: str | None, runs: Sequence[Run]) -> str:

@@ -17,7 +17,7 @@ from pytest_llmbench.measure.load import LoadBench
 from pytest_llmbench.measure.saturation import FEWEST_REQUESTS
 from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.servers.endpoint import asked_without
-from pytest_llmbench.servers.openai import OpenAIBackend
+from pytest_llmbench.servers.options import SERVER_OPTIONS
 from pytest_llmbench.settings.values import TRACE
 from pytest_llmbench.workloads.arrivals import parse_arrivals
 from pytest_llmbench.workloads.datasets import Dataset
@@ -32,7 +32,7 @@ from pytest_llmbench.workloads.requests import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases.selection import LoadLevel
+    from pytest_llmbench.cases.case import LoadLevel
     from pytest_llmbench.settings.case import CaseSettings
 
 _FEWEST_REQUESTS = 64
@@ -212,7 +212,7 @@ class Planner:
             "processes": values.processes,
             "prefix_cache": values.prefix_cache,
             "timeout": plan.timeout,
-            "options": kept_options(OpenAIBackend(), options),
+            "options": kept_options(SERVER_OPTIONS, options),
             **asked_without(plan.endpoint),
         }
 
@@ -298,6 +298,6 @@ def _request(item: Item, max_new_tokens: int, chat: bool) -> Request:
         messages = item.messages or ({"role": "user", "content": item.prompt or ""},)
         return Request(tokens, messages=messages)
     if item.messages is not None:
-        msg = "chat messages need the chat endpoint: --llm-option openai.endpoint=chat"
+        msg = "chat messages need the chat endpoint: --llm-option server.endpoint=chat"
         raise UsageError(msg)
     return Request(tokens, prompt=item.prompt)

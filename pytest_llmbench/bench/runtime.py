@@ -9,28 +9,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.backends.options import option_values
-from pytest_llmbench.backends.registry import Registry, reference_of
+from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.cases.selection import Selector
-from pytest_llmbench.errors import UsageError
 from pytest_llmbench.report.progress import Progress
-from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.sources import Precedence, Source, read_call
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmbench.bench.serving import Servers
-    from pytest_llmbench.cases.selection import CaseParam
-    from pytest_llmbench.gate.ab import BaseSide
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.hardware.monitor import HardwareMonitor
-    from pytest_llmbench.measure.engine import EngineSpec
-    from pytest_llmbench.measure.loop import EnginePool, Startable
+    from pytest_llmbench.measure.loop import EnginePool
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
+    from pytest_llmbench.servers.keep import Servers
     from pytest_llmbench.settings.case import CaseSettings, Fixture
 
 MONITOR_RATE = 10.0
@@ -115,51 +108,13 @@ class Runtime:
                 self._models[key] = resolve(spec, form, quiet=quiet)
         return self._models[key]
 
-    def base_startable(self, case: CaseParam, backend_options: BackendOptions, base: BaseSide) -> Startable:
-        """What an A/B session's base side measures for a case.
+    def looked_up(self, spec: ModelSpec, form: Form) -> ResolvedModel | ModelSpec:
+        """A model as far as it is known."""
+        return self._models.get((spec, form), spec)
 
-        :raises UsageError: for a base side that the case cannot have.
-        """
-        if (case.server is None) != (base.base_url is None):
-            msg = (
-                "--llm-ab base_url=... is a base side for a server, and this case has none"
-                if case.server is None
-                else "a server's base side is another server: --llm-ab base_url=http://HOST:PORT/v1"
-            )
-            raise UsageError(msg)
-        options = BackendOptions(base.options).over(backend_options)
-        if base.base_url is not None:
-            return self.servers.other(case, base.base_url, base.model, options).startable
-        spec = case.spec if base.model is None else self.selector.spec(base.model)
-        quantization = base.quantization or spec.quantization or case.spec.quantization
-        other = replace(case, spec=replace(spec, quantization=quantization))
-        engine = self.engine_spec(other, options)
-        return replace(engine, python=base.python or engine.python, environment=dict(base.environment))
-
-    def resolved(self, case: CaseParam) -> ResolvedModel | ModelSpec:
-        """The case's model as far as it was looked up."""
-        if case.server is not None:
-            return self.servers.resolved(case)
-        return self._models.get((case.spec, case.backend.form), case.spec)
-
-    def startable(self, case: CaseParam, backend_options: BackendOptions) -> Startable:
-        """What is measured for a case: an engine that a worker loads, or a server that runs."""
-        if case.server is None:
-            return self.engine_spec(case, backend_options)
-        return self.servers.get(case, backend_options).startable
-
-    def engine_spec(self, case: CaseParam, backend_options: BackendOptions) -> EngineSpec:
-        """What the worker has to load for a case."""
-        from pytest_llmbench.measure.engine import EngineSpec
-
-        self.progress.loading(f"{case.backend.name} {case.spec.label}")
-        return EngineSpec(
-            backend=case.backend.name,
-            reference=reference_of(case.backend),
-            model=self.resolve(case.spec, case.backend.form),
-            options=option_values(case.backend, backend_options.of(case.backend.name)),
-            python=self.python,
-        )
+    def spec(self, name: str) -> ModelSpec:
+        """The model that a name of the command line means."""
+        return self.selector.spec(name)
 
     # -- what runs beside it ----------------------------------------------------------------
 
@@ -174,13 +129,12 @@ class Runtime:
     @property
     def servers(self) -> Servers:
         if self._servers is None:
-            from pytest_llmbench.bench.serving import Servers
+            from pytest_llmbench.servers.keep import Servers
 
             self._servers = Servers(
                 self.resolve,
                 self.progress,
                 self.loop_monitor,
-                self.python,
                 alike=self.pairing is not None,
             )
         return self._servers

@@ -6,85 +6,38 @@ cannot run is a skip with its reason, so that a matrix over several engines stay
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pytest_llmbench.errors import ModelError, UsageError
+from pytest_llmbench.cases.case import Case, LoadLevel
+from pytest_llmbench.cases.target import EngineTarget, ServerTarget, Target, other_form
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.servers.openai import NO_SERVER
+from pytest_llmbench.servers.options import SERVER, options_of
 from pytest_llmbench.servers.urls import read_url
 from pytest_llmbench.settings.case import AUTO
 from pytest_llmbench.settings.sources import Precedence, Source
 
 if TYPE_CHECKING:
-    from _pytest.mark.structures import ParameterSet
-
-    from pytest_llmbench.backends.base import Backend
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.models.aliases import Aliases
-    from pytest_llmbench.models.spec import Form
-
-
-@dataclass(frozen=True, slots=True)
-class ServerChoice:
-    """One server to measure: one that runs already, or one to start."""
-
-    base_url: str | None = field(default=None, repr=False)
-    """It may have a password in it."""
-    engine: str | None = None
-    """As in ``--llm-serve``: ``vllm``, ``docker:vllm``."""
-    alone: bool = True
-    """Whether it is the only one that runs already."""
-
-    @property
-    def label(self) -> str:
-        """What test ids call it."""
-        if self.engine is not None:
-            return self.engine.replace(":", "-")
-        return "openai" if self.alone else f"openai@{read_url(self.base_url or '').place}"
-
-
-@dataclass(frozen=True, slots=True)
-class LoadLevel:
-    """How much a server is asked at a time: a closed loop, an open one, or (neither) a trace's own."""
-
-    concurrency: int | None = None
-    request_rate: float | None = None
-    """Requests a second."""
-
-    @property
-    def label(self) -> str:
-        """``c8`` for 8 at once, ``r2.5`` for 2.5 a second, ``trace`` for a trace's own times."""
-        if self.concurrency is not None:
-            return f"c{self.concurrency}"
-        return "trace" if self.request_rate is None else f"r{self.request_rate:g}"
-
-
-@dataclass(frozen=True, slots=True)
-class CaseParam:
-    """What ``llm_model``, ``llm_load`` or ``llm_server`` is parametrized with."""
-
-    backend: Backend
-    spec: ModelSpec
-    server: ServerChoice | None = None
-    load: LoadLevel | None = None
-
-    @property
-    def id(self) -> str:
-        parts = [
-            self.backend.name if self.server is None else self.server.label,
-            self.spec.label,
-            "" if self.load is None else self.load.label,
-        ]
-        return "-".join(part for part in parts if part)
-
 
 CASE_FIXTURES = ("llm_model", "llm_load", "llm_server")
 """The fixtures that stand for a case; a test that has one of them is a benchmark."""
+NO_SERVER = "this test needs a server: name one with --llm-base-url, or start one with --llm-serve"
+_NOT_ON_SERVERS = "this test does not run on a server"
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One case of a test, with what its id says of it; or why there is none."""
+
+    id: str
+    case: Case[Target] | None
+    skip: str | None = None
+    """Why it cannot run; None if it may."""
 
 
 class Selector:
@@ -96,8 +49,8 @@ class Selector:
         self._aliases = aliases
         self._missing: dict[str, str | None] = {}
         self._specs: dict[tuple[str, Path | None], ModelSpec] = {}
-        self._misfits: dict[tuple[str, ModelSpec], str | None] = {}
-        self._unreadable: dict[tuple[str, str], str | None] = {}
+        self._misfits: dict[tuple[str, str, ModelSpec], str | None] = {}
+        self._unreadable: dict[tuple[str, str, str], str | None] = {}
         self.notes: dict[str, None] = {}
         """What a person is to know of the cases that were made, each once and in order."""
 
@@ -109,7 +62,7 @@ class Selector:
         for source in (self._options.command_line, self._options.ini):
             self._check_names(source)
             for name in source.values.backends:
-                if name == AUTO:
+                if name in (AUTO, SERVER):
                     continue
                 if source is self._options.command_line and (reason := self.missing(name)) is not None:
                     msg = f"--llm-backend={name}: {reason}"
@@ -124,8 +77,7 @@ class Selector:
 
     def _check_names(self, source: Source) -> None:
         for name in source.values.backends:
-            if name != AUTO:
-                self._registry.get(name)
+            self._check_backend(name)
         self._check_servers(source)
         if "models" in source and not self._options.settings(source).base_url:
             for model in source.values.models:
@@ -133,74 +85,84 @@ class Selector:
         self._check_options(source)
         self._check_quantizations(source)
 
-    def cases(self, used: Sequence[str], marker: Source) -> tuple[str, list[ParameterSet]]:
-        """Which fixture of those *used* is parametrized, and with what.
+    def cases(self, used: Sequence[str], marker: Source) -> tuple[str, list[Selected]]:
+        """Which fixture of those *used* stands for a case, and for which cases.
 
         :raises UsageError: for fixtures that cannot stand for one case together.
         """
         if "llm_model" in used and "llm_load" in used:
             msg = "llm_model and llm_load in one test are two benchmarks: write a test for each"
             raise UsageError(msg)
-        if "llm_load" in used:
-            return "llm_load", self.served(marker)
-        if "llm_model" in used:
-            return "llm_model", self.params(marker)
-        return "llm_server", self.served(marker, [None])
+        fixture = next(name for name in ("llm_load", "llm_model", "llm_server") if name in used)
+        targets, why = self.targets(marker) if fixture == "llm_model" else self.server_targets(marker)
+        levels = self.loads(marker) if fixture == "llm_load" else [None]
+        selected = [
+            Selected(case.id, case, self._misfit(target, spec))
+            for target in targets
+            for spec in self._specs_for(target, targets, marker)
+            for level in levels
+            for case in [Case(target, spec, level)]
+        ]
+        return fixture, selected if why is None else [*selected, Selected("none", None, why)]
 
-    def params(self, marker: Source) -> list[ParameterSet]:
-        """One parameter a case, with its id; what cannot run is marked as skipped."""
-        backends, reason = self.backends(marker)
-        if reason is not None:
-            return [_skipped(reason)]
-        held, folder = self._options.settings(marker), self._models_folder(marker)
-        quantizations: Sequence[str | None] = held.quantizations or (None,)
-        readers = {n: b.form for n in backends if not is_served(b := self._registry.get(n))}
-        params = []
-        for name in backends:
-            backend = self._registry.get(name)
-            if is_served(backend):
-                params += self.served(marker, [None])
-                continue
-            for model in held.models:
-                if self._left_out(name, self.spec(model, folder), readers):
-                    continue
-                for quantization in quantizations:
-                    spec = self.spec(model, folder)
-                    if quantization is not None:
-                        spec = replace(spec, quantization=quantization)
-                    case = CaseParam(backend, spec)
-                    reason = self._misfit(backend, spec, name)
-                    marks = () if reason is None else pytest.mark.skip(reason=reason)
-                    params.append(pytest.param(case, id=case.id, marks=marks))
-        return params
+    def targets(self, marker: Source) -> tuple[list[Target], str | None]:
+        """On what a test of ``llm_model`` runs, and why not on something that was asked for.
 
-    def served(self, marker: Source, loads: Sequence[LoadLevel | None] | None = None) -> list[ParameterSet]:
-        """One parameter for each server, model, quantization and load level, with its id.
-
-        *loads* are the marker's and the command line's unless given.
+        A marker's ``backends`` says what the test supports; the command line and the ini file
+        select among them.
         """
-        backends, reason = self.backends(marker)
-        name = next((n for n in backends if is_served(self._registry.get(n))), None)
+        supported = marker.values.backends if "backends" in marker else None
+        if supported is not None and AUTO in supported:
+            supported = None
+        wanted = self._options.settings().backends
         servers = self.servers(marker)
-        if name is None or not servers:
-            return [_skipped(reason or NO_SERVER)]
-        backend = self._registry.get(name)
-        levels = self.loads(marker) if loads is None else loads
-        params = []
-        for server in servers:
-            for spec, misfitting in self._served_specs(server, marker):
-                marks = () if misfitting is None else pytest.mark.skip(reason=misfitting)
-                for load in levels:
-                    case = CaseParam(backend, spec, server, load)
-                    params.append(pytest.param(case, id=case.id, marks=marks))
-        return params
+        if AUTO in wanted:
+            if servers:
+                # Who names a server means it alone.
+                able = supported is None or SERVER in supported
+                return (list(servers), None) if able else ([], _NOT_ON_SERVERS)
+            names = [name for name in supported or self._registry.names() if name != SERVER]
+            if not names:
+                return [], NO_SERVER
+            missing = {name: why for name in names if (why := self.missing(name)) is not None}
+            there = [self._engine(name) for name in names if name not in missing]
+            if there:
+                return list(there), None
+            return [], "no backend of this test can run here: " + "; ".join(missing.values())
+        chosen = [name for name in wanted if supported is None or name in supported]
+        if not chosen:
+            return [], (
+                f"this test supports the backends {', '.join(supported or ())}, "
+                f"and {', '.join(wanted)} was selected"
+            )
+        for name in chosen:
+            if name != SERVER and (why := self.missing(name)) is not None:
+                return [], why
+        targets: list[Target] = []
+        for name in chosen:
+            targets += servers if name == SERVER else [self._engine(name)]
+        return targets, NO_SERVER if SERVER in chosen and not servers else None
 
-    def servers(self, marker: Source) -> list[ServerChoice]:
+    def server_targets(self, marker: Source) -> tuple[list[ServerTarget], str | None]:
+        """On which servers a test of ``llm_load`` or ``llm_server`` runs, or none and why."""
+        wanted = self._options.settings().backends
+        if not {AUTO, SERVER} & set(marker.values.backends):
+            return [], _NOT_ON_SERVERS
+        if not {AUTO, SERVER} & set(wanted):
+            names = ", ".join(wanted)
+            return [], f"this test runs on servers (--llm-base-url, --llm-serve), and {names} was selected"
+        servers = self.servers(marker)
+        return servers, None if servers else NO_SERVER
+
+    def _engine(self, name: str) -> EngineTarget:
+        return EngineTarget(self._registry.get(name))
+
+    def servers(self, marker: Source) -> list[ServerTarget]:
         """The servers to measure; none where nobody named one."""
         held = self._options.settings(marker)
         return [
-            *(ServerChoice(base_url=url, alone=len(held.base_url) == 1) for url in held.base_url),
-            *(ServerChoice(engine=engine) for engine in held.serve),
+            *(ServerTarget(base_url=url, alone=len(held.base_url) == 1) for url in held.base_url),
+            *(ServerTarget(engine=engine) for engine in held.serve),
         ]
 
     def loads(self, marker: Source) -> list[LoadLevel]:
@@ -212,97 +174,41 @@ class Selector:
             *([LoadLevel()] if levels.trace else []),
         ] or [LoadLevel(concurrency=1)]
 
-    def _served_specs(self, server: ServerChoice, marker: Source) -> Iterator[tuple[ModelSpec, str | None]]:
-        """The models to ask a server for, each with why it cannot be had, if so."""
-        from pytest_llmbench.servers.table import find_engine
-
-        held, folder = self._options.settings(marker), self._models_folder(marker)
-        quantizations: Sequence[str | None] = held.quantizations or (None,)
-        if server.engine is None:
+    def _specs_for(self, target: Target, targets: Sequence[Target], marker: Source) -> Iterator[ModelSpec]:
+        """The models of a target, one of those *targets* that the test runs on."""
+        held, place = self._options.settings(marker), self._options.place("models", marker)
+        if target.form is None:
             # Its name is the server's own; without one, the server is asked what it has.
-            for model in held.models if self._options.place("models", marker) is not None else ("",):
-                yield ModelSpec(model), None
+            for model in held.models if place is not None else ("",):
+                yield ModelSpec(model)
             return
-        readers = {engine: find_engine(engine).form for engine in held.serve}
+        folder = None if place is None else place.folder
+        quantizations: Sequence[str | None] = held.quantizations or (None,)
         for model in held.models:
-            if self._left_out(server.engine, self.spec(model, folder), readers):
+            spec = self.spec(model, folder)
+            if self._left_out(target, spec, targets):
                 continue
             for quantization in quantizations:
-                spec = self.spec(model, folder)
-                if quantization is not None:
-                    spec = replace(spec, quantization=quantization)
-                yield spec, self.unservable(server.engine, spec, quantization)
+                yield spec if quantization is None else replace(spec, quantization=quantization)
 
-    def unservable(self, engine: str, spec: ModelSpec, quantization: str | None) -> str | None:
-        """Why a server of *engine* cannot be started with a model in the *quantization* that was asked for.
+    def _misfit(self, target: Target, spec: ModelSpec) -> str | None:
+        """:meth:`Target.misfit`, found out once."""
+        key = (target.name, target.label, spec)
+        if key not in self._misfits:
+            self._misfits[key] = target.misfit(spec, self._registry)
+        return self._misfits[key]
 
-        None if it may.
-        """
-        from pytest_llmbench.models.forms import FORMS
-        from pytest_llmbench.servers.table import find_engine
-
-        form = find_engine(engine).form
-        if quantization is not None and not FORMS[form].quantized:
-            return f"{engine} takes a model as it is: quantization {quantization!r} is not made"
-        runner = next(b for n in self._registry.names() if (b := self._registry.get(n)).form == form)
-        return self._misfit(runner, spec, engine)
-
-    def _misfit(self, backend: Backend, spec: ModelSpec, name: str) -> str | None:
-        """:func:`misfit`, found out once."""
-        if (name, spec) not in self._misfits:
-            self._misfits[name, spec] = misfit(backend, spec, name)
-        return self._misfits[name, spec]
-
-    def _left_out(self, name: str, spec: ModelSpec, readers: Mapping[str, Form]) -> bool:
-        """Whether *name* cannot read a model's files and others of *readers* can: that is no case of its own.
+    def _left_out(self, target: Target, spec: ModelSpec, targets: Sequence[Target]) -> bool:
+        """Whether *target* cannot read a model's files and others of *targets* can: no case of its own.
 
         It is noted once, and not a skip for every test.
         """
-        for reader, form in readers.items():
-            if (reader, spec.name) not in self._unreadable:
-                self._unreadable[reader, spec.name] = other_form(form, spec, reader)
-        why = self._unreadable[name, spec.name]
-        able = [reader for reader in readers if self._unreadable[reader, spec.name] is None]
+        why = self._unread(target, spec)
+        able = [one.label for one in targets if one.form is not None and self._unread(one, spec) is None]
         if why is None or not able:
             return False
         self.notes[f"{why}: it is measured on {', '.join(able)}"] = None
         return True
-
-    def backends(self, marker: Source) -> tuple[list[str], str | None]:
-        """The backends to run on, or none and why.
-
-        A marker's ``backends`` says what the test supports; the command line and the ini file
-        select among them.
-        """
-        supported = marker.values.backends if "backends" in marker else None
-        if supported is not None and AUTO in supported:
-            supported = None
-        wanted = self._options.settings().backends
-        servers = self.servers(marker)
-        if AUTO in wanted:
-            candidates = [
-                name
-                for name in (supported if supported is not None else self._registry.names())
-                # Who names a server means it alone; who names none has none.
-                if is_served(self._registry.get(name)) == bool(servers)
-            ]
-            if not candidates:
-                return [], NO_SERVER if not servers else "this test does not run on a server"
-            missing = {name: reason for name in candidates if (reason := self.missing(name)) is not None}
-            there = [name for name in candidates if name not in missing]
-            if there:
-                return there, None
-            return [], "no backend of this test can run here: " + "; ".join(missing.values())
-        chosen = [name for name in wanted if supported is None or name in supported]
-        if not chosen:
-            return [], (
-                f"this test supports the backends {', '.join(supported or ())}, "
-                f"and {', '.join(wanted)} was selected"
-            )
-        for name in chosen:
-            if (reason := self.missing(name)) is not None:
-                return [], reason
-        return chosen, None
 
     def missing(self, name: str) -> str | None:
         """Why a backend cannot run here; None if it can."""
@@ -322,10 +228,26 @@ class Selector:
             self._specs[model, folder] = parse_spec(model, aliases=self._aliases, folder=folder)
         return self._specs[model, folder]
 
-    def _models_folder(self, marker: Source) -> Path | None:
-        """From where the paths of models are meant."""
-        place = self._options.place("models", marker)
-        return None if place is None else place.folder
+    def _unread(self, target: Target, spec: ModelSpec) -> str | None:
+        """Why a target cannot read a model's files, found out once; None if it may."""
+        key = (target.name, target.label, spec.name)
+        if key not in self._unreadable:
+            assert target.form is not None
+            self._unreadable[key] = other_form(target.form, spec, target.label)
+        return self._unreadable[key]
+
+    def _check_backend(self, name: str) -> None:
+        """Refuse a backend that there is not.
+
+        :raises UsageError: listing what there is.
+        """
+        from pytest_llmbench.servers.table import ENGINES
+
+        if name in ENGINES and name not in self._registry.names():
+            msg = f"there is no backend {name!r}; {name} is a server: start one with --llm-serve={name}"
+            raise UsageError(msg)
+        if name not in (AUTO, SERVER):
+            self._registry.get(name)
 
     def _check_servers(self, source: Source) -> None:
         for url in source.values.base_url:
@@ -339,7 +261,7 @@ class Selector:
         from pytest_llmbench.backends.options import option_values
 
         for name in source.values.backend_options:
-            option_values(self._registry.get(name), source.values.backend_options.of(name))
+            option_values(options_of(name, self._registry), source.values.backend_options.of(name))
 
     def _check_quantizations(self, source: Source) -> None:
         for name in source.values.quantizations:
@@ -350,39 +272,3 @@ class Selector:
                 )
                 msg = f"no backend has a quantization {name!r}. There are {there}"
                 raise UsageError(msg)
-
-
-def is_served(backend: Backend) -> bool:
-    """Whether a backend's models run in a server."""
-    return getattr(backend, "served", False)
-
-
-def _skipped(reason: str) -> ParameterSet:
-    return pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))
-
-
-def misfit(backend: Backend, spec: ModelSpec, name: str | None = None) -> str | None:
-    """Why *backend* (called *name*) cannot run *spec*, as far as its name and files tell; None if it may."""
-    name = name or backend.name
-    if (reason := other_form(backend.form, spec, name)) is not None:
-        return reason
-    if spec.quantization is not None and spec.quantization not in backend.quantizations:
-        there = ", ".join(backend.quantizations)
-        return f"{name} has no quantization {spec.quantization!r}; it has {there}"
-    return None
-
-
-def other_form(form: Form, spec: ModelSpec, name: str) -> str | None:
-    """Why what runs models of *form*, and is called *name*, cannot read the files at a path; None if it may.
-
-    Where no model lies there, the reason is told by whoever reads it.
-    """
-    if not spec.is_path:
-        return None
-    from pytest_llmbench.models.forms import FORMS, forms_at
-
-    try:
-        there = forms_at(Path(spec.name).expanduser())
-    except (ModelError, OSError):
-        return None
-    return None if form in there else f"{name} runs {FORMS[form].models}, and {spec.name} is none"

@@ -194,16 +194,17 @@ def _plan(backend: str, model: str, quant: str | None, rounds: int, max_new_toke
     from pytest_llmbench.backends.base import GenerationParams
     from pytest_llmbench.backends.options import option_values
     from pytest_llmbench.backends.registry import Registry, reference_of
-    from pytest_llmbench.cases.selection import misfit
+    from pytest_llmbench.cases.target import EngineTarget
     from pytest_llmbench.measure.engine import EngineSpec, Prompt
     from pytest_llmbench.measure.loop import Plan
     from pytest_llmbench.models.resolve import parse_spec, resolve
 
-    described = Registry().get(backend)
+    registry = Registry()
+    described = registry.get(backend)
     if (reason := described.availability().reason) is not None:
         raise UsageError(reason)
     spec = replace(parse_spec(model), quantization=quant)
-    if (reason := misfit(described, spec)) is not None:
+    if (reason := EngineTarget(described).misfit(spec, registry)) is not None:
         raise UsageError(reason)
     engine = EngineSpec(
         backend=backend,

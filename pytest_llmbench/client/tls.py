@@ -87,8 +87,8 @@ class TLS:
 def _failure(error: ssl.SSLError) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
         detail = (
-            f"{error.verify_message}: name the authority that signed it with openai.ca_file=FILE, "
-            "or trust any with openai.verify=false"
+            f"{error.verify_message}: name the authority that signed it with server.ca_file=FILE, "
+            "or trust any with server.verify=false"
         )
         return Failure("tls", detail)
     reason = (error.reason or str(error)).replace("_", " ").lower()

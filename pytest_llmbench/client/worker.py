@@ -67,10 +67,10 @@ def token_counter(folder: str) -> Callable[[str], int]:
 
         tokenizer = Tokenizer.from_file(str(path))
     except ImportError:
-        msg = "openai.tokenizer needs the package tokenizers: pip install tokenizers"
+        msg = "server.tokenizer needs the package tokenizers: pip install tokenizers"
         raise errors.UsageError(msg) from None
     except Exception as error:  # noqa: BLE001  # the library raises bare Exception for a bad file
-        msg = f"openai.tokenizer={folder}: {path} cannot be read: {error}"
+        msg = f"server.tokenizer={folder}: {path} cannot be read: {error}"
         raise errors.UsageError(msg) from None
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 

@@ -18,6 +18,7 @@ from pytest_llmbench.servers.urls import stored_url
 
 # How often and how patiently it is measured changes how sure the result is, not what it is.
 _HOW_OFTEN = frozenset({"rounds", "processes", "timeout", "thresholds"})
+_ONCE_A_SERVER = re.compile(r"(?<=[\[-])openai(?=[-\]])")
 # A default repr: the address is another one in each run.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -229,13 +230,14 @@ def engine_version(case: Case) -> str | None:
 def without_address(case: Case) -> str:
     """The test's id without the address of the server that it was measured on.
 
-    Ids have it where several servers that run are measured side by side. Its address does not
-    describe the server.
+    Ids have it where several servers that run are measured side by side. Its address does not describe the
+    server, nor does the word "openai", which ids in documents of schema 1 have instead of "server".
     """
     for process in case.processes:
         if (url := process.engine.get("base_url")) is not None:
             place = stored_url(url)
-            return case.nodeid if place is None else case.nodeid.replace(f"@{place.place}", "")
+            plain = case.nodeid if place is None else case.nodeid.replace(f"@{place.place}", "")
+            return _ONCE_A_SERVER.sub("server", plain, count=1)
     return case.nodeid
 
 

@@ -121,7 +121,7 @@ class ServedEngine:
         elif prompt.messages is None:
             request = Request(params.max_new_tokens, prompt=prompt.text)
         else:
-            msg = "chat messages need the chat endpoint: --llm-option openai.endpoint=chat"
+            msg = "chat messages need the chat endpoint: --llm-option server.endpoint=chat"
             raise errors.UsageError(msg)
         plan = LoadPlan(endpoint, (request,), params, concurrency=1, timeout=self._timeout)
         answered, words = send(self._client.run, plan)

@@ -106,6 +106,6 @@ def forms_at(path: Path) -> frozenset[Form]:
     found = found or frozenset(name for name, form in FORMS.items() if form.described_in(names))
     if not found:
         there = few(sorted(names), 20) or "nothing"
-        msg = f"the folder {path} holds no model; a model is {looks}. The folder holds: {there}"
+        msg = f"the folder {path} holds no model; a model is {looks}; there is: {there}"
         raise ModelError(msg)
     return found

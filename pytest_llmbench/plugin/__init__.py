@@ -5,15 +5,18 @@ https://docs.pytest.org/en/stable/reference/reference.html#hooks
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from pytest_llmbench.cases.selection import CASE_FIXTURES
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.errors import LLMBenchWarning, UsageError
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help, refuse_impossible
+from pytest_llmbench.plugin.parametrize import parametrize
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
 
@@ -57,7 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure"""
     config.addinivalue_line("markers", marker_help())
     try:
-        session = PytestSession(config)
+        with _config_warnings(config):
+            session = PytestSession(config)
         session.selector.check_command_line()
         refuse_impossible(config)
     except UsageError as error:
@@ -87,7 +91,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if not session.disabled:
             check_workers(metafunc.config)
         marker = session.marker(metafunc.definition, metafunc.function)
-        metafunc.parametrize(*session.selector.cases(used, marker), indirect=True)
+        parametrize(metafunc, *session.selector.cases(used, marker))
     except UsageError as error:
         problem = str(error)
     if problem is not None:
@@ -203,6 +207,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure"""
     if (session := config.stash.get(SESSION, None)) is not None:
         session.close()
+
+
+@contextmanager
+def _config_warnings(config: pytest.Config) -> Iterator[None]:
+    """Let pytest show with its others what is warned of before it collects them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LLMBenchWarning)
+        yield
+    for text in dict.fromkeys(str(one.message) for one in caught):
+        config.issue_config_time_warning(LLMBenchWarning(text), stacklevel=2)
 
 
 def is_benchmark(item: pytest.Item) -> bool:

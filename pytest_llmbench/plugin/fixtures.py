@@ -15,8 +15,10 @@ from pytest_llmbench.plugin.session import MEASURED, SESSION
 if TYPE_CHECKING:
     from pytest_llmbench.bench.load import LLMLoad
     from pytest_llmbench.bench.model import LLMModel
-    from pytest_llmbench.bench.serving import Running
+    from pytest_llmbench.cases.case import Case
+    from pytest_llmbench.cases.target import ServerTarget
     from pytest_llmbench.hardware.monitor import HardwareMonitor
+    from pytest_llmbench.servers.keep import Running
 
 
 @pytest.fixture
@@ -78,4 +80,7 @@ def llm_server(request: pytest.FixtureRequest) -> Running:
     session = request.config.stash[SESSION]
     session.runtime.progress.case(session.cases)
     settings = session.item_settings(request.node)
-    return session.runtime.servers.get(request.param, settings.backend_options)
+    case: Case[ServerTarget] = request.param
+    return session.runtime.servers.of(
+        case.target.choice(case.spec, settings.backend_options, session.runtime)
+    )

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.cases.selection import CASE_FIXTURES
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.units import count
+from pytest_llmbench.servers.options import SERVER, options_of
 from pytest_llmbench.settings.case import KINDS, SETTINGS
 
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_llmbench.cases.selection import CaseParam
+    from pytest_llmbench.cases.case import Case
+    from pytest_llmbench.cases.target import Target
     from pytest_llmbench.measure.run import Run
     from pytest_llmbench.plugin.session import PytestSession
 
@@ -49,19 +51,12 @@ def kinds_of(item: pytest.Item, runs: Sequence[Run]) -> set[str]:
     fixture = next((name for name in CASE_FIXTURES if params.get(name) is not None), None)
     if fixture is None:
         return set()
-    case: CaseParam = params[fixture]
-    kinds = {f"backend {case.backend.name}"}
+    case: Case[Target] = params[fixture]
+    kinds = {f"backend {case.target.name}", *case.target.kinds}
     if fixture == "llm_model":
         kinds.add("model")
     if case.load is not None:
         kinds |= {"load", "open" if case.load.concurrency is None else "closed"}
-    server = case.server
-    if server is None:
-        kinds.add("engine")
-    elif server.engine is not None:
-        kinds |= {"started", "docker"} if server.engine.startswith("docker:") else {"started"}
-    else:
-        kinds |= {"running", "https"} if (server.base_url or "").startswith("https:") else {"running"}
     if not any(run.protocol for run in runs):
         # It failed before that was known: nothing is said of what it may have been.
         kinds |= {"sampled", "made"}
@@ -102,11 +97,12 @@ def _given(session: PytestSession, seen: set[str]) -> Iterator[tuple[str, list[s
         if key in typed and key != "backend_options":
             yield setting.flag, _unseen(setting.only, seen)
     for name in typed.values.backend_options:
-        for spec in session.registry.get(name).options:
+        for spec in options_of(name, session.registry).options:
             if spec.name in typed.values.backend_options.of(name):
                 option = f"{SETTINGS['backend_options'].flag}={name}.{spec.name}"
                 other = f"backend {name}" not in seen
-                yield option, [f"the backend {name}"] if other else _unseen(spec.only, seen)
+                whose = "servers" if name == SERVER else f"the backend {name}"
+                yield option, [whose] if other else _unseen(spec.only, seen)
     if session.config.getoption("llm_python") is not None:
         yield "--llm-python", _unseen(("engine", "started"), seen)
 

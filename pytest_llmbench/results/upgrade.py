@@ -32,6 +32,9 @@ _CLIENT_OF_1 = ("stamps", "stamps_reason", "read_lag", "receiver", "real_time", 
 def _case_of_1(case: dict[str, Any]) -> None:
     """From schema 1, in which each metric had a key of its own, and one by the token had none."""
     _rename(case, "judgements", "judgments")
+    model = case.get("model")
+    if isinstance(model, dict) and model.get("backend") == "openai":
+        model["backend"] = "server"
     for process in case["processes"]:
         process["values"] = _taken(process, _PROCESS_OF_1)
         for one in process["rounds"]:

@@ -54,7 +54,7 @@ def image_of(engine: ServerEngine, image: str | None, gpus: str | None) -> str:
     if engine.container is None:
         msg = (
             f"nobody publishes an image of {engine.name} that is known here; name one with "
-            f"--llm-option openai.image=IMAGE, or start {engine.name} without docker:"
+            f"--llm-option server.image=IMAGE, or start {engine.name} without docker:"
         )
         raise UsageError(msg)
     if gpus is None and engine.container.cpu_image is not None:

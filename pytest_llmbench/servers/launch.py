@@ -287,7 +287,7 @@ class Server:
     def _too_slow(self) -> LLMBenchError:
         msg = (
             f"the server {self.spec.label} was not ready within {self.spec.start_timeout:g} s and was ended; "
-            "set --llm-option openai.start_timeout=SECONDS if it needs longer"
+            "set --llm-option server.start_timeout=SECONDS if it needs longer"
         )
         return EngineTimeoutError(msg + self._words())
 

@@ -137,7 +137,7 @@ def _unreachable(url: URL, error: NoAnswerError) -> str:
     advice = {
         "refused": "is the server running, and is this its port?",
         "timeout": "is it still loading, or is it busy?",
-        "tls": "name its authority with --llm-option openai.ca_file=FILE, or set openai.verify=false",
+        "tls": "name its authority with --llm-option server.ca_file=FILE, or set server.verify=false",
         "resolve": "is the host's name right?",
         "broken": "does it speak HTTP there, and not HTTPS, or the other way round?",
         "too_large": "is this the address of its API?",
@@ -158,7 +158,7 @@ def refused_key(url: str, answer: Answer, access: Access | None) -> str | None:
     if variable is None:
         return (
             f"{url} wants an API key (status {answer.status}), and none was sent: name the environment "
-            "variable that holds it, with --llm-option openai.api_key_env=NAME"
+            "variable that holds it, with --llm-option server.api_key_env=NAME"
         )
     return f"{url} does not accept the API key in {variable} (status {answer.status})"
 

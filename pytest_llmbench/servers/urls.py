@@ -132,7 +132,7 @@ def read_proxy(text: str) -> URL:
 
     :raises UsageError: saying what it must be.
     """
-    return read_url(text, "openai.proxy", ("http",))
+    return read_url(text, "server.proxy", ("http",))
 
 
 def proxy_headers(proxy: URL) -> Mapping[str, str]:

@@ -64,9 +64,10 @@ class CaseSettings:
     )
     backends: tuple[str, ...] = setting(
         (AUTO,),
-        read.names,
+        read.backends,
         "--llm-backend",
-        "Backend to run on; auto runs every in-process engine that is installed",
+        "Backend to run on, or server; auto runs on the servers that are named, or else on every "
+        "in-process engine that is installed",
         role="cases",
         metavar="NAME",
         many=True,
@@ -89,7 +90,7 @@ class CaseSettings:
         BackendOptions(),
         read.backend_options,
         "--llm-option",
-        "Option of a backend, such as llamacpp.n_threads=2",
+        "Option of a backend or of servers, such as llamacpp.n_threads=2 or server.endpoint=chat",
         role="test",
         metavar="BACKEND.NAME=VALUE",
         many=True,

@@ -1,4 +1,4 @@
-"""What is set of the backends' options?"""
+"""What is set of the options of backends and of servers?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_llmbench.models.paths import from_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmbench.backends.base import Backend
+    from pytest_llmbench.backends.options import Configurable
     from pytest_llmbench.backends.registry import Registry
 
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class BackendOptions:
     """The options that some place gives, by backend and name: texts, or values that are typed already.
 
-    :func:`pytest_llmbench.backends.options.option_values` makes of one backend's all that it has.
+    Those of servers stand under ``server``. :func:`pytest_llmbench.backends.options.option_values` makes of
+    one backend's all that it has.
     """
 
     given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -46,17 +47,19 @@ class BackendOptions:
         """With every path among them absolute, where it was meant from *folder*."""
         if not self.given:
             return self
-        known = set(registry.names())
+        from pytest_llmbench.servers.options import SERVER, options_of
+
+        known = {SERVER, *registry.names()}
         return BackendOptions(
             {
-                name: _located(options, registry.get(name), folder) if name in known else options
+                name: _located(options, options_of(name, registry), folder) if name in known else options
                 for name, options in self.given.items()
             }
         )
 
 
-def _located(options: Mapping[str, Any], backend: Backend, folder: Path | None) -> Mapping[str, Any]:
-    paths = {spec.name for spec in backend.options if spec.path}
+def _located(options: Mapping[str, Any], whose: Configurable, folder: Path | None) -> Mapping[str, Any]:
+    paths = {spec.name for spec in whose.options if spec.path}
     return {
         name: str(from_folder(value, folder)) if name in paths and isinstance(value, str) and value else value
         for name, value in options.items()

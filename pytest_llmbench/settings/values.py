@@ -147,6 +147,14 @@ def names(value: Any) -> tuple[str, ...]:
     return tuple(name for v in values for part in v.split(",") if (name := part.strip()))
 
 
+@reader("a name or a list of names", names.schema)
+def backends(value: Any) -> tuple[str, ...]:
+    """A reader of the names of backends, and of ``server``."""
+    from pytest_llmbench.backends.options import backend_of
+
+    return tuple(backend_of(name) for name in names(value))
+
+
 @reader(
     '{"BACKEND": {"NAME": VALUE}}, or BACKEND.NAME=VALUE once or several times',
     lambda: {

@@ -103,7 +103,7 @@ class Calibration:
             return cls(0.0, _TOKENS_PER_WORD), (
                 f"the server does not report how many tokens its prompts have: {guess}; for the right "
                 "lengths, "
-                "name the model's tokenizer with --llm-option openai.tokenizer=FOLDER"
+                "name the model's tokenizer with --llm-option server.tokenizer=FOLDER"
             )
         try:
             return cls.fit(counted), None

@@ -40,7 +40,7 @@ VLLM_ON_A_CPU = "--dtype bfloat16 --enforce-eager --max-model-len 1024"
 ENGINES = {
     "llamacpp-server": [],
     "transformers-serve": [],
-    "vllm": [f"--llm-python={VLLM}", f"--llm-option=openai.arguments={VLLM_ON_A_CPU}"],
+    "vllm": [f"--llm-python={VLLM}", f"--llm-option=server.arguments={VLLM_ON_A_CPU}"],
 }
 
 
@@ -109,13 +109,13 @@ def test_a_level_is_measured_in_pairs_on_servers_that_are_started_for_it(pyteste
     )
     result = pytester.runpytest_subprocess(
         *("-p", "no:cacheprovider", "--llm-json=out.json", "--llm-serve=llamacpp-server"),
-        *("--llm-ab=openai.arguments='--n_threads 1'", "--llm-budget=1", "--llm-inconclusive=pass"),
+        *("--llm-ab=server.arguments='--n_threads 1'", "--llm-budget=1", "--llm-inconclusive=pass"),
     )
     result.assert_outcomes(passed=1)
     assert servers_running() == before
     now, base = json.loads((pytester.path / "out.json").read_text())["cases"]
     assert now["judgments"][0]["details"]["order"].startswith("a fresh server for each level")
-    assert base["protocol"]["ab"] == {"openai.arguments": "--n_threads 1"}
+    assert base["protocol"]["ab"] == {"server.arguments": "--n_threads 1"}
     for case in (now, base):
         (process,) = case["processes"]
         assert process["values"]["load_time"] > 0
@@ -131,7 +131,7 @@ def test_a_server_that_cannot_start_shows_its_log(pytester: pytest.Pytester) -> 
         "-p",
         "no:cacheprovider",
         "--llm-serve=llamacpp-server",
-        "--llm-option=openai.arguments=--no_such_argument 1",
+        "--llm-option=server.arguments=--no_such_argument 1",
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*before it was ready*", "*last lines of its log*", "*no_such_argument*"])

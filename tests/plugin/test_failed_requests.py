@@ -39,7 +39,7 @@ def test_a_level_of_which_requests_failed_fails_its_test_with_kinds_and_an_examp
             "*overloaded*",
             "*failures=*--llm-max-failures*",
             "*x test_load*: 2 of 8 requests failed: the others had the server for themselves*",
-            "FAILED *::test_load[[]openai-c2] - 2 of 8 requests failed*",
+            "FAILED *::test_load[[]server-c2] - 2 of 8 requests failed*",
         ]
     )
     # Throughput and goodput are marked.

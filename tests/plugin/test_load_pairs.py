@@ -182,7 +182,7 @@ def test_failed_requests_make_a_case_invalid_and_the_side_is_named(
     assert f"on the {side} side" in judged["reason"]
     assert "of 8 requests failed, the first by status: " in judged["reason"]
     assert "overloaded" in judged["reason"]
-    name = "(default@base): failed" if side == "base" else "test_load[[]openai-c2]: failed"
+    name = "(default@base): failed" if side == "base" else "test_load[[]server-c2]: failed"
     result.stdout.fnmatch_lines([f"*{name}: *HTTP 503*"])
 
 
@@ -252,7 +252,7 @@ def test_what_was_measured_is_kept_if_a_later_level_fails(
 
 
 @pytest.mark.parametrize(
-    "key", [f"python={sys.executable}", "env.A=1", "quantization=q8_0", "openai.arguments=--x"]
+    "key", [f"python={sys.executable}", "env.A=1", "quantization=q8_0", "server.arguments=--x"]
 )
 def test_what_a_server_that_runs_cannot_have_is_refused(bench: pytest.Pytester, run: Run, key: str) -> None:
     bench.makepyfile(LEVEL)
@@ -340,8 +340,8 @@ def test_a_slower_start_of_the_same_server_fails(
     bench.makepyfile(LEVEL)
     result = run(
         f"--llm-serve={engine}",
-        f"--llm-option=openai.arguments=--seconds {SLOW}",
-        f"--llm-ab='openai.arguments=--seconds {FAST}'",
+        f"--llm-option=server.arguments=--seconds {SLOW}",
+        f"--llm-ab='server.arguments=--seconds {FAST}'",
         "--llm-gate=tpot",
         FEWEST,
         backend=None,
@@ -356,7 +356,7 @@ def test_a_base_side_that_does_not_start_fails_the_test_in_its_own_words(
     bench: pytest.Pytester, run: Run, document: Document, engine: str
 ) -> None:
     bench.makepyfile(LEVEL)
-    result = run(f"--llm-serve={engine}", "--llm-ab=openai.arguments=--no-such-option", backend=None)
+    result = run(f"--llm-serve={engine}", "--llm-ab=server.arguments=--no-such-option", backend=None)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*unrecognized arguments: --no-such-option*", "*base side of pair 1*"])
     result.stdout.no_fnmatch_line("*Traceback*")

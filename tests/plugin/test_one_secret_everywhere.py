@@ -55,7 +55,7 @@ def _ini(url: str, bench: pytest.Pytester, _: pytest.MonkeyPatch) -> list[str]:
 
 def _key(url: str, _: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("MY_SERVER", SECRET)
-    return [f"--llm-base-url={url}", "--llm-option=openai.api_key_env=MY_SERVER"]
+    return [f"--llm-base-url={url}", "--llm-option=server.api_key_env=MY_SERVER"]
 
 
 def _header_variable(url: str, _: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -79,7 +79,7 @@ PLACES: dict[str, Place] = {
     "query": lambda url, *_: [f"--llm-base-url={url}?key={QUOTED}", "--llm-model=fake"],
     "arguments": lambda url, *_: [
         f"--llm-base-url={url}",
-        f'--llm-option=openai.arguments=--port 3 --api-key "{SECRET}"',
+        f'--llm-option=server.arguments=--port 3 --api-key "{SECRET}"',
     ],
     "header": lambda url, *_: [
         f"--llm-base-url={url}",
@@ -91,7 +91,7 @@ PLACES: dict[str, Place] = {
     ],
     "key in place of its variable's name": lambda url, *_: [
         f"--llm-base-url={url}",
-        f"--llm-option=openai.api_key_env={SECRET}",
+        f"--llm-option=server.api_key_env={SECRET}",
     ],
     "key": _key,
     "variable of a header": _header_variable,

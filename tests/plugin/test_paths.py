@@ -122,8 +122,8 @@ def test_a_model_of_a_server_that_runs_is_a_name_and_no_path(places: Path, run: 
 @pytest.mark.parametrize(
     ("marker", "typed", "folder"),
     [
-        ("", ["--llm-option=openai.ca_file=ca.pem"], "here"),
-        (", backend_options={'openai': {'ca_file': 'ca.pem'}}", [], "tests"),
+        ("", ["--llm-option=server.ca_file=ca.pem"], "here"),
+        (", backend_options={'server': {'ca_file': 'ca.pem'}}", [], "tests"),
     ],
 )
 def test_the_files_of_a_backend_are_looked_for_from_where_they_were_written(

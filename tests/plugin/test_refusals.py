@@ -120,8 +120,8 @@ def test_an_interpreter_that_does_not_exist_is_refused_before_anything_is_measur
         "--llm-option=llamacpp.n_ctx=2147483648",
         f"--llm-option=llamacpp.n_batch={BIG}",
         "--llm-option=llamacpp.n_threads=513",
-        "--llm-option=openai.start_timeout=inf",
-        f"--llm-option=openai.context={BIG}",
+        "--llm-option=server.start_timeout=inf",
+        f"--llm-option=server.context={BIG}",
         f"--llm-option=transformers.n_ctx={BIG}",
     ],
 )

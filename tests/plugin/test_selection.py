@@ -117,7 +117,7 @@ def test_a_class_without_a_parametrized_model_runs_untouched(bench: pytest.Pytes
     [
         (
             "--llm-backend=lamacpp",
-            "there is no backend 'lamacpp'; did you mean 'llamacpp'?*transformers, openai, fake",
+            "there is no backend 'lamacpp'; did you mean 'llamacpp'?*transformers, fake",
         ),
         ("--llm-model=tinny", "*'tinny'*tiny*"),
         ("--llm-model=./missing.gguf", "*missing.gguf*"),
@@ -157,7 +157,7 @@ def test_a_wrong_option_is_a_usage_error_that_says_what_there_is(
         ("rounds='many'", "*@pytest.mark.llm(rounds=...): 'many' is not a whole number of at least 1, *"),
         ("models=[1]", "*@pytest.mark.llm(models=...): [[]1] is not a name or a list of names"),
         ("models=['tinny']", "*'tinny'*tiny*"),
-        ("backends=['vlm']", "*there is no backend 'vlm'*llamacpp, transformers, openai, fake*"),
+        ("backends=['vlm']", "*there is no backend 'vlm'*llamacpp, transformers, fake*"),
         ("quantizations=['q3_9']", "*no backend has a quantization 'q3_9'*"),
         ("backend_options={'fake': {'contxt': 1}}", "*contxt*context*"),
         ("backend_options={'fake': 1}", "*backend_options*"),
@@ -246,7 +246,7 @@ def test_servers_to_start_share_the_models_in_the_same_way(bench: pytest.Pyteste
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        ((), "holds no model: neither a GGUF file nor a config.json with safetensors weights*nothing"),
+        ((), "holds no model; a model is a folder with config.json*or a GGUF file; there is: nothing"),
         (("README.md", "mmproj-f16.gguf"), "holds no model*there is: README.md, mmproj-f16.gguf"),
     ],
 )
@@ -308,6 +308,21 @@ def test_levels_of_the_command_line_replace_those_of_their_own_kind(
     )
     found: dict[str, list[str]] = {}
     for line in lines:
-        name, _, case = line.partition("::test_")[2].rstrip("]").partition("[openai-")
+        name, _, case = line.partition("::test_")[2].rstrip("]").partition("[server-")
         found.setdefault(name, []).append(case)
     assert ", ".join(" ".join([name, *cases]) for name, cases in found.items()) == levels
+
+
+def test_what_servers_were_called_still_holds_and_is_told(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.llm(concurrency=[1], backend_options={"openai": {"retries": 2}})
+        def test_load(llm_load): ...
+        """
+    )
+    arguments = ("--llm-base-url=http://x/v1", "--llm-backend=openai", "--llm-option=openai.endpoint=chat")
+    result = run("--collect-only", "-q", *arguments, backend=None)
+    result.stdout.fnmatch_lines(["*::test_load[[]server-c1]", "*write server instead of openai*"])
+    assert result.ret == 0

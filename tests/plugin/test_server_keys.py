@@ -19,7 +19,7 @@ KEY = "sk-0123456789"
 @pytest.fixture
 def serve(engine: str) -> tuple[str, ...]:
     # A minute and more would be waited for one that is not ready.
-    start = ("--llm-option=openai.start_timeout=3600", f"--llm-option=openai.arguments=--api-key {KEY}")
+    start = ("--llm-option=server.start_timeout=3600", f"--llm-option=server.arguments=--api-key {KEY}")
     return (f"--llm-serve={engine}", *start)
 
 
@@ -28,7 +28,7 @@ def test_a_server_that_is_started_with_a_key_is_measured(
 ) -> None:
     bench.makepyfile(LEVEL)
     monkeypatch.setenv("THE_KEY", KEY)
-    result = run(*serve, "--llm-option=openai.api_key_env=THE_KEY", backend=None)
+    result = run(*serve, "--llm-option=server.api_key_env=THE_KEY", backend=None)
     result.assert_outcomes(passed=1)
 
 
@@ -39,5 +39,5 @@ def test_without_the_key_that_is_said_at_once(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     result = run(*serve, backend=None)
     result.assert_outcomes(failed=1)
-    said = "*is up, but * wants an API key (status 401)*--llm-option openai.api_key_env=NAME*"
+    said = "*is up, but * wants an API key (status 401)*--llm-option server.api_key_env=NAME*"
     result.stdout.fnmatch_lines([said])

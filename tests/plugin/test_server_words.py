@@ -130,7 +130,7 @@ def test_an_option_of_the_base_side_is_that_of_its_server(bench: pytest.Pytester
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("--llm-option=server.body={seed: null}", "option openai.body: it is not JSON"),
+        ("--llm-option=server.body={seed: null}", "option server.body: it is not JSON"),
         ("""--llm-option=server.body={"stream": false}""", "'stream' cannot be set"),
         ("--llm-option=server.headers=X-Org", "write NAME=VALUE"),
     ],

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.bench.planning import Planner, Workload
-from pytest_llmbench.cases.selection import LoadLevel
+from pytest_llmbench.cases.case import LoadLevel
 from pytest_llmbench.measure.saturation import FEWEST_REQUESTS
 from pytest_llmbench.settings.case import CaseSettings
 from pytest_llmbench.settings.sources import read_marker
@@ -47,10 +47,10 @@ def test_each_load_level_is_a_case(bench: pytest.Pytester, run: Run, document: D
         result = run(f"--llm-base-url={server.url}", backend=None)
     result.assert_outcomes(passed=2)
     cases = document()["cases"]
-    assert [case["name"] for case in cases] == ["test_load[openai-c1]", "test_load[openai-c3]"]
+    assert [case["name"] for case in cases] == ["test_load[server-c1]", "test_load[server-c3]"]
     for case, concurrency in zip(cases, (1, 3), strict=True):
         assert case["model"]["name"] == "org/name"
-        assert case["model"]["backend"] == "openai"
+        assert case["model"]["backend"] == "server"
         assert case["protocol"]["concurrency"] == concurrency
         (process,) = case["processes"]
         assert process["load"]["successful"] == len(process["rounds"]) == 12
@@ -76,7 +76,7 @@ def test_the_command_line_has_the_last_word_on_the_load(
     with fake_server() as server:
         run(
             f"--llm-base-url={server.url}",
-            "--llm-backend=openai",
+            "--llm-backend=server",
             "--llm-model=fake",
             "--llm-concurrency=2",
             "--llm-requests=5",
@@ -85,7 +85,7 @@ def test_the_command_line_has_the_last_word_on_the_load(
         ).assert_outcomes(passed=1)
         loads = [body for body in server.bodies if body["max_tokens"] == 4]
     (case,) = document()["cases"]
-    assert case["name"] == "test_load[openai-fake-c2]"
+    assert case["name"] == "test_load[server-fake-c2]"
     assert len(case["processes"][0]["rounds"]) == 5
     assert len(loads) == 6
 
@@ -104,7 +104,7 @@ def test_a_rate_is_an_open_loop(bench: pytest.Pytester, run: Run, document: Docu
     with fake_server() as server:
         run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=1)
     (case,) = document()["cases"]
-    assert case["name"] == "test_load[openai-r50]"
+    assert case["name"] == "test_load[server-r50]"
     assert case["protocol"]["arrivals"] == "constant"
     assert case["metrics"]["goodput"]["median"] > 0
     assert all(r["request"]["send_lag"] is not None for r in case["processes"][0]["rounds"])
@@ -165,7 +165,7 @@ def test_two_servers_are_measured_side_by_side(bench: pytest.Pytester, run: Run,
         )
         ports = [server.server_address[1] for server in (first, second)]
     names = [case["name"] for case in document()["cases"]]
-    assert names == [f"test_load[openai@127.0.0.1:{port}-c1]" for port in ports]
+    assert names == [f"test_load[server@127.0.0.1:{port}-c1]" for port in ports]
 
 
 def test_the_key_is_sent_and_kept_nowhere(
@@ -175,7 +175,7 @@ def test_the_key_is_sent_and_kept_nowhere(
     bench.makepyfile(one_level())
     with fake_server() as server:
         result = run(
-            f"--llm-base-url={server.url}", "--llm-option=openai.api_key_env=MY_SERVER_KEY", backend=None
+            f"--llm-base-url={server.url}", "--llm-option=server.api_key_env=MY_SERVER_KEY", backend=None
         )
         assert server.keys == {"Bearer sesame-opens"}
     result.assert_outcomes(passed=1)
@@ -187,7 +187,7 @@ def test_the_key_is_sent_and_kept_nowhere(
 def test_a_key_whose_variable_is_not_set_is_refused(bench: pytest.Pytester, run: Run) -> None:
     bench.makepyfile(one_level())
     with fake_server() as server:
-        result = run(f"--llm-base-url={server.url}", "--llm-option=openai.api_key_env=NOT_SET", backend=None)
+        result = run(f"--llm-base-url={server.url}", "--llm-option=server.api_key_env=NOT_SET", backend=None)
     result.stdout.fnmatch_lines(["*NOT_SET*"])
     result.assert_outcomes(failed=1)
 
@@ -196,7 +196,7 @@ def test_chat_goes_to_the_chat_endpoint(bench: pytest.Pytester, run: Run) -> Non
     bench.makepyfile(one_level("", "[{'role': 'user', 'content': 'hello'}], prefix_cache=True"))
     with fake_server() as server:
         run(
-            f"--llm-base-url={server.url}", "--llm-option=openai.endpoint=chat", backend=None
+            f"--llm-base-url={server.url}", "--llm-option=server.endpoint=chat", backend=None
         ).assert_outcomes(passed=1)
         assert {body["messages"][-1]["content"] for body in server.bodies} == {"hello"}
 
@@ -262,7 +262,7 @@ def test_a_trace_is_replayed_at_its_times(bench: pytest.Pytester, run: Run, docu
             backend=None,
         ).assert_outcomes(passed=1)
     (case,) = document()["cases"]
-    assert case["name"] == "test_load[openai-trace]"
+    assert case["name"] == "test_load[server-trace]"
     assert case["protocol"]["time_unit"] == "ms"
     assert [r["output_tokens"] for r in case["processes"][0]["rounds"]] == [2, 3, 4, 5]
 
@@ -318,7 +318,7 @@ def test_llm_server_is_there_beside_the_load(bench: pytest.Pytester, run: Run) -
         run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=2)
 
 
-@pytest.mark.parametrize("argument", ["--llm-backend=fake", "--llm-backend=openai", "-v"])
+@pytest.mark.parametrize("argument", ["--llm-backend=fake", "--llm-backend=server", "-v"])
 def test_without_a_server_a_load_is_skipped_with_the_reason(
     bench: pytest.Pytester, run: Run, argument: str
 ) -> None:
@@ -343,8 +343,8 @@ def test_without_a_server_a_load_is_skipped_with_the_reason(
         ("--llm-prompt-length=uniform:9:3", "uniform"),
         ("--llm-output-length=0", "a length is at least 1 token"),
         ("--llm-shared-prefix=x", "a whole number of at least 0"),
-        ("--llm-option=openai.endpoint=embeddings", "completions"),
-        ("--llm-option=openai.proxy=socks://x", "http://HOST:PORT"),
+        ("--llm-option=server.endpoint=embeddings", "completions"),
+        ("--llm-option=server.proxy=socks://x", "http://HOST:PORT"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
@@ -396,7 +396,7 @@ def test_speed(llm_model):
 @pytest.mark.parametrize(
     ("counted", "told"),
     [
-        (None, "the server does not report how many tokens its prompts have*openai.tokenizer=FOLDER*"),
+        (None, "the server does not report how many tokens its prompts have*server.tokenizer=FOLDER*"),
         (1, "the server's token counts do not match its prompts (1 tokens for 32 words*"),
     ],
 )

@@ -10,16 +10,14 @@ from types import FunctionType
 import pytest
 
 from pytest_llmbench import errors
-from pytest_llmbench.bench.serving import Running
 from pytest_llmbench.errors import LLMBenchWarning, warn
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.servers.endpoint import Endpoint, Words
+from pytest_llmbench.servers.keep import Running
 
 
 def test_a_warning_points_at_whoever_called() -> None:
-    running = Running(
-        Endpoint("http://x", "m"), "openai m", ModelSpec("m"), None, {}, {}, {}, (None, ModelSpec("m"))
-    )
+    running = Running(Endpoint("http://x", "m"), "server m", ModelSpec("m"), None, {}, {}, {})
     words: Words = {"seed": None}
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
@@ -28,7 +26,7 @@ def test_a_warning_points_at_whoever_called() -> None:
         running.learn(words)
     assert [str(one.message) for one in seen] == [
         "here",
-        "openai m: the server refuses 'seed', so it is asked without",
+        "server m: the server refuses 'seed', so it is asked without",
     ]
     assert {one.filename for one in seen} == {__file__}
 

@@ -44,8 +44,8 @@ def test_an_option_is_split_into_backend_name_and_value() -> None:
 
 
 def test_a_value_may_hold_dots_and_equals_signs() -> None:
-    assert parse_option("openai.base_url=http://h.test/v1?a=b") == (
-        "openai",
+    assert parse_option("server.base_url=http://h.test/v1?a=b") == (
+        "server",
         "base_url",
         "http://h.test/v1?a=b",
     )

@@ -56,7 +56,7 @@ def point(name: str, value: str) -> EntryPoint:
 
 
 def test_the_built_in_backends_are_there(entry_points: list[EntryPoint]) -> None:
-    assert Registry().names() == ["llamacpp", "transformers", "openai"]
+    assert Registry().names() == ["llamacpp", "transformers"]
     assert all(isinstance(Registry().get(name), Backend) for name in Registry().names())
 
 
@@ -80,7 +80,7 @@ def test_an_unknown_backend_is_refused_with_what_there_is(entry_points: list[Ent
 
 def test_an_entry_point_adds_a_backend(entry_points: list[EntryPoint]) -> None:
     entry_points.append(point("other", f"{__name__}:Other"))
-    assert Registry().names() == ["llamacpp", "transformers", "openai", "other"]
+    assert Registry().names() == ["llamacpp", "transformers", "other"]
     assert isinstance(Registry().get("other"), Other)
 
 

@@ -114,8 +114,8 @@ def test_a_certificate_of_an_unknown_authority_is_refused(authority: Authority) 
         kind, words = why(load(server.base_url, 2))
         assert kind == "tls"
         assert "self-signed certificate" in words.replace("self signed", "self-signed")
-        assert "openai.ca_file" in words
-        assert "openai.verify=false" in words
+        assert "server.ca_file" in words
+        assert "server.verify=false" in words
         assert server.asked == []
 
 
@@ -239,7 +239,7 @@ def test_a_proxy_that_leads_nowhere_says_so(answer: bytes, kind: str, said: str)
 
 @pytest.mark.parametrize("proxy", ["https://h:1", "h:1", "https://u:pw@h:1"])
 def test_a_proxy_that_cannot_be_meant_is_refused(proxy: str) -> None:
-    with pytest.raises(UsageError, match=r"openai\.proxy=") as caught:
+    with pytest.raises(UsageError, match=r"server\.proxy=") as caught:
         load("http://127.0.0.1:1", proxy=proxy)
     assert "pw" not in str(caught.value)
 

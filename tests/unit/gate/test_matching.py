@@ -172,18 +172,23 @@ def test_where_a_server_listens_is_no_difference_and_what_it_is_is_one(a_session
 
 
 def test_a_test_id_with_a_servers_address_finds_that_server_at_another_one(a_session: Any) -> None:
-    base = served(1, a_session, name="test_x[openai@a:1-tiny-c2]")
-    moved = served(2, a_session, name="test_x[openai@b:2-tiny-c2]", url="http://b:2/v1")
+    base = served(1, a_session, name="test_x[server@a:1-tiny-c2]")
+    moved = served(2, a_session, name="test_x[server@b:2-tiny-c2]", url="http://b:2/v1")
     assert matched(base, moved).bases
-    alone = served(3, a_session, name="test_x[openai-tiny-c2]", url="http://b:2/v1")
+    alone = served(3, a_session, name="test_x[server-tiny-c2]", url="http://b:2/v1")
     assert matched(base, alone).bases
     assert matched(alone, moved).bases
 
 
+def test_a_test_of_a_server_is_found_by_what_earlier_documents_call_it(a_session: Any) -> None:
+    base = served(1, a_session, name="test_x[openai-tiny-c2]")
+    assert matched(base, served(2, a_session, name="test_x[server-tiny-c2]")).bases
+
+
 def test_of_two_servers_at_other_addresses_none_is_guessed(a_session: Any) -> None:
-    base = served(1, a_session, name="test_x[openai@a:1-tiny-c2]")
-    base.cases += served(1, a_session, name="test_x[openai@b:2-tiny-c2]", url="http://b:2/v1").cases
-    moved = served(2, a_session, name="test_x[openai@c:3-tiny-c2]", url="http://c:3/v1")
+    base = served(1, a_session, name="test_x[server@a:1-tiny-c2]")
+    base.cases += served(1, a_session, name="test_x[server@b:2-tiny-c2]", url="http://b:2/v1").cases
+    moved = served(2, a_session, name="test_x[server@c:3-tiny-c2]", url="http://c:3/v1")
     assert not matched(base, moved).bases
-    there = served(2, a_session, name="test_x[openai@b:2-tiny-c2]", url="http://b:2/v1")
+    there = served(2, a_session, name="test_x[server@b:2-tiny-c2]", url="http://b:2/v1")
     assert [one.case.key[0] for one in matched(base, there).bases] == [there.cases[0].nodeid]

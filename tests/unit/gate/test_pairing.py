@@ -88,7 +88,7 @@ def case_verdict(
 ) -> CaseComparison:
     paired = pairing(*metrics, budget=budget).measure(source, source.now, source.base, marker)
     case = case_from_run(
-        source.now, nodeid="test_a.py::test_x", backend="openai", model=ModelSpec("x"), outcome="passed"
+        source.now, nodeid="test_a.py::test_x", backend="server", model=ModelSpec("x"), outcome="passed"
     )
     case.thresholds = {threshold.name: threshold.value for threshold in marker}
     header = Header(session=Session(id="now", started="2026-01-01T00:00:00Z"))

@@ -22,7 +22,7 @@ Level = Callable[..., Case]
 def level(make_case: MakeCase) -> Level:
     def make(concurrency: int = 8, throughput: float = 800.0, latency: float = 1.0, **load: Any) -> Case:
         case = make_case(
-            f"benchmarks/test_s.py::test_load[openai-name-c{concurrency}]",
+            f"benchmarks/test_s.py::test_load[server-name-c{concurrency}]",
             values={
                 "system_throughput": [throughput],
                 "request_throughput": [throughput / 64],
@@ -34,7 +34,7 @@ def level(make_case: MakeCase) -> Level:
                 "peak_rss": None,
             },
             rounds=(3,),
-            backend="openai",
+            backend="server",
         )
         case.protocol["concurrency"] = concurrency
         case.processes[0].load = a_load_record(**load)
@@ -83,7 +83,7 @@ def test_the_knee_of_a_sweep_is_marked(level: Level) -> None:
 def test_a_sweep_is_of_one_test_and_server_by_rising_load(level: Level) -> None:
     one, other = level(64), level(8)
     elsewhere = level(8)
-    elsewhere.nodeid = "benchmarks/test_s.py::test_load[openai@other-name-c8]"
+    elsewhere.nodeid = "benchmarks/test_s.py::test_load[server@other-name-c8]"
     assert sweeps([one, elsewhere, other]) == [[other, one], [elsewhere]]
 
 
@@ -94,15 +94,15 @@ def test_failures_are_told_by_kind(level: Level) -> None:
         a_failure_record(),
         a_failure_record("reset", status=None),
     ]
-    assert lines([case])[-1] == "test_load[openai-name-c8]: failed: 2 HTTP 503, 1 reset"
+    assert lines([case])[-1] == "test_load[server-name-c8]: failed: 2 HTTP 503, 1 reset"
 
 
 def test_what_is_not_to_be_believed_is_marked_and_explained(level: Level) -> None:
     text = "\n".join(
         lines([level(8, saturated=True, saturation="it grew"), level(9, invalid="it was late")], 200)
     )
-    assert "s test_load[openai-name-c8]: it grew" in text
-    assert "x test_load[openai-name-c9]: it was late" in text
+    assert "s test_load[server-name-c8]: it grew" in text
+    assert "x test_load[server-name-c9]: it was late" in text
     assert "800s" in text
     assert "800x" in text
     assert not any(line.startswith("s ") for line in legend([level(saturated=False)], wide=False))
@@ -112,7 +112,7 @@ def test_a_rate_says_why_it_is_not_known_whether_it_was_held_and_a_concurrency_d
     rate, closed = level(8, saturated=None, saturation="too few"), level(9, saturated=None)
     rate.protocol["arrivals"] = "poisson"
     text = lines([rate, closed], 200)
-    assert "s? test_load[openai-name-c8]: it is not known whether it was saturated: too few" in text
+    assert "s? test_load[server-name-c8]: it is not known whether it was saturated: too few" in text
     assert sum("800s?" in line for line in text) == 1
     assert sum(line.startswith("s? ") for line in text) == 1
 

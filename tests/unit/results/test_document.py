@@ -345,7 +345,7 @@ def test_metrics_that_are_not_known_are_in_the_document_with_the_reason(
         for measured in process.rounds:
             measured.timeline = replace(measured.timeline, untimed="buffered")
     case = case_from_run(
-        run, nodeid="a.py::test", backend="openai", model=ModelSpec("tiny"), outcome="passed"
+        run, nodeid="a.py::test", backend="server", model=ModelSpec("tiny"), outcome="passed"
     )
     document.cases = [case]
     back = read_document(write_document(tmp_path / "out.json", document)).cases[0]

@@ -61,6 +61,11 @@ def test_the_judgments_of_a_kept_document_are_read(path: Path) -> None:
         assert "judgements" not in (new.model_extra or {})
 
 
+def test_what_was_measured_on_a_server_says_so() -> None:
+    (path,) = (path for path in KEPT if path.stem.startswith("load"))
+    assert [case.model.backend for case in read_document(path).cases] == ["server"]
+
+
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_the_facts_of_a_kept_document_are_read(path: Path) -> None:
     moved = {"stamps", "stamps_reason", "read_lag", "receiver", "real_time"}

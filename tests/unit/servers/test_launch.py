@@ -305,7 +305,7 @@ def test_a_server_that_wants_a_key_is_asked_with_it(
     # An hour would not help.
     with pytest.raises(BackendUnavailableError, match=r"is up, but .* wants an API key .status 401") as none:
         start(*arguments, start_timeout=3600.0, note=pids.append)
-    assert "--llm-option openai.api_key_env=NAME" in str(none.value)
+    assert "--llm-option server.api_key_env=NAME" in str(none.value)
     monkeypatch.setenv("THE_KEY", "sk-of-another")
     with pytest.raises(BackendUnavailableError, match="does not accept the API key in THE_KEY") as wrong:
         start(*arguments, start_timeout=3600.0, access=Access("THE_KEY"), note=pids.append)

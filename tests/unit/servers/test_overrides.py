@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.options import backend_of, kept_options, option_values, parse_option
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.errors import LLMBenchWarning, UsageError
 from pytest_llmbench.gate.ab import parse_base_side
-from pytest_llmbench.servers.openai import OpenAIBackend
+from pytest_llmbench.servers.options import SERVER_OPTIONS
 from pytest_llmbench.servers.overrides import header_values, merge_patch, read_body, read_headers
 from pytest_llmbench.settings.case import SETTINGS
 
@@ -65,8 +65,8 @@ def test_a_body_is_json_or_what_json_makes_of_it(value: Any) -> None:
     ],
 )
 def test_a_body_that_cannot_be_meant_or_would_spoil_the_numbers_is_refused(value: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=f"option openai.body: .*{message}"):
-        option_values(OpenAIBackend(), {"body": value})
+    with pytest.raises(UsageError, match=f"option server.body: .*{message}"):
+        option_values(SERVER_OPTIONS, {"body": value})
 
 
 def test_headers_are_words_of_a_shell_or_a_mapping() -> None:
@@ -94,8 +94,8 @@ def test_headers_are_words_of_a_shell_or_a_mapping() -> None:
     ],
 )
 def test_headers_that_cannot_be_sent_are_refused_without_their_values(value: Any) -> None:
-    with pytest.raises(UsageError, match=r"option openai\.headers: ") as caught:
-        option_values(OpenAIBackend(), {"headers": value})
+    with pytest.raises(UsageError, match=r"option server\.headers: ") as caught:
+        option_values(SERVER_OPTIONS, {"headers": value})
     assert "Y: b" not in str(caught.value)
 
 
@@ -113,7 +113,7 @@ def test_a_header_takes_its_value_from_the_environment(monkeypatch: pytest.Monke
 
 def test_the_document_has_no_value_that_is_nobodys_business() -> None:
     values = option_values(
-        OpenAIBackend(),
+        SERVER_OPTIONS,
         {
             "headers": "X-Key=sesame X-Org=acme",
             "body": {"api_key": "sesame", "user": {"token": "sesame", "tokens": 3}, "top_k": None},
@@ -121,19 +121,31 @@ def test_the_document_has_no_value_that_is_nobodys_business() -> None:
             "api_key_env": "SESAME",
         },
     )
-    kept = kept_options(OpenAIBackend(), values)
+    kept = kept_options(SERVER_OPTIONS, values)
     assert kept["headers"] == ["X-Key", "X-Org"]
     assert kept["body"] == {"api_key": "***", "user": {"token": "***", "tokens": 3}, "top_k": None}
     assert "sesame" not in json.dumps(kept).lower()
     assert kept["endpoint"] == "completions"
-    values = option_values(OpenAIBackend(), {"body": {"a": [{"secret": 1}, 2]}})
-    assert kept_options(OpenAIBackend(), values)["body"] == {"a": [{"secret": "***"}, 2]}
+    values = option_values(SERVER_OPTIONS, {"body": {"a": [{"secret": 1}, 2]}})
+    assert kept_options(SERVER_OPTIONS, values)["body"] == {"a": [{"secret": "***"}, 2]}
 
 
-def test_an_option_of_a_server_may_be_called_so() -> None:
-    assert parse_option("server.endpoint=chat") == ("openai", "endpoint", "chat")
+def test_what_options_of_servers_were_called_is_taken_and_told() -> None:
     assert backend_of("llamacpp") == "llamacpp"
-    setting = SETTINGS["backend_options"]
+    write = "write server instead of openai"
+    with pytest.warns(LLMBenchWarning, match=write):
+        assert parse_option("openai.endpoint=chat") == ("server", "endpoint", "chat")
     given = {"server": {"endpoint": "chat"}, "openai": {"retries": 2}}
-    assert setting.read(given, "here").given == {"openai": {"endpoint": "chat", "retries": 2}}
-    assert parse_base_side("server.endpoint=chat").options == {"openai": {"endpoint": "chat"}}
+    with pytest.warns(LLMBenchWarning, match=write):
+        read = SETTINGS["backend_options"].read(given, "here")
+    assert read.given == {"server": {"endpoint": "chat", "retries": 2}}
+    with pytest.warns(LLMBenchWarning, match=write):
+        assert parse_base_side("openai.endpoint=chat").options == {"server": {"endpoint": "chat"}}
+    with pytest.warns(LLMBenchWarning, match=write):
+        assert SETTINGS["backends"].read("llamacpp,openai", "here") == ("llamacpp", "server")
+
+
+def test_an_option_of_a_server_is_called_so_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    assert parse_option("server.endpoint=chat") == ("server", "endpoint", "chat")
+    assert parse_base_side("server.endpoint=chat").options == {"server": {"endpoint": "chat"}}
+    assert not recwarn.list

@@ -76,7 +76,7 @@ def test_a_server_that_cannot_list_its_models_names_none(answering: Answering) -
         ({"/v1/models": {"models": []}}, "/v1", "does not answer with a list of models"),
         ({"/v1/models": 503}, "/v1", "is it still loading"),
         ({"/v1/models": 302}, "/v1", "answers with status 302"),
-        ({"/v1/models": 401}, "/v1", "wants an API key .status 401., and none was sent.*openai.api_key_env"),
+        ({"/v1/models": 401}, "/v1", "wants an API key .status 401., and none was sent.*server.api_key_env"),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from pytest_llmbench.cases.selection import ServerChoice
+from pytest_llmbench.cases.target import ServerTarget
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.secrets import mask
 from pytest_llmbench.servers.urls import proxy_headers, read_proxy, read_url, stored_url
@@ -43,8 +43,8 @@ def test_user_and_password_become_a_header_and_are_nowhere_else() -> None:
 
 
 def test_a_password_is_neither_in_a_test_id_nor_in_what_pytest_shows_of_a_parameter() -> None:
-    choice = ServerChoice(base_url="http://me:hunter22@h:8000/v1?key=querysecret", alone=False)
-    assert choice.label == "openai@h:8000"
+    choice = ServerTarget(base_url="http://me:hunter22@h:8000/v1?key=querysecret", alone=False)
+    assert choice.label == "server@h:8000"
     assert "hunter22" not in repr(choice)
     assert "querysecret" not in repr(choice)
 
@@ -72,7 +72,7 @@ def test_what_is_no_url_of_a_server_is_refused_without_its_password(text: str, s
 
 def test_a_proxy_is_told_who_asks() -> None:
     assert proxy_headers(read_proxy("http://u:pw@p:3128")) == {"Proxy-Authorization": "Basic dTpwdw=="}
-    with pytest.raises(UsageError, match=r"openai\.proxy=https://p: write http://HOST:PORT$"):
+    with pytest.raises(UsageError, match=r"server\.proxy=https://p: write http://HOST:PORT$"):
         read_proxy("https://p")
 
 

@@ -151,10 +151,10 @@ def test_nothing_said_is_the_defaults() -> None:
 
 
 def test_paths_are_meant_from_the_folder_of_the_place(tmp_path: Path) -> None:
-    options = BackendOptions({"openai": {"ca_file": "ca.pem", "endpoint": "chat"}, "unknown": {"a": 1}})
+    options = BackendOptions({"server": {"ca_file": "ca.pem", "endpoint": "chat"}, "unknown": {"a": 1}})
     source = Source.of({"dataset": "a.jsonl", "backend_options": options}, tmp_path).located(Registry())
     assert source.values.dataset == str(tmp_path / "a.jsonl")
-    assert source.values.backend_options.of("openai") == {
+    assert source.values.backend_options.of("server") == {
         "ca_file": str(tmp_path / "ca.pem"),
         "endpoint": "chat",
     }

@@ -8,32 +8,71 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from pytest_llmbench.backends.options import kept_options, option_values
-from pytest_llmbench.cases.selection import ServerChoice
 from pytest_llmbench.errors import EngineError, UsageError, few, warn
 from pytest_llmbench.hardware.listeners import command_line, listener
-from pytest_llmbench.measure.served import ServedSpec
+from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 from pytest_llmbench.servers import needs
 from pytest_llmbench.servers.ask import Access
 from pytest_llmbench.servers.endpoint import Endpoint, Words, refused_note
 from pytest_llmbench.servers.launch import Server, ServerSpec, probe
-from pytest_llmbench.servers.openai import OpenAIBackend
 from pytest_llmbench.servers.scrape import Scraper
 from pytest_llmbench.servers.table import ENGINES, Need, ServerEngine, find_engine
 from pytest_llmbench.servers.urls import URL, read_url
 
-if TYPE_CHECKING:
-    from pytest_llmbench.cases.selection import CaseParam
-    from pytest_llmbench.measure.loop import Monitor, Progress
-    from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
-    from pytest_llmbench.settings.options import BackendOptions
-
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChoice:
+    """Which server is to answer, and how it is asked: one that runs already, or one to start."""
+
+    spec: ModelSpec
+    """The model; without a name, the only one that a running server has."""
+    options: Mapping[str, Any]
+    """Of servers, all of them; see :mod:`.options`."""
+    base_url: str | None = field(default=None, repr=False)
+    """Of one that runs already. It may have a password in it."""
+    engine: str | None = None
+    """Of one to start, as in ``--llm-serve``: ``vllm``, ``docker:vllm``."""
+    python: str = sys.executable
+    """The interpreter that starts it; it says nothing of one that runs already, like the environment."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further variables of its process; what they hold is shown nowhere."""
+
+    @property
+    def starts(self) -> bool:
+        """Whether the session starts it."""
+        return self.engine is not None
+
+    @property
+    def key(self) -> object:
+        """Equal for what one server can be."""
+        start = (self.python, tuple(sorted(self.environment.items()))) if self.starts else None
+        options = tuple(sorted((name, str(value)) for name, value in self.options.items()))
+        return (self.base_url, self.engine, self.spec, options, start)
+
+
+class Follower(Protocol):
+    """The monitor, as far as servers need it: what it is to watch."""
+
+    def follow(self, pid: int) -> None:
+        """Watch a process and what it starts."""
+
+    def unfollow(self, pid: int) -> None:
+        """Watch it no longer."""
+
+
+class Teller(Protocol):
+    """Where a person sees what is going on."""
+
+    def loading(self, label: str) -> None:
+        """A model is loaded, which takes its time."""
 
 
 @dataclass(slots=True, repr=False)
@@ -50,8 +89,6 @@ class Running:
     """What is known of the server, for the results document."""
     versions: Mapping[str, str]
     options: Mapping[str, Any]
-    asked_for: tuple[ServerChoice | None, ModelSpec]
-    """By which choice and model of a test it was found."""
     pid: int | None = None
     """The root of its process tree; None where it cannot be known."""
     load_time: float | None = None
@@ -86,11 +123,6 @@ class Running:
     def started(self) -> bool:
         """Whether this session started it."""
         return self._server is not None
-
-    @property
-    def startable(self) -> ServedSpec:
-        """What ``llm_model`` measures."""
-        return ServedSpec(self, self.model or self.spec, kept_options(OpenAIBackend(), self.options))
 
     def learn(self, words: Words) -> None:
         """It wants to be asked in these *words* from now on; a warning says what is left out."""
@@ -130,41 +162,14 @@ class Running:
             self._server.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Which server is asked for, and how."""
-
-    choice: ServerChoice
-    spec: ModelSpec
-    options: Mapping[str, Any]
-    """Of the backend, all of them."""
-    python: str
-    """The interpreter that starts it; it says nothing of one that runs already, like the environment."""
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Further variables of its process; what they hold is shown nowhere."""
-
-    @property
-    def starts(self) -> bool:
-        """Whether the session starts it."""
-        return self.choice.engine is not None
-
-    @property
-    def key(self) -> object:
-        """Equal for what one server can be."""
-        start = (self.python, tuple(sorted(self.environment.items()))) if self.starts else None
-        options = tuple(sorted((name, str(value)) for name, value in self.options.items()))
-        return (self.choice, self.spec, options, start)
-
-
 class Servers:
     """The servers of one session: those that run already, and the one that it started last."""
 
     def __init__(
         self,
         resolve: Callable[[ModelSpec, Form], ResolvedModel],
-        progress: Progress,
-        monitor: Monitor | None,
-        python: str,
+        progress: Teller,
+        monitor: Follower | None,
         *,
         alike: bool = False,
     ) -> None:
@@ -175,45 +180,32 @@ class Servers:
         self._resolve = resolve
         self._progress = progress
         self._monitor = monitor
-        self._python = python
         self._running: dict[object, Running] = {}
         self._words: dict[str, str | None] | None = {} if alike else None
 
-    def asked(self, case: CaseParam, backend_options: BackendOptions) -> Asked:
-        """Which server a case asks for."""
-        assert case.server is not None
-        options = option_values(case.backend, backend_options.of(case.backend.name))
-        return Asked(case.server, case.spec, options, self._python)
-
-    def get(self, case: CaseParam, backend_options: BackendOptions) -> Running:
-        """The server of a case, ready to answer.
+    def of(self, choice: ServerChoice) -> Running:
+        """The server that is chosen; one that this session started before ends if it is another.
 
         :raises LLMBenchError: if it does not start, or does not answer.
         """
-        return self.of(self.asked(case, backend_options))
-
-    def of(self, asked: Asked) -> Running:
-        """The server that is asked for; one that this session started before ends if it is another.
-
-        :raises LLMBenchError: if it does not start, or does not answer.
-        """
-        key = asked.key
+        key = choice.key
         if key not in self._running:
-            if asked.choice.engine is not None:
+            if choice.engine is not None:
                 self._end_started()
-                self._running[key] = self._start(asked, asked.choice.engine)
+                self._running[key] = self._start(choice, choice.engine)
             else:
-                self._running[key] = self._look_at(asked.spec, asked.choice, asked.options)
+                assert choice.base_url is not None
+                self._running[key] = self._look_at(choice, choice.base_url)
         return self._running[key]
 
-    def restart(self, case: CaseParam, backend_options: BackendOptions) -> Running:
-        """The server of a case, started anew where this session starts it."""
-        if case.server is not None and case.server.engine is not None:
+    def restart(self, choice: ServerChoice) -> Running:
+        """The server that is chosen, started anew where this session starts it."""
+        if choice.starts:
             self._end_started()
-        return self.get(case, backend_options)
+        return self.of(choice)
 
     @contextmanager
-    def during(self, asked: Asked) -> Iterator[Running]:
+    def during(self, choice: ServerChoice) -> Iterator[Running]:
         """A server for one level: started for it and ended after it; one that runs already stays.
 
         :raises LLMBenchError: if it does not start, or does not answer.
@@ -221,28 +213,14 @@ class Servers:
         # Also the one of the case, if a running one is its base: it would have the machine's memory.
         self._end_started()
         try:
-            yield self.of(asked)
+            yield self.of(choice)
         finally:
             self._end_started()
 
-    def other(
-        self,
-        case: CaseParam,
-        base_url: str,
-        model: str | None,
-        backend_options: BackendOptions,
-    ) -> Running:
-        """Another server that runs already, with the options of the case."""
-        spec = case.spec if model is None else replace(case.spec, name=model)
-        other = replace(case, server=ServerChoice(base_url=base_url), spec=spec)
-        return self.get(other, backend_options)
-
-    def resolved(self, case: CaseParam) -> ResolvedModel | ModelSpec:
-        """The case's model as far as it is known."""
-        for running in self._running.values():
-            if running.asked_for == (case.server, case.spec):
-                return running.model or running.spec
-        return case.spec
+    def resolved(self, choice: ServerChoice) -> ResolvedModel | ModelSpec:
+        """The model of a server as far as it is known."""
+        running = self._running.get(choice.key)
+        return choice.spec if running is None else running.model or running.spec
 
     def close(self) -> None:
         """End what this session started."""
@@ -251,15 +229,14 @@ class Servers:
             self._unfollow(running.pid)
         self._running.clear()
 
-    def _look_at(self, spec: ModelSpec, choice: ServerChoice, options: Mapping[str, Any]) -> Running:
+    def _look_at(self, choice: ServerChoice, base_url: str) -> Running:
         """A server that runs already."""
-        assert choice.base_url is not None
-        asked_for = (choice, spec)
-        url = read_url(choice.base_url)
+        spec, options = choice.spec, choice.options
+        url = read_url(base_url)
         if url.user is not None and options["api_key_env"] is not None:
             msg = (
                 f"{url.shown}: a server is told who asks either by the user and password of its URL, or by "
-                f"the key in openai.api_key_env={options['api_key_env']}; leave one of them out"
+                f"the key in server.api_key_env={options['api_key_env']}; leave one of them out"
             )
             raise UsageError(msg)
         endpoint = _endpoint(url, spec.name, options, extensions=options["extensions"])
@@ -289,7 +266,7 @@ class Servers:
         running = Running(
             _endpoint=endpoint,
             _words=self._words_for(),
-            label=f"openai {spec.label}",
+            label=f"server {spec.label}",
             spec=spec,
             model=None,
             engine={
@@ -300,7 +277,6 @@ class Servers:
             },
             versions={} if info.engine is None or info.version is None else {info.engine: info.version},
             options=options,
-            asked_for=asked_for,
             pid=pid,
             lacks=None if command is None else needs.warning(lacking),
             _known=known,
@@ -310,18 +286,18 @@ class Servers:
         self._follow(pid)
         return running
 
-    def _start(self, asked: Asked, engine: str) -> Running:
+    def _start(self, choice: ServerChoice, engine: str) -> Running:
         """A server of this session."""
-        described, options = find_engine(engine), asked.options
-        model = self._resolve(asked.spec, described.form)
-        label = f"{engine} {asked.spec.label}"
+        described, options = find_engine(engine), choice.options
+        model = self._resolve(choice.spec, described.form)
+        label = f"{engine} {choice.spec.label}"
         self._progress.loading(label)
         spec = ServerSpec(
             engine=engine,
             model=model,
             arguments=tuple(shlex.split(options["arguments"])),
-            python=asked.python,
-            environment=asked.environment,
+            python=choice.python,
+            environment=choice.environment,
             start_timeout=options["start_timeout"],
             context=options["context"],
             image=options["image"],
@@ -346,12 +322,11 @@ class Servers:
             _endpoint=endpoint,
             _words=self._words_for(),
             label=label,
-            spec=replace(asked.spec, name=server.model_name),
+            spec=replace(choice.spec, name=server.model_name),
             model=model,
             engine={"server": engine, "command": server.command, "context_length": options["context"]},
             versions=server.versions,
             options=options,
-            asked_for=(asked.choice, asked.spec),
             pid=server.pid,
             load_time=server.start_time,
             _known=described,

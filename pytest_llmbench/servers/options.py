@@ -1,7 +1,6 @@
-"""How is a server with an OpenAI-compatible API reached?
+"""What can be set for a server, and what does each option do?
 
-Only described here: requests are sent by :mod:`pytest_llmbench.client`, and servers that a
-test starts are in :mod:`pytest_llmbench.servers`.
+One table for all servers: those that run already, and those that a session starts.
 """
 
 from __future__ import annotations
@@ -10,27 +9,22 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
-from pytest_llmbench.errors import BackendUnavailableError
+from pytest_llmbench.backends.base import OptionSpec
 from pytest_llmbench.servers.overrides import read_body, read_headers
 from pytest_llmbench.servers.urls import read_proxy
 
 if TYPE_CHECKING:
-    from pytest_llmbench.models.spec import Form, ResolvedModel
+    from pytest_llmbench.backends.options import Configurable
+    from pytest_llmbench.backends.registry import Registry
 
-NO_SERVER = "the backend openai needs a server: name one with --llm-base-url, or start one with --llm-serve"
+SERVER = "server"
+"""What stands before the options of servers: ``server.NAME``."""
 
 
-class OpenAIBackend:
-    """Any server that speaks OpenAI's ``/v1/completions`` or ``/v1/chat/completions``."""
+class ServerOptions:
+    """The options of servers, as :func:`pytest_llmbench.backends.options.option_values` takes them."""
 
-    name: str = "openai"
-    extra: str = ""
-    form: Form = "hf"
-    served: bool = True
-    """The model runs in a server: nothing is loaded into a worker."""
-    quantizations: tuple[str, ...] = ()
-    modules: tuple[str, ...] = ()
+    name: str = SERVER
     options: tuple[OptionSpec, ...] = (
         OptionSpec(
             "endpoint",
@@ -139,14 +133,6 @@ class OpenAIBackend:
         ),
     )
 
-    def availability(self) -> Availability:
-        """Always there: it needs nothing but a server."""
-        return Availability(True)
-
-    def versions(self) -> Mapping[str, str]:
-        """Nothing: the version is the server's."""
-        return {}
-
     def check_options(self, values: Mapping[str, Any]) -> None:
         """Refuse a proxy that is no URL.
 
@@ -156,10 +142,13 @@ class OpenAIBackend:
         if proxy is not None:
             read_proxy(proxy)
 
-    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
-        """Refuse: no worker loads a model that runs in a server.
 
-        :raises BackendUnavailableError: always.
-        """
-        del model, options
-        raise BackendUnavailableError(NO_SERVER)
+SERVER_OPTIONS = ServerOptions()
+
+
+def options_of(name: str, registry: Registry) -> Configurable:
+    """Whose options *name* stands before: a backend of the *registry*, or servers.
+
+    :raises UsageError: if there is none of that name; it lists what there is.
+    """
+    return SERVER_OPTIONS if name == SERVER else registry.get(name)

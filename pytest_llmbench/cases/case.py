@@ -1,0 +1,44 @@
+"""What is one case: which model, on what, under which load?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pytest_llmbench.cases.target import Target
+from pytest_llmbench.models.spec import ModelSpec
+
+TargetT_co = TypeVar("TargetT_co", bound=Target, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLevel:
+    """How much a server is asked at a time: a closed loop, an open one, or (neither) a trace's own."""
+
+    concurrency: int | None = None
+    request_rate: float | None = None
+    """Requests a second."""
+
+    @property
+    def label(self) -> str:
+        """``c8`` for 8 at once, ``r2.5`` for 2.5 a second, ``trace`` for a trace's own times."""
+        if self.concurrency is not None:
+            return f"c{self.concurrency}"
+        return "trace" if self.request_rate is None else f"r{self.request_rate:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Generic[TargetT_co]):
+    """What ``llm_model``, ``llm_load`` or ``llm_server`` stands for in one test."""
+
+    target: TargetT_co
+    spec: ModelSpec
+    """Of a server that runs already, the name that it has for the model; empty for the only one it has."""
+    load: LoadLevel | None = None
+    """None where the model is asked one thing at a time."""
+
+    @property
+    def id(self) -> str:
+        """What test ids call it: ``llamacpp-tiny-q8_0``, ``server-c8``, ``vllm-tiny-r2.5``."""
+        parts = [self.target.label, self.spec.label, "" if self.load is None else self.load.label]
+        return "-".join(part for part in parts if part)
