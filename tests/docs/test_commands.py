@@ -41,8 +41,11 @@ def environment(*, watched: bool) -> dict[str, str]:
     left_out = ("PYTEST_", "LLMBENCH_STORE", "COLUMNS", "CI")
     found = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), found["PATH"]])
+    # Plugins of our own tests, which take as long to import as pytest itself.
+    options = [f"-p no:{name}" for name in ("cacheprovider", "hypothesispytest", "anyio", "timeout", "xdist")]
     # What else runs on the machine must not decide which baselines are accepted.
-    found["PYTEST_ADDOPTS"] = "-p no:cacheprovider" + ("" if watched else " --llm-monitor-rate=0")
+    options += [] if watched else ["--llm-monitor-rate=0"]
+    found["PYTEST_ADDOPTS"] = " ".join(options)
     return found
 
 
