@@ -22,6 +22,8 @@ from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.stored import judge_stored, pool_sessions
 
+pytestmark = pytest.mark.simulation
+
 Draws = NDArray[np.float64]
 
 PER_CASE = 0.01

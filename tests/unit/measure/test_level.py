@@ -226,6 +226,7 @@ def test_waves_that_blur_are_cut_where_they_are_whole(seed: int) -> None:
     assert level.system_throughput == pytest.approx(8 * 128 / np.mean(lives), rel=0.01)
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("concurrency", [8, 32])
 @pytest.mark.parametrize(
     "length",
@@ -333,17 +334,20 @@ def share_saturated(
     return sum(one is True for one in found) / levels
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("servers", [1, 16])
 @pytest.mark.parametrize(("load", "requests"), [(0.5, 120), (0.8, 120), (0.8, 600)])
 def test_a_server_that_keeps_up_is_not_called_saturated(servers: int, load: float, requests: int) -> None:
     assert share_saturated(load, servers, requests, 100) <= 0.01
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("servers", [1, 16])
 def test_an_overload_of_a_fifth_is_found(servers: int) -> None:
     assert share_saturated(1.2, servers, 1200, 60) >= 0.95
 
 
+@pytest.mark.simulation
 def test_constant_arrivals_show_it_in_fewer_requests() -> None:
     assert share_saturated(1.2, 8, 600, 60, constant=True) >= 0.95
 
