@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.bench.load import LLMLoad
     from pytest_llmbench.bench.model import LLMModel
     from pytest_llmbench.cases.case import Case
-    from pytest_llmbench.cases.target import ServerTarget
+    from pytest_llmbench.cases.target import Target
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.servers.keep import Running
 
@@ -77,10 +77,15 @@ def llm_server(request: pytest.FixtureRequest) -> Running:
     if "llm_load" in request.fixturenames:
         load: LLMLoad = request.getfixturevalue("llm_load")
         return load.server
+    from pytest_llmbench.cases.target import ServerTarget
+
     session = request.config.stash[SESSION]
+    # Beside llm_model, the case is that one's.
+    beside = "llm_model" in request.fixturenames
+    case: Case[Target] = request.node.callspec.params["llm_model"] if beside else request.param
+    target = case.target
+    if not isinstance(target, ServerTarget):
+        pytest.skip(f"this test needs a server, and {case.id} runs in a process of its own (--llm-serve)")
     session.runtime.progress.case(session.cases)
     settings = session.item_settings(request.node)
-    case: Case[ServerTarget] = request.param
-    return session.runtime.servers.of(
-        case.target.choice(case.spec, settings.backend_options, session.runtime)
-    )
+    return session.runtime.servers.of(target.choice(case.spec, settings.backend_options, session.runtime))

@@ -318,6 +318,23 @@ def test_llm_server_is_there_beside_the_load(bench: pytest.Pytester, run: Run) -
         run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=2)
 
 
+def test_llm_server_is_there_beside_the_model_and_skips_what_no_server_runs(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    bench.makepyfile(
+        """
+        def test_both(llm_server, llm_model):
+            assert llm_model.measure("hello", max_new_tokens=2, rounds=1).ttft.n == 1
+            assert llm_server.base_url.startswith("http://127.0.0.1")
+        """
+    )
+    with fake_server() as server:
+        run(f"--llm-base-url={server.url}", backend=None).assert_outcomes(passed=1)
+    result = run("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*SKIP*this test needs a server*--llm-serve*"])
+
+
 @pytest.mark.parametrize("argument", ["--llm-backend=fake", "--llm-backend=server", "-v"])
 def test_without_a_server_a_load_is_skipped_with_the_reason(
     bench: pytest.Pytester, run: Run, argument: str
