@@ -13,6 +13,7 @@ import yaml
 import pytest_llmbench
 from pytest_llmbench.backends.registry import BUILTIN
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.servers.options import SERVER_OPTIONS
 from pytest_llmbench.servers.table import ENGINES
 from pytest_llmbench.settings.case import SETTINGS
 
@@ -41,8 +42,10 @@ def headings(page: str) -> set[str]:
 def test_every_row_of_a_table_has_a_place(reference: dict[str, str]) -> None:
     assert headings(reference["reference/settings.md"]) >= set(SETTINGS)
     assert headings(reference["reference/metrics.md"]) == set(METRICS)
-    assert headings(reference["reference/servers.md"]) == set(ENGINES)
-    assert headings(reference["reference/backends.md"]) >= set(BUILTIN)
+    assert headings(reference["reference/servers.md"]) == {"Options", *ENGINES}
+    assert headings(reference["reference/backends.md"]) == set(BUILTIN)
+    for option in SERVER_OPTIONS.options:
+        assert f"`server.{option.name}`" in reference["reference/servers.md"]
 
 
 def test_every_option_of_the_command_line_is_on_one_page(
