@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics.table import METRICS
     from pytest_llmbench.metrics.timeline import Timeline
     from pytest_llmbench.results.frames import Results, load, read_results
-    from pytest_llmbench.servers.keep import Running
+    from pytest_llmbench.servers.keep import LLMServer
     from pytest_llmbench.workloads.messages import Message
 
 _HOMES = {
@@ -51,7 +51,7 @@ _HOMES = {
     "pytest_llmbench.metrics.timeline": ("Timeline",),
     "pytest_llmbench.workloads.messages": ("Message",),
     "pytest_llmbench.results.frames": ("Results", "load", "read_results"),
-    "pytest_llmbench.servers.keep": ("Running",),
+    "pytest_llmbench.servers.keep": ("LLMServer",),
     "pytest_llmbench.bench.load": ("LLMLoad",),
 }
 
@@ -67,6 +67,7 @@ __all__ = [
     "LLMBenchWarning",
     "LLMLoad",
     "LLMModel",
+    "LLMServer",
     "Message",
     "Metric",
     "OptionSpec",
@@ -74,7 +75,6 @@ __all__ = [
     "Results",
     "Round",
     "Run",
-    "Running",
     "Shown",
     "Sink",
     "Summary",

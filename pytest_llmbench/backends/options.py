@@ -15,6 +15,13 @@ _LARGEST: dict[type, float] = {int: 2**31 - 1, float: math.inf, bool: math.inf, 
 """Where an option does not say: engines keep whole numbers as a C int, and take a larger one for another."""
 _ONCE, _NOW = "openai", "server"
 """What the options of servers were called, and are."""
+RESERVED = {
+    "auto": "every engine that is installed",
+    "env": "environment variables in --llm-ab",
+    _NOW: "servers",
+    _ONCE: "servers, as they were called once",
+}
+"""What a backend cannot be called, and what the name stands for."""
 _TRUTHS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.base import Availability, Backend, Engine, OptionSpec
+from pytest_llmbench.backends.options import RESERVED
 from pytest_llmbench.errors import BackendUnavailableError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -161,7 +162,10 @@ def _problem(candidate: Any) -> str | None:
         return "it is a class; pass an instance"
     members = (*Backend.__annotations__, "availability", "versions", "load")
     missing = [name for name in members if not hasattr(candidate, name)]
-    return f"it has no {', '.join(missing)}" if missing else None
+    if missing:
+        return f"it has no {', '.join(missing)}"
+    taken = RESERVED.get(candidate.name)
+    return None if taken is None else f"the name {candidate.name!r} stands for {taken}; give it another"
 
 
 def _entry_points() -> list[EntryPoint]:

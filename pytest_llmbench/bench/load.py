@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.verdict import Judgment
-    from pytest_llmbench.servers.keep import Running, ServerChoice
+    from pytest_llmbench.servers.keep import LLMServer, ServerChoice
     from pytest_llmbench.settings.case import CaseSettings
 
 
@@ -48,7 +48,7 @@ class LLMLoad:
     """Of the test's file, from which its calls mean their paths."""
     measurements: list[Measurement] = field(default_factory=list)
     """Every measurement of this test so far, the base sides of an A/B session among them."""
-    _server: Running | None = None
+    _server: LLMServer | None = None
     _calibrations: dict[str, Calibration] = field(default_factory=dict)
     """By side: ``now``, and ``base`` in an A/B session."""
 
@@ -93,7 +93,7 @@ class LLMLoad:
         return replace(self._case.spec, name=self.name)
 
     @property
-    def server(self) -> Running:
+    def server(self) -> LLMServer:
         """The server; started or looked at when it is first asked for.
 
         :raises LLMBenchError: if it does not start, or does not answer.
@@ -212,7 +212,7 @@ class LLMLoad:
                 warn(f"{self._case.id}: {side}{what}")
         return judgments
 
-    def _bench(self, server: Running, values: CaseSettings) -> LoadBench:
+    def _bench(self, server: LLMServer, values: CaseSettings) -> LoadBench:
         return LoadBench(server, self._runtime.loop_monitor, self._runtime.progress, slo=values.slo)
 
     def _side(self, name: str, choice: ServerChoice, planner: Planner, run: Run) -> LoadSide:

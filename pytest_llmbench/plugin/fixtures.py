@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.cases.case import Case
     from pytest_llmbench.cases.target import Target
     from pytest_llmbench.hardware.monitor import HardwareMonitor
-    from pytest_llmbench.servers.keep import Running
+    from pytest_llmbench.servers.keep import LLMServer
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
 
 
 @pytest.fixture
-def llm_server(request: pytest.FixtureRequest) -> Running:
-    """The server of this case, ready to answer; see :class:`pytest_llmbench.Running`."""
+def llm_server(request: pytest.FixtureRequest) -> LLMServer:
+    """The server of this case, ready to answer; see :class:`pytest_llmbench.LLMServer`."""
     if "llm_load" in request.fixturenames:
         load: LLMLoad = request.getfixturevalue("llm_load")
         return load.server

@@ -76,7 +76,7 @@ class Teller(Protocol):
 
 
 @dataclass(slots=True, repr=False)
-class Running:
+class LLMServer:
     """A server that answers: what a load level needs of it, and the fixture ``llm_server``."""
 
     _endpoint: Endpoint
@@ -180,10 +180,10 @@ class Servers:
         self._resolve = resolve
         self._progress = progress
         self._monitor = monitor
-        self._running: dict[object, Running] = {}
+        self._running: dict[object, LLMServer] = {}
         self._words: dict[str, str | None] | None = {} if alike else None
 
-    def of(self, choice: ServerChoice) -> Running:
+    def of(self, choice: ServerChoice) -> LLMServer:
         """The server that is chosen; one that this session started before ends if it is another.
 
         :raises LLMBenchError: if it does not start, or does not answer.
@@ -198,14 +198,14 @@ class Servers:
                 self._running[key] = self._look_at(choice, choice.base_url)
         return self._running[key]
 
-    def restart(self, choice: ServerChoice) -> Running:
+    def restart(self, choice: ServerChoice) -> LLMServer:
         """The server that is chosen, started anew where this session starts it."""
         if choice.starts:
             self._end_started()
         return self.of(choice)
 
     @contextmanager
-    def during(self, choice: ServerChoice) -> Iterator[Running]:
+    def during(self, choice: ServerChoice) -> Iterator[LLMServer]:
         """A server for one level: started for it and ended after it; one that runs already stays.
 
         :raises LLMBenchError: if it does not start, or does not answer.
@@ -229,7 +229,7 @@ class Servers:
             self._unfollow(running.pid)
         self._running.clear()
 
-    def _look_at(self, choice: ServerChoice, base_url: str) -> Running:
+    def _look_at(self, choice: ServerChoice, base_url: str) -> LLMServer:
         """A server that runs already."""
         spec, options = choice.spec, choice.options
         url = read_url(base_url)
@@ -263,7 +263,7 @@ class Servers:
         command = command_line(pid)
         command = command if needs.is_of(known, command) else None
         lacking = needs.lacking(known, command)
-        running = Running(
+        running = LLMServer(
             _endpoint=endpoint,
             _words=self._words_for(),
             label=f"server {spec.label}",
@@ -286,7 +286,7 @@ class Servers:
         self._follow(pid)
         return running
 
-    def _start(self, choice: ServerChoice, engine: str) -> Running:
+    def _start(self, choice: ServerChoice, engine: str) -> LLMServer:
         """A server of this session."""
         described, options = find_engine(engine), choice.options
         model = self._resolve(choice.spec, described.form)
@@ -318,7 +318,7 @@ class Servers:
             raise
         extensions = options["extensions"] and described.extensions
         endpoint = _endpoint(read_url(server.base_url), server.model_name, options, extensions=extensions)
-        return Running(
+        return LLMServer(
             _endpoint=endpoint,
             _words=self._words_for(),
             label=label,

@@ -13,11 +13,11 @@ from pytest_llmbench import errors
 from pytest_llmbench.errors import LLMBenchWarning, warn
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.servers.endpoint import Endpoint, Words
-from pytest_llmbench.servers.keep import Running
+from pytest_llmbench.servers.keep import LLMServer
 
 
 def test_a_warning_points_at_whoever_called() -> None:
-    running = Running(Endpoint("http://x", "m"), "server m", ModelSpec("m"), None, {}, {}, {})
+    running = LLMServer(Endpoint("http://x", "m"), "server m", ModelSpec("m"), None, {}, {}, {})
     words: Words = {"seed": None}
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")

@@ -17,7 +17,6 @@ EXCEPTIONS = {
     "results/test_foreign_journals.py": "what others wrote is read by several modules, all by one rule",
     "test_mirror.py": "looks at the tests",
     "test_public_names.py": "looks at the package",
-    "test_readme.py": "looks at the README",
     "test_tree.py": "looks at the tree",
 }
 """Tests of no one module, and why."""

@@ -120,6 +120,14 @@ def test_a_hook_registers_a_backend(entry_points: list[EntryPoint]) -> None:
     assert registry.names()[-1] == "other"
 
 
+@pytest.mark.parametrize("name", ["server", "openai", "auto", "env"])
+def test_a_name_that_stands_for_something_else_is_refused(entry_points: list[EntryPoint], name: str) -> None:
+    backend = Other()
+    backend.name = name
+    with pytest.raises(UsageError, match=f"the name '{name}' stands for"):
+        Registry().register(backend)
+
+
 def test_a_taken_name_is_refused(entry_points: list[EntryPoint]) -> None:
     registry = Registry()
     registry.register(Other())
