@@ -207,10 +207,7 @@ def _spoiled_load(process: ProcessRecord) -> str | None:
         return process.load.invalid
     failed, answered = len(process.failures), len(process.rounds)
     if too_many_failed(failed, answered):
-        return (
-            f"{failed} of {count(failed + answered, 'request')} failed, and those that were answered had the "
-            "server for themselves"
-        )
+        return f"{failed} of {count(failed + answered, 'request')} failed, so the others ran under less load"
     return None
 
 

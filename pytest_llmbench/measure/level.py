@@ -146,7 +146,7 @@ def check_slo(slo: Mapping[str, float]) -> None:
         if name not in slo_metrics():
             instead = "; take tpot, the mean of a request's gaps" if name == "itl" else ""
             known = ", ".join(slo_metrics())
-            msg = f"slo: {name} has no one value for each request{instead}. There are {known}"
+            msg = f"slo: {name} has more than one value for each request{instead}. There are {known}"
             raise UsageError(msg)
         if not limit > 0:
             msg = f"slo: {name} needs a limit above 0 seconds, not {limit!r}"

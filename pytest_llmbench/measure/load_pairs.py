@@ -115,8 +115,8 @@ class LoadPair:
                 what = f"{first.kind}: {first.detail}" if first.detail else first.kind
                 helps = f"; {record.load.advice}" if record.load is not None and record.load.advice else ""
                 return (
-                    f"on the {side} side {failed} of {sent} requests failed, the first by {what}; those "
-                    f"that were answered had the server for themselves{helps}"
+                    f"on the {side} side {failed} of {sent} requests failed, the first by {what}; the "
+                    f"others ran under less load{helps}"
                 )
         return None
 

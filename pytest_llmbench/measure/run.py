@@ -208,7 +208,7 @@ class Run:
     def __str__(self) -> str:
         """A table of ten lines at most: a metric a line, with its median, spread and range."""
         metrics = list(self.metrics.values())
-        notes = [f"not to be believed: {self.invalid}"] if self.invalid is not None else []
+        notes = [f"not valid: {self.invalid}"] if self.invalid is not None else []
         notes += [f"no {', '.join(names)}: {UNTIMED[why]}" for why, names in by_reason(self.unknown).items()]
         room = _LINES - 1 - len(notes)
         if len(metrics) > room:
@@ -257,7 +257,7 @@ class Run:
 
     @property
     def invalid(self) -> str | None:
-        """Under load: why the figures are not to be believed; None if they are."""
+        """Under load: why the figures are not valid; None if they are."""
         return next((p.load.invalid for p in self.processes if p.load and p.load.invalid), None)
 
     @property

@@ -122,8 +122,8 @@ def _closed_window(result: LoadResult, plan: LoadPlan, course: Course) -> tuple[
     ready = np.flatnonzero((in_flight >= concurrency) & (sends >= over))
     if not len(ready):
         return (
-            f"there were never {concurrency} requests in flight after the warm-up: the level is taken "
-            f"whole, its start and its end too; send {4 * concurrency} requests or more"
+            f"there were never {concurrency} requests in flight after the warm-up: the whole level "
+            f"counts, with its start and its end; send {4 * concurrency} requests or more"
         )
     start = int(sends[ready[0]])
     # Each stream's first send follows no end: so many ends at the end are followed by no send.
@@ -132,7 +132,7 @@ def _closed_window(result: LoadResult, plan: LoadPlan, course: Course) -> tuple[
     if inside < concurrency:
         return (
             f"only {inside} of {len(result.measured)} requests were sent while {concurrency} were in "
-            f"flight: the level is taken whole, its start and its end too; send {4 * concurrency} or more"
+            f"flight: the whole level counts, with its start and its end; send {4 * concurrency} or more"
         )
     return start, end
 
@@ -143,13 +143,13 @@ def _open_window(result: LoadResult, course: Course) -> tuple[int, int] | str:
     dues = np.sort([request.due for request in result.measured])
     lives = [request.ended - request.sent for request in course.done]
     if not lives:
-        return "no request succeeded: the level is taken whole"
+        return "no request succeeded: the whole level counts"
     most = float(np.percentile(lives, 95))
     steady = dues[dues >= min(request.due for request in result.requests) + most]
     if not len(steady) or steady[-1] - steady[0] < most:
         return (
             f"95% of the requests took up to {most * NANO:.3g} s, and they were sent within "
-            f"{(dues[-1] - dues[0]) * NANO:.3g} s: the level is taken whole, its start and its end too; "
+            f"{(dues[-1] - dues[0]) * NANO:.3g} s: the whole level counts, with its start and its end; "
             "a longer level has a steady part, or a lower rate if the server is saturated"
         )
     return int(steady[0]), int(steady[-1])

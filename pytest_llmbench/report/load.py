@@ -81,7 +81,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
 
 
 def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
-    """One line for each mark that the cells of *cases* have, and what failed or is not to be believed."""
+    """One line for each mark that the cells of *cases* have, and what failed or is not valid."""
     cells = [column.cell(case) for column in columns(cases, wide=wide) for case in cases]
     lines = []
     if any(KNEE_MARK in cell for cell in cells):
@@ -199,9 +199,7 @@ def _answered_few(case: Case) -> str | None:
     for process in case.processes:
         failed, answered = len(process.failures), len(process.rounds)
         if too_many_failed(failed, answered):
-            return (
-                f"{failed} of {failed + answered} requests failed: the others had the server for themselves"
-            )
+            return f"{failed} of {failed + answered} requests failed: the others ran under less load"
     return None
 
 

@@ -38,7 +38,7 @@ def test_a_level_of_which_requests_failed_fails_its_test_with_kinds_and_an_examp
             "*2 HTTP 503",
             "*overloaded*",
             "*failures=*--llm-max-failures*",
-            "*x test_load*: 2 of 8 requests failed: the others had the server for themselves*",
+            "*x test_load*: 2 of 8 requests failed: the others ran under less load*",
             "FAILED *::test_load[[]server-c2] - 2 of 8 requests failed*",
         ]
     )

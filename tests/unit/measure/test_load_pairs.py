@@ -136,8 +136,8 @@ def test_failed_requests_make_a_pair_invalid_and_name_the_side(base: int, now: i
         level(few, failed=1) if now else level(),
     )
     assert both.invalid == (
-        f"on the {side} side 1 of 20 requests failed, the first by status: 503 overloaded; those that were "
-        "answered had the server for themselves"
+        f"on the {side} side 1 of 20 requests failed, the first by status: 503 overloaded; the others ran "
+        "under less load"
     )
 
 
@@ -149,7 +149,7 @@ def test_one_failed_request_in_a_hundred_is_no_other_load() -> None:
 
 def test_what_may_help_against_failures_is_said_with_them() -> None:
     spoiled = level(failed=9, advice="start it with --x")
-    assert str(pair(now=spoiled).invalid).endswith("had the server for themselves; start it with --x")
+    assert str(pair(now=spoiled).invalid).endswith("ran under less load; start it with --x")
 
 
 def test_a_key_that_only_one_side_was_asked_without_is_other_work() -> None:

@@ -51,7 +51,7 @@ def test_a_run_that_is_not_to_be_believed_says_so_when_it_is_printed() -> None:
     lines = str(run).splitlines()
     assert len(lines) == 10
     assert lines[0].startswith("default: 15 requests, 1 failed")
-    assert lines[-1] == "not to be believed: its client was late"
+    assert lines[-1] == "not valid: its client was late"
 
 
 def test_a_run_that_measured_nothing_can_be_printed() -> None:
