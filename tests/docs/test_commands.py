@@ -57,7 +57,7 @@ def server() -> Iterator[str]:
 
 
 def run(command: str, folder: Path, env: Mapping[str, str], allowed: tuple[int, ...], where: str) -> None:
-    for name in re.findall(r"\bbenchmarks/test_\w+\.py", command):
+    for name in re.findall(r"\b(?:benchmarks/test_|examples/)\w+\.py", command):
         if not (folder / name).exists():
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
