@@ -182,7 +182,7 @@ def metrics() -> str:
     def judged(row: Metric) -> str:
         if row.judged == "never":
             return "never judged"
-        how = " with a tolerance, for it repeats itself" if row.exact else " by a statistical test"
+        how = " with a tolerance, since it repeats itself" if row.exact else " by a statistical test"
         when = "judged by default" if row.gates else "judged if `--llm-gate` names it"
         return f"{when},{how}; may be {row.allowed:.0%} worse by default"
 
