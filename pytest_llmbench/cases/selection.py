@@ -41,7 +41,7 @@ class Selected:
 
 
 class Selector:
-    """Turns settings into parameters; asks each backend only once whether it is there."""
+    """Turns settings into cases; asks each backend only once whether it is there."""
 
     def __init__(self, registry: Registry, options: Precedence, aliases: Aliases | None) -> None:
         self._registry = registry

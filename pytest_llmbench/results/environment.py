@@ -26,10 +26,9 @@ from pytest_llmbench.times import iso
 
 DISTRIBUTIONS = (
     "pytest-llmbench", "pytest", "pytest-benchmark", "pytest-xdist", "pytest-rerunfailures",
-    "llama-cpp-python", "gguf", "torch", "transformers", "tokenizers", "safetensors", "accelerate",
-    "bitsandbytes", "torchao", "vllm", "openai", "huggingface_hub", "numpy", "psutil", "nvidia-ml-py",
+    "gguf", "safetensors", "accelerate", "openai", "huggingface_hub", "numpy", "psutil", "nvidia-ml-py",
 )  # fmt: skip
-"""Whose versions a document keeps, where they are installed."""
+"""Whose versions a document keeps, beside those of engines, where they are installed."""
 
 # What decides how fast a matrix product is; the full list of flags adds nothing.
 _FLAGS = frozenset(
@@ -74,13 +73,14 @@ def new_session(rootdir: Path, *, session_id: str | None = None, command: Sequen
 
 def versions() -> dict[str, str]:
     """Distribution to version, of what is installed beside us, and of Python."""
-    from importlib import metadata
+    from pytest_llmbench.backends.registry import BUILTIN, from_reference
+    from pytest_llmbench.backends.versions import installed_versions
+    from pytest_llmbench.servers.table import ENGINES
 
-    found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    found = {"python": platform.python_version(), **installed_versions(*DISTRIBUTIONS)}
+    for reference in BUILTIN.values():
+        found.update(from_reference(reference).versions())
+    return found | installed_versions(*(name for row in ENGINES.values() for name in row.distributions))
 
 
 def machine(environ: Mapping[str, str] | None = None, root: Path = Path("/")) -> Machine:
