@@ -12,8 +12,10 @@ import pytest
 import typer.main
 import yaml
 
+from pytest_llmbench.backends.registry import BUILTIN, from_reference
 from pytest_llmbench.cli.app import app
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.servers.options import SERVER, SERVER_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 CI = "docs/guides/ci.md"
@@ -54,6 +56,16 @@ def test_every_ini_option_is_there(pages: Pages, pytestconfig: pytest.Config) ->
     named = {name for text in pages.values() for name in re.findall(r"(?m)^llm_[a-z_]+|`llm_[a-z_]+`", text)}
     fixtures = {"llm_model", "llm_load", "llm_server"}
     assert {name.strip("`") for name in named} - fixtures <= set(pytestconfig._parser._inidict)
+
+
+def test_every_option_of_a_backend_or_of_servers_is_there(pages: Pages) -> None:
+    owners = {name: from_reference(reference).options for name, reference in BUILTIN.items()}
+    owners[SERVER] = SERVER_OPTIONS.options
+    names = {f"{owner}.{option.name}" for owner, options in owners.items() for option in options}
+    text = "\n".join(pages.values())
+    named = set(re.findall(rf"(?<![\w-])((?:{'|'.join(owners)})\.[a-z_]+)(?==)", text))
+    assert len(named) > 5
+    assert named <= names
 
 
 def test_every_command_is_there_with_its_options(pages: Pages) -> None:
