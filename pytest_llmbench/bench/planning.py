@@ -60,7 +60,7 @@ class Planner:
     """How many tokens a server makes of so many words, once it was asked."""
 
     def learn(self, bench: LoadBench) -> Calibration | None:
-        """Ask a server how many tokens it makes of so many words; None if nobody needs to know.
+        """Ask a server how many tokens it makes of so many words; None if it does not matter.
 
         What was learned first holds for all plans, so that they ask for the same.
 

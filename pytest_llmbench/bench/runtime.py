@@ -40,7 +40,7 @@ class Runtime:
     :param selector: knows which names of models and servers mean what; by default one without aliases.
     :param python: the interpreter of the engines' processes; by default this one.
     :param monitor_rate: hardware samples a second; 0 for none.
-    :param progress: is told what is measured; by default nobody is.
+    :param progress: called with what is measured; by default it does nothing.
     :param uncaptured: opens the terminal itself, where what is written is captured otherwise.
     :param pairing: where cases are measured in pairs, against another side.
     """

@@ -55,7 +55,7 @@ class Selector:
         """What a person is to know of the cases that were made, each once and in order."""
 
     def check_command_line(self) -> None:
-        """Refuse what the command line or the ini file names and nobody has, before anything runs.
+        """Refuse what the command line or the ini file names and that does not exist, before anything runs.
 
         :raises UsageError: listing what there is.
         """
@@ -158,7 +158,7 @@ class Selector:
         return EngineTarget(self._registry.get(name))
 
     def servers(self, marker: Source) -> list[ServerTarget]:
-        """The servers to measure; none where nobody named one."""
+        """The servers to measure; none where none was named."""
         held = self._options.settings(marker)
         return [
             *(ServerTarget(base_url=url, alone=len(held.base_url) == 1) for url in held.base_url),
@@ -166,7 +166,7 @@ class Selector:
         ]
 
     def loads(self, marker: Source) -> list[LoadLevel]:
-        """The load levels of a test; one request at a time where nobody names one."""
+        """The load levels of a test; one request at a time where none is named."""
         levels = self._options.levels(marker)
         return [
             *(LoadLevel(concurrency=n) for n in levels.closed),
@@ -270,5 +270,5 @@ class Selector:
                 there = "; ".join(
                     f"{backend}: {', '.join(names)}" for backend, names in known.items() if names
                 )
-                msg = f"no backend has a quantization {name!r}. There are {there}"
+                msg = f"no backend has a quantization {name!r}; the quantizations are {there}"
                 raise UsageError(msg)

@@ -57,7 +57,7 @@ class Resources(Protocol):
     def resolve(self, spec: ModelSpec, form: Form) -> ResolvedModel:
         """A model's files, built or downloaded if they are not there yet.
 
-        :raises ModelError: if they cannot be had.
+        :raises ModelError: if they cannot be found or built.
         """
 
     def looked_up(self, spec: ModelSpec, form: Form) -> ResolvedModel | ModelSpec:
@@ -94,7 +94,7 @@ class Target(Protocol):
     def startable(self, spec: ModelSpec, given: BackendOptions, resources: Resources) -> Startable:
         """What the measuring loop starts.
 
-        :raises LLMBenchError: if the model, or the server, cannot be had.
+        :raises LLMBenchError: if the model or the server is not available.
         """
 
     def base_startable(
@@ -309,7 +309,7 @@ class ServerTarget:
 def other_form(form: Form, spec: ModelSpec, name: str) -> str | None:
     """Why what runs models of *form*, and is called *name*, cannot read the files at a path; None if it may.
 
-    Where no model lies there, the reason is told by whoever reads it.
+    Where no model lies there, whatever reads it gives the reason.
     """
     if not spec.is_path:
         return None
@@ -323,7 +323,7 @@ def other_form(form: Form, spec: ModelSpec, name: str) -> str | None:
 
 
 def _no_quantization(spec: ModelSpec, known: Sequence[str], name: str) -> str | None:
-    """Why a model cannot be had in its quantization, where *known* are those of what is called *name*."""
+    """Why a model does not exist in its quantization, where *known* are those of what is called *name*."""
     if spec.quantization is None or spec.quantization in known:
         return None
     return f"{name} has no quantization {spec.quantization!r}; it has {', '.join(known)}"

@@ -13,7 +13,7 @@ from pytest_llmbench.client.facts import ClientFacts, RequestFacts
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRequest:
-    """A request that failed, which is no round."""
+    """A request that failed; it is not a round."""
 
     kind: str | None
     """Such as ``timeout`` or ``status``: :data:`pytest_llmbench.client.plan.FailureKind`."""

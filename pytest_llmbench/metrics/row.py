@@ -67,9 +67,9 @@ class Metric:
     """Whether it needs the times between tokens: a generation without them does not have it."""
     judged: Judged = "noisy"
     gates: bool = False
-    """Whether it fails a test where nobody says which metrics do."""
+    """Whether it fails a test by default."""
     allowed: float = 0.05
-    """How much worse than the baseline it may be where nobody says how much: 0.05 is 5 %."""
+    """How much worse than the baseline it may be by default: 0.05 is 5%."""
     reciprocal_of: str | None = None
     """The metric of which it is the reciprocal: they are wrong together."""
     slo: bool = False
@@ -79,7 +79,7 @@ class Metric:
     shown: tuple[Shown, ...] = ()
 
     def of(self, timeline: Timeline) -> float | None:
-        """Its value of a generation; None where it has none, or is no function of the timeline."""
+        """Its value of a generation; None where it has none, or is not a function of the timeline."""
         if self.compute is None or (self.needs_gaps and timeline.untimed is not None):
             return None
         return self.compute(timeline)

@@ -339,7 +339,7 @@ def timeline_rows() -> tuple[Metric, ...]:
 
 
 def gated_metrics() -> tuple[str, ...]:
-    """What fails a test where nobody says which metrics do."""
+    """What fails a test by default."""
     return tuple(row.name for row in METRICS.values() if row.gates)
 
 

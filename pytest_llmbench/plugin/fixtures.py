@@ -1,6 +1,6 @@
 """What does a user's test hold in its hands?
 
-Imported at every start of pytest: what is dear to import is imported in the fixtures.
+Imported at every start of pytest: what is slow to import is imported in the fixtures.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def open_gate(
 ) -> Gating:
     """The gate that the command line asks for; without a base side, it judges limits.
 
-    :raises UsageError: for options that cannot be meant, or baselines that are not there.
+    :raises UsageError: for options that are not valid, or baselines that are not there.
     """
     refs: list[str] = config.getoption("llm_compare") or []
     ab: str | None = config.getoption("llm_ab")

@@ -122,7 +122,7 @@ class Recording:
     def finish(self, session: pytest.Session, deselected: Collection[str] = ()) -> None:
         """Write the session's document, with the cases of a test that was interrupted.
 
-        *deselected* are the ids of tests that nobody wanted to run: they are not missing.
+        *deselected* are the ids of tests that were not to be run: they are not missing.
         """
         if session.exitstatus == pytest.ExitCode.USAGE_ERROR and not (self._results.cases or self._open):
             return  # Refused before anything was measured: an empty document would be the latest one.

@@ -115,7 +115,7 @@ def _bare(line: bytes) -> bytes:
 def _parsed(line: bytes) -> Case:
     """The brief case of a line, of which only what is needed is parsed.
 
-    An object that contains the key by which its end is found leaves what is no JSON, or no case.
+    An object that contains the key by which its end is found leaves what is not JSON, or not a case.
 
     :raises ValueError: for what is not a case, or is not laid out as we write it.
     """

@@ -160,7 +160,7 @@ class ClientRecord(_Facts, ClientFacts, frozen=True):
 
 
 class FailureRecord(_Facts, FailedRequest, frozen=True):
-    """A request that failed, which is no round."""
+    """A request that failed; it is not a round."""
 
     request: RequestRecord
 
@@ -214,7 +214,7 @@ class RoundRecord(Stored, _Part):
     done: float = Field(description="s: the call returned")
     disturbance: list[str] | None = Field(
         default=None,
-        description="reason codes; null: nobody watched, and the process's unwatched says why",
+        description="reason codes; null: it was not watched, and the process's unwatched says why",
     )
     request: RequestRecord | None = Field(default=None, description="null: not under load")
     counted: bool = Field(default=True, description="whether it is part of the metrics")

@@ -47,13 +47,13 @@ def check(engine: ServerEngine) -> None:
 def image_of(engine: ServerEngine, image: str | None, gpus: str | None) -> str:
     """The image to run: the one that was asked for, or the engine's own.
 
-    :raises UsageError: if nobody publishes one, and none was asked for.
+    :raises UsageError: if none is published, and none was asked for.
     """
     if image is not None:
         return image
     if engine.container is None:
         msg = (
-            f"nobody publishes an image of {engine.name} that is known here; name one with "
+            f"no published image of {engine.name} is known here; name one with "
             f"--llm-option server.image=IMAGE, or start {engine.name} without docker:"
         )
         raise UsageError(msg)
@@ -80,7 +80,7 @@ def run_command(
     :param port: on the loopback interface of this machine.
     :param arguments: the engine's, with paths as they are inside.
     :param model: its file or folder here; None for one that the engine downloads.
-    :param environment: variables that are nobody's secret.
+    :param environment: variables that are not secret.
     :param passed: names of variables whose values Docker takes from its own environment.
     :param gpus: as of ``docker run --gpus``; None for none.
     """

@@ -41,7 +41,7 @@ class ServerChoice:
     engine: str | None = None
     """Of one to start, as in ``--llm-serve``: ``vllm``, ``docker:vllm``."""
     python: str = sys.executable
-    """The interpreter that starts it; it says nothing of one that runs already, like the environment."""
+    """The interpreter that starts it; it does not concern one that runs already, like the environment."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further variables of its process; what they hold is shown nowhere."""
 
@@ -132,7 +132,7 @@ class LLMServer:
             warn(f"{self.label}: {note}")
 
     def metrics(self) -> Mapping[str, float | None]:
-        """What the server counts of itself, by our names; empty where it tells nothing."""
+        """What the server counts of itself, by our names; empty where it reports none."""
         return {} if self._scraper is None else self._scraper.read()
 
     def metrics_between(self, readings: Sequence[Mapping[str, float | None]]) -> Mapping[str, float | None]:
@@ -235,7 +235,7 @@ class Servers:
         url = read_url(base_url)
         if url.user is not None and options["api_key_env"] is not None:
             msg = (
-                f"{url.shown}: a server is told who asks either by the user and password of its URL, or by "
+                f"{url.shown}: give the server either the user and password in its URL, or "
                 f"the key in server.api_key_env={options['api_key_env']}; leave one of them out"
             )
             raise UsageError(msg)

@@ -41,12 +41,12 @@ _LOOK_EVERY = 0.1
 class Server:
     """A server that answers; it was started here and ends with :meth:`close`, or with this process.
 
-    :param started: is told the id of the server's process before it does anything, so that a monitor
+    :param started: called with the id of the server's process before it does anything, so that a monitor
         sees all of it; of a container's first process when it answers, where it is on this machine.
     :raises BackendUnavailableError: if the engine, or Docker, is not installed.
     :raises EngineCrashedError: if its process ends before it is ready.
     :raises EngineTimeoutError: if it is not ready in time.
-    :raises UsageError: for a spec that cannot be meant.
+    :raises UsageError: for a spec that is not valid.
     """
 
     def __init__(self, spec: ServerSpec, started: Callable[[int], None] = lambda _: None) -> None:
@@ -116,7 +116,7 @@ class Server:
 
     @cached_property
     def scraper(self) -> Scraper:
-        """Reads its counters; tells nothing where the engine has none."""
+        """Reads its counters; finds none where the engine has none."""
         path = self.engine.metrics
         url = None if path is None else self.root_url + path
         return Scraper(url, self.engine.name, self.spec.access)
@@ -227,7 +227,7 @@ class Server:
         return get(self.root_url + path, self.spec.access, timeout=timeout)
 
     def _check_key(self, answer: Answer) -> None:
-        """A server that lets nobody in is up, and waiting does not help.
+        """A server that refuses the key is up, and waiting does not help.
 
         :raises BackendUnavailableError: saying how to give the key.
         """

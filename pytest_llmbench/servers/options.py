@@ -134,7 +134,7 @@ class ServerOptions:
     )
 
     def check_options(self, values: Mapping[str, Any]) -> None:
-        """Refuse a proxy that is no URL.
+        """Refuse a proxy that is not a URL.
 
         :raises UsageError: saying what it must be.
         """

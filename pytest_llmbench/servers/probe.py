@@ -154,7 +154,7 @@ def refused_key(url: str, answer: Answer, access: Access | None) -> str | None:
         return None
     variable = None if access is None else access.api_key_env
     if variable is None and access is not None and "authorization" in map(str.lower, access.headers):
-        return f"{url} refuses who asks (status {answer.status}): check the user and password of its URL"
+        return f"{url} refuses the user (status {answer.status}): check the user and password of its URL"
     if variable is None:
         return (
             f"{url} wants an API key (status {answer.status}), and none was sent: name the environment "
@@ -175,7 +175,7 @@ def _refusal(base: URL, answer: Answer, access: Access | None) -> str:
     hint = "" if base.path.endswith("/v1") else f"; the API is mostly at {mask(base.at('/v1'))}"
     if _lists_none(answer):
         hint += "; a server that cannot list its models needs the name of one: --llm-model"
-    return f"{url} {said}: this is no OpenAI-compatible server{hint}"
+    return f"{url} {said}: this is not an OpenAI-compatible server{hint}"
 
 
 def _lists_none(answer: Answer) -> bool:

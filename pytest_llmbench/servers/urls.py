@@ -1,4 +1,4 @@
-"""What does the URL of a server say: where it is, who asks, and what is behind its path?
+"""What does the URL of a server say: where it is, which user asks, and what is behind its path?
 
 ``SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH][?QUERY]``. User and password are sent as a header
 (RFC 7617) and are in nothing that is shown or kept; a query stays behind the path of every request.
@@ -54,7 +54,7 @@ class URL:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What says who asks; empty where the URL says it not."""
+        """What names the user; empty where the URL names none."""
         if self.user is None:
             return {}
         return {"Authorization": f"Basic {base64.b64encode(self.user.encode()).decode()}"}
@@ -82,8 +82,8 @@ def _read(text: str, what: str, schemes: tuple[str, ...]) -> URL:
         host = host if host.isascii() else host.encode("idna").decode()
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError as error:
-        # What is no port may be a part of a password.
-        why = "its port is no number from 1 to 65535" if "ort" in str(error) else mask(str(error))
+        # What is not a port may be a part of a password.
+        why = "its port is not a number from 1 to 65535" if "ort" in str(error) else mask(str(error))
         msg = f"{shown}: {why}; write '@', '/', '?' and '#' of a password as %40, %2F, %3F and %23"
         raise UsageError(msg) from None
     if parts.scheme not in schemes or not host:
@@ -113,7 +113,7 @@ def read_url(text: str, what: str = "--llm-base-url", schemes: Sequence[str] = H
     """The parts of a URL; what of it is secret is learned.
 
     :param what: the option that it came from.
-    :raises UsageError: if it is none of *schemes*, has no host, no port that can be, or a fragment.
+    :raises UsageError: if its scheme is not one of *schemes*, or it has no host or a bad port, or a fragment.
     """
     learn_url(text)
     return _read(text.strip(), what, tuple(schemes))
@@ -136,7 +136,7 @@ def read_proxy(text: str) -> URL:
 
 
 def proxy_headers(proxy: URL) -> Mapping[str, str]:
-    """What tells a proxy who asks (RFC 9110, section 11.7.1)."""
+    """What names the user to a proxy (RFC 9110, section 11.7.1)."""
     return {f"Proxy-{name}": value for name, value in proxy.headers.items()}
 
 

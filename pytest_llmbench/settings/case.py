@@ -354,7 +354,7 @@ class CaseSettings:
 
     @property
     def params(self) -> GenerationParams:
-        """What of it an engine is told of a generation: what has the same name there."""
+        """What of it an engine needs for a generation: what has the same name there."""
         from pytest_llmbench.backends.base import GenerationParams
 
         return GenerationParams(**{one.name: getattr(self, one.name) for one in fields(GenerationParams)})

@@ -27,7 +27,7 @@ class Source:
     """What one place says: the command line, the ini file, a test's marker, a call."""
 
     values: CaseSettings = field(default_factory=CaseSettings)
-    """What it says; the defaults where it says nothing."""
+    """What it says; the defaults where it is silent."""
     given: frozenset[str] = frozenset()
     """The keys that it names."""
     folder: Path | None = None

@@ -102,7 +102,7 @@ def test_an_image_of_the_users_own_is_run_instead(tmp_path: Path) -> None:
 
 
 def test_an_engine_without_a_published_image_needs_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nobody publishes an image of transformers-serve.*server.image"):
+    with pytest.raises(UsageError, match=r"no published image of transformers-serve.*server.image"):
         command("transformers-serve", tmp_path, model="org/name")
     assert command("transformers-serve", tmp_path, image="my/tf").endswith(
         " my/tf python3 -m transformers.cli.transformers serve /models --host 0.0.0.0 --port 8000"

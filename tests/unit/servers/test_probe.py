@@ -69,9 +69,9 @@ def test_a_server_that_cannot_list_its_models_names_none(answering: Answering) -
         (
             {},
             "/v1",
-            "/v1/models answers with status 404: this is no OpenAI-compatible server; .*--llm-model$",
+            "/v1/models answers with status 404: this is not an OpenAI-compatible server; .*--llm-model$",
         ),
-        ({}, "", "no OpenAI-compatible server; the API is mostly at http://.*/v1; .*--llm-model$"),
+        ({}, "", "not an OpenAI-compatible server; the API is mostly at http://.*/v1; .*--llm-model$"),
         ({"/v1/models": "<html>"}, "/v1", "does not answer with a list of models"),
         ({"/v1/models": {"models": []}}, "/v1", "does not answer with a list of models"),
         ({"/v1/models": 503}, "/v1", "is it still loading"),

@@ -56,7 +56,7 @@ def test_a_password_is_neither_in_a_test_id_nor_in_what_pytest_shows_of_a_parame
         ("ftp://h", "write http://"),
         ("http://", "write http://"),
         ("", "write http://"),
-        ("http://h:99999", "its port is no number from 1 to 65535"),
+        ("http://h:99999", "its port is not a number from 1 to 65535"),
         ("http://h/v1#frag", "what follows '#' is not sent"),
         ("http://u:hunter/22@h", "as %40, %2F"),
         ("http://u:hunter#22@h", "what follows|as %40|write http"),
