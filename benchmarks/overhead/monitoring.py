@@ -27,7 +27,7 @@ def _watched(ours: Bench) -> float:
         finally:
             ours.monitor = None
         times = measured.timeline
-        if not monitor.summary(times.sent, times.done)["samples"]:
+        if not monitor.summary(times.sent, times.done).samples:
             why = monitor.unavailable.get("sampler", "the round was shorter than a beat")
             msg = f"the monitor took no sample in a round: {why}"
             raise NotMeasuredError(msg)
@@ -63,7 +63,7 @@ def _sampler(spans: int) -> Measured:
 def _cpu(monitor: HardwareMonitor) -> float:
     """Seconds of CPU time that the sampler process has used, as its own kernel clock says."""
     now = monitor.edge().time_ns
-    used = monitor.summary(now, now)["sampler_cpu"]
+    used = monitor.summary(now, now).sampler_cpu
     if used is None:
         msg = f"the sampler does not run: {monitor.unavailable.get('sampler')}"
         raise NotMeasuredError(msg)

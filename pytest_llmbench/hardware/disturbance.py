@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
+from pytest_llmbench.hardware.facts import Assessment
 from pytest_llmbench.hardware.nvml import THROTTLING
 from pytest_llmbench.hardware.raspberry import reasons_between
 from pytest_llmbench.hardware.series import CPU_TIME, NANO, Sample, bits_over, grown, others_cpu, span
@@ -104,27 +104,6 @@ BOUNDS: dict[str, Bound] = {
 
 PRESSURE_NEEDS = 0.05
 """Cores that others must use before CPU pressure is theirs."""
-
-
-@dataclass(slots=True)
-class Assessment:
-    """The codes over a span, and the figures they were judged by (None: not read)."""
-
-    codes: tuple[str, ...]
-    figures: dict[str, float | None]
-    seconds: float
-    """What the judgment rests on."""
-    unknown: str | None = None
-    """Why the span as a whole cannot be judged, or None; what was seen in a part of it holds."""
-
-    @property
-    def known(self) -> tuple[str, ...] | None:
-        """The codes; None where it is not known that there was nothing."""
-        return self.codes if self.codes or self.unknown is None else None
-
-    def to_json(self) -> dict[str, Any]:
-        codes = None if self.known is None else list(self.known)
-        return {"codes": codes, **self.figures, "seconds": self.seconds, "unknown": self.unknown}
 
 
 def assess(samples: Sequence[Sample], start_ns: int, end_ns: int, cores: Sequence[int]) -> Assessment:

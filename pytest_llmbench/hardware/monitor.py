@@ -14,17 +14,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pytest_llmbench.hardware.disturbance import BOUNDS, Assessment, assess, gap
+from pytest_llmbench.hardware.disturbance import BOUNDS, assess, gap
+from pytest_llmbench.hardware.facts import Assessment, Energy, HardwareSummary
 from pytest_llmbench.hardware.nvml import event_reasons
 from pytest_llmbench.hardware.probes import STOPPED
 from pytest_llmbench.hardware.raspberry import reasons_between
 from pytest_llmbench.hardware.series import (
     NANO,
     NEAR,
-    Energy,
     Sample,
     bits_over,
     energy_over,
@@ -62,8 +62,8 @@ class Window:
     name: str
     start_ns: int
     end_ns: int | None = None
-    summary: dict[str, Any] = field(default_factory=dict)
-    """As of :meth:`HardwareMonitor.summary`; empty until the window is left."""
+    summary: HardwareSummary | None = None
+    """None until the window is left."""
 
 
 class HardwareMonitor:
@@ -194,29 +194,25 @@ class HardwareMonitor:
             window.summary = self.summary(window.start_ns, window.end_ns)
             self.windows[name] = window
 
-    def summary(self, start_ns: int, end_ns: int) -> dict[str, Any]:
-        """What happened between two times of ``time.perf_counter_ns``; JSON-able, SI units.
-
-        ``values``: field to ``mean`` and ``max`` over the beats of the span, or over the beat
-        nearest to it where it is too short to have one (``samples`` is 0 then). ``peak_rss`` and
-        ``peak_vram``: bytes, the largest of the span, with how they are known in ``methods``.
-        """
+    def summary(self, start_ns: int, end_ns: int) -> HardwareSummary:
+        """What happened between two times of ``time.perf_counter_ns``."""
         samples, beats = self._between(start_ns, end_ns)
-        memory, memory_methods = self._memory(samples)
-        return {
-            "duration": (end_ns - start_ns) * NANO,
-            "samples": sum(start_ns <= row["t"] <= end_ns for row in beats),
-            "rate": self.rate,
-            "values": _values(beats),
-            "held_back": _held_back(samples),
-            "energy": self._energy(start_ns, end_ns).to_json(),
-            **memory,
-            "disturbance": self._assess(start_ns, end_ns).to_json(),
-            "unavailable": self.unavailable,
-            "methods": {**self._methods, **memory_methods},
-            "sampler_cpu": self._facts.get("cpu"),
-            "missed_beats": self._facts.get("missed"),
-        }
+        peak_rss, peak_vram, methods = self._memory(samples)
+        return HardwareSummary(
+            duration=(end_ns - start_ns) * NANO,
+            samples=sum(start_ns <= row["t"] <= end_ns for row in beats),
+            rate=self.rate,
+            values=_values(beats),
+            held_back=_held_back(samples),
+            energy=self._energy(start_ns, end_ns),
+            peak_rss=peak_rss,
+            peak_vram=peak_vram,
+            disturbance=self._assess(start_ns, end_ns),
+            unavailable=self.unavailable,
+            methods={**self._methods, **methods},
+            sampler_cpu=self._facts.get("cpu"),
+            missed_beats=self._facts.get("missed"),
+        )
 
     def energy(self, start: Edge, end: Edge) -> Energy:
         """Energy between two edges, by what is known of it until now; see :func:`.series.energy_over`."""
@@ -227,7 +223,7 @@ class HardwareMonitor:
 
         None where that cannot be said, because the span was not watched: :meth:`unwatched` has the reason.
         """
-        return self._assess(start_ns, end_ns).known
+        return self._assess(start_ns, end_ns).codes
 
     def unwatched(self, start_ns: int, end_ns: int) -> str | None:
         """Why it is not known what spoiled the span; None if it was watched."""
@@ -369,11 +365,10 @@ class HardwareMonitor:
             why = f"the sampler process was late: {missing}"
             if self._let_go and self._samples[0]["t"] > start_ns:
                 why = f"{MAX_SAMPLES} samples are kept, and older ones were dropped; lower --llm-monitor-rate"
-            found.unknown = self._unavailable.get("sampler", why)
             if not self._samples or self._samples[-1]["t"] <= start_ns:
                 # All that is known is of the time before.
-                found.codes, found.figures = (), dict.fromkeys(found.figures)
-            return found
+                found = replace(found, codes=(), figures=dict.fromkeys(found.figures))
+            return _unsure(found, self._unavailable.get("sampler", why))
         stopped = {
             probe: why
             for code, figure in found.figures.items()
@@ -382,11 +377,11 @@ class HardwareMonitor:
             if (why := self._unavailable.get(probe, "")).startswith(STOPPED)
         }
         if stopped:
-            found.unknown = "; ".join(f"the probe {probe} {why}" for probe, why in stopped.items())
+            return _unsure(found, "; ".join(f"the probe {probe} {why}" for probe, why in stopped.items()))
         return found
 
-    def _memory(self, samples: Sequence[Sample]) -> tuple[dict[str, int | None], dict[str, str]]:
-        """Peaks of a span, and how they are known."""
+    def _memory(self, samples: Sequence[Sample]) -> tuple[int | None, int | None, dict[str, str]]:
+        """The peaks of a span, of the processes' memory and of the GPUs', and how they are known."""
         methods: dict[str, str] = {}
         rss = [s["rss"] for s in samples if "rss" in s]
         # The kernel's record counts where it was broken inside the span.
@@ -400,7 +395,7 @@ class HardwareMonitor:
         vram = int(max(held)) if held else self._vram_grown(samples)
         if vram is not None:
             methods["peak_vram"] = "process" if held else "card_growth"
-        return {"peak_rss": max(rss + high, default=None), "peak_vram": vram}, methods
+        return max(rss + high, default=None), vram, methods
 
     def _vram_grown(self, samples: Sequence[Sample]) -> int | None:
         held = [used for s in samples if (used := _sum(s, "_memory_used")) is not None]
@@ -416,6 +411,11 @@ def _read(answers: BinaryIO, into: queue.Queue[bytes]) -> None:
             into.put(line)
     into.put(b"")
     answers.close()
+
+
+def _unsure(found: Assessment, why: str) -> Assessment:
+    """*found* of a span of which not all is known: where nothing was found, something may have been."""
+    return replace(found, codes=found.codes or None, unknown=why)
 
 
 def _sum(sample: Sample, ending: str) -> float | None:
@@ -443,12 +443,12 @@ def _values(beats: Iterable[Mapping[str, float]]) -> dict[str, dict[str, float]]
     return {name: {"mean": sum(v) / len(v), "max": max(v)} for name, v in columns.items()}
 
 
-def _held_back(samples: Sequence[Sample]) -> dict[str, list[str]]:
+def _held_back(samples: Sequence[Sample]) -> dict[str, tuple[str, ...]]:
     """What lowered the clocks, by name: ``gpuN`` (NVML's event reasons, idling left out), ``pi``."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name in sorted({n for s in samples for n in s if n.endswith("_event_reasons")}):
-        reasons = [r for r in event_reasons(bits_over(samples, name)) if r != "gpu_idle"]
+        reasons = tuple(r for r in event_reasons(bits_over(samples, name)) if r != "gpu_idle")
         found[name.removesuffix("_event_reasons")] = reasons
     if pi := [int(s["pi_throttled"]) for s in samples if "pi_throttled" in s]:
-        found["pi"] = reasons_between(pi[0], *pi)
+        found["pi"] = tuple(reasons_between(pi[0], *pi))
     return found

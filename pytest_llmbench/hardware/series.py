@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from pytest_llmbench.hardware.facts import Energy
 
 NANO = 1e-9
 COUNTER_SPAN = 2.0
@@ -25,23 +26,6 @@ CPU_TIME = "cpu_time_core"
 _SHARES = {f"{name}_pressure_time": f"{name}_pressure" for name in ("cpu", "memory", "io")}
 _RATES = {"swap_in_bytes": "swap_in", "swap_out_bytes": "swap_out", "own_time": "own_cpu"}
 _BITS = ("event_reasons", "pi_throttled")
-
-
-@dataclass(slots=True)
-class Energy:
-    """Energy between two moments."""
-
-    joules: float | None
-    """Sum of the domains; None where nothing could be read."""
-    method: str | None
-    """``nvml_counter``, ``rapl`` or ``power_integral``; several are joined with ``+``."""
-    reason: str | None
-    """Why there is none, or what is missing."""
-    domains: dict[str, float]
-    """``gpuN`` (the whole card) and ``packageN`` (the processor), joules each."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def is_counter(name: str) -> bool:

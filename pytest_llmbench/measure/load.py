@@ -151,7 +151,7 @@ class LoadBench:
             level,
             server_metrics=server.metrics_between(readings.taken),
             advice=self._advice(failures).removeprefix("; ") or None,
-            energy=None if monitor is None else monitor.energy(start, end).joules,
+            energy=monitor.energy(start, end).joules if monitor and start and end else None,
         )
         if monitor is not None:
             self._take_hardware(record, (start_ns, end_ns), monitor)
@@ -160,7 +160,7 @@ class LoadBench:
 
     def _take_hardware(self, record: ProcessRun, window: tuple[int, int], monitor: Monitor) -> None:
         record.hardware = monitor.summary(*window)
-        record.measured["peak_vram"] = record.hardware.get("peak_vram")
+        record.measured["peak_vram"] = record.hardware.peak_vram
         if self.server.pid is not None:
             record.measured["peak_rss"] = monitor.peak_rss_of(self.server.pid)
         judge(record, monitor, _SECOND)

@@ -8,12 +8,14 @@ known, so that a failure later loses none of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.hardware.facts import Energy, HardwareSummary
+from pytest_llmbench.hardware.monitor import Edge
 from pytest_llmbench.measure.engine import (
     EngineHandle,
     Generation,
@@ -30,15 +32,15 @@ class Monitor(Protocol):
 
     def unfollow(self, pid: int) -> None: ...
 
-    def edge(self) -> Any: ...
+    def edge(self) -> Edge: ...
 
-    def energy(self, start: Any, end: Any) -> Any: ...
+    def energy(self, start: Edge, end: Edge) -> Energy: ...
 
     def disturbance(self, start_ns: int, end_ns: int) -> tuple[str, ...] | None: ...
 
     def unwatched(self, start_ns: int, end_ns: int) -> str | None: ...
 
-    def summary(self, start_ns: int, end_ns: int) -> dict[str, Any]: ...
+    def summary(self, start_ns: int, end_ns: int) -> HardwareSummary: ...
 
     def peak_rss_of(self, pid: int) -> int | None: ...
 
@@ -196,7 +198,7 @@ class Bench:
     record: ProcessRun = field(init=False)
     _engine: EngineHandle = field(init=False)
     _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
-    _edges: list[tuple[Any, Any]] = field(init=False, default_factory=list)
+    _edges: list[tuple[Edge, Edge]] = field(init=False, default_factory=list)
     """The monitor's, of each round."""
     _failed: bool = field(init=False, default=False)
     _closed: bool = field(init=False, default=False)
@@ -238,7 +240,7 @@ class Bench:
             self._failed = True
             raise
         measured = Round(generation.timeline, instructions=generation.instructions)
-        if self.monitor is not None:
+        if self.monitor is not None and start is not None and end is not None:
             measured.measured["energy"] = self.monitor.energy(start, end).joules
             self._edges.append((start, end))
         self.record.rounds.append(measured)
@@ -270,12 +272,12 @@ class Bench:
         summary = monitor.summary(record.rounds[0].timeline.sent, record.rounds[-1].timeline.done)
         if methods:
             # The process's own energy may be known otherwise: its span is longer.
-            summary["methods"]["energy"] = "+".join(sorted(methods))
+            summary = replace(summary, methods={**summary.methods, "energy": "+".join(sorted(methods))})
         record.hardware = summary
         if self.plan.isolation == "test":
             # With other isolations the peak may be that of another test, or of pytest itself.
             self._keep_peak(monitor.peak_rss_of(record.pid))
-        record.measured["peak_vram"] = record.hardware.get("peak_vram")
+        record.measured["peak_vram"] = summary.peak_vram
 
     def _keep_peak(self, rss: int | None) -> None:
         known = [value for value in (self.record.measured.get("peak_rss"), rss) if value is not None]

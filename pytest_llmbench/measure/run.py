@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.client.facts import RequestFacts
+from pytest_llmbench.hardware.facts import HardwareSummary
 from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.metrics.row import Scope
 from pytest_llmbench.metrics.summary import Summary, summarize
@@ -134,7 +135,7 @@ class ProcessRun(_Measured):
     rounds: list[Round] = field(default_factory=list)
     measured: dict[str, float | None] = field(default_factory=dict)
     """Values that were measured as such; without ``load_time`` where an earlier case loaded the process."""
-    hardware: Mapping[str, Any] | None = None
+    hardware: HardwareSummary | None = None
     """Summary of the hardware samples over the process's rounds; None without a monitor."""
     unwatched: str | None = None
     """Why rounds have no ``disturbance``, where they have none."""

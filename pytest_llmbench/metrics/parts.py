@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from pytest_llmbench.hardware.facts import HardwareSummary
 from pytest_llmbench.metrics.timeline import Timeline
 
 
@@ -78,7 +79,7 @@ class MeasuredProcess(ProcessPart, Protocol):
     def versions(self) -> Mapping[str, str]: ...
 
     @property
-    def hardware(self) -> Mapping[str, Any] | None:
+    def hardware(self) -> HardwareSummary | None:
         """Summary of the hardware samples over its rounds, where its rounds are over."""
         ...
 

@@ -167,7 +167,8 @@ def _without_process(text: bytes, found: list[Any]) -> bytes:
 
 
 def _without(text: bytes, key: bytes, following: bytes) -> bytes:
-    start, end = text.find(key), text.rfind(following)
+    start = text.find(key)
+    end = text.find(following, start)
     return text[:start] + text[end:] if 0 <= start < end else text
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from pytest_llmbench.hardware.facts import HardwareSummary
 from pytest_llmbench.measure.facts import FailedRequest
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.summary import Summary
@@ -19,6 +20,7 @@ from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
     Case,
     FailureRecord,
+    HardwareRecord,
     LoadRecord,
     MetricRecord,
     ModelRecord,
@@ -42,7 +44,7 @@ def case_from_run(
     error: str | None = None,
     params: Mapping[str, object] | None = None,
     protocol: Mapping[str, Any] | None = None,
-    hardware: Mapping[str, Any] | None = None,
+    hardware: HardwareSummary | None = None,
 ) -> Case:
     """The case of one measurement.
 
@@ -64,7 +66,7 @@ def case_from_run(
         case_values=_finite(run.values) if run is not None else {},
         metrics=_metric_records(run) if run is not None else {},
         unknown=dict(run.unknown) if run is not None else {},
-        hardware=None if hardware is None else dict(hardware),
+        hardware=_record(HardwareRecord, hardware),
         disturbance=_listed(None if run is None else run.disturbance),
         outcome=outcome,
         error=error,
@@ -104,7 +106,7 @@ def _process_record(process: ProcessRun) -> ProcessRecord:
         engine=mask_data(process.engine),
         versions=dict(process.versions),
         values=_finite(process.values),
-        hardware=None if process.hardware is None else dict(process.hardware),
+        hardware=_record(HardwareRecord, process.hardware),
         unwatched=process.unwatched,
         watch_lost=process.watch_lost,
         load=_record(LoadRecord, process.load),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_llmbench.client.facts import ClientFacts, RequestFacts
+from pytest_llmbench.hardware.facts import Assessment, Energy, HardwareSummary
 from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.metrics.row import Better, Scope
 from pytest_llmbench.metrics.summary import Summary
@@ -171,6 +172,21 @@ class LoadRecord(_Facts, Level, frozen=True):
     client: ClientRecord
 
 
+class EnergyRecord(_Facts, Energy, frozen=True):
+    """Energy over a span."""
+
+
+class DisturbanceRecord(_Facts, Assessment, frozen=True):
+    """Whether the load of others disturbed a span."""
+
+
+class HardwareRecord(_Facts, HardwareSummary, frozen=True):
+    """What the machine did over a span."""
+
+    energy: EnergyRecord
+    disturbance: DisturbanceRecord
+
+
 class JudgmentRecord(_Facts, Judgment, frozen=True):
     """What the gate made of one metric."""
 
@@ -182,6 +198,9 @@ FACTS: tuple[type[BaseModel], ...] = (
     ClientRecord,
     FailureRecord,
     LoadRecord,
+    EnergyRecord,
+    DisturbanceRecord,
+    HardwareRecord,
     JudgmentRecord,
 )
 
@@ -251,7 +270,7 @@ class ProcessRecord(Stored, _Part):
     engine: dict[str, Any] = Field(default_factory=dict, description="what the engine said of its load")
     versions: dict[str, str] = Field(default_factory=dict)
     values: dict[str, float] = _values("process", "level")
-    hardware: dict[str, Any] | None = None
+    hardware: HardwareRecord | None = None
     unwatched: str | None = Field(
         default=None, description="why rounds have no disturbance, where they have none"
     )
@@ -280,7 +299,7 @@ class Case(_Part):
         default_factory=dict,
         description="metrics that are null for a reason: buffered, or one_arrival (all tokens came at once)",
     )
-    hardware: dict[str, Any] | None = None
+    hardware: HardwareRecord | None = None
     disturbance: list[str] | None = Field(
         default=None, description="reason codes of all rounds, each once; null: no round was watched"
     )

@@ -35,6 +35,10 @@ def _case_of_1(case: dict[str, Any]) -> None:
     model = case.get("model")
     if isinstance(model, dict) and model.get("backend") == "openai":
         model["backend"] = "server"
+    for part in (case, *case["processes"]):
+        if part.get("hardware") is not None:
+            found = part["hardware"]["disturbance"]
+            _gather(found, "figures", tuple(found.keys() - {"codes", "seconds", "unknown"}))
     for process in case["processes"]:
         process["values"] = _taken(process, _PROCESS_OF_1)
         for one in process["rounds"]:

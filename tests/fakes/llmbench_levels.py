@@ -1,12 +1,14 @@
-"""Load levels and failed requests with the facts that a test is about, and plain ones for the rest."""
+"""Levels, failed requests and hardware with the facts that a test is about, and plain ones for the rest."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from pytest_llmbench.client.facts import ClientFacts, RequestFacts
+from pytest_llmbench.hardware.facts import Assessment, Energy, HardwareSummary
 from pytest_llmbench.measure.facts import FailedRequest, Level
-from pytest_llmbench.results.records import FailureRecord, LoadRecord
+from pytest_llmbench.results.records import FailureRecord, HardwareRecord, LoadRecord
 
 _PLAIN: dict[str, Any] = {
     "start": 0.0,
@@ -56,3 +58,27 @@ def a_failure(
 
 def a_failure_record(*facts: Any, **more: Any) -> FailureRecord:
     return FailureRecord.model_validate(a_failure(*facts, **more), from_attributes=True)
+
+
+def a_hardware_summary(**facts: Any) -> HardwareSummary:
+    plain: dict[str, Any] = {
+        "duration": 1.0,
+        "samples": 10,
+        "rate": 10.0,
+        "values": {"rss": {"mean": 1.0, "max": 2.0}},
+        "held_back": {},
+        "energy": Energy(None, None, "there is no counter", {}),
+        "peak_rss": 2,
+        "peak_vram": None,
+        "disturbance": Assessment((), {"steal": 0.0}, 1.0),
+        "unavailable": {},
+        "methods": {},
+        "sampler_cpu": 0.1,
+        "missed_beats": 0,
+    }
+    return HardwareSummary(**{**plain, **facts})
+
+
+def a_hardware_record(**more: Any) -> HardwareRecord:
+    """*more* may be keys that this version does not know."""
+    return HardwareRecord.model_validate({**asdict(a_hardware_summary()), **more})

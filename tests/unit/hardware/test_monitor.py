@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict
 
 import psutil
 import pytest
@@ -66,7 +67,7 @@ def say(process: subprocess.Popen[str], text: str) -> None:
 
 def own_cpu(monitor: HardwareMonitor, start: Edge) -> float:
     """Busy cores of ours since *start*, as far as there are samples."""
-    values = monitor.summary(start.time_ns, monitor.edge().time_ns)["values"]
+    values = monitor.summary(start.time_ns, monitor.edge().time_ns).values
     return float(values.get("own_cpu", {}).get("mean") or 0.0)
 
 
@@ -86,8 +87,8 @@ def test_memory_that_a_child_held_between_two_samples_shows_in_its_peak() -> Non
         assert peak >= 100 * MIB
         assert monitor.peak_rss_of(child.pid) == peak
         summary = monitor.summary(start.time_ns, monitor.edge().time_ns)
-        assert summary["peak_rss"] == peak
-        assert summary["methods"]["peak_rss"] == "kernel_high_water"
+        assert summary.peak_rss == peak
+        assert summary.methods["peak_rss"] == "kernel_high_water"
         monitor.unfollow(child.pid)
         assert monitor.peak_rss == peak
         assert monitor.peak_rss_of(child.pid) == peak
@@ -111,9 +112,9 @@ def test_a_spinning_process_of_others_is_a_disturbance(monitor: HardwareMonitor)
         until(lambda: "foreign_cpu" in monitor.disturbance(start.time_ns, monitor.edge().time_ns))
         end = monitor.edge()
         summary = monitor.summary(start.time_ns, end.time_ns)
-    assert "foreign_cpu" in summary["disturbance"]["codes"]
-    assert summary["disturbance"]["foreign_cpu"] > 0.15
-    json.dumps(summary)
+    assert "foreign_cpu" in summary.disturbance.codes
+    assert (summary.disturbance.figures["foreign_cpu"] or 0.0) > 0.15
+    json.dumps(asdict(summary))
 
 
 def test_a_spinning_engine_is_our_own_load(monitor: HardwareMonitor) -> None:
@@ -131,19 +132,19 @@ def test_own_pids_are_no_others() -> None:
             start = monitor.edge()
             until(lambda: own_cpu(monitor, start) > 0.1)
             summary = monitor.summary(start.time_ns, monitor.edge().time_ns)
-    assert summary["peak_rss"] is None
+    assert summary.peak_rss is None
 
 
 def test_a_window_has_a_summary_and_the_samples_are_a_table(monitor: HardwareMonitor) -> None:
     monitor.begin()
     with monitor.window("part") as window:
-        assert window.summary == {}
+        assert window.summary is None
         until(lambda: len(monitor.samples) > 5)
     assert monitor.windows["part"] is window
-    assert window.summary["samples"] >= 1
-    assert window.summary["rate"] == 50.0
-    assert window.summary["sampler_cpu"] > 0
-    assert set(window.summary["values"]["cpu_percent"]) == {"mean", "max"}
+    assert window.summary.samples >= 1
+    assert window.summary.rate == 50.0
+    assert window.summary.sampler_cpu > 0
+    assert set(window.summary.values["cpu_percent"]) == {"mean", "max"}
     table = monitor.samples
     assert list(table["time"]) == sorted(table["time"])
     assert table["time"].iloc[0] >= 0
@@ -156,7 +157,7 @@ def test_a_window_has_a_summary_and_the_samples_are_a_table(monitor: HardwareMon
 def test_a_window_is_summed_up_though_its_body_raises(monitor: HardwareMonitor) -> None:
     with pytest.raises(RuntimeError), monitor.window("part"):
         raise RuntimeError
-    assert monitor.windows["part"].summary["duration"] > 0
+    assert monitor.windows["part"].summary.duration > 0
 
 
 def test_a_span_without_a_beat_takes_the_nearest() -> None:
@@ -164,8 +165,8 @@ def test_a_span_without_a_beat_takes_the_nearest() -> None:
         until(lambda: len(monitor.samples) > 2)
         start, end = monitor.edge(), monitor.edge()
         summary = monitor.summary(start.time_ns, end.time_ns)
-    assert summary["samples"] in (0, 1)
-    assert "memory_used" in summary["values"] or "cpu_percent" in summary["values"]
+    assert summary.samples in (0, 1)
+    assert "memory_used" in summary.values or "cpu_percent" in summary.values
 
 
 def test_what_cannot_be_read_is_null_with_a_reason(monitor: HardwareMonitor) -> None:
@@ -199,12 +200,12 @@ def test_measuring_goes_on_when_the_sampler_dies(monitor: HardwareMonitor) -> No
     monitor.begin()
     assert "ended by itself" in monitor.unavailable["sampler"]
     summary = monitor.summary(start.time_ns, end.time_ns)
-    assert "sampler" in summary["unavailable"]
-    assert summary["energy"]["joules"] is None
+    assert "sampler" in summary.unavailable
+    assert summary.energy.joules is None
     assert monitor.disturbance(start.time_ns, end.time_ns) is None
     assert "ended by itself" in (monitor.unwatched(start.time_ns, end.time_ns) or "")
-    assert summary["disturbance"]["codes"] is None
-    assert "ended by itself" in summary["disturbance"]["unknown"]
+    assert summary.disturbance.codes is None
+    assert "ended by itself" in summary.disturbance.unknown
     assert monitor.samples.empty
     monitor.stop()
 
@@ -261,7 +262,7 @@ def test_a_monitor_that_was_never_started_says_nothing() -> None:
     monitor = HardwareMonitor()
     start, end = monitor.edge(), monitor.edge()
     assert monitor.disturbance(start.time_ns, end.time_ns) is None
-    assert monitor.summary(start.time_ns, end.time_ns)["values"] == {}
+    assert monitor.summary(start.time_ns, end.time_ns).values == {}
     assert monitor.peak_rss is None
     assert monitor.samples.empty
 

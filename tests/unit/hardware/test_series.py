@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ def test_no_energy_is_null_with_the_reasons() -> None:
     energy = energy_over(
         [at(0), at(1)], 0, SECOND, {"gpu": "no driver", "package_energy": "for root", "x": "y"}
     )
-    assert energy.to_json() == {
+    assert asdict(energy) == {
         "joules": None,
         "method": None,
         "reason": "gpu: no driver; package_energy: for root",

@@ -11,13 +11,15 @@ import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.errors import EngineError
-from pytest_llmbench.hardware.series import Energy
+from pytest_llmbench.hardware.facts import Energy, HardwareSummary
+from pytest_llmbench.hardware.monitor import Edge
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import EnginePool, Plan, judge, measure
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.report.progress import Progress
+from tests.fakes.llmbench_levels import a_hardware_summary
 
 FAKES = Path(__file__).parents[2] / "fakes"
 
@@ -37,8 +39,9 @@ class Watcher:
     def unfollow(self, pid: int) -> None:
         self.told.append(("unfollow", psutil.pid_exists(pid)))
 
-    def edge(self) -> None:
+    def edge(self) -> Edge:
         self.told.append(("edge", True))
+        return Edge(0, {})
 
     def energy(self, start: Any, end: Any) -> Any:
         # What is asked for in a round is known better when the process ends.
@@ -53,8 +56,8 @@ class Watcher:
     def unwatched(self, start_ns: int, end_ns: int) -> str | None:
         return f"the sampler died {len(self.asked)}"
 
-    def summary(self, start_ns: int, end_ns: int) -> dict[str, Any]:
-        return {"peak_vram": None, "methods": {}}
+    def summary(self, start_ns: int, end_ns: int) -> HardwareSummary:
+        return a_hardware_summary()
 
     def peak_rss_of(self, pid: int) -> int | None:
         return 1 << 40
@@ -82,7 +85,8 @@ def test_the_energy_of_a_round_is_what_is_known_of_it_at_the_end(plan: Plan) -> 
     watcher, run = Watcher(), Run("default", plan.protocol())
     measure(plan, run, EnginePool(), watcher, Progress())
     assert [r.energy for r in run.rounds] == [3.0, 4.0]
-    assert (run.processes[0].hardware or {})["methods"] == {"energy": "power_integral"}
+    assert run.processes[0].hardware is not None
+    assert run.processes[0].hardware.methods == {"energy": "power_integral"}
 
 
 def test_a_process_that_does_not_load_is_watched_no_longer(plan: Plan) -> None:

@@ -19,14 +19,11 @@ from pytest_llmbench.results.brief import BriefDocument, read_brief
 from pytest_llmbench.results.document import read_document, write_document
 from pytest_llmbench.results.records import JudgmentRecord, ResultsDocument
 from pytest_llmbench.results.verdict import Judgment, Verdict
+from tests.fakes.llmbench_levels import a_hardware_record
 
 Write = Callable[[ResultsDocument], Path]
 
-HARDWARE = {
-    "duration": 1.0,
-    "values": {"rss": {"mean": 1.0, "max": 2.0}},
-    "unavailable": {"gpu": 'no "NVIDIA" driver },"rounds":['},
-}
+HARDWARE = a_hardware_record(unavailable={"gpu": 'no "NVIDIA" driver },"rounds":['})
 
 
 @pytest.fixture
@@ -139,10 +136,10 @@ def test_an_object_with_the_key_that_would_end_it_loses_nothing(
 ) -> None:
     document = rich()
     for case in document.cases:
-        case.hardware = nested
+        case.hardware = a_hardware_record(**nested)
         case.judgments = [a_judgment(details=nested)]
         for process in case.processes:
-            process.hardware = {"nested": nested, "after": 1}
+            process.hardware = a_hardware_record(nested=nested, after=1)
     path = write(document)
     assert facts(read_brief(path)) == facts(read_document(path))
 

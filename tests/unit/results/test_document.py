@@ -258,9 +258,10 @@ def test_a_link_is_followed(tmp_path: Path, document: ResultsDocument) -> None:
 def test_what_json_does_not_know_is_converted(tmp_path: Path, document: ResultsDocument) -> None:
     import numpy as np
 
-    document.cases[0].hardware = {"power": np.float32(1.5), "file": Path("x"), "load": float("nan")}
+    process = document.cases[0].processes[0]
+    process.engine = {"power": np.float32(1.5), "file": Path("x"), "load": float("nan")}
     again = read_document(write_document(tmp_path / "out.json", document))
-    assert again.cases[0].hardware == {"power": 1.5, "file": "x", "load": None}
+    assert again.cases[0].processes[0].engine == {"power": 1.5, "file": "x", "load": None}
 
 
 # -- cases --------------------------------------------------------------------------------------

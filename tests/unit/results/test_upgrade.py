@@ -66,6 +66,12 @@ def test_what_was_measured_on_a_server_says_so() -> None:
     assert [case.model.backend for case in read_document(path).cases] == ["server"]
 
 
+def _hardware_of_1(hardware: dict[str, Any]) -> dict[str, Any]:
+    judged = dict(hardware["disturbance"])
+    plain = {name: judged.pop(name) for name in ("codes", "seconds", "unknown")}
+    return {**hardware, "disturbance": {**plain, "figures": judged}}
+
+
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_the_facts_of_a_kept_document_are_read(path: Path) -> None:
     moved = {"stamps", "stamps_reason", "read_lag", "receiver", "real_time"}
@@ -82,6 +88,8 @@ def test_the_facts_of_a_kept_document_are_read(path: Path) -> None:
                 }
                 kept = {k: v for k, v in old["load"].items() if k not in {*moved, "client_processes"}}
                 assert facts == kept
+            if new.hardware is not None:
+                assert new.hardware.model_dump(mode="json") == _hardware_of_1(old["hardware"])
             for failed, was in zip(new.failures, old["failures"], strict=True):
                 assert (failed.kind, failed.detail, failed.ended) == (
                     was["kind"],
