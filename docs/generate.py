@@ -138,31 +138,24 @@ def _call(key: str) -> str:
 
 def session_options() -> str:
     """Every option of a whole session."""
-    from _pytest.config.argparsing import Parser
+    from pytest_llmbench.settings.session import SESSION_SETTINGS
 
-    from pytest_llmbench.plugin.options import add_options
-    from pytest_llmbench.settings.case import SETTINGS
-
-    parser = Parser(_ispytest=True)
-    add_options(parser)
-    flags = {row.flag for row in SETTINGS.values()}
-    options = [one for one in parser.getgroup("llmbench").options if not flags & set(one.names())]
-    parts = []
-    for option in options:
-        attributes = option.attrs()
-        (name,) = option.names()
-        dest = attributes.get("dest", name.lstrip("-").replace("-", "_"))
-        metavar = attributes.get("metavar", "")
-        parts.append(
-            f"## `{name}` {{ #{name.removeprefix('--llm-')} }}\n\n"
-            f"{sentence(attributes.get('help', '').replace('%%', '%'))}\n\n"
-            + facts(
+    parts = [
+        f"## `{row.flag}` {{ #{row.flag.removeprefix('--llm-')} }}\n\n{sentence(row.help)}\n\n"
+        + facts(
+            (
                 (
-                    ("command line", code(f"{name}={metavar}" if metavar else name)),
-                    ("ini file", code(dest) if dest in parser._inidict else ""),
-                )
+                    "command line",
+                    code(row.flag if row.switch else _flag(row.flag, row.metavar))
+                    + (", repeatable" if row.many else ""),
+                ),
+                ("ini file", code(row.name) if row.ini_type else ""),
+                ("default", code(row.default_text)),
+                ("other tools call it", codes(row.also)),
             )
         )
+        for row in SESSION_SETTINGS.values()
+    ]
     return page(
         "Options of a session",
         "These hold for a whole run of pytest. What holds for single cases is in "

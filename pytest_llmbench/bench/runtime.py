@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.cases.selection import Selector
 from pytest_llmbench.report.progress import Progress
+from pytest_llmbench.settings.session import SessionSettings
 from pytest_llmbench.settings.sources import Precedence, Source, read_call
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.servers.keep import Servers
     from pytest_llmbench.settings.case import CaseSettings, Fixture
 
-MONITOR_RATE = 10.0
+MONITOR_RATE = SessionSettings().monitor_rate
 """Hardware samples a second."""
 
 

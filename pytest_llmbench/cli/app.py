@@ -74,6 +74,13 @@ class ShowFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
+class SchemaOf(StrEnum):
+    """Of what ``schema`` prints one."""
+
+    DOCUMENT = "document"
+    SETTINGS = "settings"
+
+
 class Format(StrEnum):
     """What ``export`` writes."""
 
@@ -197,13 +204,22 @@ def export(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of results documents."""
+def schema(
+    of: Annotated[SchemaOf, typer.Argument(help="What the schema is of.")] = SchemaOf.DOCUMENT,
+) -> None:
+    """Print the JSON Schema of results documents, or of the settings of a case as YAML has them."""
     import json
 
-    from pytest_llmbench.results.document import json_schema
+    if of is SchemaOf.SETTINGS:
+        from pytest_llmbench.backends.registry import Registry
+        from pytest_llmbench.settings.schema import settings_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+        made = settings_schema(Registry())
+    else:
+        from pytest_llmbench.results.document import json_schema
+
+        made = json_schema()
+    typer.echo(json.dumps(made, indent=2))
 
 
 @app.command()

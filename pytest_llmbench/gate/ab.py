@@ -55,7 +55,7 @@ def parse_base_side(text: str) -> BaseSide:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        msg = f"--llm-ab={text!r}: {error}"
+        msg = f"{text!r}: {error}"
         raise UsageError(msg) from None
     plain: dict[str, str] = {}
     options: dict[str, dict[str, str]] = {}
@@ -65,7 +65,7 @@ def parse_base_side(text: str) -> BaseSide:
         group, dot, name = key.partition(".")
         group = backend_of(group)
         if not equals or not key or (dot and not name):
-            msg = f"--llm-ab: {word!r} is not KEY=VALUE; the keys are {', '.join(_KEYS)}"
+            msg = f"{word!r} is not KEY=VALUE; the keys are {', '.join(_KEYS)}"
             raise UsageError(msg)
         place, name = (
             (environment, name)
@@ -75,13 +75,13 @@ def parse_base_side(text: str) -> BaseSide:
             else (plain, key)
         )
         if place is plain and key not in _KEYS:
-            msg = f"--llm-ab has no key {key!r}{suggest(key, _KEYS) or '.'} The keys are {', '.join(_KEYS)}"
+            msg = f"there is no key {key!r}{suggest(key, _KEYS) or '.'} The keys are {', '.join(_KEYS)}"
             raise UsageError(msg)
         if name in place:
-            msg = f"--llm-ab gives {key!r} twice"
+            msg = f"{key!r} is given twice"
             raise UsageError(msg)
         place[name] = value
     if not words:
-        msg = f"--llm-ab says in what the base side differs: KEY=VALUE ..., with the keys {', '.join(_KEYS)}"
+        msg = f"say in what the base side differs: KEY=VALUE ..., with the keys {', '.join(_KEYS)}"
         raise UsageError(msg)
     return BaseSide(**plain, options=options, environment=environment)

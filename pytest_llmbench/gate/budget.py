@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_llmbench.errors import UsageError
-
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -18,18 +16,14 @@ class Budget:
 def parse_budget(text: str) -> Budget:
     """``20`` or ``20pairs``, ``90s``, ``10min`` or ``2h``.
 
-    :raises UsageError: for anything else.
+    :raises ValueError: for anything else.
     """
     units = {"s": 1.0, "min": 60.0, "h": 3600.0}
     word = text.strip().replace(" ", "")
     number = word.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = word[len(number) :]
-    try:
-        if unit in ("", "pairs") and int(number) > 0:
-            return Budget(pairs=int(number))
-        if unit in units and 0 < float(number) < float("inf"):
-            return Budget(seconds=float(number) * units[unit])
-    except ValueError:
-        pass
-    msg = f"--llm-budget={text}: write a number of pairs (20) or a time (90s, 10min, 2h)"
-    raise UsageError(msg)
+    if unit in ("", "pairs") and int(number) > 0:
+        return Budget(pairs=int(number))
+    if unit in units and 0 < float(number) < float("inf"):
+        return Budget(seconds=float(number) * units[unit])
+    raise ValueError(text)

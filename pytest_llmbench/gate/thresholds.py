@@ -157,8 +157,7 @@ def default_thresholds(metrics: Iterable[str] | None = None) -> tuple[Threshold,
     :raises UsageError: for an unknown metric.
     """
     names = gated_metrics() if metrics is None else metrics
-    with saying_where("metrics that gate"):
-        found = [_metric(name)[0] for name in names]
+    found = [_metric(name)[0] for name in names]
     return tuple(Threshold(metric.name, relative=metric.allowed, asked=False) for metric in found)
 
 

@@ -15,7 +15,7 @@ import pytest
 from pytest_llmbench.cases.selection import CASE_FIXTURES
 from pytest_llmbench.errors import LLMBenchWarning, UsageError
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
-from pytest_llmbench.plugin.options import add_options, marker_help, refuse_impossible
+from pytest_llmbench.plugin.options import add_options, marker_help
 from pytest_llmbench.plugin.parametrize import parametrize
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
@@ -63,7 +63,6 @@ def pytest_configure(config: pytest.Config) -> None:
         with _config_warnings(config):
             session = PytestSession(config)
         session.selector.check_command_line()
-        refuse_impossible(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[SESSION] = session
@@ -88,7 +87,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session = metafunc.config.stash[SESSION]
     problem = None
     try:
-        if not session.disabled:
+        if not session.settings.disable:
             check_workers(metafunc.config)
         marker = session.marker(metafunc.definition, metafunc.function)
         parametrize(metafunc, *session.selector.cases(used, marker))
@@ -100,16 +99,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_modifyitems"""
-    if not (config.getoption("llm_only") or config.getoption("llm_skip")):
-        return
-    if config.getoption("llm_only") and config.getoption("llm_skip"):
-        msg = "--llm-only and --llm-skip leave no test; give one of them"
-        raise pytest.UsageError(msg)
-    if config.getoption("llm_only"):
+    settings = config.stash[SESSION].settings
+    if settings.only:
         others = [item for item in items if not is_benchmark(item)]
         if others:
             config.hook.pytest_deselected(items=others)
             items[:] = [item for item in items if is_benchmark(item)]
+    if not settings.skip:
         return
     skip = pytest.mark.skip(reason="LLM benchmarks are skipped (--llm-skip)")
     for item in items:
@@ -191,7 +187,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from pytest_llmbench.plugin import remarks
 
     # With -rs pytest shows them itself, and who asked for --llm-skip knows.
-    shown = terminalreporter.hasopt("s") or config.getoption("llm_skip")
+    shown = terminalreporter.hasopt("s") or session.settings.skip
     skipped = [] if shown else remarks.skipped(terminalreporter.stats.get("skipped", ()))
     idle = remarks.idle_options(session)
     idle += remarks.pytests_own(config) if session.seen else []

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def hw_monitor(request: pytest.FixtureRequest) -> HardwareMonitor:
     """What the machine did during this test: samples, windows, peaks, disturbances."""
     session = request.config.stash[SESSION]
-    if not session.monitor_rate:
+    if not session.settings.monitor_rate:
         pytest.skip("this test needs the hardware monitor, which is off (--llm-monitor-rate=0)")
     monitor = session.runtime.start_monitor()
     monitor.begin()
@@ -38,7 +38,7 @@ def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
     from pytest_llmbench.bench.model import LLMModel
 
     session = request.config.stash[SESSION]
-    if session.monitor_rate:
+    if session.settings.monitor_rate:
         request.getfixturevalue("hw_monitor")
     session.runtime.progress.case(session.cases)
     model = LLMModel(
@@ -60,7 +60,7 @@ def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
     from pytest_llmbench.bench.load import LLMLoad
 
     session = request.config.stash[SESSION]
-    if session.monitor_rate:
+    if session.settings.monitor_rate:
         request.getfixturevalue("hw_monitor")
     session.runtime.progress.case(session.cases)
     load = LLMLoad(

@@ -15,18 +15,6 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What has no row of its own.
-_OF_THE_SESSION = {
-    "--llm-compare": ("benchmark-compare",),
-    "--llm-threshold": ("benchmark-compare-fail",),
-    "--llm-save": ("benchmark-save", "benchmark-autosave"),
-    "--llm-json": ("benchmark-json", "output-path", "output-file", "save-result", "result-filename"),
-    "--llm-store": ("benchmark-storage", "result-dir", "output-dir", "output-artifact-dir"),
-    "--llm-disable": ("benchmark-disable",),
-    "--llm-only": ("benchmark-only",),
-    "--llm-skip": ("benchmark-skip",),
-}
-
 
 def unknown_options(parser: pytest.Parser, args: Sequence[str]) -> str | None:
     """What to say of the options in *args* that nobody has, if one of ours is meant by one of them.
@@ -64,10 +52,9 @@ def _meant(name: str, known: Sequence[str]) -> str | None:
 def _others() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each option of ours, as it is written, and its names elsewhere."""
     from pytest_llmbench.backends.registry import Registry
-    from pytest_llmbench.settings.case import SETTINGS
+    from pytest_llmbench.plugin.options import OPTIONS
 
-    yield from ((setting.flag, setting.also) for setting in SETTINGS.values())
-    yield from _OF_THE_SESSION.items()
+    yield from ((row.flag, row.also) for row in OPTIONS.values())
     registry = Registry()
     for backend in map(registry.get, registry.names()):
         for spec in backend.options:

@@ -8,39 +8,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.bench.measurement import Measurement
-from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, saying_where, shown
-from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide, parse_base_side
-from pytest_llmbench.gate.budget import parse_budget
+from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, shown
+from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide
 from pytest_llmbench.gate.calibration import calibrated_noise
 from pytest_llmbench.gate.compare import CaseComparison, Gate, Policy, missing_policy
 from pytest_llmbench.gate.failures import parse_allowed, why_failed
 from pytest_llmbench.gate.judge import Judge, PairedJudge, StoredJudge
 from pytest_llmbench.gate.pairing import Pairing
-from pytest_llmbench.gate.thresholds import (
-    default_thresholds,
-    parse_thresholds,
-    thresholds_of,
-)
+from pytest_llmbench.gate.thresholds import thresholds_of
 from pytest_llmbench.metrics.table import gated_metrics
-from pytest_llmbench.models.paths import interpreter
-from pytest_llmbench.plugin.options import check_program
-from pytest_llmbench.plugin.paths import command_line_folder, session_path
 from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.baselines import Place, find_baselines, find_place
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import gc_paused
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, Header
 from pytest_llmbench.settings.options import BackendOptions
+from pytest_llmbench.settings.session import SessionSettings, check_program
 from pytest_llmbench.settings.sources import Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
-    from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.results.store import Store
 
@@ -108,7 +102,7 @@ def judge_test(
 
 def open_gate(
     config: pytest.Config,
-    registry: Registry,
+    settings: SessionSettings,
     selector: Selector,
     store: Store,
     items: Sequence[pytest.Item],
@@ -117,34 +111,16 @@ def open_gate(
 
     :raises UsageError: for options that are not valid, or baselines that are not there.
     """
-    refs: list[str] = config.getoption("llm_compare") or []
-    ab: str | None = config.getoption("llm_ab")
-    if refs and ab is not None:
-        msg = "--llm-compare and --llm-ab are two ways to have a base side; give one of them"
-        raise UsageError(msg)
-    written = config.getoption("llm_threshold") or config.getini("llm_threshold") or []
-    with saying_where("--llm-threshold"):
-        command_line = [one for text in written for one in parse_thresholds(text)]
-    metrics = _metrics(config)
-    default_thresholds(metrics)  # refuses a metric that there is not
-    policy = _policy(config)
-    budget_text: str | None = config.getoption("llm_budget")
-    budget = None if budget_text is None else parse_budget(budget_text)
-    base = None if ab is None else _base_side(config, registry, selector, ab)
-    update: bool = config.getoption("llm_update_baseline")
-    if update and len(refs) != 1:
-        what = "several are compared" if refs else "none is compared"
-        msg = f"--llm-update-baseline replaces the baseline of --llm-compare, and {what}: give it one"
-        raise UsageError(msg)
-    if base is None and budget_text is not None:
-        msg = "--llm-budget bounds the pairs of an A/B session: give --llm-ab too"
-        raise UsageError(msg)
+    refs, base, metrics = settings.compare, settings.ab, settings.gate or gated_metrics()
+    here = config.invocation_params.dir
+    if base is not None:
+        _check_base_side(base, selector)
     notes: list[str] = []
-    thresholds = thresholds_of(command_line, metrics)
+    thresholds = thresholds_of(settings.threshold, metrics)
     gate = Gate((), thresholds=thresholds)
     if refs:
         try:
-            paths = find_baselines(refs, store, notes, root=config.rootpath, here=command_line_folder(config))
+            paths = find_baselines(refs, store, notes, root=config.rootpath, here=here)
             with gc_paused():
                 documents = [read_brief(path) for path in paths]
         except ResultsError as error:
@@ -166,30 +142,31 @@ def open_gate(
             base,
             session_id(config),
             cases=len(items),
-            thresholds=command_line,
+            thresholds=settings.threshold,
             metrics=metrics,
-            budget=budget,
+            budget=settings.budget,
         )
     return Gating(
         StoredJudge(gate) if pairing is None else PairedJudge(gate),
-        policy,
+        Policy(
+            missing=settings.missing or missing_policy(os.environ),
+            inconclusive=settings.inconclusive,
+            improvement="fail" if settings.fail_on_improvement else "pass",
+        ),
         pairing,
-        _place(config, store, refs[0]) if update else None,
+        _place(settings, store, here) if settings.update_baseline else None,
         tuple(notes),
     )
 
 
-def _base_side(config: pytest.Config, registry: Registry, selector: Selector, text: str) -> BaseSide:
-    """The base side of ``--llm-ab``, its paths as they were typed here.
+def _check_base_side(base: BaseSide, selector: Selector) -> None:
+    """Refuse a base side that names what there is not.
 
-    :raises UsageError: for one that names what there is not, listing what there is.
+    :raises UsageError: listing what there is.
     """
-    base, here = parse_base_side(text), command_line_folder(config)
-    options = BackendOptions(base.options).located(registry, here)
-    base = replace(base, python=interpreter(base.python, here), options=options.given)
     if base.python is not None:
         check_program(base.python, "--llm-ab python")
-    named: dict[str, Any] = {"backend_options": options}
+    named: dict[str, Any] = {"backend_options": BackendOptions(base.options)}
     if base.base_url is not None:
         named["base_url"] = (base.base_url,)
     if base.model is not None:
@@ -197,45 +174,19 @@ def _base_side(config: pytest.Config, registry: Registry, selector: Selector, te
     if base.quantization is not None:
         named["quantizations"] = (base.quantization,)
     selector.check_marker(Source.of(named))
-    return base
 
 
-def _place(config: pytest.Config, store: Store, ref: str) -> Place:
+def _place(settings: SessionSettings, store: Store, here: Path) -> Place:
     """The baseline that ``--llm-update-baseline`` replaces."""
     try:
-        place = find_place(ref, store, here=command_line_folder(config))
+        place = find_place(settings.compare[0], store, here=here)
     except LLMBenchError as error:
         msg = f"--llm-update-baseline: {error}"
         raise UsageError(msg) from None
-    written = session_path(config, "llm_json")
-    if written is not None and written.resolve() == place.path.resolve():
+    if settings.json is not None and settings.json.resolve() == place.path.resolve():
         msg = (
-            f"--llm-json={config.getoption('llm_json')} would overwrite the baseline also where "
-            "--llm-update-baseline does not: leave it out, or name another file"
+            f"--llm-json={settings.json} would overwrite the baseline also where --llm-update-baseline does "
+            "not: leave it out, or name another file"
         )
         raise UsageError(msg)
     return place
-
-
-def _metrics(config: pytest.Config) -> tuple[str, ...]:
-    given = config.getoption("llm_gate") or config.getini("llm_gate")
-    if not given:
-        return gated_metrics()
-    names = [given] if isinstance(given, str) else given
-    return tuple(name.strip() for text in names for name in text.split(",") if name.strip())
-
-
-def _policy(config: pytest.Config) -> Policy:
-    def choice(name: str, allowed: Sequence[str], default: str) -> Any:
-        flag = "--llm-" + name.removeprefix("llm_").replace("_", "-")
-        value = config.getoption(name) or config.getini(name) or default
-        if value not in allowed:
-            msg = f"{flag}={value}: not one of {', '.join(allowed)}"
-            raise UsageError(msg)
-        return value
-
-    return Policy(
-        missing=choice("llm_missing", ("fail", "warn"), missing_policy(os.environ)),
-        inconclusive=choice("llm_inconclusive", ("warn", "fail", "pass"), "warn"),
-        improvement="fail" if config.getoption("llm_fail_on_improvement") else "pass",
-    )

@@ -16,20 +16,18 @@ import pytest
 
 from pytest_llmbench.cases.selection import CASE_FIXTURES, Selector
 from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
-from pytest_llmbench.plugin.options import table_columns
-from pytest_llmbench.plugin.paths import session_path
 from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.records import Case, Outcome
 from pytest_llmbench.results.session import ResultsSession
-from pytest_llmbench.results.store import DEFAULT_STORE, Store
+from pytest_llmbench.results.store import Store
 from pytest_llmbench.secrets import mask
 
 if TYPE_CHECKING:
-    from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.bench.measurement import Instrument, Measurement
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
     from pytest_llmbench.plugin.judge import Gating, Judged
+    from pytest_llmbench.settings.session import SessionSettings
 
 _NO_TEXT = "(no message)"
 
@@ -37,10 +35,17 @@ _NO_TEXT = "(no message)"
 class Recording:
     """The cases of this session. Use :meth:`open`."""
 
-    def __init__(self, config: pytest.Config, results: ResultsSession, gating: Gating | None) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: SessionSettings,
+        results: ResultsSession,
+        gating: Gating | None,
+    ) -> None:
         self.gating = gating
         """None where workers measured: each has judged its own cases."""
         self._config = config
+        self._settings = settings
         self._results = results
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
         self._open: dict[str, tuple[pytest.Item, Instrument]] = {}
@@ -53,7 +58,11 @@ class Recording:
 
     @classmethod
     def open(
-        cls, config: pytest.Config, registry: Registry, selector: Selector, items: Sequence[pytest.Item]
+        cls,
+        config: pytest.Config,
+        settings: SessionSettings,
+        selector: Selector,
+        items: Sequence[pytest.Item],
     ) -> Recording:
         """Start the journal, before anything is measured that could not be kept, and the gate.
 
@@ -62,21 +71,19 @@ class Recording:
         """
         from pytest_llmbench.plugin.judge import open_gate
 
-        results = _open_results(config)
+        results = _open_results(config, settings)
         try:
-            gating = open_gate(config, registry, selector, results.store, items)
+            gating = open_gate(config, settings, selector, results.store, items)
         except UsageError:
             results.discard()
             raise
-        return cls(config, results, gating)
+        return cls(config, settings, results, gating)
 
     @classmethod
-    def of_workers(cls, config: pytest.Config) -> Recording | None:
+    def of_workers(cls, config: pytest.Config, settings: SessionSettings) -> Recording | None:
         """The recording of a controller whose xdist workers have written journals, or None."""
-        results = ResultsSession.merged(
-            Store(_store_path(config)), session_id(config), json=session_path(config, "llm_json")
-        )
-        return None if results is None else cls(config, results, None)
+        results = ResultsSession.merged(Store(settings.store), session_id(config), json=settings.json)
+        return None if results is None else cls(config, settings, results, None)
 
     def see(
         self,
@@ -164,7 +171,7 @@ class Recording:
         terminal.section("LLM benchmarks")
         screen = pytest_terminal(writer, writer._file)
         table: Any
-        for table in case_tables(self._results.document.cases, table_columns(self._config)):
+        for table in case_tables(self._results.document.cases, self._settings.columns):
             terminal.write(render(table, screen))
         if (comparison := self._comparison or kept_comparison(self._results.document)) is not None:
             terminal.section("LLM comparison" if self.gating and self.gating.judge.compares else "LLM limits")
@@ -183,7 +190,7 @@ class Recording:
 
         keep: list[Callable[[], str]] = []
         store, document = self._results.store, self._results.document
-        name: str | None = self._config.getoption("llm_save")
+        name = self._settings.save
         if name is not None and (why := why_not_saved(name, document)) is not None:
             self._results.note_problem(why)
         elif name is not None:
@@ -284,16 +291,16 @@ def _message(report: pytest.TestReport) -> str:
     return str(report.longrepr or _NO_TEXT)
 
 
-def _open_results(config: pytest.Config) -> ResultsSession:
+def _open_results(config: pytest.Config, settings: SessionSettings) -> ResultsSession:
     """The results session of this process.
 
     :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written.
     """
     command = [str(argument) for argument in config.invocation_params.args]
-    path = session_path(config, "llm_json")
+    path = settings.json
     try:
         results = ResultsSession.open(
-            Store(_store_path(config)),
+            Store(settings.store),
             snapshot(config.rootpath, session_id=session_id(config), command=command),
             worker=worker_id(config),
             json=path,
@@ -304,13 +311,9 @@ def _open_results(config: pytest.Config) -> ResultsSession:
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         results.discard()
         what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
-        msg = f"--llm-json={config.getoption('llm_json')}: {path} {what}"
+        msg = f"--llm-json: {path} {what}"
         raise UsageError(msg)
     return results
-
-
-def _store_path(config: pytest.Config) -> Path:
-    return session_path(config, "llm_store") or config.rootpath / DEFAULT_STORE
 
 
 def _shown(path: Path, config: pytest.Config) -> str:

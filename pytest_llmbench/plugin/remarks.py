@@ -14,6 +14,7 @@ from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.servers.options import SERVER, options_of
 from pytest_llmbench.settings.case import KINDS, SETTINGS
+from pytest_llmbench.settings.session import SESSION_SETTINGS
 
 if TYPE_CHECKING:
     import pytest
@@ -103,8 +104,9 @@ def _given(session: PytestSession, seen: set[str]) -> Iterator[tuple[str, list[s
                 other = f"backend {name}" not in seen
                 whose = "servers" if name == SERVER else f"the backend {name}"
                 yield option, [whose] if other else _unseen(spec.only, seen)
-    if session.config.getoption("llm_python") is not None:
-        yield "--llm-python", _unseen(("engine", "started"), seen)
+    for key, setting in SESSION_SETTINGS.items():
+        if setting.only and getattr(session.settings, key) != setting.default:
+            yield setting.flag, _unseen(setting.only, seen)
 
 
 def _cut(reason: str) -> str:

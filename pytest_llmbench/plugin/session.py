@@ -13,11 +13,12 @@ import pytest
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.cases.selection import Selector
 from pytest_llmbench.errors import UsageError, saying_where
-from pytest_llmbench.plugin.options import learn_secrets, monitor_rate, read_session, table_columns
-from pytest_llmbench.plugin.paths import session_path, session_python
+from pytest_llmbench.plugin.options import learn_secrets, read_settings
 from pytest_llmbench.settings.sources import Source, read_marker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmbench.bench.measurement import Instrument
     from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.gate.pairing import Pairing
@@ -35,14 +36,11 @@ class PytestSession:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         learn_secrets(config)
-        self.disabled: bool = config.getoption("llm_disable")
         self.registry = Registry()
         config.hook.pytest_llmbench_register_backends(registry=self.registry)
-        # First: it refuses what names nothing, whichever option that is.
-        self.options = read_session(config, self.registry)
-        self.monitor_rate = monitor_rate(config)
-        table_columns(config)  # refuses one that there is not
-        self.selector = Selector(self.registry, self.options, _aliases(config))
+        said = read_settings(config, self.registry)
+        self.settings, self.options = said.session, said.cases
+        self.selector = Selector(self.registry, self.options, _aliases(self.settings.models_file))
         self.cases = 0
         """How many benchmarks were collected and will run."""
         self.seen: set[str] = set()
@@ -75,10 +73,10 @@ class PytestSession:
         :raises UsageError: if results cannot be written, and for what the options of the gate cannot mean.
         """
         self.cases = sum(item.get_closest_marker("skip") is None for item in benchmarks)
-        if not self.disabled:
+        if not self.settings.disable:
             from pytest_llmbench.plugin.record import Recording
 
-            self.recording = Recording.open(self.config, self.registry, self.selector, benchmarks)
+            self.recording = Recording.open(self.config, self.settings, self.selector, benchmarks)
 
     # -- tests ------------------------------------------------------------------------------
 
@@ -109,8 +107,8 @@ class PytestSession:
                 self.registry,
                 self.options,
                 selector=self.selector,
-                python=session_python(self.config),
-                monitor_rate=self.monitor_rate,
+                python=self.settings.python,
+                monitor_rate=self.settings.monitor_rate,
                 progress=progress,
                 uncaptured=lambda: uncaptured(self.config),
                 pairing=self.pairing,
@@ -133,7 +131,7 @@ class PytestSession:
         """Take over what the workers of xdist have recorded."""
         from pytest_llmbench.plugin.record import Recording
 
-        self.recording = Recording.of_workers(self.config) or self.recording
+        self.recording = Recording.of_workers(self.config, self.settings) or self.recording
 
     def close(self) -> None:
         """End every process that this session started."""
@@ -147,8 +145,7 @@ MEASURED: pytest.StashKey[Instrument] = pytest.StashKey()
 """What a test measures with: its ``llm_model`` or its ``llm_load``."""
 
 
-def _aliases(config: pytest.Config) -> Aliases | None:
-    path = session_path(config, "llm_models_file")
+def _aliases(path: Path | None) -> Aliases | None:
     if path is None:
         return None
     from pytest_llmbench.models.aliases import read_aliases

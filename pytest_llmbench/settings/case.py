@@ -325,7 +325,7 @@ class CaseSettings:
         "File with the prompts of a load: JSON Lines, ShareGPT, or a trace with time stamps",
         role="work",
         metavar="FILE",
-        path=True,
+        path="file",
         only=("load",),
         also=("dataset-path", "dataset-name", "input-file", "data"),
     )

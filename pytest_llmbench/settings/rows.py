@@ -18,6 +18,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 IniType = Literal["string", "args", "linelist"]
+PathKind = Literal["", "file", "program"]
 Schema = Mapping[str, Any]
 """A JSON Schema."""
 
@@ -69,8 +70,8 @@ class Setting:
     """Whether the option takes no value."""
     ini_type: IniType | None = "string"
     """As pytest names the types of ini options; None where there is no ini option."""
-    path: bool = False
-    """Whether it is a file's or a folder's path; see :mod:`pytest_llmbench.models.paths`."""
+    path: PathKind = ""
+    """Whether it is the path of a file or folder, or a program; see :mod:`pytest_llmbench.models.paths`."""
     role: Role = "work"
     only: tuple[str, ...] = ()
     """The kinds of cases (:data:`pytest_llmbench.settings.case.KINDS`) for which it does anything; empty is
@@ -130,7 +131,7 @@ def setting(
     many: bool = False,
     switch: bool = False,
     ini_type: IniType | None = "string",
-    path: bool = False,
+    path: PathKind = "",
     only: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
 ) -> T:

@@ -8,11 +8,14 @@ or UsageError for anything else; :meth:`pytest_llmbench.settings.rows.Setting.re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llmbench.settings.rows import Reader, Schema
 
 if TYPE_CHECKING:
+    from pytest_llmbench.gate.ab import BaseSide
+    from pytest_llmbench.gate.budget import Budget
     from pytest_llmbench.gate.thresholds import Threshold
     from pytest_llmbench.settings.options import BackendOptions
 
@@ -136,6 +139,18 @@ def text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError
     return value
+
+
+@reader("a text or a list of texts", lambda: _one_or_several({"type": "string", "minLength": 1}))
+def texts(value: Any) -> tuple[str, ...]:
+    """A reader of texts that may have commas in them."""
+    return tuple(map(text, [value] if isinstance(value, str) else value))
+
+
+@reader("a path", lambda: {"type": "string", "minLength": 1})
+def file(value: Any) -> Path:
+    """A reader of paths of files and folders."""
+    return Path(text(value))
 
 
 @reader("a name or a list of names", lambda: _one_or_several({"type": "string", "minLength": 1}))
@@ -298,6 +313,59 @@ def thresholds(value: Any) -> tuple[Threshold, ...]:
     from pytest_llmbench.gate.thresholds import read_thresholds
 
     return read_thresholds(value)
+
+
+@reader("METRIC:VALUE, once or several times", lambda: _one_or_several({"type": "string", "pattern": ":"}))
+def threshold_lines(value: Any) -> tuple[Threshold, ...]:
+    """A reader of what the gate allows, as the command line has it."""
+    from pytest_llmbench.gate.thresholds import parse_thresholds
+
+    return tuple(one for line in texts(value) for one in parse_thresholds(line))
+
+
+@reader("a metric or a list of metrics", lambda: names.schema())
+def gated(value: Any) -> tuple[str, ...]:
+    """A reader of metrics that gate."""
+    from pytest_llmbench.gate.thresholds import default_thresholds
+
+    found = names(value)
+    default_thresholds(found)  # refuses a metric that there is not
+    return found
+
+
+@reader("a name of a column or a list of such", lambda: names.schema())
+def columns(value: Any) -> tuple[str, ...]:
+    """A reader of further columns of the table."""
+    from pytest_llmbench.report.rows import requested
+
+    found = tuple(word for name in names(value) for word in name.split())
+    requested(found)  # refuses one that there is not
+    return found
+
+
+@reader("KEY=VALUE, several with blanks between them", lambda: {"type": "string", "minLength": 1})
+def base_side(value: Any) -> BaseSide:
+    """A reader of the base side of an A/B session."""
+    from pytest_llmbench.gate.ab import parse_base_side
+
+    return parse_base_side(value)
+
+
+@reader("a number of pairs (20) or a time (90s, 10min, 2h)", lambda: {"type": ["string", "integer"]})
+def budget(value: Any) -> Budget:
+    """A reader of what a case of an A/B session may cost."""
+    from pytest_llmbench.gate.budget import parse_budget
+
+    return parse_budget(str(value))
+
+
+@reader("a name of a baseline", lambda: {"type": "string", "minLength": 1})
+def baseline(value: Any) -> str:
+    """A reader of a name for a baseline."""
+    from pytest_llmbench.results.baselines import check_name
+
+    check_name(value)
+    return text(value)
 
 
 def _one_or_several(one: Schema) -> Schema:

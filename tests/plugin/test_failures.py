@@ -122,7 +122,7 @@ def test_a_json_path_without_its_folder_is_refused_before_anything_is_measured(
     bench.makepyfile(BENCH.format(prompt="a"))
     result = run("--llm-json=missing/out.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --llm-json=missing/out.json*there is no folder*"])
+    result.stderr.fnmatch_lines(["ERROR: --llm-json: */missing/out.json*there is no folder*"])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

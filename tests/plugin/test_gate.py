@@ -362,7 +362,7 @@ def test_a_session_that_was_disturbed_replaces_no_baseline(
         (["--llm-compare=.llmbench/baselines/main"], "--llm-update-baseline: *main is not one baseline*"),
         (["--llm-compare=SESSION"], "--llm-update-baseline: *is not one baseline*"),
         (["--llm-compare=.llmbench/results/SESSION.json"], "--llm-update-baseline: *is not one baseline*"),
-        (["--llm-compare=base.json", "--llm-json=base.json"], "--llm-json=base.json would overwrite*"),
+        (["--llm-compare=base.json", "--llm-json=base.json"], "--llm-json=*base.json would overwrite*"),
         (["--llm-compare=nothing"], "--llm-compare: *nothing*"),
     ],
 )
@@ -449,19 +449,19 @@ def test_the_base_side_keeps_its_own_model(bench: pytest.Pytester, run: Run, doc
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--llm-ab=quantisation=q8_0"], "--llm-ab has no key 'quantisation'; did you mean 'quantization'?*"),
+        (["--llm-ab=quantisation=q8_0"], "--llm-ab: there is no key 'quantisation'; did you mean *"),
         (["--llm-ab=speed"], "--llm-ab: 'speed' is not KEY=VALUE*"),
         (["--llm-ab="], "--llm-ab names nothing*"),
         (["--llm-ab=model=tinny"], "*'tinny'*tiny*"),
         (["--llm-ab=fake.contxt=5"], "*contxt*context*"),
-        (["--llm-ab=model=tiny model=tiny"], "--llm-ab gives 'model' twice"),
+        (["--llm-ab=model=tiny model=tiny"], "--llm-ab: 'model' is given twice"),
         (["--llm-ab=model=tiny", "--llm-compare=x"], "*give one of them"),
         (["--llm-budget=5"], "*give --llm-ab too"),
-        (["--llm-ab=model=tiny", "--llm-budget=soon"], "--llm-budget=soon: write a number of pairs*"),
+        (["--llm-ab=model=tiny", "--llm-budget=soon"], "--llm-budget: 'soon' is not a number of pairs*"),
         (["--llm-ab=model=tiny", "--llm-threshold=tpt:5%"], "*'tpt'*tpot*"),
         (["--llm-ab=model=tiny", "--llm-gate=speed"], "*'speed'*ttft*"),
-        (["--llm-ab=model=tiny", "--llm-missing=maybe"], "--llm-missing=maybe: not one of fail, warn"),
-        (["--llm-ab=model=tiny", "--llm-inconclusive=no"], "--llm-inconclusive=no: not one of*"),
+        (["--llm-ab=model=tiny", "--llm-missing=maybe"], "--llm-missing: 'maybe' is not one of fail, warn"),
+        (["--llm-ab=model=tiny", "--llm-inconclusive=no"], "--llm-inconclusive: 'no' is not one of*"),
     ],
 )
 def test_a_wrong_option_of_the_gate_is_a_usage_error(

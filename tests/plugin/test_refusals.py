@@ -87,7 +87,7 @@ def test_a_name_that_no_baseline_can_have_is_refused_before_anything_is_measured
     bench: pytest.Pytester, run: Run, name: str
 ) -> None:
     bench.makepyfile(MEASURE.format(marker=""))
-    assert f"--llm-save={name}: " in refused(run, f"--llm-save={name}")
+    assert f"--llm-save: {name!r} cannot name a baseline" in refused(run, f"--llm-save={name}")
     assert not (bench.path / ".llmbench").exists()
 
 

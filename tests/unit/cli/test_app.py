@@ -235,6 +235,13 @@ def test_an_unknown_format_lists_what_there_is(store: Store) -> None:
     assert "jsonl" in result.stderr
 
 
+def test_schema_prints_that_of_the_settings_too() -> None:
+    schema = json.loads(call("schema", "settings").stdout)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid({"models": ["tiny"], "rounds": 3})
+    assert not validator.is_valid({"rounds": 0})
+
+
 def test_schema_prints_a_schema_that_documents_fit(store: Store) -> None:
     schema = json.loads(call("schema").stdout)
     written = json.loads(store.document_path(OLD).read_text())
