@@ -20,27 +20,36 @@ from types import ModuleType
 
 import pytest_llmbench
 
-def nothing(name):
-    pass
-
-for module in pkgutil.walk_packages(pytest_llmbench.__path__, "pytest_llmbench.", onerror=nothing):
+before = {name: getattr(pytest_llmbench, name) for name in FIRST}
+seen = 0
+for module in pkgutil.walk_packages(pytest_llmbench.__path__, "pytest_llmbench.", onerror=import_module):
     if module.name.rpartition(".")[2] == "__main__":
         continue
+    seen += 1
     try:
         import_module(module.name)
-    except ImportError:
-        pass  # an engine's own module, where the engine is not installed
+    except ModuleNotFoundError as error:
+        # An engine's own module, where the engine is not installed.
+        assert error.name and error.name.partition(".")[0] != "pytest_llmbench", f"{module.name}: {error}"
 
 for name in pytest_llmbench.__all__:
     assert not isinstance(getattr(pytest_llmbench, name), ModuleType), name
+for name, value in before.items():
+    assert getattr(pytest_llmbench, name) is value, name
 assert callable(pytest_llmbench.load)
 assert pytest_llmbench.load is pytest_llmbench.read_results
+print(seen)
 """
 
 
-def test_public_names_stay_what_they_are_when_every_module_was_imported() -> None:
-    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("asked_first", [True, False], ids=["used before", "not used before"])
+def test_public_names_stay_what_they_are_when_every_module_was_imported(asked_first: bool) -> None:
+    first = list(pytest_llmbench.__all__) if asked_first else []
+    code = f"FIRST = {first!r}\n{IMPORT_ALL}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    modules = [p for p in FOLDER.rglob("*.py") if p.stem not in ("__init__", "__main__")]
+    assert int(done.stdout) >= len(modules)
 
 
 def test_no_module_of_the_root_bears_a_public_name() -> None:
