@@ -31,7 +31,7 @@ SLOW = "--llm-option=fake.seconds_per_token=0.006"
 @pytest.fixture
 def slower(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Make the same engine slower from now on: nothing that identifies a case changes."""
-    return lambda: monkeypatch.setenv("LLMBENCH_FAKE_SECONDS", "0.004")
+    return lambda: monkeypatch.setenv("LLMBENCH_FAKE_SECONDS", "0.02")
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,8 @@ def test_a_load_level_is_judged_against_the_same_server_on_another_port(
     for case in document()["cases"]:
         assert case["verdict"] in ("fail", "inconclusive")
         (judged,) = case["judgments"]
-        assert judged["base"] == pytest.approx(0.004, rel=0.9)
+        # Servers take their time at least; how much more depends on the machine.
+        assert 0.003 < judged["base"] < judged["now"]
         assert judged["now"] > 0.02
 
 
