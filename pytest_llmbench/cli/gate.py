@@ -96,8 +96,6 @@ def compare_documents(
     if len(refs) < 2:
         msg = "compare needs a baseline and what is to be judged: llmbench compare BASE... NOW"
         raise UsageError(msg)
-    with saying_where("--threshold"):
-        given = [one for text in threshold or () for one in parse_thresholds(text)]
     found = _store(store)
     with gc_paused():
         now = _brief_documents(found, refs[-1:])
@@ -105,6 +103,9 @@ def compare_documents(
             msg = f"{refs[-1]} means {len(now)} documents, and one is judged at a time: name one of them"
             raise UsageError(msg)
         bases = _brief_documents(found, refs[:-1])
+        # Only now: a document may tell of metrics that are not known here.
+        with saying_where("--threshold"):
+            given = [one for text in threshold or () for one in parse_thresholds(text)]
         comparison = compare(bases, now[0], thresholds_of(given), noise=_noise(found))
         typer.echo(_shown(comparison, form, everything=everything), nl=False)
         # A million objects that stay until the end, which is near: to walk them takes as long as to judge.
@@ -217,9 +218,9 @@ def show_history(
     from pytest_llmbench.gate.history import MIN_SESSIONS, check_metric, history
     from pytest_llmbench.results.brief import read_brief
 
-    check_metric(metric)
     found = _store(store)
     entries, problems = found.documents()
+    check_metric(metric)
     _warn(problems)
     series = history((read_brief(entry.path) for entry in entries), case, metric)
     if not series:

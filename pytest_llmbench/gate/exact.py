@@ -33,11 +33,8 @@ def judge_exact(
     the kindest is beyond *tolerance* and beyond three times the range within either side. ``pass``: even the
     unkindest is within the tolerance, or the medians are and the ranges overlap.
 
-    :raises ValueError: for a negative value or tolerance.
+    A negative value is of a metric that has no relative change: ``invalid``.
     """
-    if min((*base, *now, tolerance), default=0.0) < 0:
-        msg = f"memory and counts are not negative: {base!r}, {now!r}, tolerance {tolerance!r}"
-        raise ValueError(msg)
     verdict, reason = Verdict.INCONCLUSIVE, None
     change = low = high = None
     improved = False
@@ -45,6 +42,9 @@ def judge_exact(
         what = "the baseline" if not base else "this session"
         verdict = Verdict.INVALID if base else Verdict.NEW
         reason = f"{what} has no value of {metric}"
+    elif min(*base, *now) < 0:
+        verdict = Verdict.INVALID
+        reason = "a negative value has no relative change"
     elif min(base) == 0 or min(now) == 0:
         same = set(base) == set(now) == {0}
         worse = METRICS[metric].better == "higher" if min(now) == 0 else METRICS[metric].better == "lower"

@@ -220,7 +220,7 @@ def _limit(metric: Metric, sign: str, number: str, unit: str, given: str) -> flo
     if sign != wanted:
         msg = f"{given}: {metric.name} is better when {metric.better}, so its limit is {wanted}{number}{unit}"
         raise UsageError(msg)
-    known = _UNITS[metric.unit]
+    known = _UNITS.get(metric.unit, {"": 1.0, metric.unit: 1.0})
     if unit not in known:
         names = ", ".join(name for name in known if name)
         said = f"has no unit {unit!r}" if unit else "needs a unit"

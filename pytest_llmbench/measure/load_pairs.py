@@ -103,7 +103,7 @@ class LoadPair:
     def difference(self, metric: str) -> float | None:
         """log(now / base), oriented so that positive is worse; None where a side has no value above 0."""
         base, now = self.value("base", metric), self.value("now", metric)
-        if not base or not now:
+        if base is None or now is None or min(base, now) <= 0:
             return None
         return METRICS[metric].sign * math.log(now / base)
 

@@ -137,7 +137,7 @@ class Pair:
         logs = [
             sign * math.log(now / base)
             for b, n in self.kept
-            if (base := b.value(metric)) and (now := n.value(metric))
+            if (base := b.value(metric) or 0) > 0 and (now := n.value(metric) or 0) > 0
         ]
         return median(logs) if logs else None
 

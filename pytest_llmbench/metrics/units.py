@@ -95,6 +95,11 @@ def quantity(value: float | None, unit: str) -> str:
             return text if text == UNKNOWN else f"{text} {unit}"
 
 
+def cell(value: float | None, unit: str) -> str:
+    """As :func:`quantity`, where a rate's unit stands at the head of the column."""
+    return rate(value) if unit.endswith("/s") else quantity(value, unit)
+
+
 def _scaled(value: float | None, units: tuple[tuple[float, str], ...]) -> str:
     if value is None or not math.isfinite(value):
         return UNKNOWN

@@ -14,6 +14,7 @@ import pytest
 
 from pytest_llmbench.cases.selection import CASE_FIXTURES
 from pytest_llmbench.errors import LLMBenchWarning, UsageError
+from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help
 from pytest_llmbench.plugin.parametrize import parametrize
@@ -21,6 +22,8 @@ from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
 
 __all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
+
+METRICS = pytest.StashKey[MetricRegistry]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,7 +62,9 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure"""
     config.addinivalue_line("markers", marker_help())
+    metrics = config.stash[METRICS] = MetricRegistry()
     try:
+        config.hook.pytest_llmbench_register_metrics.call_historic(kwargs={"registry": metrics})
         with _config_warnings(config):
             session = PytestSession(config)
         session.selector.check_command_line()
@@ -203,6 +208,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure"""
     if (session := config.stash.get(SESSION, None)) is not None:
         session.close()
+    if (metrics := config.stash.get(METRICS, None)) is not None:
+        metrics.close()
 
 
 @contextmanager

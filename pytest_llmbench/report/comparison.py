@@ -18,6 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pytest_llmbench.errors import few
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.judgment import HEADS, Cells, cells, explain, headline_of, judged_name
@@ -50,14 +51,8 @@ _MARKS = {
     Verdict.INVALID: "⚠️",
     Verdict.NEW: "🆕",
 }
-# Of the results table, where the metric's own name is too wide.
-_SHORT = {
-    "decode_throughput": "decode tok/s",
-    "prefill_throughput": "prefill tok/s",
-    "output_throughput": "output tok/s",
-    "request_throughput": "requests/s",
-    "energy_per_token": "J/token",
-}
+_WIDE_NAME = 12
+"""Letters of a metric's name for which its head may stand."""
 
 
 def headline(case: CaseComparison) -> str:
@@ -228,13 +223,18 @@ def _fitted(lines: dict[int, Cells], width: int) -> tuple[Cells, dict[int, Cells
     heads = HEADS
     for short in (False, True):
         if short:
-            lines = {
-                key: one._replace(metric=_SHORT.get(one.metric, one.metric)) for key, one in lines.items()
-            }
+            lines = {key: one._replace(metric=_short(one.metric)) for key, one in lines.items()}
         widths = [max(map(cell_len, column)) for column in zip(heads, *lines.values(), strict=True)]
         if 1 + sum(widths) + len(widths) <= width:
             return heads, lines, widths
     return heads, lines, widths[:-1]
+
+
+def _short(name: str) -> str:
+    """The head of a metric in the results table, where its name is too wide: ``decode tok/s.p99``."""
+    plain, dot, tail = name.partition(".")
+    head = METRICS[plain].head if plain in METRICS and len(plain) > _WIDE_NAME else ""
+    return f"{head or plain}{dot}{tail}"
 
 
 def _wrapped(text: str, width: int, indent: str, style: str) -> Iterator[Text]:

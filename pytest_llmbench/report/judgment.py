@@ -33,7 +33,7 @@ HEADS = Cells("metric", "base", "now", "change", "interval", "allowed", "verdict
 def cells(judgment: Judgment) -> Cells:
     """One judgment as the cells of a row; ``sees`` is the smallest detectable effect."""
     metric = METRICS[judgment.metric]
-    base, now = (_value(value, metric.unit) for value in (judgment.base, judgment.now))
+    base, now = (units.cell(value, metric.unit) for value in (judgment.base, judgment.now))
     return Cells(
         metric=judged_name(judgment),
         base=base,
@@ -102,10 +102,6 @@ def judged_name(judgment: Judgment) -> str:
     """``ttft`` or ``ttft.p99``."""
     percentile = judgment.details.get("percentile")
     return judgment.metric if percentile is None else f"{judgment.metric}.p{percentile:g}"
-
-
-def _value(value: float | None, unit: str) -> str:
-    return units.rate(value) if unit.endswith("/s") else units.quantity(value, unit)
 
 
 def _natural(judgment: Judgment, change: float | None) -> float | None:

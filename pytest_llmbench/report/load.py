@@ -20,7 +20,7 @@ from pytest_llmbench.report.rows import (
     hidden_tokens,
     legend_of_disturbance,
     legend_of_unknown,
-    unknown,
+    metric_columns,
 )
 from pytest_llmbench.results.records import label_of
 
@@ -41,31 +41,11 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
     """
     knees = {case.key for group in sweeps(cases) if (case := _knee_of(group)) is not None}
 
-    def throughput(case: Case) -> str:
-        marks = (KNEE_MARK if case.key in knees else "") + _marks(case)
-        return _median(case, "system_throughput", units.rate) + marks
-
-    chosen = [
-        Column("req/s", lambda case: _median(case, "request_throughput", units.rate)),
-        Column("out tok/s", throughput),
-    ]
-    chosen.append(Column("user tok/s", lambda case: _median(case, "decode_throughput", units.rate)))
-    if any("goodput" in case.metrics or "goodput" in case.unknown for case in cases):
-
-        def goodput(case: Case) -> str:
-            return _median(case, "goodput", units.rate) + (INVALID_MARK if _told(case, INVALID_MARK) else "")
-
-        chosen.append(Column("good req/s", goodput))
-    for head, metric, quantiles in (
-        ("TTFT", "ttft", ("p50", "p90", "p95", "p99")),
-        ("TPOT", "tpot", ("p50", "p90", "p95", "p99")),
-        ("gap", "itl", ("p99",)),
-        ("E2E", "e2e_latency", ("p50", "p99")),
-    ):
-        shown = quantiles if wide else tuple(q for q in quantiles if q in ("p50", "p99"))
-        if not wide and metric == "e2e_latency":
-            continue
-        chosen += [Column(f"{head} {q}", _percentile(metric, q, interval=wide and q == "p50")) for q in shown]
+    marks = {
+        "system_throughput": lambda case: (KNEE_MARK if case.key in knees else "") + _marks(case),
+        "goodput": lambda case: INVALID_MARK if _told(case, INVALID_MARK) else "",
+    }
+    chosen = metric_columns("levels", cases, wide=wide, marks=marks)
     if wide:
         if any(case.protocol.get("request_rate") for case in cases):
             chosen.append(Column("send lag p99", _send_lag))
@@ -123,26 +103,6 @@ def _knee_of(levels: Sequence[Case]) -> Case | None:
     ]
     index = knee(points) if len(points) == len(levels) else None
     return None if index is None else levels[index]
-
-
-def _median(case: Case, metric: str, show: Callable[[float | None], str]) -> str:
-    summary = case.metrics.get(metric)
-    return unknown(case, metric) if summary is None else show(summary.median)
-
-
-def _percentile(metric: str, name: str, *, interval: bool) -> Callable[[Case], str]:
-    def cell(case: Case) -> str:
-        summary = case.metrics.get(metric)
-        value = None if summary is None else getattr(summary, name)
-        if summary is None or value is None:
-            return unknown(case, metric)
-        text = units.seconds(value)
-        bounds = (summary.intervals or {}).get(name)
-        if interval and bounds is not None and value:
-            return f"{text} ±{units.percent((bounds[1] - bounds[0]) / 2 / value)}"
-        return text + UNSUPPORTED_MARK if name in summary.unsupported else text
-
-    return cell
 
 
 def _loads(case: Case) -> list[Level]:

@@ -5,18 +5,21 @@ The terminal and Markdown read the same columns, so that they can never disagree
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.metrics import units
+from pytest_llmbench.metrics.row import Metric, ResultsTable, Shown, Statistic
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, by_reason
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import Case
 
+Spread = Literal["none", "told", "marked"]
 WIDE_SPREAD = 0.1
 """Standard deviation over median above which a median is marked."""
 
@@ -86,29 +89,61 @@ def grouped(cases: Iterable[Case]) -> list[Group]:
 def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
     """The columns that *cases* need.
 
-    *wide* adds the spread of the latencies and their 95th percentiles. GPU memory, energy and
-    disturbance have a column only where at least one case has something to show there.
+    Those of metrics are as their rows say: *wide* adds the spread of the latencies and their 95th
+    percentiles. GPU memory, energy and disturbance have a column only where at least one case has something
+    to show there.
     """
-    chosen = [_median_column("TTFT", "ttft", units.seconds, spread=wide)]
-    if wide:
-        chosen.append(Column("TTFT p95", lambda case: percentile(case, "ttft", "p95", units.seconds)))
-    chosen.append(_median_column("TPOT", "tpot", units.seconds, spread=wide))
-    if wide:
-        chosen.append(Column("TPOT p95", lambda case: percentile(case, "tpot", "p95", units.seconds)))
-    chosen += [
-        _median_column("decode tok/s", "decode_throughput", units.rate),
-        _median_column("prefill tok/s", "prefill_throughput", units.rate),
-        _median_column("memory", "peak_rss", units.size),
-    ]
-    if any(case.metrics["peak_vram"].median for case in cases if "peak_vram" in case.metrics):
-        chosen.append(_median_column("VRAM", "peak_vram", units.size))
-    if any("energy" in case.metrics for case in cases):
-        chosen.append(_median_column("energy", "energy", units.joules))
+    chosen = metric_columns("cases", cases, wide=wide)
     chosen.append(Column("rounds", rounds))
     chosen += hidden_tokens(cases)
     if any(disturbance(case) for case in cases):
         chosen.append(Column("dist.", disturbance))
     return chosen
+
+
+def metric_columns(
+    table: ResultsTable,
+    cases: Sequence[Case],
+    *,
+    wide: bool,
+    marks: Mapping[str, Callable[[Case], str]] | None = None,
+) -> list[Column]:
+    """The columns of the metrics that stand in *table*, as their rows say.
+
+    :param marks: by metric, what follows its median.
+    """
+    found: list[tuple[int, list[Column]]] = []
+    for row in METRICS.values():
+        for shown in row.shown:
+            if shown.table == table and _has_column(row.name, shown, cases):
+                mark = (marks or {}).get(row.name)
+                statistics = shown.wide if wide and shown.wide is not None else shown.statistics
+                made = [_metric_column(row, shown, name, wide=wide, mark=mark) for name in statistics]
+                found.append((shown.place, made))
+    return [column for _, made in sorted(found, key=lambda one: one[0]) for column in made]
+
+
+def _has_column(metric: str, shown: Shown, cases: Sequence[Case]) -> bool:
+    if shown.when == "measured":
+        return any(metric in case.metrics or metric in case.unknown for case in cases)
+    if shown.when == "above 0":
+        return any(case.metrics[metric].median > 0 for case in cases if metric in case.metrics)
+    return True
+
+
+def _metric_column(
+    row: Metric, shown: Shown, statistic: Statistic, *, wide: bool, mark: Callable[[Case], str] | None
+) -> Column:
+    head = shown.head or row.head or row.name
+    if statistic != "median":
+        return Column(f"{head} {statistic}", partial(percentile, metric=row.name, name=statistic, wide=wide))
+    # Requests of a load level differ; how far, their percentiles say.
+    spread: Spread = "none" if shown.table == "levels" else "told" if wide and shown.spread else "marked"
+
+    def cell(case: Case) -> str:
+        return median(case, row.name, spread=spread) + ("" if mark is None else mark(case))
+
+    return Column(head, cell)
 
 
 def requested(names: Iterable[str]) -> list[Column]:
@@ -165,26 +200,33 @@ def legend_of_disturbance(cases: Sequence[Case]) -> list[str]:
     return lines
 
 
-def median(case: Case, metric: str, show: Callable[[float | None], str], *, spread: bool = False) -> str:
-    """The median of *metric*, with ``± n%`` if *spread*, else marked if its values lie far apart."""
+def median(case: Case, metric: str, *, spread: Spread = "none") -> str:
+    """The median of *metric*; its *spread* told as ``± n%``, or marked if its values lie far apart."""
     summary = case.metrics.get(metric)
     if summary is None:
         return unknown(case, metric)
-    text = show(summary.median)
+    text = units.cell(summary.median, summary.unit)
     ratio = summary.stddev / abs(summary.median) if summary.stddev is not None and summary.median else None
-    if ratio is None:
+    if ratio is None or spread == "none":
         return text
-    if spread:
+    if spread == "told":
         return f"{text} ±{units.percent(ratio)}"
     return text + SPREAD_MARK if ratio > WIDE_SPREAD else text
 
 
-def percentile(case: Case, metric: str, name: str, show: Callable[[float | None], str]) -> str:
-    """The percentile *name* of *metric*, marked where too few values were taken for it."""
+def percentile(case: Case, metric: str, name: str, *, wide: bool = False) -> str:
+    """The percentile *name* of *metric*, marked where too few values were taken for it.
+
+    *wide* has the confidence interval of a median beside it.
+    """
     summary = case.metrics.get(metric)
-    if summary is None:
+    value = None if summary is None else getattr(summary, name)
+    if summary is None or value is None:
         return unknown(case, metric)
-    text = show(getattr(summary, name))
+    text = units.cell(value, summary.unit)
+    bounds = (summary.intervals or {}).get(name)
+    if wide and name == "p50" and bounds is not None and value:
+        return f"{text} ±{units.percent((bounds[1] - bounds[0]) / 2 / value)}"
     return text + UNSUPPORTED_MARK if name in summary.unsupported else text
 
 
@@ -228,12 +270,6 @@ def disturbance(case: Case) -> str:
     """``!2`` for two disturbed rounds, ``?3`` for three that were not watched, or nothing."""
     counts = ((DISTURBED_MARK, disturbed_rounds(case)), (UNWATCHED_MARK, unwatched_rounds(case)))
     return " ".join(f"{mark}{count}" for mark, count in counts if count)
-
-
-def _median_column(
-    head: str, metric: str, show: Callable[[float | None], str], *, spread: bool = False
-) -> Column:
-    return Column(head, lambda case: median(case, metric, show, spread=spread))
 
 
 def _shown_name(case: Case) -> str:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.hardware.cgroups import Limits, limits
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.privacy import environment_variables
-from pytest_llmbench.results.records import Commit, Header, Machine, Session
+from pytest_llmbench.results.records import Commit, Header, Machine, MetricRow, Session
 from pytest_llmbench.secrets import mask_command
 from pytest_llmbench.times import iso
 
@@ -52,6 +53,7 @@ def snapshot(rootdir: Path, *, session_id: str | None = None, command: Sequence[
         machine=machine(),
         commit=commit(rootdir),
         versions=versions(),
+        metrics={name: MetricRow.of(metric) for name, metric in METRICS.items()},
     )
 
 

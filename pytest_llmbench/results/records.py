@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_llmbench.client.facts import ClientFacts, RequestFacts
 from pytest_llmbench.hardware.facts import Assessment, Energy, HardwareSummary
 from pytest_llmbench.measure.facts import FailedRequest, Level
-from pytest_llmbench.metrics.row import Better, Scope
+from pytest_llmbench.metrics.row import Better, Metric, Scope
 from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, Timeline
@@ -342,6 +342,33 @@ class Case(_Part):
         return Summary(metric, tuple(self.values(metric)))
 
 
+class MetricRow(_Part):
+    """What a metric of the document is, by the table of the session that measured it.
+
+    A reader that does not know the metric shows, exports and compares it by this.
+    """
+
+    unit: str
+    better: str
+    scope: str = Field(description="what one value belongs to: gap, round, process, level or case")
+    formula: str = ""
+    source: str = ""
+    judged: str = Field(default="noisy", description="noisy: by a test; exact: by a tolerance; or never")
+    gates: bool = Field(default=False, description="whether it fails a test by default")
+    allowed: float = Field(default=0.05, description="how much worse it may be by default, as a share")
+    reciprocal_of: str | None = None
+    head: str = Field(default="", description="at the head of a column")
+
+    @classmethod
+    def of(cls, metric: Metric) -> MetricRow:
+        """The row of the table."""
+        return cls(**{name: getattr(metric, name) for name in cls.model_fields})
+
+    def metric(self, name: str) -> Metric:
+        """It as a row of the table, which cannot be computed anew."""
+        return Metric(name=name, **{key: getattr(self, key) for key in type(self).model_fields})
+
+
 class Header(_Part):
     """Everything of a document but its cases."""
 
@@ -350,6 +377,13 @@ class Header(_Part):
     machine: Machine | None = None
     commit: Commit = Field(default_factory=Commit)
     versions: dict[str, str] = Field(default_factory=dict, description="distribution: version")
+    metrics: dict[str, MetricRow] = Field(default_factory=dict, description="what was known of each metric")
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Have the table know the metrics that it does not: whatever is made of the document reads it."""
+        for name, row in self.metrics.items():
+            if name not in METRICS:
+                METRICS.learn(row.metric(name))
 
 
 class ResultsDocument(Header):

@@ -54,5 +54,9 @@ def test_zero_has_no_percentage() -> None:
 def test_sides_without_values_are_new_or_invalid() -> None:
     assert judge_exact("peak_rss", [], [1.0], 0.02).verdict is Verdict.NEW
     assert judge_exact("peak_rss", [1.0], [], 0.02).verdict is Verdict.INVALID
-    with pytest.raises(ValueError, match="negative"):
-        judge_exact("peak_rss", [-1.0], [1.0], 0.02)
+
+
+@pytest.mark.parametrize(("base", "now"), [(-1.0, 1.0), (1.0, -1.0), (0.0, -1.0)])
+def test_a_negative_value_has_no_relative_change(base: float, now: float) -> None:
+    judged = judge_exact("peak_rss", [base], [now], 0.02)
+    assert (judged.verdict, judged.reason) == (Verdict.INVALID, "a negative value has no relative change")

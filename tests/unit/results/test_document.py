@@ -25,10 +25,11 @@ from pytest_llmbench.measure.run import Round, Run
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.convert import case_from_run, round_record
 from pytest_llmbench.results.document import json_schema, read_document, read_header, write_document
 from pytest_llmbench.results.export import to_csv
-from pytest_llmbench.results.records import Case, ResultsDocument, merge_cases
+from pytest_llmbench.results.records import Case, MetricRow, ResultsDocument, merge_cases
 from tests.fakes.llmbench_levels import a_failure_record, a_load_record
 
 Maker = Callable[..., Any]
@@ -67,6 +68,7 @@ def test_the_top_level_has_the_documented_keys(tmp_path: Path, document: Results
         "machine",
         "commit",
         "versions",
+        "metrics",
         "cases",
     ]
 
@@ -92,6 +94,36 @@ def test_the_facts_of_a_load_level_are_in_the_schema_with_what_they_are(document
         (ClientFacts, "ClientRecord"),
     ):
         assert {field.name for field in fields(kind)} == schema["$defs"][record]["properties"].keys()
+
+
+@pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row.scope != "gap"])
+def test_the_schema_tells_the_unit_and_the_formula_of_each_metric(name: str) -> None:
+    row = METRICS[name]
+    record = {"round": "RoundRecord", "process": "ProcessRecord", "level": "ProcessRecord"}[row.scope]
+    found = json_schema()["$defs"][record]["properties"]["values"]["properties"][name]
+    assert found == {"type": "number", "description": f"{row.unit}: {row.formula}"}
+
+
+def test_a_metric_that_is_not_known_here_is_known_by_what_its_document_tells(
+    tmp_path: Path, document: ResultsDocument
+) -> None:
+    row = replace(METRICS["peak_rss"], name="pages", unit="pages", allowed=0.3, shown=())
+    document.metrics = {"pages": MetricRow.of(row)}
+    document.cases[0].processes[0].values["pages"] = 3
+    path = write_document(tmp_path / "out.json", document)
+    for read in (read_document, read_header, read_brief):
+        assert read(path).metrics == document.metrics
+        assert METRICS.pop("pages") == row
+    assert read_document(path).cases[0].values("pages") == [3.0]
+    del METRICS["pages"]
+
+
+def test_a_row_of_another_kind_is_kept_and_not_learned(tmp_path: Path, document: ResultsDocument) -> None:
+    strange = MetricRow(unit="s", better="lower", scope="planet", formula="f", source="s")
+    document.metrics = {"of_a_planet": strange}
+    again = read_document(write_document(tmp_path / "out.json", document))
+    assert again.metrics == {"of_a_planet": strange}
+    assert "of_a_planet" not in METRICS
 
 
 def test_the_schema_refuses_a_case_without_a_model(document: ResultsDocument) -> None:

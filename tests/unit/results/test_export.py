@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.errors import ResultsError, UsageError
+from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.results.convert import case_from_run
+from pytest_llmbench.report.table import case_tables, render
+from pytest_llmbench.report.terminal import Screen
+from pytest_llmbench.results.convert import case_from_run, metric_record
 from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.export import (
     seconds_metrics,
@@ -136,6 +139,38 @@ def test_json_lines_have_one_line_a_round(document: ResultsDocument) -> None:
     assert rows[0]["token_times"] == pytest.approx([0.05, 0.06, 0.072, 0.083])
     assert [row["process"] for row in rows[:6]] == [0, 0, 0, 1, 1, 1]
     assert rows[1]["disturbance"] == ["steal_time"]
+
+
+def test_every_metric_has_a_key_of_each_line_of_json(document: ResultsDocument) -> None:
+    document.cases[0].processes[0].values["system_throughput"] = 80.0
+    document.cases[0].rounds[0].values["instructions_per_token"] = 1e6
+    rows = [json.loads(line) for line in to_jsonl(document)]
+    for row in rows:
+        assert {name for name, metric in METRICS.items() if metric.scope not in ("gap", "case")} <= row.keys()
+    assert [row["system_throughput"] for row in rows[:4]] == [80.0, 80.0, 80.0, None]
+    assert [row["instructions_per_token"] for row in rows[:2]] == [1e6, None]
+    assert rows[0]["peak_rss"] == 1_000_000
+
+
+def test_a_metric_that_is_called_as_a_fact_of_the_round_keeps_apart_from_it(
+    document: ResultsDocument,
+) -> None:
+    document.cases[0].rounds[0].values["output_tokens"] = 0.5
+    row = json.loads(next(to_jsonl(document)))
+    assert (row["output_tokens"], row["metric_output_tokens"]) == (4, 0.5)
+
+
+@pytest.mark.parametrize("metric", ["instructions_per_token", "system_throughput"])
+def test_a_metric_that_a_case_has_is_in_each_export(document: ResultsDocument, metric: str) -> None:
+    for case in document.cases:
+        case.metrics[metric] = metric_record(Summary(metric, (80.0, 82.0)))
+    unit = METRICS[metric].unit.replace("/", "_per_")
+    row = next(csv.DictReader(io.StringIO(to_csv(document))))
+    assert float(row[f"{metric}_median_{unit}"]) == 81.0
+    assert metric in {row["metric"] for row in csv.DictReader(io.StringIO(to_long_csv(document)))}
+    assert to_pytest_benchmark(document)["benchmarks"][0]["extra_info"][metric] == 81.0
+    (table,) = case_tables(document.cases, [metric])
+    assert "81.0" in render(table, Screen(200))
 
 
 def test_an_empty_document_exports_to_nothing(document_maker: Maker) -> None:
