@@ -20,15 +20,23 @@ if TYPE_CHECKING:
         Sink,
     )
     from pytest_llmbench.bench.load import LLMLoad
+    from pytest_llmbench.bench.measurement import recorded
     from pytest_llmbench.bench.model import Generated, LLMModel, TwoPass
+    from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning
+    from pytest_llmbench.gate.compare import Policy
+    from pytest_llmbench.gate.judge import StoredJudge
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.run import ProcessRun, Round, Run
     from pytest_llmbench.metrics.row import Metric, Shown
     from pytest_llmbench.metrics.summary import Summary
     from pytest_llmbench.metrics.table import METRICS
     from pytest_llmbench.metrics.timeline import Timeline
+    from pytest_llmbench.report.comparison import explain_case
+    from pytest_llmbench.results.document import read_document
     from pytest_llmbench.results.frames import Results, load, read_results
+    from pytest_llmbench.results.session import ResultsSession
+    from pytest_llmbench.results.store import Store
     from pytest_llmbench.servers.keep import LLMServer
     from pytest_llmbench.workloads.messages import Message
 
@@ -53,6 +61,14 @@ _HOMES = {
     "pytest_llmbench.results.frames": ("Results", "load", "read_results"),
     "pytest_llmbench.servers.keep": ("LLMServer",),
     "pytest_llmbench.bench.load": ("LLMLoad",),
+    "pytest_llmbench.bench.measurement": ("recorded",),
+    "pytest_llmbench.bench.runtime": ("Runtime",),
+    "pytest_llmbench.gate.compare": ("Policy",),
+    "pytest_llmbench.gate.judge": ("StoredJudge",),
+    "pytest_llmbench.report.comparison": ("explain_case",),
+    "pytest_llmbench.results.document": ("read_document",),
+    "pytest_llmbench.results.session": ("ResultsSession",),
+    "pytest_llmbench.results.store": ("Store",),
 }
 
 __all__ = [
@@ -71,17 +87,25 @@ __all__ = [
     "Message",
     "Metric",
     "OptionSpec",
+    "Policy",
     "ProcessRun",
     "Results",
+    "ResultsSession",
     "Round",
     "Run",
+    "Runtime",
     "Shown",
     "Sink",
+    "Store",
+    "StoredJudge",
     "Summary",
     "Timeline",
     "TwoPass",
+    "explain_case",
     "load",
+    "read_document",
     "read_results",
+    "recorded",
 ]
 
 

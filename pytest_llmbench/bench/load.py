@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.bench.model import free_label
@@ -24,8 +25,6 @@ from pytest_llmbench.workloads.messages import Message
 from pytest_llmbench.workloads.requests import Calibration
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.cases.case import Case
     from pytest_llmbench.cases.target import ServerTarget
@@ -52,8 +51,27 @@ class LLMLoad:
     _calibrations: dict[str, Calibration] = field(default_factory=dict)
     """By side: ``now``, and ``base`` in an A/B session."""
 
+    @classmethod
+    def each(cls, runtime: Runtime, **settings: Any) -> Iterator[LLMLoad]:
+        """One for each case that *settings* stand for, without pytest.
+
+        :param settings: as those of ``@pytest.mark.llm(...)``: ``models``, ``backends``, ``rounds``, ...
+        :raises UsageError: as :meth:`.Runtime.select`.
+        """
+        cases, held = runtime.select("llm_load", settings)
+        for case in cast("list[Case[ServerTarget]]", cases):
+            runtime.progress.case(len(cases))
+            measures = cls(runtime, case, held, Path.cwd())
+            yield measures
+            measures.finish()
+
     def __repr__(self) -> str:
         return f"<llm_load {self._case.id}>"
+
+    @property
+    def id(self) -> str:
+        """What test ids call the case: ``llamacpp-tiny-q8_0``."""
+        return self._case.id
 
     @property
     def runs(self) -> list[Run]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,9 @@ from pytest_llmbench.secrets import learn_command, mask
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison
+    from pytest_llmbench.gate.judge import Judge
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+    from pytest_llmbench.results.session import ResultsSession
     from pytest_llmbench.results.verdict import Judgment
     from pytest_llmbench.settings.case import CaseSettings
 
@@ -79,3 +82,36 @@ def case_of(
     if verdict is not None:
         keep_verdict(case, verdict)
     return case
+
+
+@contextmanager
+def recorded(
+    instrument: Instrument, nodeid: str, results: ResultsSession, judge: Judge | None = None
+) -> Iterator[list[CaseComparison]]:
+    """Keep everything that *instrument* measures inside, also where that ends by an exception.
+
+    :param nodeid: what the document calls the case, ``FILE::NAME``: the same in each session that compares.
+    :param results: where each measurement becomes a case.
+    :param judge: judges what was measured without an exception; None judges nothing.
+    :return: the verdicts, in the order of the measurements, once the block has ended.
+    :raises ResultsError: if the journal cannot be written; the cases go into the document all the same.
+    """
+    verdicts: list[CaseComparison] = []
+    try:
+        yield verdicts
+        instrument.finish()
+    except BaseException as error:
+        outcome: Outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        cases = [
+            case_of(instrument, measured, nodeid, outcome=outcome, error=f"{type(error).__name__}: {error}")
+            for measured in instrument.measurements
+        ]
+        results.append(*cases)
+        raise
+    for measured in instrument.measurements:
+        case = case_of(instrument, measured, nodeid)
+        verdict = None if judge is None else judge.judge(case, results.document, measured.paired)
+        if verdict is not None:
+            keep_verdict(case, verdict)
+            verdicts.append(verdict)
+        results.append(case)

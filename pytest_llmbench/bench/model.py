@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.bench.measurement import Measurement
@@ -18,8 +19,6 @@ from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.cases.case import Case
     from pytest_llmbench.cases.target import Target
@@ -76,7 +75,8 @@ class LLMModel:
     """Every setting as it holds for this test."""
     _folder: Path
     """Of the test's file, from which its calls mean their paths."""
-    _benchmark: Callable[[], Any]
+    _benchmark: Callable[[], Any] = lambda: None
+    """pytest-benchmark's fixture, where the test has it."""
     measurements: list[Measurement] = field(default_factory=list)
     """Every measurement of this test so far, the base sides of an A/B session among them."""
     _generator: Bench | None = None
@@ -85,8 +85,27 @@ class LLMModel:
     _settled: bool = False
     """Whether the rounds that count are known: a verdict needs them before the test's end does."""
 
+    @classmethod
+    def each(cls, runtime: Runtime, **settings: Any) -> Iterator[LLMModel]:
+        """One for each case that *settings* stand for, without pytest.
+
+        :param settings: as those of ``@pytest.mark.llm(...)``: ``models``, ``backends``, ``rounds``, ...
+        :raises UsageError: as :meth:`.Runtime.select`.
+        """
+        cases, held = runtime.select("llm_model", settings)
+        for case in cases:
+            runtime.progress.case(len(cases))
+            measures = cls(runtime, case, held, Path.cwd())
+            yield measures
+            measures.finish()
+
     def __repr__(self) -> str:
         return f"<llm_model {self._case.id}>"
+
+    @property
+    def id(self) -> str:
+        """What test ids call the case: ``llamacpp-tiny-q8_0``."""
+        return self._case.id
 
     @property
     def runs(self) -> list[Run]:

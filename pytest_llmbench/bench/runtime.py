@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.cases.selection import Selector
+from pytest_llmbench.errors import UsageError, warn
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.settings.session import SessionSettings
-from pytest_llmbench.settings.sources import Precedence, Source, read_call
+from pytest_llmbench.settings.sources import Precedence, Source, read_call, read_marker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_llmbench.cases.case import Case
+    from pytest_llmbench.cases.target import Target
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.loop import EnginePool
@@ -92,6 +95,29 @@ class Runtime:
             return settings
         source = Source.of(read_call(fixture, call), folder).located(self.registry)
         return self.precedence.of_call(settings, source)
+
+    def select(
+        self, fixture: Fixture, settings: Mapping[str, Any]
+    ) -> tuple[list[Case[Target]], CaseSettings]:
+        """The cases that *settings* stand for, and every setting as it holds for them.
+
+        :param settings: as those of ``@pytest.mark.llm(...)``; paths are meant from the working directory.
+            Where a case cannot run, a warning says why, and it is left out.
+        :raises UsageError: for a setting that there is not or that names what there is not, and if no case
+            can run.
+        """
+        marker = Source.of(read_marker([((), settings)], "settings")).located(self.registry)
+        self.selector.check_marker(marker)
+        held = self.precedence.settings(marker)
+        held.check()
+        _, selected = self.selector.cases([fixture], marker)
+        reasons = list(dict.fromkeys(one.skip for one in selected if one.skip is not None))
+        cases = [one.case for one in selected if one.case is not None and one.skip is None]
+        if not cases:
+            raise UsageError("; ".join(reasons) or "these settings stand for no case")
+        for reason in reasons:
+            warn(reason)
+        return cases, held
 
     # -- what is measured -------------------------------------------------------------------
 

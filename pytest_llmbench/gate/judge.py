@@ -6,13 +6,14 @@ that were measured in this session. Both also hold each case to its limits, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.compare import CaseComparison, Comparison, Gate
-from pytest_llmbench.results.records import Case, Header
+from pytest_llmbench.gate.compare import CaseComparison, Comparison, Gate, NoiseOf, ThresholdsOf
+from pytest_llmbench.results.brief import BriefDocument
+from pytest_llmbench.results.records import Case, Header, ResultsDocument
 from pytest_llmbench.results.verdict import Judgment, Verdict, worst
 
 Expected = Callable[[str], bool]
@@ -40,10 +41,25 @@ class Judge(Protocol):
 
 
 class StoredJudge:
-    """Compares with the documents of *gate*; without any, it has limits alone."""
+    """Compares with the sessions of a baseline; without any, it has limits alone.
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    :param baselines: their documents, in any order (:func:`.read_document`, or :func:`.read_brief` in half
+        the time).
+    :param present: the ids of all tests of the session that is judged; one that the baseline has and this
+        session was not to run is not taken for a test that was renamed.
+    :param thresholds: of each case; by default the case's own, and the default ones.
+    :param noise: what a calibration says of this machine's sessions (:func:`.calibrated_noise`).
+    """
+
+    def __init__(
+        self,
+        baselines: Iterable[ResultsDocument | BriefDocument] = (),
+        *,
+        present: Collection[str] = (),
+        thresholds: ThresholdsOf | None = None,
+        noise: NoiseOf | None = None,
+    ) -> None:
+        self._gate = Gate(baselines, present=present, thresholds=thresholds, noise=noise)
 
     @property
     def compares(self) -> bool:
@@ -66,12 +82,15 @@ class StoredJudge:
 
 
 class PairedJudge:
-    """Goes by the pairs of each case, and by its limits, which *limits* judges."""
+    """Goes by the pairs of each case, and by its limits.
+
+    :param thresholds: of each case, of which the limits are used; by default the case's own.
+    """
 
     compares = True
 
-    def __init__(self, limits: Gate) -> None:
-        self._limits = limits
+    def __init__(self, *, thresholds: ThresholdsOf | None = None) -> None:
+        self._limits = Gate((), thresholds=thresholds)
         self._judged: dict[tuple[str, str], CaseComparison] = {}
 
     def judge(

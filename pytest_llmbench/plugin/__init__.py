@@ -5,20 +5,18 @@ https://docs.pytest.org/en/stable/reference/reference.html#hooks
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from pytest_llmbench.cases.selection import CASE_FIXTURES
-from pytest_llmbench.errors import LLMBenchWarning, UsageError
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help
 from pytest_llmbench.plugin.parametrize import parametrize
-from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession
+from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession, is_benchmark
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
 
 __all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
@@ -65,8 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     metrics = config.stash[METRICS] = MetricRegistry()
     try:
         config.hook.pytest_llmbench_register_metrics.call_historic(kwargs={"registry": metrics})
-        with _config_warnings(config):
-            session = PytestSession(config)
+        session = PytestSession(config)
         session.selector.check_command_line()
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
@@ -210,19 +207,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         session.close()
     if (metrics := config.stash.get(METRICS, None)) is not None:
         metrics.close()
-
-
-@contextmanager
-def _config_warnings(config: pytest.Config) -> Iterator[None]:
-    """Let pytest show with its others what is warned of before it collects them."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", LLMBenchWarning)
-        yield
-    for text in dict.fromkeys(str(one.message) for one in caught):
-        config.issue_config_time_warning(LLMBenchWarning(text), stacklevel=2)
-
-
-def is_benchmark(item: pytest.Item) -> bool:
-    """Whether a test is an LLM benchmark: by its fixture, or by its marker."""
-    fixtures = getattr(item, "fixturenames", ())
-    return any(name in fixtures for name in CASE_FIXTURES) or item.get_closest_marker("llm") is not None

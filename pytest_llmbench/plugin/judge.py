@@ -15,7 +15,7 @@ from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, shown
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide
 from pytest_llmbench.gate.calibration import calibrated_noise
-from pytest_llmbench.gate.compare import CaseComparison, Gate, Policy, missing_policy
+from pytest_llmbench.gate.compare import CaseComparison, Policy, missing_policy
 from pytest_llmbench.gate.failures import parse_allowed, why_failed
 from pytest_llmbench.gate.judge import Judge, PairedJudge, StoredJudge
 from pytest_llmbench.gate.pairing import Pairing
@@ -117,7 +117,7 @@ def open_gate(
         _check_base_side(base, selector)
     notes: list[str] = []
     thresholds = thresholds_of(settings.threshold, metrics)
-    gate = Gate((), thresholds=thresholds)
+    judge: Judge = StoredJudge(thresholds=thresholds) if base is None else PairedJudge(thresholds=thresholds)
     if refs:
         try:
             paths = find_baselines(refs, store, notes, root=config.rootpath, here=here)
@@ -127,7 +127,7 @@ def open_gate(
             msg = f"--llm-compare: {error}"
             raise UsageError(msg) from None
         present = {item.nodeid for item in items}
-        gate = Gate(
+        judge = StoredJudge(
             documents,
             present=present,
             thresholds=thresholds,
@@ -147,7 +147,7 @@ def open_gate(
             budget=settings.budget,
         )
     return Gating(
-        StoredJudge(gate) if pairing is None else PairedJudge(gate),
+        judge,
         Policy(
             missing=settings.missing or missing_policy(os.environ),
             inconclusive=settings.inconclusive,

@@ -5,14 +5,16 @@ What its command line and ini file say, which cases that selects, what runs them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llmbench.backends.registry import Registry
-from pytest_llmbench.cases.selection import Selector
-from pytest_llmbench.errors import UsageError, saying_where
+from pytest_llmbench.cases.selection import CASE_FIXTURES, Selector
+from pytest_llmbench.errors import LLMBenchWarning, saying_where
 from pytest_llmbench.plugin.options import learn_secrets, read_settings
 from pytest_llmbench.settings.sources import Source, read_marker
 
@@ -38,7 +40,8 @@ class PytestSession:
         learn_secrets(config)
         self.registry = Registry()
         config.hook.pytest_llmbench_register_backends(registry=self.registry)
-        said = read_settings(config, self.registry)
+        with _config_warnings(config):
+            said = read_settings(config, self.registry)
         self.settings, self.options = said.session, said.cases
         self.selector = Selector(self.registry, self.options, _aliases(self.settings.models_file))
         self.cases = 0
@@ -86,12 +89,8 @@ class PytestSession:
         :raises UsageError: for settings that cannot be had together.
         """
         settings = self.options.settings(self.marker(item, getattr(item, "obj", item)))
-        if settings.isolation != "test" and settings.processes != 1:
-            msg = (
-                f"{item.nodeid}: isolation={settings.isolation!r} keeps one process, so processes="
-                f"{settings.processes} fresh ones cannot be had; set processes=1 or isolation='test'"
-            )
-            raise UsageError(msg)
+        with saying_where(item.nodeid):
+            settings.check()
         return settings
 
     @property
@@ -143,6 +142,22 @@ class PytestSession:
 SESSION = pytest.StashKey[PytestSession]()
 MEASURED: pytest.StashKey[Instrument] = pytest.StashKey()
 """What a test measures with: its ``llm_model`` or its ``llm_load``."""
+
+
+@contextmanager
+def _config_warnings(config: pytest.Config) -> Iterator[None]:
+    """Let pytest show with its others what is warned of before it collects them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LLMBenchWarning)
+        yield
+    for text in dict.fromkeys(str(one.message) for one in caught):
+        config.issue_config_time_warning(LLMBenchWarning(text), stacklevel=2)
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Whether a test is an LLM benchmark: by its fixture, or by its marker."""
+    fixtures = getattr(item, "fixturenames", ())
+    return any(name in fixtures for name in CASE_FIXTURES) or item.get_closest_marker("llm") is not None
 
 
 def _aliases(path: Path | None) -> Aliases | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, get_args
 
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings import values as read
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.rows import Setting, rows_of, setting
@@ -358,6 +359,18 @@ class CaseSettings:
         from pytest_llmbench.backends.base import GenerationParams
 
         return GenerationParams(**{one.name: getattr(self, one.name) for one in fields(GenerationParams)})
+
+    def check(self) -> None:
+        """Refuse settings that cannot be had together.
+
+        :raises UsageError: saying which, and what to do.
+        """
+        if self.isolation != "test" and self.processes != 1:
+            msg = (
+                f"isolation={self.isolation!r} keeps one process, so processes={self.processes} fresh ones "
+                "cannot be had; set processes=1 or isolation='test'"
+            )
+            raise UsageError(msg)
 
 
 SETTINGS: Mapping[str, Setting] = rows_of(CaseSettings)

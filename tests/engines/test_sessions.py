@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import psutil
@@ -148,3 +149,17 @@ def test_pytest_benchmark_and_our_document_count_the_same_rounds(
     stats = entry["stats"]
     assert stats["rounds"] * stats["iterations"] == sum(len(p["rounds"]) for p in case["processes"])
     assert entry["extra_info"]["tpot"] == case["metrics"]["tpot"]["median"]
+
+
+def test_a_script_without_pytest_measures_and_compares(
+    pytester: pytest.Pytester, pytestconfig: pytest.Config, backend: str
+) -> None:
+    script = pytestconfig.rootpath / "examples" / "programmatic.py"
+    command = [sys.executable, str(script), "--backend", backend, "--processes", "1"]
+    assert pytester.run(*command, "before.json").ret == 0
+    result = pytester.run(*command, "now.json", "--base", "before.json")
+    before, now = (json.loads((pytester.path / name).read_text()) for name in ("before.json", "now.json"))
+    (case,) = now["cases"]
+    assert case["compared_with"] == [before["session"]["id"]]
+    assert (result.ret == 1) == (case["verdict"] == "fail")
+    assert len(case["processes"][0]["rounds"]) == 3

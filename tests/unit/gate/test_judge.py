@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.compare import Gate
 from pytest_llmbench.gate.judge import PairedJudge, StoredJudge
 from pytest_llmbench.results.verdict import Judgment, Verdict
 
@@ -15,7 +14,7 @@ def paired(verdict: Verdict) -> Judgment:
 
 
 def test_a_stored_judge_without_documents_has_limits_alone(a_session: Any, a_case: Any) -> None:
-    judge, now = StoredJudge(Gate(())), a_session(1, [a_case()])
+    judge, now = StoredJudge(), a_session(1, [a_case()])
     assert not judge.compares
     assert judge.judge(now.cases[0], now) is None
     assert judge.comparison(now) is None
@@ -32,7 +31,7 @@ def test_a_stored_judge_without_documents_has_limits_alone(a_session: Any, a_cas
 def test_what_was_not_asked_for_is_not_missing(a_session: Any, a_case: Any) -> None:
     base = a_session(1, [a_case("test_x"), a_case("test_y")])
     now = a_session(2, [a_case("test_x")])
-    judge = StoredJudge(Gate((base,), present={now.cases[0].nodeid}))
+    judge = StoredJudge([base], present={now.cases[0].nodeid})
     judge.judge(now.cases[0], now)
     everything, asked = judge.comparison(now), judge.comparison(now, lambda nodeid: "test_y" not in nodeid)
     assert everything is not None
@@ -42,7 +41,7 @@ def test_what_was_not_asked_for_is_not_missing(a_session: Any, a_case: Any) -> N
 
 
 def test_a_case_is_the_worst_of_its_pairs_and_its_limits(a_session: Any, a_case: Any) -> None:
-    judge, now = PairedJudge(Gate(())), a_session(1, [a_case()])
+    judge, now = PairedJudge(), a_session(1, [a_case()])
     found = judge.judge(now.cases[0], now, [paired(Verdict.FAIL), paired(Verdict.PASS)])
     assert found is not None
     assert found.verdict is Verdict.FAIL
@@ -58,7 +57,7 @@ def test_a_case_is_the_worst_of_its_pairs_and_its_limits(a_session: Any, a_case:
 
 
 def test_the_base_side_is_not_judged_and_what_has_no_pairs_is_new(a_session: Any, a_case: Any) -> None:
-    judge = PairedJudge(Gate(()))
+    judge = PairedJudge()
     now = a_session(1, [a_case(measurement=f"default{BASE_SUFFIX}"), a_case()])
     assert judge.judge(now.cases[0], now, None) is None
     assert judge.comparison(now) is None

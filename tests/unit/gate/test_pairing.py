@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.budget import Budget
-from pytest_llmbench.gate.compare import CaseComparison, Gate
+from pytest_llmbench.gate.compare import CaseComparison
 from pytest_llmbench.gate.judge import PairedJudge
 from pytest_llmbench.gate.pairing import Pairing
 from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
@@ -92,7 +92,7 @@ def case_verdict(
     )
     case.thresholds = {threshold.name: threshold.value for threshold in marker}
     header = Header(session=Session(id="now", started="2026-01-01T00:00:00Z"))
-    found = PairedJudge(Gate(())).judge(case, header, paired)
+    found = PairedJudge().judge(case, header, paired)
     assert found is not None
     return found
 
