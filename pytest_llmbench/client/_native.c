@@ -58,7 +58,7 @@ wait_for(int epoll, struct epoll_event *events, long long timeout)
     return ready > 0 ? epoll_wait(epoll, events, AT_ONCE, 0) : ready;
 }
 
-/* A segment as flight.py has it: when it was read, the kernel's stamp or None, and the bytes. */
+/* A segment as pending.py has it: when it was read, the kernel's stamp or None, and the bytes. */
 static PyObject *
 make_segment(struct msghdr *message, const char *data, ssize_t length)
 {

@@ -1,6 +1,6 @@
 from array import array
 
-from pytest_llmbench.client.flight import Segment
+from pytest_llmbench.client.pending import Segment
 from pytest_llmbench.client.receiver import Arrived
 
 def receive_within(

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from pytest_llmbench.client.connection import Connection, ConnectionFailedError
-from pytest_llmbench.client.exchange import Exchange
 from pytest_llmbench.client.facts import ClientFacts
-from pytest_llmbench.client.flight import Flight, Segment
 from pytest_llmbench.client.http import MalformedError
 from pytest_llmbench.client.outgoing import request_bytes
 from pytest_llmbench.client.patience import Pulse
+from pytest_llmbench.client.pending import PendingRequest, Segment
 from pytest_llmbench.client.plan import Failure, LoadPlan
 from pytest_llmbench.client.poller import WRITE
 from pytest_llmbench.client.pool import Pool
 from pytest_llmbench.client.priority import real_time
+from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.client.receiver import choose_receiver
 from pytest_llmbench.client.room import KEPT, why_too_large
 from pytest_llmbench.client.stamps import REFRESH, Clock
@@ -43,10 +43,10 @@ _PAUSE = 1.0
 
 
 @dataclass(slots=True)
-class Traffic:
+class LevelRecording:
     """What a level brought; times in ns."""
 
-    exchanges: list[Exchange]
+    responses: list[RawResponse]
     """Those that were sent, in the order of the plan."""
     started: int
     """A schedule counts from here."""
@@ -72,7 +72,7 @@ class Client:
         self._receiver, self._receive = choose_receiver(
             pool.poller, pool.connections, pool.streams, pool.room
         )
-        self._flights: list[Flight] = []
+        self._pending: list[PendingRequest] = []
         self._next = 0
         """The number of the next request."""
         self._active = 0
@@ -82,9 +82,9 @@ class Client:
         self._free = 0
         """Of these, those without a request."""
         self._filling = False
-        self._again: list[tuple[int, int, Flight]] = []
+        self._again: list[tuple[int, int, PendingRequest]] = []
         """A heap of what is sent again, by when."""
-        self._deadlines: deque[tuple[int, int, Flight]] = deque()
+        self._deadlines: deque[tuple[int, int, PendingRequest]] = deque()
         """When each attempt is given up; its number says whether it is still the current one."""
         self._started = 0
         self._stop: int | None = None
@@ -95,8 +95,8 @@ class Client:
         """ns: when the clocks are compared again."""
         self._reads = 0
 
-    def run(self) -> Traffic:
-        """Send the plan's requests and wait until each has ended. Whatever fails is in its exchange."""
+    def run(self) -> LevelRecording:
+        """Send the plan's requests and wait until each has ended. Whatever fails is in its raw response."""
         self._clock = Clock()
         try:
             self._pool.prepare(self._handle, partial(self._pulse, 0, 0))
@@ -108,13 +108,13 @@ class Client:
                 cpu = time.thread_time() - cpu
         finally:
             self._pool.close()
-        for flight in self._flights:
-            self._pulse(len(self._flights), len(self._flights))
-            flight.land(self._clock)
+        for pending in self._pending:
+            self._pulse(len(self._pending), len(self._pending))
+            pending.read(self._clock)
         reason = self._pool.stamps_reason or self._clock.explain()
         by_kernel = self._clock.stamped >= self._clock.unstamped and self._pool.stamps_reason is None
-        return Traffic(
-            exchanges=[flight.exchange for flight in self._flights],
+        return LevelRecording(
+            responses=[pending.raw for pending in self._pending],
             started=self._started,
             ended=ended,
             client=ClientFacts(
@@ -153,7 +153,7 @@ class Client:
         """Do what is due, whether or not something arrived."""
         if now >= self._look_again:
             self._look_again = self._clock.look() + REFRESH
-            self._pulse(len(self._flights), len(self._flights) - self._active)
+            self._pulse(len(self._pending), len(self._pending) - self._active)
         self._wake = self._look_again
         self._give_up(now)
         self._send_again(now)
@@ -184,31 +184,31 @@ class Client:
 
     def _take(self, connection: Connection, segment: Segment) -> None:
         """Something came, or the end of the connection."""
-        flight = connection.flight
-        if flight is None:
+        pending = connection.pending
+        if pending is None:
             # An end, or bytes that were not asked for.
             self._pool.lose(connection)
             return
         if segment[2] and not self._pool.room.take(connection.fd, len(segment[2])):
-            self._give_up_long(connection, flight, full=self._pool.room.is_full(len(segment[2])))
+            self._give_up_long(connection, pending, full=self._pool.room.is_full(len(segment[2])))
             return
         try:
             if segment[2]:
-                ended = flight.take(segment)
+                ended = pending.take(segment)
             else:
-                ended = flight.follow() or flight.response.close(whole=connection.whole)
+                ended = pending.follow() or pending.response.close(whole=connection.whole)
         except MalformedError as error:
             self._broken(connection, Failure("malformed", str(error)))
             return
         if ended:
-            self._finish(connection, flight)
+            self._finish(connection, pending)
         elif segment[2]:
-            if flight.inside and connection.plain:
-                self._pool.streams[connection.fd] = flight.segments
+            if pending.inside and connection.plain:
+                self._pool.streams[connection.fd] = pending.segments
             else:
                 self._pool.streams.pop(connection.fd, None)
         else:
-            self._broken(connection, _cut(flight))
+            self._broken(connection, _cut(pending))
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -256,163 +256,163 @@ class Client:
         """Send the next request of the plan."""
         number = self._next
         self._next += 1
-        exchange = Exchange(number, number < self._plan.warmup, scheduled, sent=0)
-        flight = Flight(exchange)
-        self._flights.append(flight)
+        raw = RawResponse(number, number < self._plan.warmup, scheduled, sent=0)
+        pending = PendingRequest(raw)
+        self._pending.append(pending)
         self._active += 1
-        self._send(flight)
-        if self._stop is None and self._plan.duration is not None and not exchange.warmup:
-            first = exchange.sent if scheduled is None else scheduled
+        self._send(pending)
+        if self._stop is None and self._plan.duration is not None and not raw.warmup:
+            first = raw.sent if scheduled is None else scheduled
             self._stop = first + round(self._plan.duration * _SECOND)
 
-    def _send(self, flight: Flight, *, anew: bool = False) -> None:
+    def _send(self, pending: PendingRequest, *, anew: bool = False) -> None:
         """Send a request on an idle connection; on a new one if there is none, or with *anew*.
 
         A new one's set-up is part of the request's latency.
         """
-        exchange = flight.exchange
-        exchange.new_connection = anew or not self._pool.idle
-        if exchange.new_connection:
-            exchange.sent = time.perf_counter_ns()
-            failure = self._pool.connect(flight)
+        raw = pending.raw
+        raw.new_connection = anew or not self._pool.idle
+        if raw.new_connection:
+            raw.sent = time.perf_counter_ns()
+            failure = self._pool.connect(pending)
             if failure is not None:
-                self._fail(flight, failure)
+                self._fail(pending, failure)
                 return
         else:
             connection = self._pool.idle.pop()
-            self._pool.give(connection, flight)
-            exchange.sent = time.perf_counter_ns()
+            self._pool.give(connection, pending)
+            raw.sent = time.perf_counter_ns()
             try:
-                connection.write(self._bytes[exchange.number])
+                connection.write(self._bytes[raw.number])
             except ConnectionFailedError as error:
                 self._broken(connection, error.failure)
                 return
-        self._deadlines.append((exchange.sent + self._timeout, exchange.attempts, flight))
+        self._deadlines.append((raw.sent + self._timeout, raw.attempts, pending))
 
     def _send_again(self, now: int) -> None:
         """Send what a busy server had put off."""
         while self._again and (self._again[0][0] <= now or self._is_over(now)):
-            _, _, flight = heapq.heappop(self._again)
+            _, _, pending = heapq.heappop(self._again)
             if self._is_over(now):
-                self._end(flight)
+                self._end(pending)
             else:
-                flight.exchange.attempts += 1
-                self._reads += len(flight.segments)
-                self._forget(flight, 0)
-                flight.begin_again()
-                self._send(flight)
+                pending.raw.attempts += 1
+                self._reads += len(pending.segments)
+                self._forget(pending, 0)
+                pending.begin_again()
+                self._send(pending)
         if self._again:
             self._wake = min(self._wake, self._again[0][0])
 
     def _begin(self, connection: Connection) -> None:
         """A connection was made, for a request or for one to come."""
-        if connection.flight is None:
+        if connection.pending is None:
             self._pool.idle.append(connection)
         else:
-            connection.write(self._bytes[connection.flight.exchange.number])
+            connection.write(self._bytes[connection.pending.raw.number])
 
     # -- ends ----------------------------------------------------------------------------------
 
-    def _finish(self, connection: Connection, flight: Flight) -> None:
+    def _finish(self, connection: Connection, pending: PendingRequest) -> None:
         """A response has ended."""
-        connection.flight = flight.connection = None
+        connection.pending = pending.connection = None
         self._pool.streams.pop(connection.fd, None)
-        if flight.response.reusable and not connection.unsent:
+        if pending.response.reusable and not connection.unsent:
             self._pool.idle.append(connection)
         else:
             self._pool.drop(connection)
-        if not self._put_off(flight):
-            self._end(flight)
+        if not self._put_off(pending):
+            self._end(pending)
 
-    def _put_off(self, flight: Flight) -> bool:
+    def _put_off(self, pending: PendingRequest) -> bool:
         """Whether a busy server gets the request again, and when."""
-        if flight.response.status not in _BUSY or flight.repeated >= self._plan.retries:
+        if pending.response.status not in _BUSY or pending.repeated >= self._plan.retries:
             return False
-        pause = _retry_after(flight.response.headers.get("retry-after", ""))
+        pause = _retry_after(pending.response.headers.get("retry-after", ""))
         if pause > self._plan.timeout:
             return False
-        flight.repeated += 1
+        pending.repeated += 1
         due = time.perf_counter_ns() + round(pause * _SECOND)
-        heapq.heappush(self._again, (due, flight.exchange.number, flight))
+        heapq.heappush(self._again, (due, pending.raw.number, pending))
         self._wake = min(self._wake, due)
         return True
 
-    def _end(self, flight: Flight) -> None:
+    def _end(self, pending: PendingRequest) -> None:
         """The last of a request's responses is there."""
-        status = flight.response.status
+        status = pending.response.status
         if status is not None and not 200 <= status < 300:
-            self._fail(flight, Failure("status", str(status)))
+            self._fail(pending, Failure("status", str(status)))
         else:
-            self._conclude(flight)
+            self._conclude(pending)
 
     def _broken(self, connection: Connection, failure: Failure) -> None:
         """A connection failed, and with it what it was busy with."""
-        flight = connection.flight
-        if flight is None:
+        pending = connection.pending
+        if pending is None:
             self._pool.lose(connection)
             return
         self._pool.drop(connection)
-        flight.connection = None
-        failure = _malformed(flight) or failure
+        pending.connection = None
+        failure = _malformed(pending) or failure
         refused: Failure | None = failure
         if not connection.connected:
-            refused = self._pool.connect(flight, connection.address + 1, failure)
-        elif self._was_stale(flight, failure):
+            refused = self._pool.connect(pending, connection.address + 1, failure)
+        elif self._was_stale(pending, failure):
             # RFC 9112, section 9.3.1.
-            flight.resent = True
-            flight.exchange.attempts += 1
-            self._send(flight, anew=True)
+            pending.resent = True
+            pending.raw.attempts += 1
+            self._send(pending, anew=True)
             refused = None
         if refused is not None:
-            self._fail(flight, refused)
+            self._fail(pending, refused)
 
-    def _was_stale(self, flight: Flight, failure: Failure) -> bool:
+    def _was_stale(self, pending: PendingRequest, failure: Failure) -> bool:
         """Whether a server had closed a kept connection before the request could reach it."""
-        exchange = flight.exchange
-        if exchange.new_connection or flight.resent or flight.segments:
+        raw = pending.raw
+        if raw.new_connection or pending.resent or pending.segments:
             return False
-        return failure.kind in ("reset", "truncated") and time.perf_counter_ns() - exchange.sent < _STALE
+        return failure.kind in ("reset", "truncated") and time.perf_counter_ns() - raw.sent < _STALE
 
     def _give_up(self, now: int) -> None:
         """End what took too long."""
         while self._deadlines:
-            deadline, attempt, flight = self._deadlines[0]
-            connection = flight.connection
-            if connection is not None and flight.exchange.attempts == attempt:
+            deadline, attempt, pending = self._deadlines[0]
+            connection = pending.connection
+            if connection is not None and pending.raw.attempts == attempt:
                 if deadline > now:
                     return
                 self._pool.drop(connection)
-                flight.connection = None
-                late = Failure("timeout", _too_late(flight, self._plan.timeout))
-                self._fail(flight, _malformed(flight) or late)
+                pending.connection = None
+                late = Failure("timeout", _too_late(pending, self._plan.timeout))
+                self._fail(pending, _malformed(pending) or late)
             self._deadlines.popleft()
 
-    def _give_up_long(self, connection: Connection, flight: Flight, *, full: bool) -> None:
+    def _give_up_long(self, connection: Connection, pending: PendingRequest, *, full: bool) -> None:
         """End what is longer than it may be; of what came, the beginning is enough."""
-        request = self._plan.requests[flight.exchange.number]
-        failure = _malformed(flight) or Failure("too_large", why_too_large(request, full=full))
-        self._reads += len(flight.segments)
-        self._forget(flight, KEPT)
-        self._reads -= len(flight.segments)
+        request = self._plan.requests[pending.raw.number]
+        failure = _malformed(pending) or Failure("too_large", why_too_large(request, full=full))
+        self._reads += len(pending.segments)
+        self._forget(pending, KEPT)
+        self._reads -= len(pending.segments)
         self._pool.drop(connection)
-        flight.connection = None
-        self._fail(flight, failure)
+        pending.connection = None
+        self._fail(pending, failure)
 
-    def _forget(self, flight: Flight, kept: int) -> None:
+    def _forget(self, pending: PendingRequest, kept: int) -> None:
         """Store no more of what came than *kept* bytes."""
-        dropped = flight.shorten(kept)
+        dropped = pending.shorten(kept)
         self._pool.room.give_back(len(dropped), sum(len(data) for _, _, data in dropped))
 
-    def _fail(self, flight: Flight, failure: Failure) -> None:
-        flight.exchange.failure = failure
-        self._conclude(flight)
+    def _fail(self, pending: PendingRequest, failure: Failure) -> None:
+        pending.raw.failure = failure
+        self._conclude(pending)
 
-    def _conclude(self, flight: Flight) -> None:
+    def _conclude(self, pending: PendingRequest) -> None:
         """A request has ended; in a closed loop the next one goes out."""
-        exchange = flight.exchange
-        exchange.ended = time.perf_counter_ns()
-        self._reads += len(flight.segments)
-        self._bytes[exchange.number] = b""
+        raw = pending.raw
+        raw.ended = time.perf_counter_ns()
+        self._reads += len(pending.segments)
+        self._bytes[raw.number] = b""
         self._active -= 1
         if self._plan.schedule is None:
             self._free += 1
@@ -422,23 +422,23 @@ class Client:
                 self._fill()
 
 
-def _malformed(flight: Flight) -> Failure | None:
+def _malformed(pending: PendingRequest) -> Failure | None:
     """What was wrong with that of a response which was only stored until now; None if nothing was."""
     try:
-        flight.follow()
+        pending.follow()
     except MalformedError as error:
         return Failure("malformed", str(error))
     return None
 
 
-def _cut(flight: Flight) -> Failure:
-    if not flight.segments:
+def _cut(pending: PendingRequest) -> Failure:
+    if not pending.segments:
         return Failure("truncated", "the server closed the connection without an answer")
     return Failure("truncated", "the server closed the connection in the middle of its answer")
 
 
-def _too_late(flight: Flight, timeout: float) -> str:
-    came = "the response had begun" if flight.segments else "no answer had begun"
+def _too_late(pending: PendingRequest, timeout: float) -> str:
+    came = "the response had begun" if pending.segments else "no answer had begun"
     return f"after {timeout:g} s {came}"
 
 

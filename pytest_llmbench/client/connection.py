@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmbench.client.flight import Flight, Segment
 from pytest_llmbench.client.http import MalformedError, Response
+from pytest_llmbench.client.pending import PendingRequest, Segment
 from pytest_llmbench.client.plan import Failure
 from pytest_llmbench.client.poller import Poller
 from pytest_llmbench.client.receiver import READ_SIZE
@@ -99,7 +99,7 @@ class Connection:
         "address",
         "connected",
         "fd",
-        "flight",
+        "pending",
         "ready",
         "recvmsg",
         "stamps_reason",
@@ -111,7 +111,7 @@ class Connection:
         """Whether the address has accepted."""
         self.ready = False
         """Whether a request can be sent."""
-        self.flight: Flight | None = None
+        self.pending: PendingRequest | None = None
         """The request that it is busy with, or made for."""
         self._route = route
         self._poller = poller

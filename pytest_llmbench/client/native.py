@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from array import array
 
-    from pytest_llmbench.client.flight import Segment
+    from pytest_llmbench.client.pending import Segment
     from pytest_llmbench.client.receiver import Arrived
 
 NO_EXTENSIONS = "LLMBENCH_NO_EXTENSIONS"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from pytest_llmbench.client.connection import Connection, ConnectionFailedError, Route, find_route
-from pytest_llmbench.client.flight import Flight, Segment
+from pytest_llmbench.client.pending import PendingRequest, Segment
 from pytest_llmbench.client.plan import Failure, LoadPlan
 from pytest_llmbench.client.poller import make_poller
 from pytest_llmbench.client.room import Room, most_of, room_for
@@ -105,7 +105,9 @@ class Pool:
                 self.drop(connection)
         return bool(self.idle)
 
-    def connect(self, flight: Flight, address: int = 0, failure: Failure | None = None) -> Failure | None:
+    def connect(
+        self, pending: PendingRequest, address: int = 0, failure: Failure | None = None
+    ) -> Failure | None:
         """Make a connection for a request, to the first address from *address* on that does not refuse.
 
         Returns why there is none; *failure* if there was nothing left to try.
@@ -116,14 +118,14 @@ class Pool:
             except ConnectionFailedError as error:
                 failure = error.failure
             else:
-                self.give(connection, flight)
+                self.give(connection, pending)
                 return None
         return failure or self._unreachable
 
-    def give(self, connection: Connection, flight: Flight) -> None:
+    def give(self, connection: Connection, pending: PendingRequest) -> None:
         """A connection is a request's from now on."""
-        connection.flight, flight.connection = flight, connection
-        self.room.open(connection.fd, most_of(self._plan.requests[flight.exchange.number]))
+        connection.pending, pending.connection = pending, connection
+        self.room.open(connection.fd, most_of(self._plan.requests[pending.raw.number]))
 
     def _open(self, address: int) -> Connection:
         assert self._route is not None

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from pytest_llmbench.client import native
-from pytest_llmbench.client.flight import Segment
 from pytest_llmbench.client.http import may_end
+from pytest_llmbench.client.pending import Segment
 from pytest_llmbench.client.plan import Receiver
 from pytest_llmbench.client.poller import READ, EpollPoller, Poller
 from pytest_llmbench.client.room import Room

@@ -1,6 +1,6 @@
 """What did a server's bytes say, and when?
 
-An exchange, which is what the wire carried, becomes a request's result: its events are read by the
+A raw response, which is what the wire carried, becomes a request's result: its events are read by the
 rules of server-sent events (WHATWG HTML, section 9.2.6), their JSON by OpenAI's API reference, with
 the reasoning fields of vLLM and SGLang. A response that is one JSON object counts as one chunk.
 
@@ -22,8 +22,8 @@ from pydantic_core import from_json
 from pytest_llmbench.client.arrivals import count_first, find_arrivals, why_untimed
 from pytest_llmbench.client.counting import Counts, read_counts, reasoning_tokens, told_ids
 from pytest_llmbench.client.deltas import read_message
-from pytest_llmbench.client.exchange import Exchange
 from pytest_llmbench.client.plan import Failure, Request, RequestResult
+from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.bounds import MAX_NAME, check_counts, whole
 from pytest_llmbench.metrics.timeline import NANO, Timeline
@@ -39,14 +39,14 @@ _GIVEN_UP = ("abort", "error")
 
 
 def read_result(
-    exchange: Exchange,
+    raw: RawResponse,
     request: Request,
     *,
     started: int,
     count: Callable[[str], int] | None = None,
     keep_text: bool = False,
 ) -> RequestResult:
-    """The result of *request*, as *exchange* has it, without the secrets that this process has sent.
+    """The result of *request*, as *raw* has it, without the secrets that this process has sent.
 
     :param started: ns: the level's start.
     :param count: returns how many tokens a text has; asked where the server sent no ``usage``.
@@ -61,25 +61,25 @@ def read_result(
     ``prompt_tokens`` is 0 where they were not counted; *count* leaves out what a chat template adds.
     """
     output = _Output()
-    answered = exchange.status is not None and 200 <= exchange.status < 300
+    answered = raw.status is not None and 200 <= raw.status < 300
     if answered:
-        output.read(exchange.body)
-    failure = _failure(exchange, output) if answered else _refusal(exchange)
+        output.read(raw.body)
+    failure = _failure(raw, output) if answered else _refusal(raw)
     if failure is not None:
         # Cut only when masked: half a key cannot be found.
         failure = Failure(failure.kind, one_line(mask(failure.detail)))
     text = "".join(output.parts)
     counts, source = output.tokens(count)
-    due = exchange.sent if exchange.scheduled is None else exchange.scheduled
+    due = raw.sent if raw.scheduled is None else raw.scheduled
     timeline = None
     if output.times:
-        arrivals = find_arrivals(output.times, exchange.sent)
+        arrivals = find_arrivals(output.times, raw.sent)
         timeline = Timeline(
             sent=due,
             tokenized=due,
             prefilled=None,
             token_times=tuple(output.times),
-            done=exchange.ended,
+            done=raw.ended,
             prompt_tokens=_prompt_tokens(output, request, count),
             output_tokens=counts.output,
             output_hash=_sha256(text),
@@ -87,25 +87,25 @@ def read_result(
             finish_reason=output.finish_reason or "unknown",
             hidden_tokens=counts.hidden,
             first_tokens=output.first_tokens(arrivals.first, counts, count),
-            untimed=why_untimed(output.times, exchange.sent, arrivals, counts.shown, exchange.read_lag),
+            untimed=why_untimed(output.times, raw.sent, arrivals, counts.shown, raw.read_lag),
         )
     return RequestResult(
-        number=exchange.number,
-        at=_seconds(exchange.sent - started),
-        send_lag=None if exchange.scheduled is None else _seconds(exchange.sent - due),
-        status=exchange.status,
+        number=raw.number,
+        at=_seconds(raw.sent - started),
+        send_lag=None if raw.scheduled is None else _seconds(raw.sent - due),
+        status=raw.status,
         chunks=len(output.times),
         reasoning_chunks=output.reasoning_chunks,
         reasoning_tokens=reasoning_tokens(output.usage),
         first_content=None if output.first_content is None else _seconds(output.first_content - due),
         ignored_parts=output.ignored,
         token_source=source if output.times else None,
-        attempts=exchange.attempts,
-        new_connection=exchange.new_connection,
-        warmup=exchange.warmup,
-        sent=exchange.sent,
-        ended=exchange.ended,
-        scheduled=exchange.scheduled,
+        attempts=raw.attempts,
+        new_connection=raw.new_connection,
+        warmup=raw.warmup,
+        sent=raw.sent,
+        ended=raw.ended,
+        scheduled=raw.scheduled,
         failure=failure,
         timeline=timeline,
         text=text if keep_text else None,
@@ -272,18 +272,18 @@ def _events(body: bytes) -> Iterator[tuple[bytes, bytes, int, int]]:
         yield name, data[0], begin, last
 
 
-def _failure(exchange: Exchange, output: _Output) -> Failure | None:
+def _failure(raw: RawResponse, output: _Output) -> Failure | None:
     """Why an answered request failed: the server's own words first, then the wire's."""
     if output.failure is not None and output.failure.kind == "error_in_stream":
         return output.failure
-    if exchange.failure is not None:
-        return exchange.failure
+    if raw.failure is not None:
+        return raw.failure
     if output.failure is not None:
         return output.failure
-    if not exchange.complete:
+    if not raw.complete:
         return Failure("truncated", f"the response broke off after {len(output.times)} chunks")
     if not output.events:
-        start = _plain(b"".join(piece for _, piece in exchange.body))
+        start = _plain(b"".join(piece for _, piece in raw.body))
         return Failure("empty", f"no event came; the response was {start!r}" if start else "no byte came")
     if not output.finished:
         return Failure(
@@ -298,15 +298,15 @@ def _failure(exchange: Exchange, output: _Output) -> Failure | None:
     return None
 
 
-def _refusal(exchange: Exchange) -> Failure:
+def _refusal(raw: RawResponse) -> Failure:
     """Why a request failed that no 2xx answered."""
-    if exchange.status is None:
-        return exchange.failure or Failure("truncated", "no response came")
-    words = _words(b"".join(piece for _, piece in exchange.body))
-    place = exchange.headers.get("location")
-    if 300 <= exchange.status < 400 and place:
+    if raw.status is None:
+        return raw.failure or Failure("truncated", "no response came")
+    words = _words(b"".join(piece for _, piece in raw.body))
+    place = raw.headers.get("location")
+    if 300 <= raw.status < 400 and place:
         words = f"redirects to {place}: give the address that answers itself"
-    return Failure("status", f"{exchange.status} {words}".strip())
+    return Failure("status", f"{raw.status} {words}".strip())
 
 
 def _words(body: bytes) -> str:

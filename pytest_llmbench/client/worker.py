@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench import errors
-from pytest_llmbench.client.client import Client, Traffic
+from pytest_llmbench.client.client import Client, LevelRecording
 from pytest_llmbench.client.patience import Pulse
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.client.stream import read_result
@@ -34,24 +34,24 @@ def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
     :raises errors.UsageError: for a plan that cannot be sent: no key, no tokenizer, too few files.
     """
     count = None if plan.endpoint.tokenizer is None else token_counter(plan.endpoint.tokenizer)
-    traffic = Client(plan, pulse).run()
-    requests = tuple(_results(plan, traffic, count, pulse))
-    return LoadResult(requests, traffic.started, traffic.ended, traffic.client)
+    recording = Client(plan, pulse).run()
+    requests = tuple(_results(plan, recording, count, pulse))
+    return LoadResult(requests, recording.started, recording.ended, recording.client)
 
 
 def _results(
-    plan: LoadPlan, traffic: Traffic, count: Callable[[str], int] | None, pulse: Pulse
+    plan: LoadPlan, recording: LevelRecording, count: Callable[[str], int] | None, pulse: Pulse
 ) -> list[RequestResult]:
-    exchanges = traffic.exchanges
-    read = partial(read_result, started=traffic.started, count=count)
+    responses = recording.responses
+    read = partial(read_result, started=recording.started, count=count)
     found: list[RequestResult] = []
     keep_text = True
-    for exchange in sorted(exchanges, key=lambda one: one.number):
-        pulse(len(exchanges), len(exchanges))
-        wanted = keep_text and not exchange.warmup
-        result = read(exchange, plan.requests[exchange.number], keep_text=wanted)
+    for raw in sorted(responses, key=lambda one: one.number):
+        pulse(len(responses), len(responses))
+        wanted = keep_text and not raw.warmup
+        result = read(raw, plan.requests[raw.number], keep_text=wanted)
         keep_text = keep_text and not (wanted and result.ok)
-        exchange.body.clear()
+        raw.body.clear()
         found.append(result)
     return found
 

@@ -15,7 +15,7 @@ from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.facts import Level
 from pytest_llmbench.measure.saturation import find_saturation, median_of
-from pytest_llmbench.measure.window import Course, find_window
+from pytest_llmbench.measure.window import RequestArrays, find_window
 from pytest_llmbench.metrics.table import METRICS, slo_metrics
 from pytest_llmbench.metrics.timeline import FEW, NANO, Timeline, common_untimed
 
@@ -37,7 +37,7 @@ _KINDS = 8
 
 
 def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, float] | None = None) -> Level:
-    """Sum up *result*, the traffic of *plan*.
+    """Sum up *result*, which came of *plan*.
 
     :param slo: objectives, seconds by metric of :func:`.slo_metrics`.
     :raises UsageError: for an objective that cannot be; see :func:`check_slo`.
@@ -86,15 +86,15 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     slo = {} if slo is None else slo
     check_slo(slo)
     measured = result.measured
-    course = Course(result.requests)
-    start, end, why = window = find_window(result, plan, course)
+    arrays = RequestArrays(result.requests)
+    start, end, why = window = find_window(result, plan, arrays)
     seconds = (end - start) * NANO
 
     def rate(amount: float) -> float:
         return amount / seconds if seconds else 0.0
 
-    shares = course.shares(start, end)
-    good = [all(_meets(line, name, limit) for name, limit in slo.items()) for line in course.lines]
+    shares = arrays.shares(start, end)
+    good = [all(_meets(line, name, limit) for name, limit in slo.items()) for line in arrays.lines]
     inside = [request for request in measured if start <= request.due <= end]
     timed = [request for request in inside if request.ok and request.timeline is not None]
     lines = [request.timeline for request in timed if request.timeline is not None]
@@ -103,7 +103,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     chunks = sum(request.chunks or 0 for request in timed)
     client_cpu = _client_cpu(result, start, end)
     together = _read_together(timed)
-    saturated, saturation = find_saturation(result, plan, course, window)
+    saturated, saturation = find_saturation(result, plan, arrays, window)
     lags = None if plan.schedule is None else [(request.send_lag or 0.0) for request in inside]
     return Level(
         start=round((start - result.started) * NANO, 9),
@@ -115,7 +115,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         failed=dict(Counter(request.failure.kind for request in measured if request.failure is not None)),
         warmup_failed=sum(not request.ok for request in result.requests if request.warmup),
         request_throughput=rate(float(shares.sum())),
-        system_throughput=rate(float(shares @ course.tokens)),
+        system_throughput=rate(float(shares @ arrays.tokens)),
         goodput=rate(float(shares[good].sum())) if slo and unknown is None else None,
         goodput_unknown=unknown,
         send_lag=_percentiles(lags) if lags else None,
@@ -129,7 +129,7 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         token_sources=dict(Counter(r.token_source for r in measured if r.token_source is not None)),
         ignored_parts=dict(Counter(kind for r in measured for kind in r.ignored_parts).most_common(_KINDS)),
         output_mismatch=sum(_mismatch(request, plan) for request in measured),
-        in_flight=course.in_flight(start, end),
+        in_flight=arrays.in_flight(start, end),
         saturated=saturated,
         saturation=saturation,
         invalid=_invalid(result, timed, lags, client_cpu, together),

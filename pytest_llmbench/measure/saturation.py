@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
-from pytest_llmbench.measure.window import STEADY, Course
+from pytest_llmbench.measure.window import STEADY, RequestArrays
 
 OVERLOAD = 0.05
 """The share of requests that must pile up before a level is called saturated."""
@@ -21,7 +21,7 @@ FEWEST_REQUESTS = _FEWEST_BLOCKS * _IN_A_BLOCK
 
 
 def find_saturation(
-    result: LoadResult, plan: LoadPlan, course: Course, window: tuple[int, int, str]
+    result: LoadResult, plan: LoadPlan, arrays: RequestArrays, window: tuple[int, int, str]
 ) -> tuple[bool | None, str]:
     """Whether requests came faster than the server ended them, and why.
 
@@ -57,8 +57,8 @@ def find_saturation(
         )
     unserved = np.array([_unserved(request) for request in result.requests])
     edges = np.linspace(start, end, blocks + 1)
-    sends = np.sort(course.sent)
-    ends = np.searchsorted(np.sort(course.ended[~unserved]), edges, "right")
+    sends = np.sort(arrays.sent)
+    ends = np.searchsorted(np.sort(arrays.ended[~unserved]), edges, "right")
     in_flight = np.searchsorted(sends, edges, "right") - ends
     waiting = in_flight
     if why == STEADY:

@@ -24,7 +24,7 @@ _EVEN = 0.005
 """Of the window's tokens: how much its edges may bias them."""
 
 
-class Course:
+class RequestArrays:
     """The requests of a level as arrays; times in ns, int64."""
 
     def __init__(self, requests: Sequence[RequestResult]) -> None:
@@ -97,23 +97,23 @@ def _parts(line: Timeline) -> NDArray[np.float64]:
     return parts
 
 
-def find_window(result: LoadResult, plan: LoadPlan, course: Course) -> tuple[int, int, str]:
+def find_window(result: LoadResult, plan: LoadPlan, arrays: RequestArrays) -> tuple[int, int, str]:
     """The window's start and end, and why it is that."""
     measured = result.measured
     if not measured:
         return result.ended, result.ended, "no measured request was sent"
-    found = _closed_window(result, plan, course) if plan.schedule is None else _open_window(result, course)
+    found = _closed_window(result, plan, arrays) if plan.schedule is None else _open_window(result, arrays)
     if isinstance(found, str):
         return min(r.due for r in measured), max(r.ended for r in measured), found
     return *found, STEADY
 
 
-def _closed_window(result: LoadResult, plan: LoadPlan, course: Course) -> tuple[int, int] | str:
+def _closed_window(result: LoadResult, plan: LoadPlan, arrays: RequestArrays) -> tuple[int, int] | str:
     import numpy as np
 
     concurrency = plan.concurrency or 1
-    sends, ends = np.sort(course.sent), np.sort(course.ended)
-    together = int(_TOGETHER * np.median(course.ended - course.sent))
+    sends, ends = np.sort(arrays.sent), np.sort(arrays.ended)
+    together = int(_TOGETHER * np.median(arrays.ended - arrays.sent))
     over = min(request.sent for request in result.measured)
     warmup = len(result.requests) - len(result.measured)
     if warmup:
@@ -127,7 +127,7 @@ def _closed_window(result: LoadResult, plan: LoadPlan, course: Course) -> tuple[
         )
     start = int(sends[ready[0]])
     # Each stream's first send follows no end: so many ends at the end are followed by no send.
-    end = course.even_end(start, int(ends[len(sends) - concurrency]))
+    end = arrays.even_end(start, int(ends[len(sends) - concurrency]))
     inside = sum(start <= request.sent <= end for request in result.measured)
     if inside < concurrency:
         return (
@@ -137,11 +137,11 @@ def _closed_window(result: LoadResult, plan: LoadPlan, course: Course) -> tuple[
     return start, end
 
 
-def _open_window(result: LoadResult, course: Course) -> tuple[int, int] | str:
+def _open_window(result: LoadResult, arrays: RequestArrays) -> tuple[int, int] | str:
     import numpy as np
 
     dues = np.sort([request.due for request in result.measured])
-    lives = [request.ended - request.sent for request in course.done]
+    lives = [request.ended - request.sent for request in arrays.done]
     if not lives:
         return "no request succeeded: the whole level counts"
     most = float(np.percentile(lives, 95))

@@ -23,9 +23,9 @@ import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import client, connection, room
-from pytest_llmbench.client.client import Client, Traffic
-from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.client import Client, LevelRecording
 from pytest_llmbench.client.plan import LoadPlan, Request
+from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.servers.endpoint import Endpoint
 from tests.fakes import llmbench_servers
@@ -60,16 +60,16 @@ def plan(base_url: str, requests: int = 1, **given: Any) -> LoadPlan:
     return LoadPlan(endpoint, asked, GenerationParams(), **{"timeout": 20.0, **given})
 
 
-def load(base_url: str, requests: int = 1, **given: Any) -> Traffic:
+def load(base_url: str, requests: int = 1, **given: Any) -> LevelRecording:
     return Client(plan(base_url, requests, **given)).run()
 
 
-def body(exchange: Exchange) -> bytes:
-    return b"".join(piece for _, piece in exchange.body)
+def body(raw: RawResponse) -> bytes:
+    return b"".join(piece for _, piece in raw.body)
 
 
-def kinds(traffic: Traffic) -> list[str | None]:
-    return [None if one.failure is None else one.failure.kind for one in traffic.exchanges]
+def kinds(recording: LevelRecording) -> list[str | None]:
+    return [None if one.failure is None else one.failure.kind for one in recording.responses]
 
 
 def numbers(asked: list[Asked]) -> list[int]:
@@ -109,22 +109,22 @@ def waiting(seconds: float, *pieces: bytes) -> Script:
 # -- what a good server's answer becomes -------------------------------------------------------
 
 
-def test_an_exchange_has_what_the_wire_carried_and_when() -> None:
+def test_a_raw_response_has_what_the_wire_carried_and_when() -> None:
     with serve(always(CHUNKED, *map(chunk, EVENTS), LAST, pause=0.005)) as server:
         before = time.perf_counter_ns()
-        traffic = load(server.base_url)
+        recording = load(server.base_url)
         after = time.perf_counter_ns()
-    (exchange,) = traffic.exchanges
-    assert (exchange.number, exchange.status, exchange.attempts) == (0, 200, 1)
-    assert (exchange.complete, exchange.failure, exchange.new_connection) == (True, None, False)
-    assert exchange.headers["content-type"] == "text/event-stream"
-    assert body(exchange) == b"".join(EVENTS)
-    arrivals = [at for at, _ in exchange.body]
+    (raw,) = recording.responses
+    assert (raw.number, raw.status, raw.attempts) == (0, 200, 1)
+    assert (raw.complete, raw.failure, raw.new_connection) == (True, None, False)
+    assert raw.headers["content-type"] == "text/event-stream"
+    assert body(raw) == b"".join(EVENTS)
+    arrivals = [at for at, _ in raw.body]
     assert arrivals == sorted(arrivals)
-    assert before < traffic.started < exchange.sent < arrivals[0]
-    assert arrivals[-1] <= exchange.ended <= traffic.ended < after
-    assert (traffic.client.reads or 0) >= len(arrivals)
-    assert (traffic.client.cpu or 0.0) > 0
+    assert before < recording.started < raw.sent < arrivals[0]
+    assert arrivals[-1] <= raw.ended <= recording.ended < after
+    assert (recording.client.reads or 0) >= len(arrivals)
+    assert (recording.client.cpu or 0.0) > 0
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ def test_an_exchange_has_what_the_wire_carried_and_when() -> None:
 )
 def test_connections_are_kept_as_long_as_the_server_keeps_them(answer: bytes) -> None:
     with serve(always(answer)) as server:
-        traffic = load(server.base_url, 12, concurrency=3)
+        recording = load(server.base_url, 12, concurrency=3)
         assert server.connections == 3
-    assert kinds(traffic) == [None] * 12
-    assert {body(one) for one in traffic.exchanges} == {BODY}
-    assert not any(one.new_connection for one in traffic.exchanges)
+    assert kinds(recording) == [None] * 12
+    assert {body(one) for one in recording.responses} == {BODY}
+    assert not any(one.new_connection for one in recording.responses)
 
 
 @pytest.mark.parametrize(
@@ -156,37 +156,37 @@ def test_connections_are_kept_as_long_as_the_server_keeps_them(answer: bytes) ->
 )
 def test_a_connection_that_the_server_gives_up_is_made_again(answer: bytes) -> None:
     with serve(closing(answer)) as server:
-        traffic = load(server.base_url, 3)
+        recording = load(server.base_url, 3)
         assert server.connections == 3
-    assert kinds(traffic) == [None] * 3
-    assert [one.complete for one in traffic.exchanges] == [True] * 3
-    assert {body(one) for one in traffic.exchanges} == {BODY}
-    assert [one.new_connection for one in traffic.exchanges] == [False, True, True]
+    assert kinds(recording) == [None] * 3
+    assert [one.complete for one in recording.responses] == [True] * 3
+    assert {body(one) for one in recording.responses} == {BODY}
+    assert [one.new_connection for one in recording.responses] == [False, True, True]
 
 
 def test_the_set_up_of_a_connection_made_for_a_request_is_part_of_its_latency() -> None:
     with serve(closing(plain("200 OK", BODY, "Connection: close"))) as server:
-        traffic = load(server.base_url, 2)
-    first, second = traffic.exchanges
+        recording = load(server.base_url, 2)
+    first, second = recording.responses
     assert first.ended <= second.sent < second.body[0][0]
-    assert [one.headers.get("connection") for one in traffic.exchanges] == ["close"] * 2
+    assert [one.headers.get("connection") for one in recording.responses] == ["close"] * 2
 
 
 # -- failures ----------------------------------------------------------------------------------
 
 
 def test_nobody_listening_is_refused() -> None:
-    traffic = load(f"http://127.0.0.1:{closed_port()}", 3, concurrency=2)
-    assert kinds(traffic) == ["refused"] * 3
-    assert [one.status for one in traffic.exchanges] == [None] * 3
-    assert all(one.ended >= one.sent > 0 for one in traffic.exchanges)
+    recording = load(f"http://127.0.0.1:{closed_port()}", 3, concurrency=2)
+    assert kinds(recording) == ["refused"] * 3
+    assert [one.status for one in recording.responses] == [None] * 3
+    assert all(one.ended >= one.sent > 0 for one in recording.responses)
 
 
 def test_a_reset_in_the_middle_of_a_stream_is_a_failed_request() -> None:
     with serve(in_turn(resetting(CHUNKED, chunk(EVENTS[0])), always(STREAM))) as server:
-        traffic = load(server.base_url, 2)
-    assert kinds(traffic) == ["reset", None]
-    broken = traffic.exchanges[0]
+        recording = load(server.base_url, 2)
+    assert kinds(recording) == ["reset", None]
+    broken = recording.responses[0]
     assert (broken.status, broken.complete, broken.attempts) == (200, False, 1)
     assert body(broken) == EVENTS[0]
 
@@ -200,10 +200,10 @@ def test_a_stall_past_the_timeout_is_a_failed_request_and_its_connection_is_clos
             stalled.set()
 
     with serve(in_turn(stall, always(STREAM))) as server:
-        traffic = load(server.base_url, 2, timeout=0.8)
+        recording = load(server.base_url, 2, timeout=0.8)
         assert stalled.wait(10)
-    assert kinds(traffic) == ["timeout", None]
-    late = traffic.exchanges[0]
+    assert kinds(recording) == ["timeout", None]
+    late = recording.responses[0]
     assert "0.8 s" in str(late.failure)
     assert body(late) == EVENTS[0]
     assert late.ended - late.sent >= 800_000_000
@@ -211,17 +211,17 @@ def test_a_stall_past_the_timeout_is_a_failed_request_and_its_connection_is_clos
 
 def test_a_server_that_never_answers_is_a_timeout_of_every_request() -> None:
     with serve(waiting(20)) as server:
-        traffic = load(server.base_url, 4, concurrency=4, timeout=0.2)
-    assert kinds(traffic) == ["timeout"] * 4
+        recording = load(server.base_url, 4, concurrency=4, timeout=0.2)
+    assert kinds(recording) == ["timeout"] * 4
 
 
 @pytest.mark.parametrize("header", [[], ["Retry-After: 0"], ["Retry-After: 7"]])
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable", "500 Oh", "404 No"])
 def test_a_refusal_is_counted_and_not_repeated_unless_asked(status: str, header: list[str]) -> None:
     with serve(in_turn(always(plain(status, b"why", *header)), always(STREAM))) as server:
-        traffic = load(server.base_url, 2)
-    assert kinds(traffic) == ["status", None]
-    refused = traffic.exchanges[0]
+        recording = load(server.base_url, 2)
+    assert kinds(recording) == ["status", None]
+    refused = recording.responses[0]
     assert (refused.status, refused.attempts, body(refused)) == (int(status[:3]), 1, b"why")
     assert refused.complete
     assert numbers(server.asked) == [0, 1]
@@ -238,35 +238,35 @@ def test_a_refusal_is_counted_and_not_repeated_unless_asked(status: str, header:
 )
 def test_a_malformed_answer_is_known_before_the_timeout(answer: bytes, kept: bytes) -> None:
     with serve(in_turn(always(answer), always(STREAM))) as server:
-        traffic = load(server.base_url, 2)
+        recording = load(server.base_url, 2)
         assert server.connections == 2
-    assert kinds(traffic) == ["malformed", None]
-    assert body(traffic.exchanges[0]) == kept
+    assert kinds(recording) == ["malformed", None]
+    assert body(recording.responses[0]) == kept
 
 
 @pytest.mark.parametrize("answer", [plain("200 OK", BODY)[:-1], STREAM[:-1], STREAM[:200], HEAD])
 def test_an_answer_that_ends_too_early_is_truncated(answer: bytes) -> None:
     with serve(in_turn(closing(answer), always(STREAM))) as server:
-        traffic = load(server.base_url, 2)
-    assert kinds(traffic) == ["truncated", None]
-    assert not traffic.exchanges[0].complete
+        recording = load(server.base_url, 2)
+    assert kinds(recording) == ["truncated", None]
+    assert not recording.responses[0].complete
 
 
 @pytest.mark.parametrize("answer", [plain("200 OK", BODY), STREAM])
 def test_a_connection_with_more_than_the_answer_is_not_used_again(answer: bytes) -> None:
     with serve(always(answer + b"more")) as server:
-        traffic = load(server.base_url, 2)
+        recording = load(server.base_url, 2)
         assert server.connections == 2
-    assert kinds(traffic) == [None, None]
-    assert {body(one) for one in traffic.exchanges} == {BODY}
+    assert kinds(recording) == [None, None]
+    assert {body(one) for one in recording.responses} == {BODY}
 
 
 def test_a_new_connection_closed_without_an_answer_is_truncated_and_not_repeated() -> None:
     with serve(in_turn(closing(STREAM), closing(), always(STREAM))) as server:
-        traffic = load(server.base_url, 3)
+        recording = load(server.base_url, 3)
     # The first one's connection is closed unsaid; so are the next ones' theirs.
-    assert kinds(traffic) == [None, "truncated", None]
-    assert traffic.exchanges[1].new_connection
+    assert kinds(recording) == [None, "truncated", None]
+    assert recording.responses[1].new_connection
     assert numbers(server.asked) == [0, 1, 2]
 
 
@@ -280,19 +280,19 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_made_again_once() -> Non
             talk.send(STREAM)
 
     with serve(twice) as server:
-        traffic = load(server.base_url, 4)
-    assert kinds(traffic) == [None] * 4
-    assert [one.attempts for one in traffic.exchanges] == [1, 2, 2, 2]
-    assert [one.new_connection for one in traffic.exchanges] == [False, True, True, True]
+        recording = load(server.base_url, 4)
+    assert kinds(recording) == [None] * 4
+    assert [one.attempts for one in recording.responses] == [1, 2, 2, 2]
+    assert [one.new_connection for one in recording.responses] == [False, True, True, True]
     assert numbers(server.asked) == [0, 1, 1, 2, 2, 3, 3]
 
 
 def test_a_connection_closed_while_idle_is_not_used() -> None:
     with serve(closing(STREAM)) as server:
-        traffic = load(server.base_url, 3, schedule=(0.0, 1.1, 1.3))
-    assert kinds(traffic) == [None] * 3
-    assert [one.attempts for one in traffic.exchanges] == [1] * 3
-    assert [one.new_connection for one in traffic.exchanges] == [False, True, True]
+        recording = load(server.base_url, 3, schedule=(0.0, 1.1, 1.3))
+    assert kinds(recording) == [None] * 3
+    assert [one.attempts for one in recording.responses] == [1] * 3
+    assert [one.new_connection for one in recording.responses] == [False, True, True]
 
 
 def test_a_server_that_is_killed_under_load_fails_what_was_on_its_way() -> None:
@@ -310,18 +310,18 @@ def test_a_server_that_is_killed_under_load_fails_what_was_on_its_way() -> None:
 
         killer = threading.Thread(target=kill_amid_the_streams, daemon=True)
         killer.start()
-        traffic = load(f"http://127.0.0.1:{port}", 30, concurrency=6)
+        recording = load(f"http://127.0.0.1:{port}", 30, concurrency=6)
         killer.join(10)
         assert process.wait(10) == -signal.SIGKILL
     finally:
         process.kill()
         process.communicate()
-    assert len(traffic.exchanges) == 30
-    assert set(kinds(traffic)) <= {"reset", "truncated", "refused"}
-    assert [one.status for one in traffic.exchanges[:6]] == [200] * 6
-    assert all(EVENTS[0] in body(one) for one in traffic.exchanges[:6])
+    assert len(recording.responses) == 30
+    assert set(kinds(recording)) <= {"reset", "truncated", "refused"}
+    assert [one.status for one in recording.responses[:6]] == [200] * 6
+    assert all(EVENTS[0] in body(one) for one in recording.responses[:6])
     # One may have got into the dying server's queue.
-    assert kinds(traffic)[-12:] == ["refused"] * 12
+    assert kinds(recording)[-12:] == ["refused"] * 12
 
 
 def open_files() -> int:
@@ -333,16 +333,16 @@ def open_files() -> int:
 def test_ten_thousand_failing_requests_leave_nothing_behind(served: bool) -> None:
     def run(base_url: str) -> None:
         failing = plan(base_url, 10_000, concurrency=8)
-        traffic = Client(plan(base_url, 10, concurrency=8)).run()
+        recording = Client(plan(base_url, 10, concurrency=8)).run()
         before = open_files()
         tracemalloc.start()
         try:
-            traffic = Client(failing).run()
+            recording = Client(failing).run()
             held, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert len(traffic.exchanges) == 10_000
-        assert set(kinds(traffic)) <= ({"reset", "truncated"} if served else {"refused"})
+        assert len(recording.responses) == 10_000
+        assert set(kinds(recording)) <= ({"reset", "truncated"} if served else {"refused"})
         assert open_files() == before
         assert held < 16 * 2**20
 
@@ -365,8 +365,8 @@ def test_a_client_that_fails_to_connect_goes_on_listening_to_others() -> None:
         talk.close()
 
     with serve(one_only) as server:
-        traffic = load(server.base_url, 3, concurrency=2)
-    assert kinds(traffic) == [None] * 3
+        recording = load(server.base_url, 3, concurrency=2)
+    assert kinds(recording) == [None] * 3
 
 
 # -- answers without end -----------------------------------------------------------------------
@@ -416,35 +416,35 @@ def test_an_answer_without_end_fails_its_request_and_leaves_the_others(
     little_room: int, start: bytes, piece: bytes
 ) -> None:
     with serve(in_turn(endless(start, piece), always(STREAM))) as server:
-        traffic = load(server.base_url, 3, timeout=60.0)
-    assert kinds(traffic) == ["too_large", None, None]
-    failed = traffic.exchanges[0]
+        recording = load(server.base_url, 3, timeout=60.0)
+    assert kinds(recording) == ["too_large", None, None]
+    failed = recording.responses[0]
     assert "the most for 4 tokens" in str(failed.failure)
     assert sum(len(data) for _, data in failed.body) <= 10_000
     assert not failed.complete
     # The connection is closed: nothing of the rest is mistaken for another answer.
-    assert traffic.exchanges[1].new_connection
+    assert recording.responses[1].new_connection
 
 
 def test_what_a_level_stores_is_bounded(little_room: int) -> None:
     with serve(endless(CHUNKED, chunk(EVENT) * 100)) as server:
         sender = Client(plan(server.base_url, 4, concurrency=4, memory=150_000))
         tracemalloc.start()
-        traffic = sender.run()
+        recording = sender.run()
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert set(kinds(traffic)) == {"too_large"}
+    assert set(kinds(recording)) == {"too_large"}
     assert most < 4_000_000
     # Less than a response may have: none comes to its own end.
-    assert all("memory that the load client may take" in str(one.failure) for one in traffic.exchanges)
+    assert all("memory that the load client may take" in str(one.failure) for one in recording.responses)
 
 
 def test_room_is_given_back_where_a_busy_server_is_asked_again(little_room: int) -> None:
     busy = always(plain("503 No", b"x" * 150_000, "Retry-After: 0"))
     with serve(in_turn(busy, busy, busy, always(STREAM))) as server:
-        traffic = load(server.base_url, 1, retries=3, memory=250_000)
-    assert kinds(traffic) == [None]
-    assert traffic.exchanges[0].attempts == 4
+        recording = load(server.base_url, 1, retries=3, memory=250_000)
+    assert kinds(recording) == [None]
+    assert recording.responses[0].attempts == 4
 
 
 # -- a busy server -----------------------------------------------------------------------------
@@ -454,28 +454,28 @@ def test_room_is_given_back_where_a_busy_server_is_asked_again(little_room: int)
 def test_a_busy_server_is_asked_again_where_the_plan_says_so(status: str) -> None:
     busy = always(plain(status, b"later", "Retry-After: 0"))
     with serve(in_turn(busy, busy, always(STREAM))) as server:
-        traffic = load(server.base_url, 1, retries=2)
-    (exchange,) = traffic.exchanges
-    assert kinds(traffic) == [None]
-    assert (exchange.attempts, body(exchange)) == (3, BODY)
+        recording = load(server.base_url, 1, retries=2)
+    (raw,) = recording.responses
+    assert kinds(recording) == [None]
+    assert (raw.attempts, body(raw)) == (3, BODY)
     assert numbers(server.asked) == [0, 0, 0]
 
 
 def test_a_server_that_stays_busy_is_a_failure_after_the_last_try() -> None:
     with serve(always(BUSY)) as server:
-        traffic = load(server.base_url, 2, retries=3)
-    assert kinds(traffic) == ["status"] * 2
-    assert [one.attempts for one in traffic.exchanges] == [4, 4]
-    assert b"later" in body(traffic.exchanges[0])
+        recording = load(server.base_url, 2, retries=3)
+    assert kinds(recording) == ["status"] * 2
+    assert [one.attempts for one in recording.responses] == [4, 4]
+    assert b"later" in body(recording.responses[0])
 
 
 def test_one_that_waits_to_be_sent_again_does_not_block_the_others() -> None:
     busy = always(plain("503 Service Unavailable", b"", "Retry-After: 1"))
     with serve(in_turn(busy, always(STREAM))) as server:
-        traffic = load(server.base_url, 6, concurrency=2, retries=1)
-    assert kinds(traffic) == [None] * 6
-    late = next(one for one in traffic.exchanges if one.attempts == 2)
-    others = [one for one in traffic.exchanges if one is not late]
+        recording = load(server.base_url, 6, concurrency=2, retries=1)
+    assert kinds(recording) == [None] * 6
+    late = next(one for one in recording.responses if one.attempts == 2)
+    others = [one for one in recording.responses if one is not late]
     assert late.sent > max(one.ended for one in others)
     assert numbers(server.asked)[-1] == late.number
 
@@ -510,8 +510,8 @@ def test_retry_after_may_be_a_date(hours: int, least: float, most: float) -> Non
 @pytest.mark.parametrize("value", ["600", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_a_wait_longer_than_the_timeout_is_not_waited_for(value: str) -> None:
     with serve(always(plain("503 Service Unavailable", b"", f"Retry-After: {value}"))) as server:
-        traffic = load(server.base_url, 2, retries=5)
-    assert kinds(traffic) == ["status"] * 2
+        recording = load(server.base_url, 2, retries=5)
+    assert kinds(recording) == ["status"] * 2
     assert len(server.asked) == 2
 
 
@@ -520,9 +520,9 @@ def test_a_busy_server_that_names_no_time_is_asked_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(client, "_PAUSE", 0.0)
     answer = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nRetry-After: %s\r\n\r\n" % value.encode("latin-1")
     with serve(in_turn(always(answer), always(STREAM))) as server:
-        traffic = load(server.base_url, 2, retries=1)
-    assert kinds(traffic) == [None, None]
-    assert traffic.exchanges[0].attempts == 2
+        recording = load(server.base_url, 2, retries=1)
+    assert kinds(recording) == [None, None]
+    assert recording.responses[0].attempts == 2
 
 
 # -- when requests go out ----------------------------------------------------------------------
@@ -542,14 +542,14 @@ def test_a_closed_loop_keeps_its_number_in_flight_and_the_order_of_the_plan() ->
         talk.send(STREAM)
 
     with serve(script) as server:
-        traffic = load(server.base_url, 20, concurrency=4, warmup=5)
-    assert kinds(traffic) == [None] * 20
+        recording = load(server.base_url, 20, concurrency=4, warmup=5)
+    assert kinds(recording) == [None] * 20
     assert most == 4
-    sent = [one.sent for one in traffic.exchanges]
+    sent = [one.sent for one in recording.responses]
     assert sent == sorted(sent)
-    assert [one.number for one in traffic.exchanges] == list(range(20))
-    assert [one.warmup for one in traffic.exchanges] == [True] * 5 + [False] * 15
-    assert all(one.scheduled is None for one in traffic.exchanges)
+    assert [one.number for one in recording.responses] == list(range(20))
+    assert [one.warmup for one in recording.responses] == [True] * 5 + [False] * 15
+    assert all(one.scheduled is None for one in recording.responses)
     assert sorted(numbers(server.asked)) == list(range(20))
 
 
@@ -564,47 +564,47 @@ def test_nothing_is_sent_after_the_duration_which_begins_with_the_first_measured
     loop: dict[str, Any],
 ) -> None:
     with serve(waiting(0.02, STREAM)) as server:
-        traffic = load(server.base_url, 200, warmup=4, duration=0.5, **loop)
-    assert kinds(traffic) == [None] * len(traffic.exchanges)
-    assert 5 <= len(traffic.exchanges) < 200
-    measured = [one for one in traffic.exchanges if not one.warmup]
+        recording = load(server.base_url, 200, warmup=4, duration=0.5, **loop)
+    assert kinds(recording) == [None] * len(recording.responses)
+    assert 5 <= len(recording.responses) < 200
+    measured = [one for one in recording.responses if not one.warmup]
     start = measured[0].sent if measured[0].scheduled is None else measured[0].scheduled
     asked = [one.sent if one.scheduled is None else one.scheduled for one in measured]
     assert max(asked) < start + 500_000_000
-    assert len(server.asked) == len(traffic.exchanges)
+    assert len(server.asked) == len(recording.responses)
 
 
 def test_what_would_be_sent_again_after_the_duration_is_a_failure_at_once() -> None:
     with serve(always(plain("503 Service Unavailable", b"", "Retry-After: 5"))) as server:
-        traffic = load(server.base_url, 50, concurrency=2, duration=0.3, retries=3)
-    assert set(kinds(traffic)) == {"status"}
-    assert {one.attempts for one in traffic.exchanges} == {1}
+        recording = load(server.base_url, 50, concurrency=2, duration=0.3, retries=3)
+    assert set(kinds(recording)) == {"status"}
+    assert {one.attempts for one in recording.responses} == {1}
 
 
 def test_an_open_loop_sends_by_its_schedule_whatever_the_server_does() -> None:
     schedule = (0.0, 0.001, 0.05, 0.05, 0.0512, 0.12)
     with serve(waiting(0.6, STREAM)) as server:
-        traffic = load(server.base_url, 6, schedule=schedule, warmup=1)
-    assert kinds(traffic) == [None] * 6
-    assert [one.number for one in traffic.exchanges] == list(range(6))
-    for one, due in zip(traffic.exchanges, schedule, strict=True):
-        assert one.scheduled == traffic.started + round(due * 1e9)
+        recording = load(server.base_url, 6, schedule=schedule, warmup=1)
+    assert kinds(recording) == [None] * 6
+    assert [one.number for one in recording.responses] == list(range(6))
+    for one, due in zip(recording.responses, schedule, strict=True):
+        assert one.scheduled == recording.started + round(due * 1e9)
         assert one.sent >= one.scheduled
     assert server.connections == 6
-    assert traffic.exchanges[-1].sent < traffic.exchanges[0].ended
+    assert recording.responses[-1].sent < recording.responses[0].ended
 
 
 def test_an_open_loop_uses_connections_again() -> None:
     with serve(always(STREAM)) as server:
-        traffic = load(server.base_url, 4, schedule=(0.0, 1.1, 1.3, 1.5))
+        recording = load(server.base_url, 4, schedule=(0.0, 1.1, 1.3, 1.5))
         assert server.connections == 1
-    assert not any(one.new_connection for one in traffic.exchanges)
+    assert not any(one.new_connection for one in recording.responses)
 
 
 def test_an_open_loop_against_nobody_fails_every_request_when_it_is_due() -> None:
-    traffic = load(f"http://127.0.0.1:{closed_port()}", 5, schedule=tuple(i * 0.02 for i in range(5)))
-    assert kinds(traffic) == ["refused"] * 5
-    assert all(one.scheduled is not None and one.sent >= one.scheduled for one in traffic.exchanges)
+    recording = load(f"http://127.0.0.1:{closed_port()}", 5, schedule=tuple(i * 0.02 for i in range(5)))
+    assert kinds(recording) == ["refused"] * 5
+    assert all(one.scheduled is not None and one.sent >= one.scheduled for one in recording.responses)
 
 
 # -- what is asked before ----------------------------------------------------------------------
@@ -622,10 +622,10 @@ def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("A_KEY", "sk-very-secret")
     with serve(in_turn(always(STREAM), resetting(CHUNKED), always(BUSY))) as server:
         sender = Client(plan(server.base_url, 3, endpoint={"api_key_env": "A_KEY"}))
-        traffic = sender.run()
+        recording = sender.run()
     assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer sk-very-secret"}
-    assert kinds(traffic) == [None, "reset", "status"]
-    assert "secret" not in repr(traffic) + repr(sender) + repr(list(map(str, kinds(traffic))))
+    assert kinds(recording) == [None, "reset", "status"]
+    assert "secret" not in repr(recording) + repr(sender) + repr(list(map(str, kinds(recording))))
 
 
 def test_too_few_open_files_are_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -650,6 +650,6 @@ def test_a_socket_that_the_system_does_not_give_is_a_failed_request(monkeypatch:
 
     monkeypatch.setattr(connection, "socket", SimpleNamespace(**{**vars(socket), "socket": limited}))
     with serve(waiting(0.2, STREAM)) as server:
-        traffic = load(server.base_url, 30, schedule=(0.0,) * 30)
-    assert kinds(traffic) == [None] * 5 + ["refused"] * 25
-    assert "ulimit -n" in str(traffic.exchanges[-1].failure)
+        recording = load(server.base_url, 30, schedule=(0.0,) * 30)
+    assert kinds(recording) == [None] * 5 + ["refused"] * 25
+    assert "ulimit -n" in str(recording.responses[-1].failure)

@@ -15,9 +15,9 @@ import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import connection, poller, pool, stamps
-from pytest_llmbench.client.client import Client, Traffic
-from pytest_llmbench.client.exchange import Exchange
+from pytest_llmbench.client.client import Client, LevelRecording
 from pytest_llmbench.client.plan import LoadPlan, Request
+from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.servers.endpoint import Endpoint
 from tests.fakes.llmbench_servers import (
@@ -40,25 +40,25 @@ pytestmark = pytest.mark.usefixtures("receiver")
 Authority = Callable[..., tuple[ssl.SSLContext, Path]]
 
 
-def load(base_url: str, requests: int = 1, prompt: str = "x", **endpoint: Any) -> Traffic:
+def load(base_url: str, requests: int = 1, prompt: str = "x", **endpoint: Any) -> LevelRecording:
     """Send requests one after the other."""
     asked = tuple(Request(4, prompt=prompt) for _ in range(requests))
     plan = LoadPlan(Endpoint(base_url, "m", **endpoint), asked, GenerationParams(), concurrency=1, timeout=20)
     return Client(plan).run()
 
 
-def ok(exchange: Exchange) -> bool:
-    assert exchange.failure is None
-    return exchange.complete and body(exchange) == BODY
+def ok(raw: RawResponse) -> bool:
+    assert raw.failure is None
+    return raw.complete and body(raw) == BODY
 
 
-def body(exchange: Exchange) -> bytes:
-    return b"".join(piece for _, piece in exchange.body)
+def body(raw: RawResponse) -> bytes:
+    return b"".join(piece for _, piece in raw.body)
 
 
-def why(traffic: Traffic) -> tuple[str, str]:
+def why(recording: LevelRecording) -> tuple[str, str]:
     """Kind and words of the failure of all."""
-    failures = {exchange.failure for exchange in traffic.exchanges}
+    failures = {raw.failure for raw in recording.responses}
     assert len(failures) == 1
     failure = failures.pop()
     assert failure is not None
@@ -93,10 +93,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def test_a_server_with_a_trusted_certificate_is_asked_over_tls(authority: Authority) -> None:
     context, cert = authority()
     with serve(always(CHUNKED, *map(chunk, (BODY[:30], BODY[30:])), LAST), context=context) as server:
-        traffic = load(server.base_url, 3, ca_file=str(cert))
-    assert [ok(exchange) for exchange in traffic.exchanges] == [True] * 3
+        recording = load(server.base_url, 3, ca_file=str(cert))
+    assert [ok(raw) for raw in recording.responses] == [True] * 3
     assert server.connections == 1
-    assert not any(exchange.new_connection for exchange in traffic.exchanges)
+    assert not any(raw.new_connection for raw in recording.responses)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux stamps what TCP receives")
@@ -104,9 +104,9 @@ def test_segments_under_tls_have_the_kernels_stamps(authority: Authority) -> Non
     context, cert = authority()
     pieces = (STREAM[place : place + 50] for place in range(0, len(STREAM), 50))
     with serve(always(*pieces, pause=0.001), context=context) as server:
-        traffic = load(server.base_url, ca_file=str(cert))
-    assert ok(traffic.exchanges[0])
-    assert (traffic.client.stamps, traffic.client.stamps_reason) == ("kernel", None)
+        recording = load(server.base_url, ca_file=str(cert))
+    assert ok(recording.responses[0])
+    assert (recording.client.stamps, recording.client.stamps_reason) == ("kernel", None)
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(authority: Authority) -> None:
@@ -129,7 +129,7 @@ def test_a_certificate_of_another_host_is_refused(authority: Authority) -> None:
 
 def test_any_certificate_will_do_where_the_user_says_so(authority: Authority) -> None:
     with serve(always(STREAM), context=authority("DNS:other.example")[0]) as server:
-        assert ok(load(server.base_url, verify=False).exchanges[0])
+        assert ok(load(server.base_url, verify=False).responses[0])
 
 
 def test_a_server_without_tls_is_told_as_such() -> None:
@@ -181,7 +181,7 @@ def test_a_body_that_ends_with_its_connection_may_be_cut_where_tls_does_not_say_
 
     context, cert = authority()
     with serve(in_turn(goodbye, cut), context=context) as server:
-        whole, broken = load(server.base_url, 2, ca_file=str(cert)).exchanges
+        whole, broken = load(server.base_url, 2, ca_file=str(cert)).responses
     assert ok(whole)
     assert broken.failure is not None
     assert broken.failure.kind == "truncated"
@@ -192,8 +192,8 @@ def test_a_request_larger_than_the_kernels_buffers_arrives_whole(authority: Auth
     context, cert = authority()
     for tls in (None, context):
         with serve(always(STREAM), context=tls) as server:
-            traffic = load(server.base_url, 2, prompt="long " * 1_000_000, ca_file=str(cert))
-        assert all(map(ok, traffic.exchanges))
+            recording = load(server.base_url, 2, prompt="long " * 1_000_000, ca_file=str(cert))
+        assert all(map(ok, recording.responses))
         assert [len(str(asked.json["prompt"])) for asked in server.asked] == [5_000_000] * 2
 
 
@@ -202,8 +202,8 @@ def test_a_request_larger_than_the_kernels_buffers_arrives_whole(authority: Auth
 
 def test_a_proxy_gets_the_requests_whole() -> None:
     with serve(always(STREAM)) as server, serve(forward) as proxy:
-        traffic = load(server.base_url, 2, proxy=f"http://127.0.0.1:{proxy.port}")
-    assert all(map(ok, traffic.exchanges))
+        recording = load(server.base_url, 2, proxy=f"http://127.0.0.1:{proxy.port}")
+    assert all(map(ok, recording.responses))
     assert len(proxy.asked) == 2
     assert proxy.asked[0].line == f"POST {server.base_url}/completions HTTP/1.1"
 
@@ -214,10 +214,10 @@ def test_a_proxy_leads_a_tunnel_to_a_server_with_tls(
     monkeypatch.setenv("A_KEY", "sk-secret")
     context, cert = authority()
     with serve(always(STREAM), context=context) as server, serve(forward) as proxy:
-        traffic = load(
+        recording = load(
             server.base_url, 2, proxy=f"http://127.0.0.1:{proxy.port}", ca_file=str(cert), api_key_env="A_KEY"
         )
-    assert all(map(ok, traffic.exchanges))
+    assert all(map(ok, recording.responses))
     assert [asked.line for asked in proxy.asked] == [f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"]
     assert "authorization" not in proxy.asked[0].headers
     assert server.asked[0].headers["authorization"] == "Bearer sk-secret"
@@ -248,17 +248,17 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with serve(always(STREAM)) as server:
-        assert ok(load(server.base_url).exchanges[0])
+        assert ok(load(server.base_url).responses[0])
 
 
 # -- addresses ---------------------------------------------------------------------------------
 
 
 def test_a_name_that_nobody_knows_is_a_failure_of_each_request() -> None:
-    kind, words = why(traffic := load("http://nowhere.invalid:8000", 3))
+    kind, words = why(recording := load("http://nowhere.invalid:8000", 3))
     assert kind == "resolve"
     assert "nowhere.invalid" in words
-    assert len(traffic.exchanges) == 3
+    assert len(recording.responses) == 3
 
 
 def test_ipv6_is_spoken() -> None:
@@ -267,7 +267,7 @@ def test_ipv6_is_spoken() -> None:
     except OSError:
         pytest.skip("this machine has no IPv6")
     with serve(always(STREAM), host="::1") as server:
-        assert ok(load(server.base_url).exchanges[0])
+        assert ok(load(server.base_url).responses[0])
     assert server.asked[0].headers["host"] == f"[::1]:{server.port}"
 
 
@@ -286,12 +286,12 @@ def test_each_address_of_a_name_is_tried_until_one_answers(
         ports = [closed_port(), closed_port(), server.port]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
         monkeypatch.setattr(connection.socket, "getaddrinfo", lambda *_, **__: found)
-        assert all(map(ok, load(server.base_url, 3).exchanges))
+        assert all(map(ok, load(server.base_url, 3).responses))
         # The same when nothing answered before the level.
         monkeypatch.setattr(pool, "_PATIENCE", 0)
-        traffic = load(server.base_url, 3)
-        assert all(map(ok, traffic.exchanges))
-        assert traffic.exchanges[0].new_connection
+        recording = load(server.base_url, 3)
+        assert all(map(ok, recording.responses))
+        assert recording.responses[0].new_connection
 
 
 # -- elsewhere than on Linux -------------------------------------------------------------------
@@ -305,17 +305,17 @@ def test_without_epoll_and_stamps_everything_is_as_complete(
     context, cert = authority()
     for tls in (None, context):
         with serve(always(STREAM), context=tls) as server:
-            traffic = load(server.base_url, 3, prompt="long " * 300_000, ca_file=str(cert))
-        assert all(map(ok, traffic.exchanges))
-        assert (traffic.client.stamps, traffic.client.stamps_reason) == ("user", "there are none")
-        assert all(e.sent < at <= e.ended for e in traffic.exchanges for at, _ in e.body)
+            recording = load(server.base_url, 3, prompt="long " * 300_000, ca_file=str(cert))
+        assert all(map(ok, recording.responses))
+        assert (recording.client.stamps, recording.client.stamps_reason) == ("user", "there are none")
+        assert all(e.sent < at <= e.ended for e in recording.responses for at, _ in e.body)
 
 
 def test_arrivals_without_any_stamp_are_not_called_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "stamp_arrivals", lambda _: None)
     with serve(always(STREAM)) as server:
-        traffic = load(server.base_url)
-    assert traffic.client.stamps == "user"
-    assert traffic.client.stamps_reason is not None
-    assert "1 of 1 segments" in traffic.client.stamps_reason
+        recording = load(server.base_url)
+    assert recording.client.stamps == "user"
+    assert recording.client.stamps_reason is not None
+    assert "1 of 1 segments" in recording.client.stamps_reason
     assert stamps.SPACE >= 0

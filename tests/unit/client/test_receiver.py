@@ -17,7 +17,7 @@ from contextlib import ExitStack
 import pytest
 
 from pytest_llmbench.client import stamps
-from pytest_llmbench.client.flight import Segment
+from pytest_llmbench.client.pending import Segment
 from pytest_llmbench.client.plan import Receiver
 from pytest_llmbench.client.poller import READ, WRITE, make_poller
 from pytest_llmbench.client.receiver import READ_SIZE, Arrived, choose_receiver

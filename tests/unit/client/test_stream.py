@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.exchange import Exchange
 from pytest_llmbench.client.outgoing import request_bytes
 from pytest_llmbench.client.plan import Failure, Request, RequestResult
+from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.client.stream import read_result
 from pytest_llmbench.metrics.table import timeline_rows
 from pytest_llmbench.metrics.timeline import Timeline, gaps
@@ -64,7 +64,7 @@ def read(
 ) -> RequestResult:
     """The result of a body whose pieces arrived 50, 60, 70, ... ms after the request was sent."""
     times = [SENT + (50 + 10 * i) * MS for i in range(len(pieces))] if at is None else list(at)
-    exchange = Exchange(
+    raw = RawResponse(
         number=3,
         warmup=False,
         scheduled=scheduled,
@@ -77,7 +77,7 @@ def read(
         failure=failure,
         read_lag=read_lag,
     )
-    return read_result(exchange, request, started=SENT, **options)
+    return read_result(raw, request, started=SENT, **options)
 
 
 def timeline_metrics(line: Timeline) -> dict[str, float | None]:

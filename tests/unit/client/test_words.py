@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.exchange import Exchange
 from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.outgoing import request_body
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult
+from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.client.stream import read_result
 from pytest_llmbench.client.words import TRIES, advice, agree, send
 from pytest_llmbench.servers.endpoint import Api, Endpoint, asked_without, refused_note
@@ -25,8 +25,8 @@ ANSWERED = RequestResult(number=0, at=0.0, warmup=False, sent=0, ended=1)
 def refusal(message: object, status: int = 400) -> RequestResult:
     """A request that was refused with a body like this."""
     body = message if isinstance(message, str) else json.dumps(message)
-    exchange = Exchange(0, False, None, sent=0, ended=1, status=status, body=[(1, body.encode())])
-    return read_result(exchange, Request(4, "x"), started=0)
+    raw = RawResponse(0, False, None, sent=0, ended=1, status=status, body=[(1, body.encode())])
+    return read_result(raw, Request(4, "x"), started=0)
 
 
 @pytest.mark.parametrize(

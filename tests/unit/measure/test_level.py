@@ -19,7 +19,7 @@ from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, Request, 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.measure.facts import Level
 from pytest_llmbench.measure.level import knee, summarize_level
-from pytest_llmbench.measure.window import STEADY, Course
+from pytest_llmbench.measure.window import STEADY, RequestArrays
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.results.records import LoadRecord
 from pytest_llmbench.servers.endpoint import Endpoint
@@ -619,15 +619,15 @@ def test_hidden_tokens_are_work_that_was_done_before_the_first_chunk() -> None:
     assert level.tokens_per_chunk == 1.0
     assert level.system_throughput == pytest.approx(120, rel=0.03)
     # Where the window ends between the first chunk and the last, what is in it has 101 of the 120 and more.
-    course = Course([hidden(0, 0.5)])
-    assert course.shares(0, round(0.505 * S)) == pytest.approx(101 / 120)
-    assert course.shares(round(0.505 * S), S) == pytest.approx(19 / 120)
+    arrays = RequestArrays([hidden(0, 0.5)])
+    assert arrays.shares(0, round(0.505 * S)) == pytest.approx(101 / 120)
+    assert arrays.shares(round(0.505 * S), S) == pytest.approx(19 / 120)
 
 
 def test_chunks_of_one_token_have_equal_shares_of_it() -> None:
-    course = Course([answered(0, 0.0, [0.1 * k for k in range(1, 9)])])
+    arrays = RequestArrays([answered(0, 0.0, [0.1 * k for k in range(1, 9)])])
     for count in range(9):
-        assert course.shares(0, round((0.1 * count + 0.05) * S)) == pytest.approx(count / 8)
+        assert arrays.shares(0, round((0.1 * count + 0.05) * S)) == pytest.approx(count / 8)
 
 
 def test_one_token_meets_any_limit_on_the_time_between_tokens() -> None:

@@ -9,7 +9,7 @@ from pytest_llmbench.client.plan import Failure
 
 
 @dataclass(slots=True)
-class Exchange:
+class RawResponse:
     """One request and its response, as the hot path kept them; all times in ns."""
 
     number: int

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.client.exchange import Exchange
 from pytest_llmbench.client.http import Response, body_of, may_end
+from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.client.stamps import Clock
 
 if TYPE_CHECKING:
@@ -16,22 +16,22 @@ Segment = tuple[int, bytes | None, bytes]
 """When it was read (ns), the kernel's stamp, and its bytes; TLS is removed, HTTP's framing is not."""
 
 
-class Flight:
-    """An exchange that is not read yet."""
+class PendingRequest:
+    """A request that was sent, and whose response is not read yet."""
 
     __slots__ = (
         "_followed",
         "connection",
-        "exchange",
         "inside",
+        "raw",
         "repeated",
         "resent",
         "response",
         "segments",
     )
 
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
+    def __init__(self, raw: RawResponse) -> None:
+        self.raw = raw
         self.connection: Connection | None = None
         """While it is on one."""
         self.resent = False
@@ -78,20 +78,20 @@ class Flight:
         dropped, self.segments[kept:] = self.segments[kept:], []
         return dropped
 
-    def land(self, clock: Clock) -> None:
-        """Read what came into the exchange; after the level."""
-        exchange, response = self.exchange, self.response
-        latest = exchange.sent
+    def read(self, clock: Clock) -> None:
+        """Read what came into the raw response; after the level."""
+        raw, response = self.raw, self.response
+        latest = raw.sent
         arrivals, lags = [], []
         for read, stamp, data in self.segments:
-            arrival = clock.arrival(stamp, read, exchange.sent)
+            arrival = clock.arrival(stamp, read, raw.sent)
             lags.append(read - arrival)
             latest = max(latest, arrival)
             arrivals.append((latest, data))
         self.segments.clear()
-        exchange.status, exchange.headers = response.status, response.headers
-        exchange.body = body_of(arrivals)
-        exchange.read_lag = sorted(lags)[len(lags) // 2] if lags else None
-        exchange.complete = response.ended
+        raw.status, raw.headers = response.status, response.headers
+        raw.body = body_of(arrivals)
+        raw.read_lag = sorted(lags)[len(lags) // 2] if lags else None
+        raw.complete = response.ended
         if response.ended and not response.until_close:
-            exchange.ended = latest
+            raw.ended = latest
