@@ -215,7 +215,7 @@ class ServerTarget:
             return reason
         backends = (registry.get(name) for name in registry.names())
         known = next((backend.quantizations for backend in backends if backend.form == self.form), None)
-        # Of a form that no backend reads, nobody here knows the quantizations.
+        # Of a form that no backend reads, the quantizations are not known here.
         return None if known is None else _no_quantization(spec, known, self.engine)
 
     def choice(self, spec: ModelSpec, given: BackendOptions, resources: Resources) -> ServerChoice:

@@ -82,7 +82,7 @@ class ByName:
         raise NotImplementedError
 
     if not TYPE_CHECKING:
-        # Only for what is no attribute otherwise; a type checker would take every misspelled name for one.
+        # Only for what is not an attribute; a type checker would take every misspelled name for one.
         def __getattr__(self, name: str) -> float | None:
             if name in METRICS:
                 return self.value(name)

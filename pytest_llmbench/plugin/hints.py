@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def unknown_options(parser: pytest.Parser, args: Sequence[str]) -> str | None:
-    """What to say of the options in *args* that nobody has, if one of ours is meant by one of them.
+    """What to say of the options in *args* that do not exist, if one of ours was probably meant.
 
     None leaves it to pytest.
     """

@@ -114,11 +114,11 @@ def _ini_folder(config: pytest.Config) -> Path:
 
 
 def refuse_empty(config: pytest.Config) -> None:
-    """Refuse every option of ours that the command line gives and that names nothing.
+    """Refuse every option of ours that is empty on the command line.
 
     :raises UsageError: naming the option.
     """
     for name, row in OPTIONS.items():
         if not row.switch and says_nothing(config.getoption(name)):
-            msg = f"{row.flag} names nothing: give it a value, or leave it out"
+            msg = f"{row.flag} is empty: give it a value, or leave it out"
             raise UsageError(msg)

@@ -86,7 +86,7 @@ class PytestSession:
     def item_settings(self, item: pytest.Item) -> CaseSettings:
         """Every setting as it holds for one test.
 
-        :raises UsageError: for settings that cannot be had together.
+        :raises UsageError: for settings that contradict each other.
         """
         settings = self.options.settings(self.marker(item, getattr(item, "obj", item)))
         with saying_where(item.nodeid):

@@ -313,7 +313,7 @@ class CaseSettings:
         None,
         read.length,
         "--llm-output-length",
-        "Tokens of an answer under load, likewise; default: max_new_tokens",
+        "Tokens of an answer under load, in the same forms; default: max_new_tokens",
         role="work",
         metavar="TOKENS",
         only=("load",),
@@ -361,7 +361,7 @@ class CaseSettings:
         return GenerationParams(**{one.name: getattr(self, one.name) for one in fields(GenerationParams)})
 
     def check(self) -> None:
-        """Refuse settings that cannot be had together.
+        """Refuse settings that contradict each other.
 
         :raises UsageError: saying which, and what to do.
         """

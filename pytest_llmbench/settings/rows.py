@@ -91,7 +91,7 @@ class Setting:
         """
         # A marker's empty list or table takes back what stands elsewhere, if none is what holds by default.
         if says_nothing(value) and (isinstance(value, str) or len(value) or not self.none_by_default):
-            msg = f"{where} names nothing: give {self.read_value.takes}, or leave it out"
+            msg = f"{where} is empty: give {self.read_value.takes}, or leave it out"
             raise UsageError(msg)
         try:
             with saying_where(where):
@@ -148,7 +148,7 @@ def rows_of(table: type[Any]) -> dict[str, Setting]:
 
 
 def says_nothing(value: Any) -> bool:
-    """Whether a text, a list or a table is there, and names nothing, or has such a part."""
+    """Whether a text, a list or a table is there, and is empty, or has an empty part."""
     if isinstance(value, str):
         return not value.strip(", \t\r\n")
     if isinstance(value, Mapping):

@@ -143,7 +143,7 @@ class SessionSettings:
         None,
         read.one_of("fail", "warn"),
         "--llm-missing",
-        "What has no counterpart in the baseline; default: warn, fail under CI",
+        "What follows for a case that the baseline does not have; default: warn, fail under CI",
         role="session",
         metavar="fail|warn",
     )
@@ -151,7 +151,7 @@ class SessionSettings:
         "warn",
         read.one_of("warn", "fail", "pass"),
         "--llm-inconclusive",
-        "A verdict that the data cannot give",
+        "What follows where the data is not enough for a verdict",
         role="session",
         metavar="warn|fail|pass",
     )

@@ -451,7 +451,7 @@ def test_the_base_side_keeps_its_own_model(bench: pytest.Pytester, run: Run, doc
     [
         (["--llm-ab=quantisation=q8_0"], "--llm-ab: there is no key 'quantisation'; did you mean *"),
         (["--llm-ab=speed"], "--llm-ab: 'speed' is not KEY=VALUE*"),
-        (["--llm-ab="], "--llm-ab names nothing*"),
+        (["--llm-ab="], "--llm-ab is empty*"),
         (["--llm-ab=model=tinny"], "*'tinny'*tiny*"),
         (["--llm-ab=fake.contxt=5"], "*contxt*context*"),
         (["--llm-ab=model=tiny model=tiny"], "--llm-ab: 'model' is given twice"),

@@ -40,7 +40,7 @@ def refused(run: Run, *arguments: str, backend: str | None = "fake") -> str:
 def test_an_empty_option_is_refused(bench: pytest.Pytester, run: Run, flag: str, value: str) -> None:
     bench.makepyfile(MEASURE.format(marker=""))
     backend = None if flag == "--llm-backend" else "fake"
-    assert f"{flag} names nothing" in refused(run, f"{flag}={value}", backend=backend)
+    assert f"{flag} is empty" in refused(run, f"{flag}={value}", backend=backend)
     assert not (bench.path / ".llmbench").exists()
 
 
@@ -53,7 +53,7 @@ def test_an_empty_option_of_another_plugin_is_its_own_affair(bench: pytest.Pytes
 
 def test_an_empty_value_among_others_is_refused(bench: pytest.Pytester, run: Run) -> None:
     bench.makepyfile(MEASURE.format(marker=""))
-    assert "--llm-model names nothing" in refused(run, "--llm-model=tiny", "--llm-model=")
+    assert "--llm-model is empty" in refused(run, "--llm-model=tiny", "--llm-model=")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_marker_that_names_nothing_is_an_error(bench: pytest.Pytester, run: Ru
     bench.makepyfile(MEASURE.format(marker=f"@pytest.mark.llm({key})"))
     result = run()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"*@pytest.mark.llm({key.partition('=')[0]}=...) names nothing: give *"])
+    result.stdout.fnmatch_lines([f"*@pytest.mark.llm({key.partition('=')[0]}=...) is empty: give *"])
 
 
 def test_an_empty_list_takes_back_what_stands_elsewhere_where_none_is_the_default(

@@ -15,6 +15,7 @@ OVERHEAD = UNIT.parents[1] / "benchmarks" / "overhead"
 EXCEPTIONS = {
     "gate/test_operating_characteristics.py": "simulates the gate as a whole, whichever module judges",
     "results/test_foreign_journals.py": "what others wrote is read by several modules, all by one rule",
+    "test_messages.py": "reads the texts of the package",
     "test_mirror.py": "looks at the tests",
     "test_public_names.py": "looks at the package",
     "test_tree.py": "looks at the tree",

@@ -183,7 +183,7 @@ def test_of_several_markers_the_closest_holds() -> None:
         ((), {"rounds": 0}, r"^test_x: @pytest\.mark\.llm\(rounds=\.\.\.\): 0 is not a whole number of at"),
         ((), {"thresholds": {"tftt": "5%"}}, r"^test_x: @pytest\.mark\.llm\(thresholds=\.\.\.\): .*'tftt'"),
         ((), {"prompt_length": "7:7"}, r"^test_x: @pytest\.mark\.llm\(prompt_length=\.\.\.\): .*uniform:"),
-        ((), {"models": []}, r"^test_x: @pytest\.mark\.llm\(models=\.\.\.\) names nothing: give a name or"),
+        ((), {"models": []}, r"^test_x: @pytest\.mark\.llm\(models=\.\.\.\) is empty: give a name or"),
     ],
 )
 def test_what_a_marker_cannot_say_is_refused_with_where_and_what_to_write(
