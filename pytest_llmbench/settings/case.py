@@ -368,7 +368,7 @@ class CaseSettings:
         if self.isolation != "test" and self.processes != 1:
             msg = (
                 f"isolation={self.isolation!r} keeps one process, so processes={self.processes} fresh ones "
-                "cannot be had; set processes=1 or isolation='test'"
+                "are not possible; set processes=1 or isolation='test'"
             )
             raise UsageError(msg)
 
