@@ -22,7 +22,7 @@ from pytest_llmbench.measure.load_pairs import LoadPairs, LoadSide
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.workloads.datasets import Dataset, read_dataset
 from pytest_llmbench.workloads.messages import Message
-from pytest_llmbench.workloads.requests import Calibration
+from pytest_llmbench.workloads.requests import TokenEstimator
 
 if TYPE_CHECKING:
     from pytest_llmbench.bench.runtime import Runtime
@@ -48,7 +48,7 @@ class LLMLoad:
     measurements: list[Measurement] = field(default_factory=list)
     """Every measurement of this test so far, the base sides of an A/B session among them."""
     _server: LLMServer | None = None
-    _calibrations: dict[str, Calibration] = field(default_factory=dict)
+    _estimators: dict[str, TokenEstimator] = field(default_factory=dict)
     """By side: ``now``, and ``base`` in an A/B session."""
 
     @classmethod
@@ -170,7 +170,7 @@ class LLMLoad:
             self._case.load or LoadLevel(),
             self._case.id,
             self._runtime.precedence.once,
-            next(iter(self._calibrations.values()), None),
+            next(iter(self._estimators.values()), None),
         )
         run = Run(free_label(label, self.runs), {})
         measured = Measurement(run)
@@ -249,8 +249,8 @@ class LLMLoad:
         return LoadSide(run, partial(servers.during, choice), plan, fresh=choice.starts)
 
     def _learn(self, side: str, planner: Planner, bench: LoadBench) -> None:
-        if side not in self._calibrations and (found := planner.learn(bench)) is not None:
-            self._calibrations[side] = found
+        if side not in self._estimators and (found := planner.learn(bench)) is not None:
+            self._estimators[side] = found
 
     def _dataset(self, values: CaseSettings) -> Dataset | None:
         path = values.dataset

@@ -23,9 +23,9 @@ from pytest_llmbench.workloads.arrivals import parse_arrivals
 from pytest_llmbench.workloads.datasets import Dataset
 from pytest_llmbench.workloads.lengths import parse_length
 from pytest_llmbench.workloads.requests import (
-    Calibration,
     Item,
     TextOf,
+    TokenEstimator,
     from_items,
     make_requests,
     words_text,
@@ -56,20 +56,20 @@ class Planner:
     """What warnings call the case."""
     disabled: bool
     """Whether one request is all."""
-    calibration: Calibration | None = None
+    estimator: TokenEstimator | None = None
     """How many tokens a server makes of so many words, once it was asked."""
 
-    def learn(self, bench: LoadBench) -> Calibration | None:
+    def learn(self, bench: LoadBench) -> TokenEstimator | None:
         """Ask a server how many tokens it makes of so many words; None if it does not matter.
 
         What was learned first holds for all plans, so that they ask for the same.
 
         :raises EngineError: if it does not answer.
         """
-        if not self.workload.needs_calibration:
+        if not self.workload.needs_estimator:
             return None
-        found = self._calibrate(bench, self.workload.values.params, self.workload.values.timeout)
-        self.calibration = self.calibration or found
+        found = self._fit_estimator(bench, self.workload.values.params, self.workload.values.timeout)
+        self.estimator = self.estimator or found
         return found
 
     def agree(self, bench: LoadBench) -> None:
@@ -93,14 +93,14 @@ class Planner:
         """
         values = self.workload.values
         params = values.params
-        if self.workload.needs_calibration and self.calibration is None:
+        if self.workload.needs_estimator and self.estimator is None:
             self.learn(bench)
         self.agree(bench)
         if bench.server.lacks is not None and self.load.concurrency != 1 and number == 0:
             warn(f"{self.label}: {bench.server.lacks}")
         endpoint = bench.server.endpoint
         warmup, count = self._counts(bench, params, text)
-        items = self.workload.items(warmup + count, self.calibration, text)
+        items = self.workload.items(warmup + count, self.estimator, text)
         chat = endpoint.api == "chat"
         return LoadPlan(
             endpoint=endpoint,
@@ -161,7 +161,7 @@ class Planner:
         count = parse_arrivals(values.arrivals).count_for(duration or _OPEN_LOOP_SECONDS, rate)
         return warmup, requests or (count if duration else max(_FEWEST_AT_A_RATE, count))
 
-    def _calibrate(self, bench: LoadBench, params: GenerationParams, timeout: float) -> Calibration:
+    def _fit_estimator(self, bench: LoadBench, params: GenerationParams, timeout: float) -> TokenEstimator:
         """Ask the server how many tokens it makes of so many words."""
         short = replace(params, max_new_tokens=1)
         texts = [words_text(words, seed=index) for index, words in enumerate(_CALIBRATION_WORDS)]
@@ -179,14 +179,14 @@ class Planner:
             failure = next(r.failure for r in result.requests if r.failure is not None)
             msg = f"{bench.server.label}: too many of the first requests failed: {failure}"
             raise EngineError(msg)
-        calibration, note = Calibration.fit_or_guess(counted)
+        estimator, note = TokenEstimator.fit_or_guess(counted)
         if note is not None:
             warn(f"{self.label}: {note}")
-        return calibration
+        return estimator
 
     def _seconds_alone(self, bench: LoadBench, params: GenerationParams, text: int) -> float:
         """How long one request takes that has the server for itself."""
-        (item,) = self.workload.items(1, self.calibration, -1 - text)
+        (item,) = self.workload.items(1, self.estimator, -1 - text)
         request = _request(item, params.max_new_tokens, bench.server.endpoint.api == "chat")
         timeout = self.workload.values.timeout
         result = bench.ask(
@@ -229,7 +229,7 @@ class Workload:
     server that runs for long keeps the prompts of earlier sessions too."""
 
     @property
-    def needs_calibration(self) -> bool:
+    def needs_estimator(self) -> bool:
         """Whether prompts are made to a length, which only the server's own tokenizer knows."""
         if self.prompt is not None:
             return False
@@ -244,12 +244,12 @@ class Workload:
             return self.dataset.items[0]
         return Item(prompt=words_text(_CALIBRATION_WORDS[0], seed=self.text_seed))
 
-    def items(self, count: int, calibration: Calibration | None, text: int) -> list[Item]:
+    def items(self, count: int, estimator: TokenEstimator | None, text: int) -> list[Item]:
         """So many requests; with another *text*, in other words and of the same lengths."""
         values = self.values
         text_seed = self.text_seed + text
         unique = not values.prefix_cache
-        text_of: TextOf | None = None if calibration is None else calibration.text_of
+        text_of: TextOf | None = None if estimator is None else estimator.text_of
         if self.prompt is not None:
             fixed = Item(prompt=self.prompt.text, messages=self.prompt.messages)
             return from_items([fixed], count, seed=text_seed, unique=unique, text_of=text_of)

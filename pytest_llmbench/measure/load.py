@@ -18,7 +18,7 @@ from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.words import advice, is_refusal, send
 from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.measure.level import summarize_level
-from pytest_llmbench.measure.loop import Monitor, Progress, judge
+from pytest_llmbench.measure.loop import Monitor, ProgressListener, judge
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
@@ -72,7 +72,7 @@ class LoadBench:
 
     server: RunningServer
     monitor: Monitor | None
-    progress: Progress
+    progress: ProgressListener
     slo: Mapping[str, float]
     whose: str = ""
     """Comes before the server's name where a person sees what is going on."""

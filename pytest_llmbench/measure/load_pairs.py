@@ -24,7 +24,7 @@ from statistics import fmean, median, stdev
 from pytest_llmbench import errors
 from pytest_llmbench.client.plan import LoadPlan
 from pytest_llmbench.measure.load import LoadBench, RunningServer
-from pytest_llmbench.measure.loop import Monitor, Progress
+from pytest_llmbench.measure.loop import Monitor, ProgressListener
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import (
     MAX_DISTURBED,
@@ -199,7 +199,7 @@ class LoadPairs:
         base: LoadSide,
         now: LoadSide,
         monitor: Monitor | None,
-        progress: Progress,
+        progress: ProgressListener,
         *,
         slo: Mapping[str, float],
         coin: random.Random,

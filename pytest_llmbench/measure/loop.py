@@ -65,7 +65,7 @@ class Startable(Protocol):
     ) -> EngineHandle: ...
 
 
-class Progress(Protocol):
+class ProgressListener(Protocol):
     """Where a person sees what is going on; told between rounds only."""
 
     def loading(self, label: str) -> None: ...
@@ -131,7 +131,9 @@ class EnginePool:
         self._kept_for: tuple[str, Startable] | None = None
         self._followed: dict[int, tuple[Monitor | None, list[int]]] = {}
 
-    def acquire(self, plan: Plan, progress: Progress, monitor: Monitor | None) -> tuple[EngineHandle, bool]:
+    def acquire(
+        self, plan: Plan, progress: ProgressListener, monitor: Monitor | None
+    ) -> tuple[EngineHandle, bool]:
         """An engine, and whether it was loaded for this call.
 
         The monitor follows its process from the first moment to the last: neither what a start takes
@@ -194,7 +196,7 @@ class Bench:
     plan: Plan
     pool: EnginePool
     monitor: Monitor | None
-    progress: Progress
+    progress: ProgressListener
     record: ProcessRun = field(init=False)
     _engine: EngineHandle = field(init=False)
     _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
@@ -295,7 +297,9 @@ class Bench:
         return self._made[key]
 
 
-def measure(plan: Plan, run: Run, pool: EnginePool, monitor: Monitor | None, progress: Progress) -> None:
+def measure(
+    plan: Plan, run: Run, pool: EnginePool, monitor: Monitor | None, progress: ProgressListener
+) -> None:
     """Measure *plan* into *run*.
 
     :raises errors.EngineError: when the engine fails; *run* keeps every round until then.

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 from pytest_llmbench import errors
 from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.hardware.memory import available
-from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, Progress
+from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, ProgressListener
 from pytest_llmbench.measure.run import ProcessRun, Round, Run, unknown_of
 from pytest_llmbench.metrics.row import Scope
 from pytest_llmbench.metrics.table import METRICS
@@ -167,7 +167,7 @@ class PairedBench:
         now: Side,
         pool: EnginePool,
         monitor: Monitor | None,
-        progress: Progress,
+        progress: ProgressListener,
         *,
         coin: random.Random,
     ) -> None:

@@ -67,7 +67,7 @@ class ServedEngine:
         Its true length is in every round. A request of one token is sent for each text that is tried. Where
         the server does not count its prompts, the length is a guess, and a warning says so.
         """
-        from pytest_llmbench.workloads.requests import LEAST_TOKENS_PER_WORD, Calibration, words_text
+        from pytest_llmbench.workloads.requests import LEAST_TOKENS_PER_WORD, TokenEstimator, words_text
 
         most = math.ceil(tokens / LEAST_TOKENS_PER_WORD)
         counted: dict[int, int] = {}
@@ -75,10 +75,10 @@ class ServedEngine:
         while words not in counted and len(counted) < _LENGTH_TRIES:
             counted[words] = found = self._count(words_text(words, seed=seed))
             if not found or len(counted) > 1:
-                calibration, note = Calibration.fit_or_guess([*counted.items()])
+                estimator, note = TokenEstimator.fit_or_guess([*counted.items()])
                 if note is not None:
                     errors.warn(f"{self._server.label}: {note}")
-                    return Prompt(text=calibration.text_of(tokens, seed))
+                    return Prompt(text=estimator.text_of(tokens, seed))
             missing = tokens - found
             words = min(max(1, words + (round(missing * words / found) or missing)), most)
         nearest = min(counted, key=lambda words: abs(tokens - counted[words]))

@@ -25,7 +25,7 @@ _GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class MachineSummary:
     """What the header says of the machine; None for what cannot be found cheaply."""
 
     cpu: str | None = None
@@ -41,7 +41,7 @@ class Machine:
     """Names of NVIDIA GPUs."""
 
     @classmethod
-    def here(cls, root: Path = Path("/")) -> Machine:
+    def here(cls, root: Path = Path("/")) -> MachineSummary:
         """This machine, from what the kernel keeps as text; *root* is where its files lie."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         allowed = limits(root)
@@ -67,7 +67,7 @@ class Machine:
 
 def header_line(
     backends: Iterable[Backend],
-    machine: Machine | None = None,
+    machine: MachineSummary | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """Backends that can run here with their engine's version and threads, the machine, and what is missing.
@@ -89,7 +89,7 @@ def header_line(
             absent.append(f"{backend.name} ({availability.reason})")
         else:
             absent.append(f"{backend.name} (pip install 'pytest-llmbench[{backend.extra}]')")
-    parts = [", ".join(present) or "no backend", str(machine or Machine.here())]
+    parts = [", ".join(present) or "no backend", str(machine or MachineSummary.here())]
     if absent:
         parts.append(f"missing: {', '.join(absent)}")
     return "llmbench: " + " | ".join(part for part in parts if part)

@@ -71,7 +71,7 @@ class ServerSpec:
 
 
 @dataclass(slots=True)
-class Plan:
+class LaunchPlan:
     """What is run for a spec, on one port."""
 
     command: list[str]
@@ -83,7 +83,7 @@ class Plan:
     """Its name."""
 
 
-def make_plan(spec: ServerSpec, port: int, scratch: Path) -> Plan:
+def make_plan(spec: ServerSpec, port: int, scratch: Path) -> LaunchPlan:
     """What has to be run to start *spec* on *port*.
 
     :param scratch: a folder of its own.
@@ -114,7 +114,7 @@ def make_plan(spec: ServerSpec, port: int, scratch: Path) -> Plan:
         elif spec.context is not None or "{context}" not in template:
             environment[name] = template.format(**values)
     _write_files(engine, values, scratch)
-    return Plan(
+    return LaunchPlan(
         command=[*_filled(engine.program, values), *_arguments(spec, engine, values)],
         environment=environment,
         setup=[_filled(command, values) for command in engine.setup],
@@ -131,7 +131,7 @@ def served_name(spec: ServerSpec) -> str:
 
 def _in_container(
     spec: ServerSpec, engine: ServerEngine, port: int, scratch: Path, variables: Mapping[str, str]
-) -> Plan:
+) -> LaunchPlan:
     path = spec.path
     gpus = docker.nvidia_gpus() if spec.gpus is None else None if spec.gpus == "none" else spec.gpus
     values = _values(
@@ -163,7 +163,7 @@ def _in_container(
         passed=[*spec.environment, *token],
         gpus=gpus,
     )
-    return Plan(
+    return LaunchPlan(
         command=command,
         environment={**os.environ, **spec.environment},
         setup=[docker.exec_command(name, _filled(one, values)) for one in engine.setup],

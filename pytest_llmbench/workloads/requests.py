@@ -3,7 +3,7 @@
 Prompts are made, or come from a data set. Unless they are meant to be shared, no two of them begin
 alike: a server keeps the beginnings of earlier prompts, and would skip the work of a second one.
 
-How many tokens a server makes of a text, only the server knows; a :class:`Calibration` learns it from
+How many tokens a server makes of a text, only the server knows; a :class:`TokenEstimator` learns it from
 what it counted.
 """
 
@@ -57,7 +57,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class TokenEstimator:
     """How many tokens a server makes of so many words: a constant and so many for each word.
 
     The constant is what is added to every prompt: special tokens, and the chat template.
@@ -69,7 +69,7 @@ class Calibration:
     """Tokens."""
 
     @classmethod
-    def fit(cls, counted: Sequence[tuple[int, int]]) -> Calibration:
+    def fit(cls, counted: Sequence[tuple[int, int]]) -> TokenEstimator:
         """From pairs of (words of a text of :func:`words_text`, tokens that the server counted).
 
         The line with the least squared error. Two pairs of different lengths are enough; but texts differ
@@ -96,7 +96,7 @@ class Calibration:
         return cls(mean_tokens - per_word * mean_words, per_word)
 
     @classmethod
-    def fit_or_guess(cls, counted: Sequence[tuple[int, int]]) -> tuple[Calibration, str | None]:
+    def fit_or_guess(cls, counted: Sequence[tuple[int, int]]) -> tuple[TokenEstimator, str | None]:
         """The same; where the counts are of no use, a guess, and what a person has to know about it."""
         guess = f"prompts are made with {_TOKENS_PER_WORD:.2f} tokens for a word"
         if not any(tokens for _, tokens in counted):
@@ -228,7 +228,7 @@ class _BlockWriter:
     def __init__(self, text_of: TextOf) -> None:
         # Blocks follow each other, so that what is added to every prompt must be known apart.
         sizes = [(len(text_of(tokens, 0).split()), tokens) for tokens in (_SHORT, _LONG)]
-        self._words_for = Calibration.fit(sizes).words_for
+        self._words_for = TokenEstimator.fit(sizes).words_for
         longest = self._words_for(_LONG + BLOCK) - self._words_for(_LONG) + 1
         self._block = cache(lambda name, scope: words_text(longest, seed=_derived(scope, name)).split())
 

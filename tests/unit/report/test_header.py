@@ -14,9 +14,9 @@ import pytest
 from pytest_llmbench.backends.base import Availability, Backend, Engine, OptionSpec
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.models.spec import Form, ResolvedModel
-from pytest_llmbench.report.header import Machine, header_line
+from pytest_llmbench.report.header import MachineSummary, header_line
 
-MACHINE = Machine(cpu="Some CPU", cores=2, memory=24 * 2**30, gpus=())
+MACHINE = MachineSummary(cpu="Some CPU", cores=2, memory=24 * 2**30, gpus=())
 
 
 @dataclass
@@ -86,12 +86,12 @@ def test_the_line_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("machine", "text"),
     [
-        (Machine(cores=1, memory=2**30, gpus=("NVIDIA H200",)), "1 core, 1 GiB, NVIDIA H200"),
-        (Machine(cores=8, gpus=("A", "A", "B")), "8 cores, 2 x A, B"),
-        (Machine(), ""),
+        (MachineSummary(cores=1, memory=2**30, gpus=("NVIDIA H200",)), "1 core, 1 GiB, NVIDIA H200"),
+        (MachineSummary(cores=8, gpus=("A", "A", "B")), "8 cores, 2 x A, B"),
+        (MachineSummary(), ""),
     ],
 )
-def test_what_is_not_known_of_the_machine_is_left_out(machine: Machine, text: str) -> None:
+def test_what_is_not_known_of_the_machine_is_left_out(machine: MachineSummary, text: str) -> None:
     assert str(machine) == text
 
 
@@ -103,13 +103,13 @@ def test_cpu_and_gpus_are_read_from_the_kernels_files(tmp_path: Path) -> None:
     card = tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0"
     card.mkdir(parents=True)
     (card / "information").write_text("Model: \t\t NVIDIA H200\nIRQ: 16\n")
-    machine = Machine.here(tmp_path)
+    machine = MachineSummary.here(tmp_path)
     assert machine.cpu == "Intel Xeon E5-2690 v4"
     assert machine.gpus == ("NVIDIA H200",)
 
 
 def test_a_machine_without_these_files_has_unknown_gpus(tmp_path: Path) -> None:
-    assert Machine.here(tmp_path).gpus is None
+    assert MachineSummary.here(tmp_path).gpus is None
 
 
 def test_the_header_imports_no_engine() -> None:
@@ -123,10 +123,12 @@ def test_the_header_imports_no_engine() -> None:
 
 
 def test_what_a_container_allows_is_shown_beside_what_the_machine_has() -> None:
-    bounded = Machine(cpu="Some CPU", cores=16, memory=24 * 2**30, quota=1.5, memory_limit=3 * 2**29, gpus=())
+    bounded = MachineSummary(
+        cpu="Some CPU", cores=16, memory=24 * 2**30, quota=1.5, memory_limit=3 * 2**29, gpus=()
+    )
     assert str(bounded) == "1.5 of 16 cores (Some CPU), 1.5 of 24 GiB, no NVIDIA GPU"
 
 
 def test_a_limit_above_what_there_is_is_not_shown() -> None:
-    wide = Machine(cores=2, memory=24 * 2**30, quota=4.0, memory_limit=32 * 2**30)
+    wide = MachineSummary(cores=2, memory=24 * 2**30, quota=4.0, memory_limit=32 * 2**30)
     assert str(wide) == "2 cores, 24 GiB"

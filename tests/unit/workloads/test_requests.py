@@ -14,8 +14,8 @@ from pytest_llmbench.models.synthetic import tokenizer as embedded
 from pytest_llmbench.workloads.lengths import parse_length
 from pytest_llmbench.workloads.requests import (
     BLOCK,
-    Calibration,
     Item,
+    TokenEstimator,
     from_items,
     make_requests,
     words_text,
@@ -47,9 +47,9 @@ def common(one: str | None, other: str | None) -> int:
 
 
 @pytest.fixture(scope="module")
-def calibration() -> Calibration:
+def estimator() -> TokenEstimator:
     sizes = (32, 256) * 4
-    return Calibration.fit([(size, counted(words_text(size, seed=i))) for i, size in enumerate(sizes)])
+    return TokenEstimator.fit([(size, counted(words_text(size, seed=i))) for i, size in enumerate(sizes)])
 
 
 def words(tokens: int, seed: int) -> str:
@@ -85,41 +85,41 @@ def test_a_text_is_plain_words() -> None:
     assert re.fullmatch(r"[\w ,.;:?!'’—–()\"-]+", words_text(7000))
 
 
-# --- Calibration --------------------------------------------------------------------------------
+# --- How many tokens words become -----------------------------------------------------------------
 
 
 def test_two_points_give_the_line_through_them() -> None:
-    found = Calibration.fit([(10, 35), (110, 165)])
+    found = TokenEstimator.fit([(10, 35), (110, 165)])
 
     assert (found.per_prompt, found.per_word) == pytest.approx((22, 1.3))
     assert found.words_for(165) == 110
 
 
 def test_more_points_give_the_line_of_least_squares() -> None:
-    found = Calibration.fit([(0, 9), (0, 11), (100, 159), (100, 161)])
+    found = TokenEstimator.fit([(0, 9), (0, 11), (100, 159), (100, 161)])
 
     assert (found.per_prompt, found.per_word) == pytest.approx((10, 1.5))
 
 
 def test_a_prompt_has_at_least_a_word() -> None:
-    assert Calibration(40.0, 1.3).words_for(1) == 1
+    assert TokenEstimator(40.0, 1.3).words_for(1) == 1
 
 
 @pytest.mark.parametrize("tokens", [(0, 0), (50, 0), (100, 100), (200, 100), (100, 101)])
 def test_counts_that_are_not_of_the_words_are_refused(tokens: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match=rf"{tokens[0]} tokens for 32 words, {tokens[1]} tokens for 256"):
-        Calibration.fit(list(zip((32, 256), tokens, strict=True)))
+        TokenEstimator.fit(list(zip((32, 256), tokens, strict=True)))
 
 
 @pytest.mark.parametrize("pairs", [[], [(32, 50)], [(32, 50), (32, 51)]])
 def test_one_length_is_not_enough(pairs: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match="two lengths at least"):
-        Calibration.fit(pairs)
+        TokenEstimator.fit(pairs)
 
 
 @pytest.mark.parametrize("tokens", [64, 128, 512, 4096])
-def test_calibrated_texts_have_their_tokens_on_average(calibration: Calibration, tokens: int) -> None:
-    found = [counted(calibration.text_of(tokens, seed)) for seed in range(30)]
+def test_calibrated_texts_have_their_tokens_on_average(estimator: TokenEstimator, tokens: int) -> None:
+    found = [counted(estimator.text_of(tokens, seed)) for seed in range(30)]
 
     assert fmean(found) == pytest.approx(tokens, rel=0.04, abs=4)
     assert all(abs(number - tokens) < 0.07 * tokens + 15 for number in found)
@@ -180,14 +180,14 @@ def test_a_shared_prefix_is_shared_and_nothing_after_it() -> None:
     assert {len(prompt) for prompt in prompts} == {64}
 
 
-def test_a_shared_prefix_counts_what_the_server_adds(calibration: Calibration) -> None:
+def test_a_shared_prefix_counts_what_the_server_adds(estimator: TokenEstimator) -> None:
     items = make_requests(
         40,
         prompt_length=parse_length("uniform:300:600"),
         output_length=parse_length(8),
         seed=1,
         text_seed=1,
-        text_of=calibration.text_of,
+        text_of=estimator.text_of,
         shared_prefix=256,
     )
     first = items[0].prompt
@@ -320,14 +320,14 @@ def recorded(tokens: int, *blocks: int | str) -> Item:
     return Item(prompt_tokens=tokens, output_tokens=1, blocks=blocks)
 
 
-def test_prompts_share_the_blocks_that_were_shared(calibration: Calibration) -> None:
+def test_prompts_share_the_blocks_that_were_shared(estimator: TokenEstimator) -> None:
     items = [
         recorded(2300, 1, 2, 3, 4, 5),
         recorded(1700, 1, 2, 3, 9),
         recorded(1700, 7, 8, 6, "ab"),
         recorded(1700, 1, 2, 3, 9),
     ]
-    first, second, third, fourth = (i.prompt for i in from_items(items, 4, text_of=calibration.text_of))
+    first, second, third, fourth = (i.prompt for i in from_items(items, 4, text_of=estimator.text_of))
 
     assert common(first, second) == pytest.approx(3 * BLOCK, rel=0.03)
     assert common(first, third) <= TEMPLATE + 3
