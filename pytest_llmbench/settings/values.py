@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings.rows import Reader, Schema
 
 if TYPE_CHECKING:
@@ -248,10 +249,7 @@ def _slo_schema() -> Schema:
     }
 
 
-@reader(
-    '{"ttft": 0.5} in seconds, or METRIC:TIME such as ttft:500ms; the metrics are ttft, tpot, e2e_latency',
-    _slo_schema,
-)
+@reader('{"ttft": 0.5} in seconds, or METRIC:TIME such as ttft:500ms', _slo_schema)
 def slo(value: Any) -> Mapping[str, float]:
     """A reader of service-level objectives, in seconds by metric."""
     from pytest_llmbench.metrics.table import slo_metrics
@@ -263,7 +261,8 @@ def slo(value: Any) -> Mapping[str, float]:
     for metric, limit in value.items():
         name = metric.strip()
         if name not in slo_metrics():
-            raise ValueError
+            msg = f"{name!r} cannot be an objective; there are {', '.join(slo_metrics())}"
+            raise UsageError(msg)
         scale = 1.0
         if isinstance(limit, str):
             limit = limit.strip()

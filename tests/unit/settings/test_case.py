@@ -9,6 +9,7 @@ import pytest
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.bench.load import LLMLoad
 from pytest_llmbench.bench.model import LLMModel
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.plugin.options import marker_help
 from pytest_llmbench.settings.case import KINDS, SETTINGS, CaseSettings, Fixture, call_keys, other_names
 
@@ -66,3 +67,8 @@ def test_an_engine_is_told_what_has_the_same_name() -> None:
 def test_the_help_of_the_marker_names_every_key() -> None:
     assert [key for key in SETTINGS if f"{key}=" not in marker_help()] == []
     assert marker_help().endswith("thresholds is a key of the marker only")
+
+
+def test_an_objective_of_a_metric_that_has_none_is_refused_with_those_that_have() -> None:
+    with pytest.raises(UsageError, match="here: 'goodput' cannot be an objective; there are ttft, tpot, e2e"):
+        SETTINGS["slo"].read("goodput:1s", "here")
