@@ -38,7 +38,7 @@ Role = Literal["cases", "test", "work", "repeats", "session"]
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Reader(Generic[T_co]):
     """Reads a value as a marker, an ini file, a suite or the command line gives it: typed, or as a text."""
 
@@ -53,7 +53,7 @@ class Reader(Generic[T_co]):
         return self.read(value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Setting:
     """One row: ``key`` is the field, and of a case's setting the marker key too; ``flag`` is the option."""
 

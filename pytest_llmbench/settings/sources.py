@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.models.paths import from_folder
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.settings.rows import Setting
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Source:
     """What one place says: the command line, the ini file, a test's marker, a call."""
 
@@ -60,8 +60,7 @@ class Source:
 NOTHING = Source()
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
+class Levels(NamedTuple):
     """The load levels of a test; without any, it is for whoever runs them to take one."""
 
     closed: tuple[int, ...] = ()
@@ -127,9 +126,9 @@ class Precedence:
             return _levels(self.command_line, trace) or _levels(self.ini, trace)
         typed = self.command_line
         if own.closed and "concurrency" in typed:
-            own = replace(own, closed=typed.values.concurrency)
+            own = own._replace(closed=typed.values.concurrency)
         if (own.open or own.trace) and "request_rate" in typed:
-            own = replace(own, open=typed.values.request_rate, trace=False)
+            own = own._replace(open=typed.values.request_rate, trace=False)
         return own
 
 
