@@ -12,17 +12,45 @@ engine: keep to the standard library at the top, and import the engine inside fu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ResolvedModel
     from pytest_llmbench.workloads.messages import Message
 
 
+T = TypeVar("T", int, float)
+
+_FILTER = "filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is known of a parameter that keeps tokens from being sampled, where ``temperature`` is above 0."""
+
+    off: float
+    """The value at which it keeps none."""
+    extension: bool
+    """Whether the API of OpenAI lacks it, so that servers know it by their own extensions."""
+
+
+def _filter(off: T, *, extension: bool) -> T:
+    """Declare a parameter that keeps tokens from being sampled.
+
+    :param off: the value at which it keeps none.
+    :param extension: whether the API of OpenAI lacks it, so that servers know it by their own extensions.
+    """
+    return field(default=off, metadata={_FILTER: Filter(off, extension)})
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationParams:
-    """How the engine is to generate."""
+    """How the engine is to generate.
+
+    A parameter that a server takes under its own name, and that a setting of that name sets, is one field;
+    one that :func:`_filter` declares is sent to every server that can take it.
+    """
 
     max_new_tokens: int = 64
     """Tokens; exactly that many are generated while ``ignore_eos`` holds."""
@@ -30,11 +58,19 @@ class GenerationParams:
     """Go on past the end-of-sequence token, so that two runs do the same work."""
     temperature: float = 0.0
     """0 is greedy decoding."""
-    top_k: int = 0
+    top_k: int = _filter(0, extension=True)
     """0 is off; used only where ``temperature`` is above 0."""
-    top_p: float = 1.0
+    top_p: float = _filter(1.0, extension=False)
     """1 is off; used only where ``temperature`` is above 0."""
     seed: int = 0
+
+
+REQUEST_PARAMS = tuple(one.name for one in fields(GenerationParams) if one.name != "max_new_tokens")
+"""The parameters that a request to a server has under their own names."""
+FILTERS: Mapping[str, Filter] = {
+    one.name: one.metadata[_FILTER] for one in fields(GenerationParams) if _FILTER in one.metadata
+}
+"""Those of them that keep tokens from being sampled."""
 
 
 class Sink(Protocol):

@@ -20,7 +20,14 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.backends.base import Availability, Engine, GenerationParams, OptionSpec, Sink
+from pytest_llmbench.backends.base import (
+    FILTERS,
+    Availability,
+    Engine,
+    GenerationParams,
+    OptionSpec,
+    Sink,
+)
 from pytest_llmbench.backends.checks import check_length
 from pytest_llmbench.backends.options import truth
 from pytest_llmbench.backends.threads import default_threads
@@ -237,12 +244,8 @@ class TransformersEngine:
         if config is None:
             choices: dict[str, Any] = {"do_sample": False}
             if params.temperature > 0:
-                choices = {
-                    "do_sample": True,
-                    "temperature": params.temperature,
-                    "top_k": params.top_k,
-                    "top_p": params.top_p,
-                }
+                choices = {"do_sample": True, "temperature": params.temperature}
+                choices |= {name: getattr(params, name) for name in FILTERS}
             if self._options["compile"]:
                 choices |= self._compile_choices()
             config = self._configs[params] = self._config_class(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_llmbench._version import __version__
-from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.base import FILTERS, GenerationParams
 from pytest_llmbench.client.plan import Request
 from pytest_llmbench.client.words import put
 from pytest_llmbench.servers.endpoint import Endpoint
@@ -72,16 +72,17 @@ def request_body(endpoint: Endpoint, request: Request, params: GenerationParams)
         "max_tokens": request.max_new_tokens,
         "stream": endpoint.stream,
         "temperature": params.temperature,
-        "top_p": params.top_p,
         "seed": params.seed,
     }
+    for name, one in FILTERS.items():
+        value = getattr(params, name)
+        if not one.extension or (endpoint.extensions and value != one.off):
+            body[name] = value
     if endpoint.stream and endpoint.include_usage:
         body["stream_options"] = {"include_usage": True}
     if endpoint.extensions:
         body["ignore_eos"] = params.ignore_eos
         if params.ignore_eos:
             body["min_tokens"] = request.max_new_tokens
-        if params.top_k > 0:
-            body["top_k"] = params.top_k
     merged: dict[str, Any] = merge_patch(put({**body, **endpoint.extras}, endpoint.words), endpoint.body)
     return merged

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.base import FILTERS, REQUEST_PARAMS, GenerationParams
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.servers.endpoint import Endpoint, Words
 
@@ -23,7 +23,7 @@ _MOST_NAMED = 4
 """Keys that one refusal names; a server that repeats the whole request does not name a key by it."""
 _LENGTH, _ALSO_LENGTH = "max_tokens", "max_completion_tokens"
 _EXTENSIONS = ("ignore_eos", "min_tokens", "cache_salt", "cache_prompt")
-_SENT = ("temperature", "top_p", "top_k", "seed", "stream_options", *_EXTENSIONS)
+_SENT = tuple(dict.fromkeys((*REQUEST_PARAMS, "stream_options", *_EXTENSIONS)))
 """Keys that a user may take away."""
 
 
@@ -101,10 +101,9 @@ def _optional(endpoint: Endpoint, params: GenerationParams) -> list[str]:
         keys.append("stream_options")
     if endpoint.extensions:
         keys += _EXTENSIONS
-    if greedy or params.top_p == 1:
-        keys.append("top_p")
-    if greedy and endpoint.extensions:
-        keys.append("top_k")
+    for name, one in FILTERS.items():
+        if (greedy or getattr(params, name) == one.off) and (endpoint.extensions or not one.extension):
+            keys.append(name)
     return keys
 
 

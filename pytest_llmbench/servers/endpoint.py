@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pytest_llmbench.backends.base import REQUEST_PARAMS
+
 Api = Literal["chat", "completions"]
 Words = Mapping[str, str | None]
 """What a server calls a key of a request; None for one that it refuses, and that is left out."""
@@ -54,8 +56,7 @@ def left_out(words: Words) -> list[str]:
 def asked_without(endpoint: Endpoint) -> dict[str, Any]:
     """What of a protocol the requests to a server do not have, and in which words it is asked."""
     gone = {*left_out(endpoint.words), *(key for key, value in endpoint.body.items() if value is None)}
-    settings = ("temperature", "top_p", "top_k", "seed", "ignore_eos")
-    return {**{key: None for key in settings if key in gone}, "words": dict(endpoint.words) or None}
+    return {**{key: None for key in REQUEST_PARAMS if key in gone}, "words": dict(endpoint.words) or None}
 
 
 def refused_note(words: Words) -> str | None:

@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_llmbench.backends.base import REQUEST_PARAMS
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.secrets import learn, learn_headers
 
@@ -36,7 +37,7 @@ _OURS = {
     "echo": "a prompt that is sent back would be counted as output",
 }
 """Keys that an override may not have, and why: the measurement would not be what it is said to be."""
-_SETTINGS = ("temperature", "top_p", "top_k", "seed", "ignore_eos", "min_tokens")
+_SETTINGS = (*REQUEST_PARAMS, "min_tokens")
 """Keys that an override may only take away; their values are settings or follow from them."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name (RFC 9110, section 5.6.2)."""

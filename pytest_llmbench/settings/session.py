@@ -51,7 +51,7 @@ class SessionSettings:
     )
     monitor_rate: float = setting(
         10.0,
-        read.real(0, 1000),
+        read.sampling_rate,
         "--llm-monitor-rate",
         "Hardware samples a second; 0 turns the monitor off",
         role="session",

@@ -98,11 +98,11 @@ class Precedence:
             }
             if self.once:
                 values |= {"rounds": 1, "warmup_rounds": 0, "processes": 1}
-            held = CaseSettings(**values)
-            options = self.command_line.values.backend_options.over(
-                marker.values.backend_options.over(self.ini.values.backend_options)
+            typed, own, written = (
+                place.values.backend_options for place in (self.command_line, marker, self.ini)
             )
-            self._held[marker] = replace(held, backend_options=options)
+            values["backend_options"] = typed.over(own.over(written))
+            self._held[marker] = CaseSettings(**values)
         return self._held[marker]
 
     def of_call(self, test: CaseSettings, call: Source) -> CaseSettings:

@@ -99,6 +99,15 @@ def above(maximum: float) -> Reader[float]:
 fraction = above(1)
 
 
+@reader(
+    "a number of samples a second from 0 to 1000",
+    lambda: {"type": "number", "minimum": 0, "maximum": 1000},
+)
+def sampling_rate(value: Any) -> float:
+    """A reader of how often the hardware is sampled."""
+    return real(0, 1000)(value)
+
+
 @reader("True or False", lambda: {"type": "boolean"})
 def yes_or_no(value: Any) -> bool:
     """A reader of truth values."""

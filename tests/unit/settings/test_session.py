@@ -100,8 +100,8 @@ def test_values_are_parsed_once() -> None:
 @pytest.mark.parametrize(
     ("command_line", "ini", "said"),
     [
-        ({"monitor_rate": "often"}, {}, r"^--llm-monitor-rate: 'often' is not a number of at least 0, at mo"),
-        ({}, {"monitor_rate": "nan"}, r"^ini option llm_monitor_rate: 'nan' is not a number of at least 0"),
+        ({"monitor_rate": "often"}, {}, r"^--llm-monitor-rate: 'often' is not a number of samples a second"),
+        ({}, {"monitor_rate": "nan"}, r"^ini option llm_monitor_rate: 'nan' is not a number of samples"),
         ({"columns": "speed"}, {}, r"^--llm-columns: there is no column 'speed'"),
         ({}, {"columns": ["speed"]}, r"^ini option llm_columns: there is no column 'speed'"),
         ({"gate": "tptt"}, {}, r"^--llm-gate: there is no metric 'tptt'; did you mean 'tpot'\?"),
