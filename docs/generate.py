@@ -492,6 +492,8 @@ def _type(value: Mapping[str, Any]) -> str:
         return codes(value["enum"])
     if value.get("type") == "array":
         return f"list of {_type(value.get('items', {}))}"
+    if isinstance(of := value.get("additionalProperties"), Mapping):
+        return f"object of {_type(of)}"
     return str(value.get("type", "any"))
 
 

@@ -71,7 +71,10 @@ def run(command: str, folder: Path, env: Mapping[str, str], allowed: tuple[int, 
         timeout=300,
         check=False,
     )
-    assert done.returncode in allowed, f"{where}: {command}\n{done.stdout}\n{done.stderr}"
+    said = f"{where}: {command}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode in allowed, said
+    # What fails by its verdict was measured all the same.
+    assert len(allowed) == 1 or not command.startswith("pytest ") or "Results: " in done.stdout, said
 
 
 @pytest.mark.parametrize("name", PAGES)
