@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,15 @@ def test_every_metric_in_the_table_of_other_tools_is_there(pages: Pages) -> None
     }
     assert named
     assert named <= set(METRICS)
+
+
+def test_the_folders_for_contributors_are_in_the_order_of_their_imports(pages: Pages) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["id"] == "layers")
+    order = [name.strip() for layer in reversed(layers) for name in layer.split("|")]
+    folders = [name for name in order if (ROOT / "pytest_llmbench" / name).is_dir()]
+    assert re.findall(r"(?m)^\| `(\w+)/`", pages["CONTRIBUTING.md"]) == folders
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
