@@ -129,7 +129,7 @@ class EnginePool:
     def __init__(self) -> None:
         self._kept: EngineHandle | None = None
         self._kept_for: tuple[str, Startable] | None = None
-        self._followed: dict[int, tuple[Monitor | None, list[int]]] = {}
+        self._followed: dict[EngineHandle, tuple[Monitor | None, list[int]]] = {}
 
     def acquire(
         self, plan: Plan, progress: ProgressListener, monitor: Monitor | None
@@ -157,7 +157,7 @@ class EnginePool:
         except BaseException:
             _unfollow(monitor, started)
             raise
-        self._followed[id(engine)] = (monitor, started)
+        self._followed[engine] = (monitor, started)
         if plan.isolation != "test":
             self._kept, self._kept_for = engine, wanted
         return engine, True
@@ -180,7 +180,7 @@ class EnginePool:
         try:
             engine.close()
         finally:
-            _unfollow(*self._followed.pop(id(engine), (None, ())))
+            _unfollow(*self._followed.pop(engine, (None, ())))
 
 
 def _unfollow(monitor: Monitor | None, pids: Sequence[int]) -> None:

@@ -184,9 +184,10 @@ class ComparisonTable:
 def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
     if not cases:
         return
-    by_case = {id(one.case): one for one in cases}
-    lines = {id(judgment): cells(judgment) for case in cases for judgment in case.judgments}
-    heads, lines, widths = _fitted(lines, width)
+    by_case = {one.case.key: one for one in cases}
+    heads, fitted, widths = _fitted([cells(judgment) for one in cases for judgment in one.judgments], width)
+    left = iter(fitted)
+    lines = {one.case.key: [next(left) for _ in one.judgments] for one in cases}
 
     def row(texts: Cells, style: str = "") -> Text:
         first = f"  {texts.metric}".ljust(widths[0] + 2)
@@ -197,7 +198,7 @@ def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
         text.rstrip()
         return text
 
-    if lines:
+    if fitted:
         yield Text.assemble((row(heads).plain, "bold"))
     file = None
     for group in rows.grouped(one.case for one in cases):
@@ -206,25 +207,25 @@ def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
             yield Text(file, style="bold")
         yield Text(group.function, style="cyan")
         for case, label in zip(group.cases, group.labels, strict=True):
-            judged = by_case[id(case)]
+            judged = by_case[case.key]
             if label:
                 yield Text(f" {label}", style=_STYLES[judged.verdict] if not judged.judgments else "")
             if judged.reason and judged.mismatch is None:
                 yield from _wrapped(f"{judged.verdict}: {judged.reason}", width, "  ", "yellow")
             remarks = _remarks(judged.judgments)
-            for judgment in judged.judgments:
-                yield row(lines[id(judgment)], _STYLES[judgment.verdict])
-                if note := remarks.get(id(judgment)):
+            for judgment, line, note in zip(judged.judgments, lines[case.key], remarks, strict=True):
+                yield row(line, _STYLES[judgment.verdict])
+                if note is not None:
                     yield from _wrapped(note, width, "    ", "dim")
 
 
-def _fitted(lines: dict[int, Cells], width: int) -> tuple[Cells, dict[int, Cells], list[int]]:
+def _fitted(lines: list[Cells], width: int) -> tuple[Cells, list[Cells], list[int]]:
     """Heads, rows and widths: short names of metrics, and no last column, only where it has to be."""
     heads = HEADS
     for short in (False, True):
         if short:
-            lines = {key: one._replace(metric=_short(one.metric)) for key, one in lines.items()}
-        widths = [max(map(cell_len, column)) for column in zip(heads, *lines.values(), strict=True)]
+            lines = [one._replace(metric=_short(one.metric)) for one in lines]
+        widths = [max(map(cell_len, column)) for column in zip(heads, *lines, strict=True)]
         if 1 + sum(widths) + len(widths) <= width:
             return heads, lines, widths
     return heads, lines, widths[:-1]
@@ -242,21 +243,21 @@ def _wrapped(text: str, width: int, indent: str, style: str) -> Iterator[Text]:
         yield Text(line, style=style)
 
 
-def _remarks(judgments: Iterable[Judgment]) -> dict[int, str]:
-    """What to say below which judgment (its ``id``); of a case's like reasons only the first."""
+def _remarks(judgments: Iterable[Judgment]) -> list[str | None]:
+    """What to say below each judgment; of a case's like reasons only the first."""
     said: set[tuple[object, ...]] = set()
-    found = {}
+    found: list[str | None] = []
     for one in judgments:
         like = (one.verdict, one.method, one.improved)
-        if like in said:
-            continue
-        if one.improved:
-            found[id(one)] = "improved beyond the threshold: the baseline is stale"
-        elif one.verdict is not Verdict.PASS and one.reason:
-            found[id(one)] = one.reason
-        else:
-            continue
-        said.add(like)
+        remark = None
+        if like not in said:
+            if one.improved:
+                remark = "improved beyond the threshold: the baseline is stale"
+            elif one.verdict is not Verdict.PASS:
+                remark = one.reason or None
+        if remark is not None:
+            said.add(like)
+        found.append(remark)
     return found
 
 
@@ -274,9 +275,14 @@ def _split(comparison: Comparison, *, full: bool) -> tuple[list[CaseComparison],
 
 def _cut(told: list[CaseComparison]) -> list[CaseComparison]:
     """Every case that failed, and so many of the others."""
-    others = [one for one in told if one.verdict is not Verdict.FAIL]
-    left_out = {id(one) for one in others[MANY:]}
-    return [one for one in told if id(one) not in left_out]
+    room, shown = MANY, []
+    for one in told:
+        if one.verdict is Verdict.FAIL:
+            shown.append(one)
+        elif room:
+            shown.append(one)
+            room -= 1
+    return shown
 
 
 class _Group(NamedTuple):
@@ -340,10 +346,8 @@ def _markdown_table(cases: Iterable[CaseComparison]) -> list[str]:
             said = escaped(one.reason or "")
             lines.append(f"| {name} | {said} | | | | | | {_MARKS[one.verdict]} {one.verdict} | | |")
             name = ""
-        remarks = _remarks(one.judgments)
-        for judgment in one.judgments:
+        for judgment, remark in zip(one.judgments, _remarks(one.judgments), strict=True):
             row = cells(judgment)
-            remark = remarks.get(id(judgment))
             verdict = f"{_MARKS[judgment.verdict]} {row.verdict}" + (
                 f"<br>{escaped(remark)}" if remark else ""
             )

@@ -111,7 +111,7 @@ class CasesTable:
     def _lines(self, width: int) -> Iterator[Text]:
         wide = width >= WIDE
         columns = [*self.columns(self.cases, wide=wide), *rows.requested(self.extra)]
-        cells = {id(case): [column.cell(case) for column in columns] for case in self.cases}
+        cells = {case.key: [column.cell(case) for column in columns] for case in self.cases}
         # A unit goes below its name, where it costs no width.
         names, units = zip(*(column.head.partition(" ")[::2] for column in columns), strict=True)
         widths = [max(map(len, column)) for column in zip(names, units, *cells.values(), strict=True)]
@@ -138,7 +138,7 @@ class CasesTable:
                 if not block.beside:
                     yield Text(block.above[index], style=style)
                 label = block.beside[index] if block.beside else ""
-                yield Text(set_cell_size(label, first) + numbers(cells[id(case)]).rstrip(), style=style)
+                yield Text(set_cell_size(label, first) + numbers(cells[case.key]).rstrip(), style=style)
         for line in self.legend(self.cases, wide=wide):
             yield Text(line, style="dim")
 
