@@ -139,10 +139,9 @@ class LLMLoad:
         :param prompt: a text or chat messages for all requests, made unique at its beginning unless
             ``prefix_cache=True``; by default made prompts of ``prompt_length`` tokens, or ``dataset``.
         :param label: names this measurement, where a test makes several.
-        :param settings: ``max_new_tokens``, ``prompt_length``, ``output_length``, ``dataset``, ``time_unit``,
-            ``shared_prefix``, ``arrivals``, ``slo``, ``seed``, ``temperature``, ``top_k``, ``top_p``,
-            ``ignore_eos``, ``prefix_cache``; ``requests``, ``duration``, ``warmup_requests``,
-            ``processes`` and ``timeout`` too, where the command line does not set them.
+        :param settings: what is measured in this call (``prompt_length``, ``arrivals``, ...), and how often
+            (``requests``, ``duration``, ...) where the command line does not set that. The reference of
+            settings says of each whether a call can set it.
         :raises LLMBenchError: if the server does not answer or every request fails; requests that
             were answered until then are kept.
         """

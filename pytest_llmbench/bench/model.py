@@ -145,9 +145,9 @@ class LLMModel:
         :param prompt: a text, or chat messages for the model's own template.
         :param prompt_tokens: instead of a prompt: a made text of exactly so many tokens.
         :param label: names this measurement, where a test makes several.
-        :param settings: ``max_new_tokens``, ``seed``, ``temperature``, ``top_k``, ``top_p``,
-            ``ignore_eos`` and ``prefix_cache`` for this call; ``rounds``, ``warmup_rounds``,
-            ``processes`` and ``timeout`` too, where the command line does not set them.
+        :param settings: what is measured in this call (``max_new_tokens``, ``temperature``, ...), and how
+            often (``rounds``, ``processes``, ...) where the command line does not set that. The reference of
+            settings says of each whether a call can set it.
         :raises LLMBenchError: if the prompt, the model or the engine fails; rounds that were
             measured until then are kept.
         """
