@@ -24,7 +24,7 @@ from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.document import read_document, write_document
 from pytest_llmbench.results.environment import machine
-from pytest_llmbench.results.records import Case, ResultsDocument, Session
+from pytest_llmbench.results.records import CaseRecord, ResultsDocument, Session
 
 _CASES, _ROUNDS, _TOKENS = 9000, 5, 64
 _BASELINES = 5
@@ -81,7 +81,7 @@ def _stretched(timeline: Timeline, dice: random.Random) -> Timeline:
     return dataclasses.replace(timeline, token_times=tuple(times), done=times[-1])
 
 
-def _renamed(case: Case, number: int) -> Case:
+def _renamed(case: CaseRecord, number: int) -> CaseRecord:
     name = f"test_case[{number}]"
     return case.model_copy(update={"name": name, "nodeid": f"{case.file}::{name}"})
 

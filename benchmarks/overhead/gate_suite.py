@@ -22,7 +22,7 @@ from tables import listed, markdown, rate
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.metrics.table import gated_metrics
 from pytest_llmbench.results.document import read_document
-from pytest_llmbench.results.records import Case
+from pytest_llmbench.results.records import CaseRecord
 from pytest_llmbench.results.verdict import Verdict
 
 SUITES = 1
@@ -98,7 +98,7 @@ def _suite(number: int, folder: Path, *, monitored: bool) -> Suite:
     return Suite(number, seconds, status, {case.nodeid: _told(case) for case in cases})
 
 
-def _told(case: Case) -> dict[str, Any]:
+def _told(case: CaseRecord) -> dict[str, Any]:
     judged = {"verdict": case.verdict, "judgments": [one.model_dump(mode="json") for one in case.judgments]}
     return judged if case.verdict is not None else {**judged, "error": case.error}
 

@@ -11,7 +11,7 @@ from pytest_llmbench.gate.kept import keep_verdict
 from pytest_llmbench.gate.thresholds import as_text
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.records import Case, Outcome
+from pytest_llmbench.results.records import CaseRecord, Outcome
 from pytest_llmbench.secrets import learn_command, mask
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def case_of(
     error: str | None = None,
     params: Mapping[str, object] | None = None,
     verdict: CaseComparison | None = None,
-) -> Case:
+) -> CaseRecord:
     """One measurement as the document keeps it.
 
     :param nodeid: the test's id.

@@ -24,7 +24,7 @@ from pytest_llmbench.metrics.units import count
 from pytest_llmbench.report.terminal import standard_output
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.records import Case, Header, ResultsDocument
+    from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
     from pytest_llmbench.results.store import Store
 
 # Commands import what they need themselves: --help must not wait for it.
@@ -321,7 +321,7 @@ def _about(document: ResultsDocument) -> list[str]:
     return lines
 
 
-def _matching(document: ResultsDocument, text: str) -> list[Case]:
+def _matching(document: ResultsDocument, text: str) -> list[CaseRecord]:
     found = [case for case in document.cases if text in case.nodeid or text == case.measurement]
     if not found:
         near = suggest(text, [case.nodeid for case in document.cases])
@@ -330,7 +330,7 @@ def _matching(document: ResultsDocument, text: str) -> list[Case]:
     return found
 
 
-def _show_case(case: Case) -> None:
+def _show_case(case: CaseRecord) -> None:
     from pytest_llmbench.metrics.units import quantity
 
     label = "" if case.measurement == "default" else f" ({case.measurement})"

@@ -26,11 +26,11 @@ from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
 from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import gc_paused
-from pytest_llmbench.results.records import Case, Header, ResultsDocument
+from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
 from pytest_llmbench.results.verdict import Judgment, Verdict, worst
 
 Action = Literal["pass", "warn", "fail"]
-ThresholdsOf = Callable[[Case], Sequence[Threshold]]
+ThresholdsOf = Callable[[CaseRecord], Sequence[Threshold]]
 NoiseOf = Callable[[str, Measured], CalibratedNoise | None]
 """What a calibration says of a metric of a case, by what was measured now."""
 
@@ -39,7 +39,7 @@ NoiseOf = Callable[[str, Measured], CalibratedNoise | None]
 class CaseComparison:
     """The verdict on one case, with everything that it stands on."""
 
-    case: Case
+    case: CaseRecord
     verdict: Verdict
     judgments: tuple[Judgment, ...] = ()
     mismatch: Mismatch | None = None
@@ -168,7 +168,7 @@ class Gate:
         )
         return [group for bases in usable for group in _alike(bases)]
 
-    def judge(self, case: Case, header: Header) -> CaseComparison | None:
+    def judge(self, case: CaseRecord, header: Header) -> CaseComparison | None:
         """Judge one case; None for one that was skipped, and for the base side of pairs.
 
         Without a baseline, also None for a case without a limit.

@@ -13,7 +13,7 @@ from typing import Protocol
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import CaseComparison, Comparison, Gate, NoiseOf, ThresholdsOf
 from pytest_llmbench.results.brief import BriefDocument
-from pytest_llmbench.results.records import Case, Header, ResultsDocument
+from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
 from pytest_llmbench.results.verdict import Judgment, Verdict, worst
 
 Expected = Callable[[str], bool]
@@ -28,7 +28,7 @@ class Judge(Protocol):
         """Whether it has something to compare with, beside limits."""
 
     def judge(
-        self, case: Case, header: Header, paired: Sequence[Judgment] | None = None
+        self, case: CaseRecord, header: Header, paired: Sequence[Judgment] | None = None
     ) -> CaseComparison | None:
         """The verdict on one case; None where there is nothing to judge it by.
 
@@ -67,7 +67,7 @@ class StoredJudge:
         return bool(self._gate.baselines.documents)
 
     def judge(
-        self, case: Case, header: Header, paired: Sequence[Judgment] | None = None
+        self, case: CaseRecord, header: Header, paired: Sequence[Judgment] | None = None
     ) -> CaseComparison | None:
         """As :meth:`.Gate.judge`."""
         del paired
@@ -94,7 +94,7 @@ class PairedJudge:
         self._judged: dict[tuple[str, str], CaseComparison] = {}
 
     def judge(
-        self, case: Case, header: Header, paired: Sequence[Judgment] | None = None
+        self, case: CaseRecord, header: Header, paired: Sequence[Judgment] | None = None
     ) -> CaseComparison | None:
         """The worst of what its pairs and its limits say; the base side itself is not judged."""
         found = self._limits.judge(case, header)

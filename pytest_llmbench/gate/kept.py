@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pytest_llmbench.gate.compare import CaseComparison, Comparison
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.records import Case, JudgmentRecord, ResultsDocument
+from pytest_llmbench.results.records import CaseRecord, JudgmentRecord, ResultsDocument
 from pytest_llmbench.results.verdict import Verdict
 
 
-def keep_verdict(case: Case, found: CaseComparison) -> None:
+def keep_verdict(case: CaseRecord, found: CaseComparison) -> None:
     """Put a verdict into its case, as :func:`kept_comparison` finds it."""
     case.verdict = found.verdict.value
     case.verdict_reason = found.reason
@@ -28,7 +28,7 @@ def kept_comparison(document: ResultsDocument) -> Comparison | None:
     return Comparison(document, (), tuple(cases)) if cases else None
 
 
-def _kept(case: Case, verdict: str) -> CaseComparison:
+def _kept(case: CaseRecord, verdict: str) -> CaseComparison:
     return CaseComparison(
         case,
         Verdict(verdict),

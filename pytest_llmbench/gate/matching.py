@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.measured import Measured, without_address
 from pytest_llmbench.results.brief import BriefDocument
-from pytest_llmbench.results.records import Case, ResultsDocument, label_of
+from pytest_llmbench.results.records import CaseRecord, ResultsDocument, label_of
 
 Key = tuple[str, str]
-"""Test id and measurement, as :attr:`Case.key`."""
+"""Test id and measurement, as :attr:`CaseRecord.key`."""
 
 
 class Kind(StrEnum):
@@ -70,7 +70,7 @@ class Mismatch:
 
     @property
     def key(self) -> Key:
-        """As :attr:`Case.key`."""
+        """As :attr:`CaseRecord.key`."""
         return (self.nodeid, self.measurement)
 
 
@@ -157,7 +157,7 @@ class Baselines:
                 anywhere = (without_address(case), case.measurement)
                 self._elsewhere.setdefault(anywhere, set()).add(case.key)
 
-    def key_of(self, case: Case) -> Key:
+    def key_of(self, case: CaseRecord) -> Key:
         """What the baseline calls *case*.
 
         Its own name comes first. Else that of a test which is gone and had it on a server at another
@@ -249,12 +249,12 @@ def _places(measured: Measured) -> tuple[tuple[object, ...], ...]:
     return ((*same, "name", rest), (*same, "file", case.file, parameters), (*same, "any"))
 
 
-def _failed(case: Case, base: Measured) -> Mismatch:
+def _failed(case: CaseRecord, base: Measured) -> Mismatch:
     reason = f"it {_ended(base.case)} in session {base.session}"
     return Mismatch(case.nodeid, case.measurement, Kind.FAILED, reason, session=base.session)
 
 
-def _ended(case: Case) -> str:
+def _ended(case: CaseRecord) -> str:
     if case.outcome == "passed":
         return "has no measured round"
     return {"error": "ended with an error", "skipped": "was skipped", "interrupted": "was interrupted"}.get(
@@ -262,7 +262,7 @@ def _ended(case: Case) -> str:
     )
 
 
-def _differing(case: Case, base: Measured, found: list[Difference]) -> Mismatch:
+def _differing(case: CaseRecord, base: Measured, found: list[Difference]) -> Mismatch:
     kind = min((one.kind for one in found), key=list(Kind).index)
     # A kind says what it is about, unless it stands for several things.
     plain = len(found) == 1 and kind not in (Kind.PROTOCOL, Kind.PARAMETERS)
@@ -271,7 +271,7 @@ def _differing(case: Case, base: Measured, found: list[Difference]) -> Mismatch:
     return Mismatch(case.nodeid, case.measurement, kind, reason, tuple(found), base.session)
 
 
-def _new(case: Case) -> Mismatch:
+def _new(case: CaseRecord) -> Mismatch:
     return Mismatch(case.nodeid, case.measurement, Kind.NEW, "the baseline does not have it")
 
 

@@ -13,7 +13,7 @@ from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import by_reason, explain_untimed
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.metrics.values import case_values, process_values
-from pytest_llmbench.results.records import Case, Header, ProcessRecord, RoundRecord
+from pytest_llmbench.results.records import CaseRecord, Header, ProcessRecord, RoundRecord
 from pytest_llmbench.servers.urls import stored_url
 
 # How often and how patiently it is measured changes how sure the result is, not what it is.
@@ -43,7 +43,7 @@ class Measured:
     disturbed. Which these are was decided from that load, never from their times.
     """
 
-    def __init__(self, case: Case, header: Header) -> None:
+    def __init__(self, case: CaseRecord, header: Header) -> None:
         self.case = case
         self.header = header
         self.session = header.session.id
@@ -211,7 +211,7 @@ def _spoiled_load(process: ProcessRecord) -> str | None:
     return None
 
 
-def engine_version(case: Case) -> str | None:
+def engine_version(case: CaseRecord) -> str | None:
     """The engine's own distribution and version, such as ``llama-cpp-python 0.3.36``.
 
     Of a server that does not report its version, what it is.
@@ -224,7 +224,7 @@ def engine_version(case: Case) -> str | None:
     return None
 
 
-def without_address(case: Case) -> str:
+def without_address(case: CaseRecord) -> str:
     """The test's id without the address of the server that it was measured on.
 
     Ids have it where several servers that run are measured side by side. Its address does not describe the
@@ -238,7 +238,7 @@ def without_address(case: Case) -> str:
     return case.nodeid
 
 
-def protocol(case: Case) -> dict[str, str]:
+def protocol(case: CaseRecord) -> dict[str, str]:
     """What of the protocol changes the work or its timing, dotted; what is not set is left out.
 
     An option that was left to the engine counts as what the engine made of it, so that a machine

@@ -9,7 +9,7 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import Comparison
 from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.results.baselines import Place, save_baseline, take_place
-from pytest_llmbench.results.records import Case, ResultsDocument, label_of
+from pytest_llmbench.results.records import CaseRecord, ResultsDocument, label_of
 from pytest_llmbench.results.store import Store
 
 
@@ -90,7 +90,7 @@ def promote(place: Place, store: Store, document: ResultsDocument) -> str:
     return f"baseline {place.label}: {take_place(place, store, document)}"
 
 
-def _named(case: Case) -> str:
+def _named(case: CaseRecord) -> str:
     return label_of(case.nodeid, case.measurement)
 
 

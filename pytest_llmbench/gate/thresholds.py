@@ -17,7 +17,7 @@ from pytest_llmbench.metrics.row import Metric
 from pytest_llmbench.metrics.table import METRICS, gated_metrics
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.records import Case
+    from pytest_llmbench.results.records import CaseRecord
 
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
 _SIZES = {"B": 1.0} | {
@@ -178,7 +178,7 @@ def merge_thresholds(*layers: Sequence[Threshold]) -> tuple[Threshold, ...]:
     return tuple(sorted(merged.values(), key=lambda t: (order.index(t.metric), t.name, t.limit is not None)))
 
 
-def kept_thresholds(case: Case) -> tuple[Threshold, ...]:
+def kept_thresholds(case: CaseRecord) -> tuple[Threshold, ...]:
     """The thresholds that the case's own marker gave, where its document kept them."""
     if not case.thresholds:
         return ()
@@ -188,12 +188,12 @@ def kept_thresholds(case: Case) -> tuple[Threshold, ...]:
 
 def thresholds_of(
     command_line: Sequence[Threshold] = (), metrics: Iterable[str] | None = None
-) -> Callable[[Case], tuple[Threshold, ...]]:
+) -> Callable[[CaseRecord], tuple[Threshold, ...]]:
     """What holds for each case: the command line, then what its document kept, then the defaults."""
     defaults = default_thresholds(metrics)
     plain = merge_thresholds(defaults, command_line)
 
-    def of(case: Case) -> tuple[Threshold, ...]:
+    def of(case: CaseRecord) -> tuple[Threshold, ...]:
         kept = kept_thresholds(case)
         return merge_thresholds(defaults, kept, command_line) if kept else plain
 

@@ -25,7 +25,7 @@ from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.baselines import Place, find_baselines, find_place
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.document import gc_paused
-from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, Case, Header
+from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, CaseRecord, Header
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.session import SessionSettings, check_program
 from pytest_llmbench.settings.sources import Source
@@ -65,7 +65,7 @@ class Judged:
 
 
 def judge_test(
-    gating: Gating, measured: Iterable[tuple[Case, Measurement]], header: Header, failures: str
+    gating: Gating, measured: Iterable[tuple[CaseRecord, Measurement]], header: Header, failures: str
 ) -> Judged:
     """Judge what a test measured, after its body has passed.
 

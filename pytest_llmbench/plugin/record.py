@@ -18,7 +18,7 @@ from pytest_llmbench.cases.selection import CASE_FIXTURES, Selector
 from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
 from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.environment import snapshot
-from pytest_llmbench.results.records import Case, Outcome
+from pytest_llmbench.results.records import CaseRecord, Outcome
 from pytest_llmbench.results.session import ResultsSession
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.secrets import mask
@@ -240,7 +240,7 @@ class Recording:
         outcome: Outcome = "passed",
         error: str | None = None,
         verdict: CaseComparison | None = None,
-    ) -> Case:
+    ) -> CaseRecord:
         """One measurement of a test as the document keeps it."""
         from pytest_llmbench.bench.measurement import case_of
 

@@ -29,7 +29,7 @@ from pytest_llmbench.results.verdict import Judgment, Verdict
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
     from pytest_llmbench.gate.matching import Mismatch
-    from pytest_llmbench.results.records import Case, Header
+    from pytest_llmbench.results.records import CaseRecord, Header
 
 MANY = 20
 """Of more cases than this, those that pass are only counted; lists of what did not fail are cut at it."""
@@ -299,7 +299,7 @@ def _unmatched(comparison: Comparison) -> list[_Group]:
     return [_Group(kind, reason, ids) for (kind, reason), ids in found.items()]
 
 
-def _id(one: Mismatch | Case) -> str:
+def _id(one: Mismatch | CaseRecord) -> str:
     return label_of(one.nodeid, one.measurement)
 
 

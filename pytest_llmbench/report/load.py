@@ -26,7 +26,7 @@ from pytest_llmbench.results.records import label_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.measure.facts import Level
-    from pytest_llmbench.results.records import Case
+    from pytest_llmbench.results.records import CaseRecord
 
 KNEE_MARK = "^"
 SATURATED_MARK = "s"
@@ -34,7 +34,7 @@ UNTOLD_MARK = "s?"
 INVALID_MARK = "x"
 
 
-def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
+def columns(cases: Sequence[CaseRecord], *, wide: bool) -> list[Column]:
     """The columns that the load levels *cases* need.
 
     *wide* adds confidence intervals, more percentiles, and what the client itself did.
@@ -60,7 +60,7 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
     return chosen
 
 
-def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
+def legend(cases: Sequence[CaseRecord], *, wide: bool) -> list[str]:
     """One line for each mark that the cells of *cases* have, and what failed or is not valid."""
     cells = [column.cell(case) for column in columns(cases, wide=wide) for case in cases]
     lines = []
@@ -78,9 +78,9 @@ def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
     return lines + legend_of_unknown(cases) + legend_of_disturbance(cases)
 
 
-def sweeps(cases: Sequence[Case]) -> list[list[Case]]:
+def sweeps(cases: Sequence[CaseRecord]) -> list[list[CaseRecord]]:
     """The levels of each test on each server and model, by rising load."""
-    found: dict[tuple[object, ...], list[tuple[float, Case]]] = {}
+    found: dict[tuple[object, ...], list[tuple[float, CaseRecord]]] = {}
     for group in grouped(cases):
         for case in group.cases:
             load = case.protocol.get("concurrency") or case.protocol.get("request_rate")
@@ -93,7 +93,7 @@ def sweeps(cases: Sequence[Case]) -> list[list[Case]]:
     return [[case for _, case in sorted(levels, key=lambda one: one[0])] for levels in found.values()]
 
 
-def _knee_of(levels: Sequence[Case]) -> Case | None:
+def _knee_of(levels: Sequence[CaseRecord]) -> CaseRecord | None:
     if any(_answered_few(case) for case in levels):
         return None  # A server that refuses is quick and seems to have no knee, or one where it began.
     points = [
@@ -105,48 +105,48 @@ def _knee_of(levels: Sequence[Case]) -> Case | None:
     return None if index is None else levels[index]
 
 
-def _loads(case: Case) -> list[Level]:
+def _loads(case: CaseRecord) -> list[Level]:
     return [process.load for process in case.processes if process.load is not None]
 
 
-def _worst(case: Case, of: Callable[[Level], float | None]) -> float | None:
+def _worst(case: CaseRecord, of: Callable[[Level], float | None]) -> float | None:
     known = [value for load in _loads(case) if (value := of(load)) is not None]
     return max(known, default=None)
 
 
-def _tokens_per_chunk(case: Case) -> float | None:
+def _tokens_per_chunk(case: CaseRecord) -> float | None:
     value = _worst(case, lambda load: load.tokens_per_chunk)
     return None if value is None else round(value, 2)
 
 
-def _client_cpu(case: Case) -> str:
+def _client_cpu(case: CaseRecord) -> str:
     return units.percent(_worst(case, lambda load: load.client_cpu))
 
 
-def _send_lag(case: Case) -> str:
+def _send_lag(case: CaseRecord) -> str:
     lags = [load.send_lag["p99"] for load in _loads(case) if load.send_lag]
     return units.seconds(max(lags)) if lags else units.UNKNOWN
 
 
-def _marks(case: Case) -> str:
+def _marks(case: CaseRecord) -> str:
     return "".join(mark for mark in _EXPLAINED if _told(case, mark))
 
 
-def _told(case: Case, mark: str) -> str | None:
+def _told(case: CaseRecord, mark: str) -> str | None:
     """Why a case has *mark*; None if it has not."""
     if mark == INVALID_MARK and (why := _answered_few(case)) is not None:
         return why
     return next((why for load in _loads(case) if (why := _EXPLAINED[mark](case, load))), None)
 
 
-def _untold(case: Case, load: Level) -> str | None:
+def _untold(case: CaseRecord, load: Level) -> str | None:
     """Why it is not known whether the server kept up, though requests came when they came."""
     if load.saturated is not None or case.protocol.get("arrivals") is None:
         return None
     return f"it is not known whether it was saturated: {load.saturation}"
 
 
-_EXPLAINED: dict[str, Callable[[Case, Level], str | None]] = {
+_EXPLAINED: dict[str, Callable[[CaseRecord, Level], str | None]] = {
     SATURATED_MARK: lambda _, load: load.saturation if load.saturated else None,
     UNTOLD_MARK: _untold,
     INVALID_MARK: lambda _, load: load.invalid,
@@ -154,7 +154,7 @@ _EXPLAINED: dict[str, Callable[[Case, Level], str | None]] = {
 """To each mark of a level: why it has the mark; None if it has not."""
 
 
-def _answered_few(case: Case) -> str | None:
+def _answered_few(case: CaseRecord) -> str | None:
     """Why what was answered shows nothing of a server under this load, if too much failed."""
     for process in case.processes:
         failed, answered = len(process.failures), len(process.rounds)
@@ -163,10 +163,10 @@ def _answered_few(case: Case) -> str | None:
     return None
 
 
-def _failures(case: Case) -> str:
+def _failures(case: CaseRecord) -> str:
     return kinds([failure for process in case.processes for failure in process.failures])
 
 
-def _name(case: Case) -> str:
+def _name(case: CaseRecord) -> str:
     name = case.nodeid.partition("::")[2]
     return label_of(name, case.measurement)

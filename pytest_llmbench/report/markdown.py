@@ -9,10 +9,10 @@ from pytest_llmbench.errors import printable
 from pytest_llmbench.report import rows
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.records import Case
+    from pytest_llmbench.results.records import CaseRecord
 
 
-def markdown_table(cases: Iterable[Case], extra: Sequence[str] = ()) -> str:
+def markdown_table(cases: Iterable[CaseRecord], extra: Sequence[str] = ()) -> str:
     """A GitHub-flavoured Markdown table of *cases*, numbers to the right, with a line for each mark.
 
     It has the columns of a wide terminal's table and the *extra* ones; load levels have a table of their
@@ -31,7 +31,7 @@ def markdown_table(cases: Iterable[Case], extra: Sequence[str] = ()) -> str:
     return f"{markdown_table(models, extra)}\n{text}" if models else text
 
 
-def _table(known: Sequence[Case], columns: Sequence[rows.Column], marks: Sequence[str]) -> str:
+def _table(known: Sequence[CaseRecord], columns: Sequence[rows.Column], marks: Sequence[str]) -> str:
     lines = [
         _line(["case", *(column.head for column in columns)]),
         _line([":---", *("---:" for _ in columns)]),

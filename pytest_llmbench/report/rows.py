@@ -17,7 +17,7 @@ from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, by_reason
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.records import Case
+    from pytest_llmbench.results.records import CaseRecord
 
 Spread = Literal["none", "told", "marked"]
 WIDE_SPREAD = 0.1
@@ -37,7 +37,7 @@ class Column:
     """One column: its head, and the text of its cell for a case."""
 
     head: str
-    cell: Callable[[Case], str]
+    cell: Callable[[CaseRecord], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Group:
     file: str
     function: str
     """``test_x`` or ``TestY::test_x``."""
-    cases: tuple[Case, ...]
+    cases: tuple[CaseRecord, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -72,21 +72,21 @@ class Group:
         ]
 
 
-def is_load(case: Case) -> bool:
+def is_load(case: CaseRecord) -> bool:
     """Whether a case is a load level, whose rounds are requests that overlap."""
     return any(process.load is not None for process in case.processes)
 
 
-def grouped(cases: Iterable[Case]) -> list[Group]:
+def grouped(cases: Iterable[CaseRecord]) -> list[Group]:
     """*cases* sorted by file, in it by test function; both else in the order they ran."""
-    found: dict[tuple[str, str], list[Case]] = {}
+    found: dict[tuple[str, str], list[CaseRecord]] = {}
     for case in cases:
         found.setdefault((case.file, _function(case)), []).append(case)
     order = sorted(found, key=lambda key: key[0])
     return [Group(file, function, tuple(found[file, function])) for file, function in order]
 
 
-def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
+def columns(cases: Sequence[CaseRecord], *, wide: bool) -> list[Column]:
     """The columns that *cases* need.
 
     Those of metrics are as their rows say: *wide* adds the spread of the latencies and their 95th
@@ -103,10 +103,10 @@ def columns(cases: Sequence[Case], *, wide: bool) -> list[Column]:
 
 def metric_columns(
     table: ResultsTable,
-    cases: Sequence[Case],
+    cases: Sequence[CaseRecord],
     *,
     wide: bool,
-    marks: Mapping[str, Callable[[Case], str]] | None = None,
+    marks: Mapping[str, Callable[[CaseRecord], str]] | None = None,
 ) -> list[Column]:
     """The columns of the metrics that stand in *table*, as their rows say.
 
@@ -123,7 +123,7 @@ def metric_columns(
     return [column for _, made in sorted(found, key=lambda one: one[0]) for column in made]
 
 
-def _has_column(metric: str, shown: Shown, cases: Sequence[Case]) -> bool:
+def _has_column(metric: str, shown: Shown, cases: Sequence[CaseRecord]) -> bool:
     if shown.when == "measured":
         return any(metric in case.metrics or metric in case.unknown for case in cases)
     if shown.when == "above 0":
@@ -132,7 +132,7 @@ def _has_column(metric: str, shown: Shown, cases: Sequence[Case]) -> bool:
 
 
 def _metric_column(
-    row: Metric, shown: Shown, statistic: Statistic, *, wide: bool, mark: Callable[[Case], str] | None
+    row: Metric, shown: Shown, statistic: Statistic, *, wide: bool, mark: Callable[[CaseRecord], str] | None
 ) -> Column:
     head = shown.head or row.head or row.name
     if statistic != "median":
@@ -140,7 +140,7 @@ def _metric_column(
     # Requests of a load level differ; how far, their percentiles say.
     spread: Spread = "none" if shown.table == "levels" else "told" if wide and shown.spread else "marked"
 
-    def cell(case: Case) -> str:
+    def cell(case: CaseRecord) -> str:
         return median(case, row.name, spread=spread) + ("" if mark is None else mark(case))
 
     return Column(head, cell)
@@ -162,14 +162,14 @@ def _requested(name: str) -> Column:
         msg = f"there is no column {name!r}{suggest(name, known)}; there are {', '.join(known)}"
         raise UsageError(msg)
 
-    def cell(case: Case) -> str:
+    def cell(case: CaseRecord) -> str:
         summary = case.metrics.get(name)
         return units.UNKNOWN if summary is None else units.quantity(summary.median, summary.unit)
 
     return Column(name, cell)
 
 
-def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
+def legend(cases: Sequence[CaseRecord], *, wide: bool) -> list[str]:
     """One line for each mark that the cells of *cases* have; none where no mark is used."""
     cells = [column.cell(case) for column in columns(cases, wide=wide) for case in cases]
     lines = []
@@ -184,13 +184,13 @@ def legend(cases: Sequence[Case], *, wide: bool) -> list[str]:
     return lines + legend_of_unknown(cases) + legend_of_disturbance(cases)
 
 
-def legend_of_unknown(cases: Sequence[Case]) -> list[str]:
+def legend_of_unknown(cases: Sequence[CaseRecord]) -> list[str]:
     """Why metrics of *cases* are not known: a line a reason, or none."""
     found = [why for case in cases for why in by_reason(case.unknown)]
     return [f"{UNKNOWN_MARK} not known: {UNTIMED[why]}" for why in dict.fromkeys(found)]
 
 
-def legend_of_disturbance(cases: Sequence[Case]) -> list[str]:
+def legend_of_disturbance(cases: Sequence[CaseRecord]) -> list[str]:
     """What disturbed rounds of *cases*, and why others were not watched: a line each, or none."""
     lines = []
     if codes := sorted({code for case in cases for code in case.disturbance or ()}):
@@ -200,7 +200,7 @@ def legend_of_disturbance(cases: Sequence[Case]) -> list[str]:
     return lines
 
 
-def median(case: Case, metric: str, *, spread: Spread = "none") -> str:
+def median(case: CaseRecord, metric: str, *, spread: Spread = "none") -> str:
     """The median of *metric*; its *spread* told as ``± n%``, or marked if its values lie far apart."""
     summary = case.metrics.get(metric)
     if summary is None:
@@ -214,7 +214,7 @@ def median(case: Case, metric: str, *, spread: Spread = "none") -> str:
     return text + SPREAD_MARK if ratio > WIDE_SPREAD else text
 
 
-def percentile(case: Case, metric: str, name: str, *, wide: bool = False) -> str:
+def percentile(case: CaseRecord, metric: str, name: str, *, wide: bool = False) -> str:
     """The percentile *name* of *metric*, marked where too few values were taken for it.
 
     *wide* has the confidence interval of a median beside it.
@@ -230,24 +230,24 @@ def percentile(case: Case, metric: str, name: str, *, wide: bool = False) -> str
     return text + UNSUPPORTED_MARK if name in summary.unsupported else text
 
 
-def unknown(case: Case, metric: str) -> str:
+def unknown(case: CaseRecord, metric: str) -> str:
     """The cell of a metric without a value, marked where it is known why there is none."""
     return units.UNKNOWN + (UNKNOWN_MARK if metric in case.unknown else "")
 
 
-def hidden_tokens(cases: Sequence[Case]) -> list[Column]:
+def hidden_tokens(cases: Sequence[CaseRecord]) -> list[Column]:
     """A column of the tokens a round that were counted and never sent, where there are any."""
     if not any(one.hidden_tokens for case in cases for one in case.rounds):
         return []
 
-    def cell(case: Case) -> str:
+    def cell(case: CaseRecord) -> str:
         counts = [one.hidden_tokens for one in case.rounds]
         return f"{sum(counts) / len(counts):.4g}" if counts else units.UNKNOWN
 
     return [Column("hidden tok", cell)]
 
 
-def rounds(case: Case) -> str:
+def rounds(case: CaseRecord) -> str:
     """Processes x rounds: ``3×5``, or ``3×4-5`` where they differ."""
     counts = sorted({len(process.rounds) for process in case.processes})
     if not counts:
@@ -256,33 +256,33 @@ def rounds(case: Case) -> str:
     return f"{len(case.processes)}×{shown}"
 
 
-def disturbed_rounds(case: Case) -> int:
+def disturbed_rounds(case: CaseRecord) -> int:
     """How many rounds of *case* were disturbed."""
     return sum(bool(one.disturbance) for one in case.rounds)
 
 
-def unwatched_rounds(case: Case) -> int:
+def unwatched_rounds(case: CaseRecord) -> int:
     """How many rounds of *case* the monitor should have watched and did not."""
     return sum(one.disturbance is None for p in case.processes if p.watch_lost for one in p.rounds)
 
 
-def disturbance(case: Case) -> str:
+def disturbance(case: CaseRecord) -> str:
     """``!2`` for two disturbed rounds, ``?3`` for three that were not watched, or nothing."""
     counts = ((DISTURBED_MARK, disturbed_rounds(case)), (UNWATCHED_MARK, unwatched_rounds(case)))
     return " ".join(f"{mark}{count}" for mark, count in counts if count)
 
 
-def _shown_name(case: Case) -> str:
+def _shown_name(case: CaseRecord) -> str:
     from pytest_llmbench.models.spec import ModelSpec
 
     return ModelSpec(case.model.name, alias=case.model.alias).label
 
 
-def _function(case: Case) -> str:
+def _function(case: CaseRecord) -> str:
     return case.nodeid.partition("::")[2].partition("[")[0]
 
 
-def _label(case: Case, *, measured: bool) -> str:
+def _label(case: CaseRecord, *, measured: bool) -> str:
     parts = [case.nodeid.partition("::")[2].partition("[")[2].removesuffix("]")]
     if measured:
         parts.append(case.measurement)

@@ -25,7 +25,7 @@ from pytest_llmbench.report.rows import is_load
 from pytest_llmbench.report.terminal import Screen
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.records import Case
+    from pytest_llmbench.results.records import CaseRecord
 
 WIDE = 120
 """Terminal columns from which spread and percentiles are shown too."""
@@ -34,13 +34,13 @@ WIDE = 120
 class Columns(Protocol):
     """What chooses the columns of cases."""
 
-    def __call__(self, cases: Sequence[Case], *, wide: bool) -> list[rows.Column]: ...
+    def __call__(self, cases: Sequence[CaseRecord], *, wide: bool) -> list[rows.Column]: ...
 
 
 class Legend(Protocol):
     """What explains the marks in them."""
 
-    def __call__(self, cases: Sequence[Case], *, wide: bool) -> list[str]: ...
+    def __call__(self, cases: Sequence[CaseRecord], *, wide: bool) -> list[str]: ...
 
 
 _INDENT = "  "
@@ -49,7 +49,7 @@ _COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
 _ASCII = str.maketrans("µ±×…", "u+x.")
 
 
-def case_tables(cases: Iterable[Case], extra: Sequence[str] = ()) -> list[CasesTable]:
+def case_tables(cases: Iterable[CaseRecord], extra: Sequence[str] = ()) -> list[CasesTable]:
     """A table of the *cases* that measured a model, and one of those that measured a server under load.
 
     :param extra: further columns, as :func:`.rows.requested` knows them.
@@ -97,7 +97,7 @@ def render(table: RenderableType, screen: Screen) -> str:
 class CasesTable:
     """A rich renderable that lays itself out for the width at which it is printed."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[CaseRecord, ...]
     columns: Columns = rows.columns
     legend: Legend = rows.legend
     extra: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.results.document import CASES, END, check_version, gc_paused, read_document
 from pytest_llmbench.results.records import (
     SCHEMA_VERSION,
-    Case,
+    CaseRecord,
     FailureRecord,
     Header,
     ModelRecord,
@@ -62,7 +62,7 @@ _BUFFER = 1 << 20
 class BriefDocument(Header):
     """A document whose cases have only what a comparison needs: they cannot be written."""
 
-    cases: list[Case] = Field(default_factory=list)
+    cases: list[CaseRecord] = Field(default_factory=list)
 
 
 def read_brief(path: Path | str) -> BriefDocument | ResultsDocument:
@@ -112,7 +112,7 @@ def _bare(line: bytes) -> bytes:
     return line.removesuffix(b"\n").removesuffix(b",")
 
 
-def _parsed(line: bytes) -> Case:
+def _parsed(line: bytes) -> CaseRecord:
     """The brief case of a line, of which only what is needed is parsed.
 
     An object that contains the key by which its end is found leaves what is not JSON, or not a case.
@@ -136,7 +136,7 @@ def _parsed(line: bytes) -> Case:
     return case
 
 
-def _parsed_carefully(line: bytes) -> Case:
+def _parsed_carefully(line: bytes) -> CaseRecord:
     """The brief case of a line that only has to be right JSON, but for its token times.
 
     :raises ValueError: for what is not a case.
@@ -188,10 +188,10 @@ def _keys(record: type[BaseModel], first: str, last: str, value: str = "") -> tu
 
 
 # A protocol has a number of processes too.
-_SHARED_BY_CASES = _keys(Case, *_OF_CASES, "[")
+_SHARED_BY_CASES = _keys(CaseRecord, *_OF_CASES, "[")
 _SHARED_BY_PROCESSES = _keys(ProcessRecord, *_OF_PROCESSES)
 _HARDWARE = _keys(ProcessRecord, "hardware", "hardware")
-_METRICS = _keys(Case, "metrics", "metrics")
+_METRICS = _keys(CaseRecord, "metrics", "metrics")
 
 
 @lru_cache(maxsize=4096)
@@ -230,7 +230,7 @@ class _File:
         self._path = path
         self._stamp = _stamp(file)
 
-    def case(self, start: int, length: int) -> Case:
+    def case(self, start: int, length: int) -> CaseRecord:
         """The whole case of the line that stands there.
 
         :raises ResultsError: if it is damaged, or is not there any more.
@@ -241,7 +241,7 @@ class _File:
                 line = file.read(length)
                 same = _stamp(file) == self._stamp
             if same:
-                return Case.model_validate_json(_bare(line))
+                return CaseRecord.model_validate_json(_bare(line))
         except (OSError, ValueError) as error:
             msg = f"{self._path} is damaged, or cannot be read again: {error}"
             raise ResultsError(msg) from None
@@ -280,7 +280,7 @@ class _BriefCase:
 
 
 @cache
-def _adapter(*, shared: bool) -> TypeAdapter[Case]:
+def _adapter(*, shared: bool) -> TypeAdapter[CaseRecord]:
     """What makes a brief case of its JSON; of one without the parts that are *shared*, or of a whole one.
 
     Slotted dataclasses take half the time of models.
@@ -292,16 +292,18 @@ def _adapter(*, shared: bool) -> TypeAdapter[Case]:
     if shared:
         process = _brief(ProcessRecord, (*_PROCESS_LEAVES_OUT, *_OF_PROCESSES), _BriefProcess, **types)
         processes: Any = list[process]  # type: ignore[valid-type]
-        return TypeAdapter(_brief(Case, (*_CASE_LEAVES_OUT, *_OF_CASES), _BriefCase, processes=processes))
+        return TypeAdapter(
+            _brief(CaseRecord, (*_CASE_LEAVES_OUT, *_OF_CASES), _BriefCase, processes=processes)
+        )
     processes = list[_brief(ProcessRecord, _PROCESS_LEAVES_OUT, **types)]  # type: ignore[misc]
-    return TypeAdapter(_brief(Case, _CASE_LEAVES_OUT, model=_brief(ModelRecord), processes=processes))
+    return TypeAdapter(_brief(CaseRecord, _CASE_LEAVES_OUT, model=_brief(ModelRecord), processes=processes))
 
 
 @cache
 def _shared_adapter(names: tuple[str, ...]) -> TypeAdapter[Any]:
-    record = Case if names == _OF_CASES else ProcessRecord
+    record = CaseRecord if names == _OF_CASES else ProcessRecord
     leave_out = [name for name in record.model_fields if name not in names]
-    types = {"model": _brief(ModelRecord)} if record is Case else {}
+    types = {"model": _brief(ModelRecord)} if record is CaseRecord else {}
     return TypeAdapter(_brief(record, leave_out, **types))
 
 

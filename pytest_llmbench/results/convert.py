@@ -18,7 +18,7 @@ from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
-    Case,
+    CaseRecord,
     FailureRecord,
     HardwareRecord,
     LoadRecord,
@@ -45,7 +45,7 @@ def case_from_run(
     params: Mapping[str, object] | None = None,
     protocol: Mapping[str, Any] | None = None,
     hardware: HardwareSummary | None = None,
-) -> Case:
+) -> CaseRecord:
     """The case of one measurement.
 
     *run* is what was measured, as far as it got; None where nothing was (the model could not be
@@ -54,7 +54,7 @@ def case_from_run(
     values. *hardware* is the summary of the samples over the whole case.
     """
     file, _, rest = nodeid.partition("::")
-    return Case(
+    return CaseRecord(
         nodeid=nodeid,
         measurement=measurement,
         name=_last_name(rest),

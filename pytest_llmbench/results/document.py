@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.results.files import atomic_write, read_bounded, results_error
-from pytest_llmbench.results.records import FACTS, SCHEMA_VERSION, Case, Header, ResultsDocument
+from pytest_llmbench.results.records import FACTS, SCHEMA_VERSION, CaseRecord, Header, ResultsDocument
 from pytest_llmbench.results.upgrade import (
     NOW,
     OLDEST,
@@ -131,14 +131,14 @@ def _read_whole(text: bytes, major: int) -> ResultsDocument:
     return ResultsDocument.model_validate(upgraded(text, upgrade_document, major))
 
 
-def read_case(line: bytes, major: int) -> Case:
+def read_case(line: bytes, major: int) -> CaseRecord:
     """One case of a document or a journal of the *major* version.
 
     :raises ValidationError: if it is none.
     """
     if major == NOW:
-        return Case.model_validate_json(line)
-    return Case.model_validate(upgraded(line, upgrade_case, major))
+        return CaseRecord.model_validate_json(line)
+    return CaseRecord.model_validate(upgraded(line, upgrade_case, major))
 
 
 def upgraded(text: bytes, step: Callable[[dict[str, Any], int], dict[str, Any]], major: int) -> Any:

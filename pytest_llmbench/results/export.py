@@ -18,7 +18,7 @@ from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
-    Case,
+    CaseRecord,
     Commit,
     Machine,
     ResultsDocument,
@@ -92,7 +92,7 @@ def to_pytest_benchmark(document: ResultsDocument, metric: str = DEFAULT_METRIC)
     }
 
 
-def _benchmark(case: Case, metric: str) -> dict[str, Any]:
+def _benchmark(case: CaseRecord, metric: str) -> dict[str, Any]:
     from pytest_benchmark.stats import Stats
 
     stats = Stats()

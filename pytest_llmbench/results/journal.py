@@ -33,7 +33,7 @@ from pytest_llmbench.results.files import (
     write_all,
 )
 from pytest_llmbench.results.ids import check_session_id, is_session_id
-from pytest_llmbench.results.records import Case, Header, ResultsDocument, Session, merge_cases
+from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument, Session, merge_cases
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.results.upgrade import NOW, upgrade_header
 from pytest_llmbench.times import STAMP_LENGTH, iso, read_stamp
@@ -83,7 +83,7 @@ class Journal:
         journal.path = path
         return journal
 
-    def append(self, case: Case) -> None:
+    def append(self, case: CaseRecord) -> None:
         """Put *case* on the disk before this returns.
 
         :raises ResultsError: if it cannot be written. The journal holds what it held before, and
@@ -91,7 +91,7 @@ class Journal:
         """
         self._write(case)
 
-    def _write(self, part: Case | Header) -> None:
+    def _write(self, part: CaseRecord | Header) -> None:
         line = to_json(part) + b"\n"
         try:
             write_all(self._fd, line)
@@ -135,7 +135,7 @@ def read_journal(path: Path | str) -> tuple[ResultsDocument, list[str]]:
         # What a file has in it does not decide whose document may be replaced; its name does.
         problems.append(f"{path}: its header is of another session, {one_line(header.session.id, 60)!r}")
         header.session.id = _session_id(path)
-    cases: list[Case] = []
+    cases: list[CaseRecord] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
             cases.append(read_case(line, major))
@@ -268,7 +268,7 @@ def _recover_session(
     return Recovery(session_id, "recovered", len(document.cases), written, kept, tuple(problems))
 
 
-def count_outcomes(cases: list[Case]) -> dict[str, int]:
+def count_outcomes(cases: list[CaseRecord]) -> dict[str, int]:
     """How many cases ended how."""
     counts: dict[str, int] = defaultdict(int)
     for case in cases:

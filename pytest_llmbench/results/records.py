@@ -282,7 +282,7 @@ class ProcessRecord(Stored, _Part):
     rounds: list[RoundRecord] = Field(default_factory=list)
 
 
-class Case(_Part):
+class CaseRecord(_Part):
     """One measurement of one parametrized test; ``(nodeid, measurement)`` is unique in a document."""
 
     nodeid: str
@@ -390,12 +390,12 @@ class ResultsDocument(Header):
     """What one session measured."""
 
     # Last, so that the header can be read without the cases.
-    cases: list[Case] = Field(default_factory=list)
+    cases: list[CaseRecord] = Field(default_factory=list)
 
 
-def merge_cases(*groups: list[Case]) -> list[Case]:
+def merge_cases(*groups: list[CaseRecord]) -> list[CaseRecord]:
     """All cases in order of first appearance; of two with one key the later one holds."""
-    merged: dict[tuple[str, str], Case] = {}
+    merged: dict[tuple[str, str], CaseRecord] = {}
     for group in groups:
         for case in group:
             merged[case.key] = case

@@ -12,13 +12,13 @@ from statistics import median_low
 from typing import Any
 
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.records import Case, Header, ProcessRecord, RoundRecord
+from pytest_llmbench.results.records import CaseRecord, Header, ProcessRecord, RoundRecord
 from pytest_llmbench.servers.urls import stored_url
 
 STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "n")
 
 
-def case_row(header: Header, case: Case, *, units: bool = False) -> dict[str, Any]:
+def case_row(header: Header, case: CaseRecord, *, units: bool = False) -> dict[str, Any]:
     """One case: what it is, how it ended, ``METRIC_STATISTIC`` in the metric's unit, the parameters.
 
     :param units: whether the names end with the unit: ``METRIC_STATISTIC_UNIT``.
@@ -61,7 +61,7 @@ def case_row(header: Header, case: Case, *, units: bool = False) -> dict[str, An
     return row
 
 
-def long_rows(header: Header, case: Case) -> Iterator[dict[str, Any]]:
+def long_rows(header: Header, case: CaseRecord) -> Iterator[dict[str, Any]]:
     """One case as rows of one number each: which metric, which statistic of it, its value and unit."""
     about = {
         "session": header.session.id,
@@ -77,7 +77,9 @@ def long_rows(header: Header, case: Case) -> Iterator[dict[str, Any]]:
                 yield {**about, "metric": name, "statistic": statistic, "value": value, "unit": unit}
 
 
-def round_row(case: Case, process: ProcessRecord, process_index: int, round_index: int) -> dict[str, Any]:
+def round_row(
+    case: CaseRecord, process: ProcessRecord, process_index: int, round_index: int
+) -> dict[str, Any]:
     """One round: which case and process it belongs to, and everything that was measured of it.
 
     Each metric of a round has a key, and each of its process or level, which is the same in all its rounds;
@@ -103,11 +105,11 @@ def round_row(case: Case, process: ProcessRecord, process_index: int, round_inde
     }
 
 
-def _load(case: Case, rate: str) -> dict[str, Any]:
+def _load(case: CaseRecord, rate: str) -> dict[str, Any]:
     return {"concurrency": case.protocol.get("concurrency"), rate: case.protocol.get("request_rate")}
 
 
-def _settings(case: Case) -> dict[str, Any]:
+def _settings(case: CaseRecord) -> dict[str, Any]:
     """What was asked of what: lengths as they were measured, in tokens, and the first process's engine."""
     protocol = case.protocol
     engine = case.processes[0].engine if case.processes else {}
@@ -129,7 +131,7 @@ def _middle(values: Iterable[int | None]) -> int | None:
     return median_low(known) if known else None
 
 
-def _slo(case: Case) -> dict[str, float]:
+def _slo(case: CaseRecord) -> dict[str, float]:
     return {name: limit for name, limit in (case.protocol.get("slo") or {}).items() if name in METRICS}
 
 
@@ -143,7 +145,7 @@ def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
-def _identity(case: Case) -> dict[str, Any]:
+def _identity(case: CaseRecord) -> dict[str, Any]:
     return {
         "nodeid": case.nodeid,
         "measurement": case.measurement,

@@ -14,7 +14,7 @@ from pytest_llmbench.errors import LLMBenchError, ResultsError
 from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.journal import Journal, collect, count_outcomes, finish
-from pytest_llmbench.results.records import Case, Header, ResultsDocument
+from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.times import now
 
@@ -115,7 +115,7 @@ class ResultsSession:
         """Let the exit status tell that something went wrong."""
         self._problems.append(text)
 
-    def append(self, *cases: Case) -> None:
+    def append(self, *cases: CaseRecord) -> None:
         """Keep cases, on the disk before this returns; one that has the key of an earlier one replaces it.
 
         :raises ResultsError: if the journal cannot be written; they go into the document all the same.

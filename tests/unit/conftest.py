@@ -13,9 +13,9 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline, Untimed
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.records import Case, Commit, Machine, ResultsDocument, Session
+from pytest_llmbench.results.records import CaseRecord, Commit, Machine, ResultsDocument, Session
 
-MakeCase = Callable[..., Case]
+MakeCase = Callable[..., CaseRecord]
 MakeSession = Callable[..., ResultsDocument]
 
 MS = 1_000_000
@@ -45,7 +45,7 @@ def _case(
     measurement: str = "default",
     engine: dict[str, Any] | None = None,
     **protocol: Any,
-) -> Case:
+) -> CaseRecord:
     """A case with a TTFT of 50 ms and a TPOT of 10 ms, times *slow*; the first rounds are *disturbed*."""
     draw = random.Random(f"{seed} {name}")
     made = []
@@ -96,7 +96,7 @@ def _case(
 
 def _session(
     day: int = 1,
-    cases: Sequence[Case] | None = None,
+    cases: Sequence[CaseRecord] | None = None,
     *,
     machine: str | None = "machine-a",
     commit: str = "a" * 40,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.metrics.summary import Summary
-from pytest_llmbench.results.records import Case, ModelRecord, ProcessRecord, RoundRecord
+from pytest_llmbench.results.records import CaseRecord, ModelRecord, ProcessRecord, RoundRecord
 
-MakeCase = Callable[..., Case]
+MakeCase = Callable[..., CaseRecord]
 
 VALUES: dict[str, list[float]] = {
     "ttft": [0.0123] * 5,
@@ -47,13 +47,13 @@ def make_case() -> MakeCase:
         disturbed: Sequence[str] = (),
         backend: str = "llamacpp",
         **fields: Any,
-    ) -> Case:
+    ) -> CaseRecord:
         chosen = {**VALUES, **(values or {})}
         processes = [
             ProcessRecord(pid=1, rounds=[_round(disturbed if not n else ()) for n in range(count)])
             for count in rounds
         ]
-        return Case(
+        return CaseRecord(
             nodeid=nodeid,
             name=nodeid.rpartition("::")[2],
             file=nodeid.partition("::")[0],

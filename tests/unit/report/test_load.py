@@ -11,16 +11,18 @@ from pytest_llmbench.report.load import legend, sweeps
 from pytest_llmbench.report.markdown import markdown_table
 from pytest_llmbench.report.table import case_tables, render
 from pytest_llmbench.report.terminal import Screen
-from pytest_llmbench.results.records import Case
+from pytest_llmbench.results.records import CaseRecord
 from tests.fakes.llmbench_levels import a_failure_record, a_load_record
 
-MakeCase = Callable[..., Case]
-Level = Callable[..., Case]
+MakeCase = Callable[..., CaseRecord]
+Level = Callable[..., CaseRecord]
 
 
 @pytest.fixture
 def level(make_case: MakeCase) -> Level:
-    def make(concurrency: int = 8, throughput: float = 800.0, latency: float = 1.0, **load: Any) -> Case:
+    def make(
+        concurrency: int = 8, throughput: float = 800.0, latency: float = 1.0, **load: Any
+    ) -> CaseRecord:
         case = make_case(
             f"benchmarks/test_s.py::test_load[server-name-c{concurrency}]",
             values={
@@ -43,7 +45,7 @@ def level(make_case: MakeCase) -> Level:
     return make
 
 
-def lines(cases: list[Case], width: int = 80) -> list[str]:
+def lines(cases: list[CaseRecord], width: int = 80) -> list[str]:
     return [line for table in case_tables(cases) for line in render(table, Screen(width)).splitlines()]
 
 

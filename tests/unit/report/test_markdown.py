@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_llmbench.report.markdown import markdown_table
-from pytest_llmbench.results.records import Case
+from pytest_llmbench.results.records import CaseRecord
 
-MakeCase = Callable[..., Case]
+MakeCase = Callable[..., CaseRecord]
 
 
 def test_every_row_has_as_many_cells_as_the_head(make_case: MakeCase) -> None:

@@ -11,12 +11,12 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.report.rows import requested
 from pytest_llmbench.report.table import CasesTable, case_tables, render
 from pytest_llmbench.report.terminal import Screen
-from pytest_llmbench.results.records import Case
+from pytest_llmbench.results.records import CaseRecord
 
-MakeCase = Callable[..., Case]
+MakeCase = Callable[..., CaseRecord]
 
 
-def _lines(cases: list[Case], width: int = 80, *, color: bool = False) -> list[str]:
+def _lines(cases: list[CaseRecord], width: int = 80, *, color: bool = False) -> list[str]:
     return render(CasesTable(tuple(cases)), Screen(width, color)).splitlines()
 
 

@@ -14,10 +14,10 @@ from pytest_llmbench.report.markdown import markdown_table
 from pytest_llmbench.report.table import CasesTable, render
 from pytest_llmbench.report.terminal import Screen
 from pytest_llmbench.results.document import write_document
-from pytest_llmbench.results.records import Case, ResultsDocument, Session
+from pytest_llmbench.results.records import CaseRecord, ResultsDocument, Session
 from tests.unit.test_errors_printable import HOSTILE
 
-MakeCase = Callable[..., Case]
+MakeCase = Callable[..., CaseRecord]
 
 
 @pytest.mark.parametrize("color", [False, True])

@@ -11,7 +11,7 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.convert import case_from_run
-from pytest_llmbench.results.records import Case, Machine, Outcome, ResultsDocument, Session
+from pytest_llmbench.results.records import CaseRecord, Machine, Outcome, ResultsDocument, Session
 from pytest_llmbench.results.store import Store
 
 MS = 1_000_000
@@ -77,7 +77,7 @@ def make_case(
     run: Run | None = None,
     measurement: str = "default",
     outcome: Outcome = "passed",
-) -> Case:
+) -> CaseRecord:
     """A case of two processes with three rounds each."""
     return case_from_run(
         run or make_run(),
@@ -103,7 +103,7 @@ def make_document(session_id: str = "20260102T030405Z-0a1b2c3d", cases: int = 2)
 
 
 @pytest.fixture(scope="session")
-def case_maker() -> Callable[..., Case]:
+def case_maker() -> Callable[..., CaseRecord]:
     return make_case
 
 

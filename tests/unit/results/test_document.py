@@ -29,7 +29,7 @@ from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.convert import case_from_run, round_record
 from pytest_llmbench.results.document import json_schema, read_document, read_header, write_document
 from pytest_llmbench.results.export import to_csv
-from pytest_llmbench.results.records import Case, MetricRow, ResultsDocument, merge_cases
+from pytest_llmbench.results.records import CaseRecord, MetricRow, ResultsDocument, merge_cases
 from tests.fakes.llmbench_levels import a_failure_record, a_load_record
 
 Maker = Callable[..., Any]
@@ -301,7 +301,7 @@ def test_what_json_does_not_know_is_converted(tmp_path: Path, document: ResultsD
 
 def test_the_values_of_a_case_are_those_of_its_run(run_maker: Maker, case_maker: Maker) -> None:
     run: Run = run_maker()
-    case: Case = case_maker(run=run)
+    case: CaseRecord = case_maker(run=run)
     for name, summary in run.metrics.items():
         assert case.values(name) == pytest.approx(summary.values, rel=1e-12)
         assert case.metrics[name].median == pytest.approx(case.summary(name).median, rel=1e-12)
@@ -319,14 +319,14 @@ def test_the_values_of_a_case_are_those_of_its_run(run_maker: Maker, case_maker:
 
 
 def test_a_metric_that_was_not_measured_has_no_values(case_maker: Maker) -> None:
-    case: Case = case_maker()
+    case: CaseRecord = case_maker()
     assert case.values("peak_vram") == []
     assert case.values("goodput") == []
     assert "peak_vram" not in case.metrics
 
 
 def test_ttft_is_the_first_token_time(case_maker: Maker) -> None:
-    case: Case = case_maker()
+    case: CaseRecord = case_maker()
     for one in case.rounds:
         assert one.ttft == one.token_times[0]
         assert one.e2e_latency == one.token_times[-1]
@@ -394,7 +394,7 @@ def test_metrics_that_are_not_known_are_in_the_document_with_the_reason(
 
 
 def test_percentiles_without_support_are_marked(case_maker: Maker) -> None:
-    case: Case = case_maker()
+    case: CaseRecord = case_maker()
     assert case.metrics["ttft"].n == 6
     assert case.metrics["ttft"].unsupported == ["p90", "p95", "p99"]
 

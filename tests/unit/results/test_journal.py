@@ -17,7 +17,7 @@ import pytest
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.journal import Journal, collect, finish, journals, read_journal, recover
-from pytest_llmbench.results.records import Case, Header, ResultsDocument, Session
+from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument, Session
 from pytest_llmbench.results.store import Store
 
 Maker = Callable[..., Any]
@@ -131,12 +131,12 @@ def test_a_store_that_cannot_be_written_is_refused_with_advice(tmp_path: Path) -
 WRITER = textwrap.dedent(
     """
     import sys
-    from pytest_llmbench.results.records import Case, Header
+    from pytest_llmbench.results.records import CaseRecord, Header
     from pytest_llmbench.results.journal import Journal
     from pytest_llmbench.results.store import Store
 
     journal = Journal.create(Store(sys.argv[1]), Header.model_validate_json(sys.argv[2]))
-    case = Case.model_validate_json(sys.argv[3])
+    case = CaseRecord.model_validate_json(sys.argv[3])
     for number in range(1_000_000):
         case.nodeid = f"a.py::test[{number}]"
         journal.append(case)
@@ -279,7 +279,7 @@ def test_a_kill_between_document_and_journal_recovers_nothing_twice(
     store: Store, case_maker: Maker, document_maker: Maker
 ) -> None:
     document: ResultsDocument = document_maker(ID)
-    case: Case = document.cases[0]
+    case: CaseRecord = document.cases[0]
     journal = Journal.create(store, header())
     journal.append(case)
     journal.close()

@@ -107,7 +107,7 @@ SESSION = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from pytest_llmbench.results.records import Header, ResultsDocument, Case
+    from pytest_llmbench.results.records import Header, ResultsDocument, CaseRecord
     from pytest_llmbench.results.environment import new_session
     from pytest_llmbench.results.journal import Journal, finish
     from pytest_llmbench.results.store import Store
@@ -119,7 +119,7 @@ SESSION = textwrap.dedent(
     journal = Journal.create(store, header)
     cases = []
     for number in range(20):
-        case = Case.model_validate_json(sys.argv[2])
+        case = CaseRecord.model_validate_json(sys.argv[2])
         case.nodeid = f"a.py::test[{number}]"
         journal.append(case)
         cases.append(case)
