@@ -134,7 +134,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_deselected"""
     if items:
-        items[0].config.stash[SESSION].deselected.update(item.nodeid for item in items)
+        items[0].config.stash[SESSION].leave_out(items)
 
 
 @pytest.hookimpl(wrapper=True)

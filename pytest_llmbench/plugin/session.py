@@ -81,6 +81,10 @@ class PytestSession:
 
             self.recording = Recording.open(self.config, self.settings, self.selector, benchmarks)
 
+    def leave_out(self, items: Iterable[pytest.Item]) -> None:
+        """These were deselected."""
+        self.deselected.update(item.nodeid for item in items)
+
     # -- tests ------------------------------------------------------------------------------
 
     def item_settings(self, item: pytest.Item) -> CaseSettings:
