@@ -62,7 +62,7 @@ def test_a_slower_run_fails_its_test_in_the_terminal_in_junit_and_in_the_exit_st
     result = run(FAST, "--llm-compare=main", "--llm-gate=tpot", "--junitxml=junit.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["tpot +* %*", "*tpot: fail*", "*base*", "*now*", "*change*"])
+    result.stdout.fnmatch_lines(["tpot +*%*", "*tpot: fail*", "*base*", "*now*", "*change*"])
     suite = ElementTree.parse(bench.path / "junit.xml").getroot()[0]
     assert suite.get("failures") == "1"
     (case,) = document()["cases"]
