@@ -174,7 +174,7 @@ class Measured:
     def greedy(self) -> bool:
         """Whether equal prompts must give equal outputs."""
         # Null: the server was asked without one, and has one of its own.
-        return bool(self.case.protocol.get("temperature", 0) == 0)
+        return self.case.protocol.temperature == 0
 
 
 def other_work(base: Measured, now: Measured) -> str | None:
@@ -244,10 +244,8 @@ def protocol(case: CaseRecord) -> dict[str, str]:
     An option that was left to the engine counts as what the engine made of it, so that a machine
     with fewer threads to give is not taken for the same.
     """
-    flat: dict[str, Any] = {k: v for k, v in case.protocol.items() if k not in _HOW_OFTEN}
-    options = flat.pop("options", None)
-    if isinstance(options, dict):
-        engine = case.processes[0].engine if case.processes else {}
-        for name, value in options.items():
-            flat[f"options.{name}"] = engine.get(name, value)
+    flat = {k: v for k, v in dict(case.protocol).items() if k not in (*_HOW_OFTEN, "options")}
+    engine = case.processes[0].engine if case.processes else {}
+    for name, value in case.protocol.options.items():
+        flat[f"options.{name}"] = engine.get(name, value)
     return {name: str(value) for name, value in flat.items() if value is not None}

@@ -47,7 +47,7 @@ def columns(cases: Sequence[CaseRecord], *, wide: bool) -> list[Column]:
     }
     chosen = metric_columns("levels", cases, wide=wide, marks=marks)
     if wide:
-        if any(case.protocol.get("request_rate") for case in cases):
+        if any(case.protocol.request_rate for case in cases):
             chosen.append(Column("send lag p99", _send_lag))
         chosen.append(Column("client CPU", _client_cpu))
     if any(_tokens_per_chunk(case) not in (None, 1.0) for case in cases):
@@ -83,10 +83,10 @@ def sweeps(cases: Sequence[CaseRecord]) -> list[list[CaseRecord]]:
     found: dict[tuple[object, ...], list[tuple[float, CaseRecord]]] = {}
     for group in grouped(cases):
         for case in group.cases:
-            load = case.protocol.get("concurrency") or case.protocol.get("request_rate")
+            load = case.protocol.concurrency or case.protocol.request_rate
             if load is None:
                 continue
-            kind = "rate" if case.protocol.get("request_rate") else "concurrency"
+            kind = "rate" if case.protocol.request_rate else "concurrency"
             # Of the id, what names the server and the model stands before the level's own part.
             place = (group.file, group.function, case.nodeid.rpartition("-")[0], case.measurement, kind)
             found.setdefault(place, []).append((float(load), case))
@@ -141,7 +141,7 @@ def _told(case: CaseRecord, mark: str) -> str | None:
 
 def _untold(case: CaseRecord, load: Level) -> str | None:
     """Why it is not known whether the server kept up, though requests came when they came."""
-    if load.saturated is not None or case.protocol.get("arrivals") is None:
+    if load.saturated is not None or case.protocol.arrivals is None:
         return None
     return f"it is not known whether it was saturated: {load.saturation}"
 

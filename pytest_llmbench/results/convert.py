@@ -26,6 +26,7 @@ from pytest_llmbench.results.records import (
     ModelRecord,
     Outcome,
     ProcessRecord,
+    ProtocolRecord,
     RequestRecord,
     RoundRecord,
 )
@@ -61,7 +62,7 @@ def case_from_run(
         file=file,
         params={name: mask_setting(name, str(value)) for name, value in (params or {}).items()},
         model=_model_record(model, backend),
-        protocol=dict(run.protocol if run is not None else protocol or {}),
+        protocol=ProtocolRecord(**(run.protocol if run is not None else protocol or {})),
         processes=[_process_record(p) for p in run.processes] if run is not None else [],
         case_values=_finite(run.values) if run is not None else {},
         metrics=_metric_records(run) if run is not None else {},

@@ -282,6 +282,24 @@ class ProcessRecord(Stored, _Part):
     rounds: list[RoundRecord] = Field(default_factory=list)
 
 
+class ProtocolRecord(_Part):
+    """How a case was measured: what is read of it here, and every other setting beside. Null: not set."""
+
+    max_new_tokens: int | None = None
+    temperature: float | None = Field(
+        default=0.0, description="null: the server was asked without one, and has one of its own"
+    )
+    concurrency: int | None = None
+    request_rate: float | None = Field(default=None, description="requests/s")
+    arrivals: str | None = Field(default=None, description="how requests are spread; null: a closed loop")
+    prompts: str | None = Field(default=None, description="sha256:HEX of what was given; null: made")
+    prompt_length: str | None = None
+    output_length: str | None = None
+    shared_prefix: int | None = Field(default=None, description="tokens")
+    slo: dict[str, float] | None = Field(default=None, description="s by metric: what a good request meets")
+    options: dict[str, Any] = Field(default_factory=dict, description="of the backend or the server")
+
+
 class CaseRecord(_Part):
     """One measurement of one parametrized test; ``(nodeid, measurement)`` is unique in a document."""
 
@@ -291,7 +309,7 @@ class CaseRecord(_Part):
     file: str
     params: dict[str, str] = Field(default_factory=dict, description="the user's own parametrize values")
     model: ModelRecord
-    protocol: dict[str, Any] = Field(default_factory=dict, description="how it was measured")
+    protocol: ProtocolRecord = Field(default_factory=ProtocolRecord)
     processes: list[ProcessRecord] = Field(default_factory=list)
     case_values: dict[str, float] = _values("case")
     metrics: dict[str, MetricRecord] = Field(default_factory=dict)

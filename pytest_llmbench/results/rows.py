@@ -106,7 +106,7 @@ def round_row(
 
 
 def _load(case: CaseRecord, rate: str) -> dict[str, Any]:
-    return {"concurrency": case.protocol.get("concurrency"), rate: case.protocol.get("request_rate")}
+    return {"concurrency": case.protocol.concurrency, rate: case.protocol.request_rate}
 
 
 def _settings(case: CaseRecord) -> dict[str, Any]:
@@ -116,9 +116,9 @@ def _settings(case: CaseRecord) -> dict[str, Any]:
     return {
         "prompt_tokens": _middle(one.prompt_tokens for one in case.rounds),
         "output_tokens": _middle(one.output_tokens for one in case.rounds),
-        "prompt_length": protocol.get("prompt_length"),
-        "output_length": protocol.get("output_length") or protocol.get("max_new_tokens"),
-        "shared_prefix": protocol.get("shared_prefix"),
+        "prompt_length": protocol.prompt_length,
+        "output_length": protocol.output_length or protocol.max_new_tokens,
+        "shared_prefix": protocol.shared_prefix,
         "threads": engine.get("n_threads"),
         "context": engine.get("context_length"),
         "server": engine.get("server"),
@@ -132,7 +132,7 @@ def _middle(values: Iterable[int | None]) -> int | None:
 
 
 def _slo(case: CaseRecord) -> dict[str, float]:
-    return {name: limit for name, limit in (case.protocol.get("slo") or {}).items() if name in METRICS}
+    return {name: limit for name, limit in (case.protocol.slo or {}).items() if name in METRICS}
 
 
 def _address(url: Any) -> str | None:

@@ -38,7 +38,7 @@ def level(make_case: MakeCase) -> Level:
             rounds=(3,),
             backend="server",
         )
-        case.protocol["concurrency"] = concurrency
+        case.protocol.concurrency = concurrency
         case.processes[0].load = a_load_record(**load)
         return case
 
@@ -112,7 +112,7 @@ def test_what_is_not_to_be_believed_is_marked_and_explained(level: Level) -> Non
 
 def test_a_rate_says_why_it_is_not_known_whether_it_was_held_and_a_concurrency_does_not(level: Level) -> None:
     rate, closed = level(8, saturated=None, saturation="too few"), level(9, saturated=None)
-    rate.protocol["arrivals"] = "poisson"
+    rate.protocol.arrivals = "poisson"
     text = lines([rate, closed], 200)
     assert "s? test_load[server-name-c8]: it is not known whether it was saturated: too few" in text
     assert sum("800s?" in line for line in text) == 1

@@ -29,7 +29,13 @@ from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.convert import case_from_run, round_record
 from pytest_llmbench.results.document import json_schema, read_document, read_header, write_document
 from pytest_llmbench.results.export import to_csv
-from pytest_llmbench.results.records import CaseRecord, MetricRow, ResultsDocument, merge_cases
+from pytest_llmbench.results.records import (
+    CaseRecord,
+    MetricRow,
+    ProtocolRecord,
+    ResultsDocument,
+    merge_cases,
+)
 from tests.fakes.llmbench_levels import a_failure_record, a_load_record
 
 Maker = Callable[..., Any]
@@ -145,6 +151,7 @@ def test_unknown_keys_of_a_newer_minor_version_survive(tmp_path: Path, document:
     data = json.loads(path.read_text())
     data["schema_version"] = "2.99"
     data["weather"] = "fine"
+    data["cases"][0]["protocol"]["phase"] = "full"
     process = data["cases"][0]["processes"][0]
     process["rounds"][0]["mood"] = 3
     load = a_load_record().model_dump(mode="json")
@@ -155,6 +162,7 @@ def test_unknown_keys_of_a_newer_minor_version_survive(tmp_path: Path, document:
     write_document(path, read_document(path))
     again = json.loads(path.read_text())
     assert again["weather"] == "fine"
+    assert again["cases"][0]["protocol"]["phase"] == "full"
     kept = again["cases"][0]["processes"][0]
     assert kept["rounds"][0]["mood"] == 3
     assert (kept["load"]["tide"], kept["load"]["client"]["age"]) == ("low", 1)
@@ -411,7 +419,7 @@ def test_a_case_that_could_not_start_keeps_its_error() -> None:
     )
     assert (case.file, case.name) == ("a.py", "test_y[a::b]")
     assert case.model.digest is None
-    assert case.protocol == {"rounds": 5}
+    assert case.protocol == ProtocolRecord(rounds=5)
     assert case.metrics == {}
     assert case.error == "there is no file gone.gguf"
 

@@ -32,7 +32,7 @@ from pytest_llmbench.results.export import (
 )
 from pytest_llmbench.results.frames import load
 from pytest_llmbench.results.journal import Journal
-from pytest_llmbench.results.records import Header, ResultsDocument
+from pytest_llmbench.results.records import Header, ProtocolRecord, ResultsDocument
 from pytest_llmbench.results.rows import STATISTICS
 from pytest_llmbench.results.store import Store
 
@@ -65,7 +65,9 @@ def test_a_number_of_csv_has_its_unit_in_its_columns_name(document: ResultsDocum
 
 def test_csv_says_what_was_asked_of_what(document: ResultsDocument) -> None:
     case = document.cases[0]
-    case.protocol.update(prompt_length="uniform:64:256", slo={"ttft": 0.5}, concurrency=8, request_rate=2.5)
+    case.protocol = ProtocolRecord(
+        max_new_tokens=4, prompt_length="uniform:64:256", slo={"ttft": 0.5}, concurrency=8, request_rate=2.5
+    )
     case.processes[0].engine.update(
         context_length=4096, server="vllm", base_url="https://me:secret@host:8000/v1?key=secret"
     )
