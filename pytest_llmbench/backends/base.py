@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ResolvedModel
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 T = TypeVar("T", int, float)
 
 _FILTER = "filter"
+
+Options: TypeAlias = Mapping[str, Any]
+"""The options of one backend by name, each of the type that its row (:class:`OptionSpec`) says."""
+Facts: TypeAlias = Mapping[str, Any]
+"""What JSON can hold, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class Engine(Protocol):
     """Tokens that prompt and output may have together."""
 
     @property
-    def info(self) -> Mapping[str, Any]:
+    def info(self) -> Facts:
         """JSON-able facts of this load: threads, device, dtype, context, build flags, ..."""
 
     def tokenize(self, text: str) -> list[int]:
@@ -125,7 +130,7 @@ class Engine(Protocol):
         """Free the model."""
 
 
-def _as_it_is(value: Any) -> Any:
+def _as_it_is(value: object) -> object:
     return value
 
 
@@ -148,10 +153,10 @@ class OptionSpec:
     """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.case.KINDS`."""
     also: tuple[str, ...] = ()
     """What other tools call it, as an option without its dashes: known in messages, not taken."""
-    parse: Callable[[Any], Any] | None = None
+    parse: Callable[[object], object] | None = None
     """Reads what is neither number nor text nor truth value, from a text or from what a marker has; raises
     ValueError saying what is wrong, without the value where that may be secret."""
-    kept: Callable[[Any], Any] | None = _as_it_is
+    kept: Callable[[Any], object] | None = _as_it_is
     """What the results document has of a value; None for an option that says only how a server is reached,
     and of which the document has nothing."""
 
@@ -186,7 +191,7 @@ class Backend(Protocol):
     def versions(self) -> Mapping[str, str]:
         """Distribution name to version, from the installed metadata; the engine's own first."""
 
-    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
+    def load(self, model: ResolvedModel, options: Options) -> Engine:
         """Load *model* in this process. *options* holds every option, defaults filled in.
 
         :raises ModelError: for files the engine cannot read; :raises EngineError: for the rest.

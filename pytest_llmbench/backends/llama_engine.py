@@ -13,17 +13,22 @@ llama.cpp's own sampler chain is used, in its default order: top-k, top-p, tempe
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends import llama_native
-from pytest_llmbench.backends.base import GenerationParams, Sink
+from pytest_llmbench.backends.base import Facts, GenerationParams, Options, Sink
 from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.llama_native import Pointer
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.workloads.messages import Message
 
 _DEFAULT_CONTEXT = 4096
+
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 class LlamaCppEngine:
@@ -33,7 +38,7 @@ class LlamaCppEngine:
     after :meth:`reset` that is everything.
     """
 
-    def __init__(self, native: Any, model: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, native: ModuleType, model: Pointer, options: Options) -> None:
         """Make a context for *model*; frees neither if it raises."""
         self._native = native
         self._model = model
@@ -54,7 +59,7 @@ class LlamaCppEngine:
         self._n_vocab = int(native.llama_vocab_n_tokens(self._vocab))
         self._eog = [t for t in range(self._n_vocab) if native.llama_vocab_is_eog(self._vocab, t)]
         self._in_cache: list[int] | None = None
-        self._formatter: Any = None
+        self._formatter: Pointer = None
         self._bind_decode_loop()
 
     def _bind_decode_loop(self) -> None:
@@ -69,11 +74,11 @@ class LlamaCppEngine:
         self._slot = (ctypes.c_int32 * 1)()
         self._one = native.llama_batch_get_one(self._slot, 1)
         self._banned = np.array(self._eog, dtype=np.intp)
-        self._view: Any = None
+        self._view: Pointer = None
         self._view_address = 0
 
     @property
-    def info(self) -> Mapping[str, Any]:
+    def info(self) -> Facts:
         """What llama.cpp says of the model, the context and its own build."""
         native, context, model = self._native, self._context, self._model
         return {
@@ -287,7 +292,7 @@ class LlamaCppEngine:
         buffer = (ctypes.c_float * self._n_vocab).from_address(address)
         self._view, self._view_address = np.ctypeslib.as_array(buffer), address
 
-    def _make_sampler(self, params: GenerationParams) -> Any:
+    def _make_sampler(self, params: GenerationParams) -> Pointer:
         native = self._native
         chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
         links = []

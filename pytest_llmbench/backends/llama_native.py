@@ -1,7 +1,7 @@
 """What does llama.cpp's own library say and need, apart from generating?
 
 Loading, contexts, its log and its facts, over the ctypes bindings of llama-cpp-python. They are
-passed in as *native*, typed as Any: what they hold differs from release to release.
+passed in as *native*, as the module that they are: what they hold differs from release to release.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import ctypes
 import re
 from collections import deque
-from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pytest_llmbench.backends.base import Options
 from pytest_llmbench.backends.llamacpp import FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, ModelError
@@ -21,17 +21,21 @@ from pytest_llmbench.metrics.units import size
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
+
+Pointer: TypeAlias = Any
+"""A pointer, a struct or a callback of llama.cpp's: the bindings make their classes."""
 
 _ALL_LAYERS = 0x7FFFFFFF
 
 # llama.cpp reports what went wrong only in its log. The callback has to outlive every call.
 _log: deque[tuple[int, str]] = deque(maxlen=200)
-_log_callback: Any = None
+_log_callback: Pointer = None
 _NO_MEMORY = re.compile(r"out of memory|(unable|failed) to allocate|cudaMalloc failed", re.IGNORECASE)
 _LOG_INFO, _LOG_WARNING, _LOG_CONTINUED = 2, 3, 5
 
 
-def _keep_log(level: int, text: bytes, _user_data: Any) -> None:
+def _keep_log(level: int, text: bytes, _user_data: object) -> None:
     if level == _LOG_CONTINUED and _log:
         last_level, last = _log.pop()
         _log.append((last_level, last + text.decode(errors="replace")))
@@ -45,7 +49,7 @@ def log_tail(lines: int = 5) -> str:
     return "; llama.cpp says: " + " | ".join(told[-lines:]) if told else ""
 
 
-def import_native() -> Any:
+def import_native() -> ModuleType:
     """``llama_cpp.llama_cpp``, its log caught instead of printed."""
     global _log_callback
     try:
@@ -64,7 +68,7 @@ def import_native() -> Any:
     return native
 
 
-def gpu_layers(native: Any, options: Mapping[str, Any]) -> int:
+def gpu_layers(native: ModuleType, options: Options) -> int:
     """Layers on the GPU; -1 is all."""
     asked = options["n_gpu_layers"]
     if asked is None:
@@ -72,7 +76,7 @@ def gpu_layers(native: Any, options: Mapping[str, Any]) -> int:
     return -1 if asked < 0 else int(asked)
 
 
-def load_model(native: Any, path: Path, options: Mapping[str, Any]) -> Any:
+def load_model(native: ModuleType, path: Path, options: Options) -> Pointer:
     """The model in *path*.
 
     :raises ModelError: with llama.cpp's own words, if it cannot be read.
@@ -106,7 +110,7 @@ def load_model(native: Any, path: Path, options: Mapping[str, Any]) -> Any:
     return model
 
 
-def check_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> None:
+def check_memory(native: ModuleType, model: Pointer, options: Options, n_ctx: int) -> None:
     """Refuse a context that memory cannot hold: llama.cpp would take all there is first.
 
     :raises EngineError: saying how much it needs, and how much there is.
@@ -123,7 +127,7 @@ def check_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int
         raise EngineError(msg)
 
 
-def context_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> int | None:
+def context_memory(native: ModuleType, model: Pointer, options: Options, n_ctx: int) -> int | None:
     """Bytes that a context takes at least; None where the release or the model does not report.
 
     The K and the V of each layer: tokens x KV heads x size of a head x bytes of a value. A model whose layers
@@ -146,11 +150,11 @@ def context_memory(native: Any, model: Any, options: Mapping[str, Any], n_ctx: i
 _FEWEST_FULL = 8
 
 
-def _no(_model: Any) -> bool:
+def _no(_model: Pointer) -> bool:
     return False
 
 
-def make_context(native: Any, model: Any, options: Mapping[str, Any], n_ctx: int) -> tuple[Any, str]:
+def make_context(native: ModuleType, model: Pointer, options: Options, n_ctx: int) -> tuple[Pointer, str]:
     """The context, and whether flash attention is on (``auto`` is resolved where llama.cpp says so)."""
     params = native.llama_context_default_params()
     threads = options["n_threads"] or default_threads()
@@ -195,14 +199,14 @@ def decode_error(code: int) -> EngineError:
     return EngineError(f"llama_decode returned {code}: {meaning}{log_tail()}")
 
 
-def description(native: Any, model: Any) -> str:
+def description(native: ModuleType, model: Pointer) -> str:
     """The model in llama.cpp's words: architecture, size class, file type."""
     buffer = ctypes.create_string_buffer(256)
     native.llama_model_desc(model, buffer, len(buffer))
     return buffer.value.decode(errors="replace")
 
 
-def file_type(native: Any, model: Any) -> str | None:
+def file_type(native: ModuleType, model: Pointer) -> str | None:
     """What most of the file's weights are stored as; None where the release does not report."""
     if not hasattr(native, "llama_ftype_name"):
         return None
@@ -210,7 +214,7 @@ def file_type(native: Any, model: Any) -> str | None:
     return name.decode() if name else None
 
 
-def devices(native: Any) -> list[str]:
+def devices(native: ModuleType) -> list[str]:
     """What ggml can compute on, as it describes it; empty where it does not report."""
     try:
         count, get, describe = (

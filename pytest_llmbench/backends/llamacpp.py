@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llmbench.backends.base import Availability, Engine, OptionSpec
+from pytest_llmbench.backends.base import Availability, Engine, Options, OptionSpec
 from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import EngineError
 
@@ -129,7 +129,7 @@ class LlamaCppBackend:
         """Version of llama-cpp-python, which says which llama.cpp it was built with."""
         return installed_versions("llama-cpp-python")
 
-    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
+    def load(self, model: ResolvedModel, options: Options) -> Engine:
         """Load the GGUF file at ``model.path``.
 
         :raises ModelError: for a file that llama.cpp cannot read, with llama.cpp's own words.

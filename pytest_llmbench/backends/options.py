@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from pytest_llmbench.backends.base import OptionSpec
+from pytest_llmbench.backends.base import Options, OptionSpec
 from pytest_llmbench.errors import UsageError, suggest, warn
 from pytest_llmbench.secrets import learn_command, mask_setting
 
@@ -64,7 +63,7 @@ def backend_of(name: str) -> str:
     return _NOW
 
 
-def kept_options(backend: Configurable, values: Mapping[str, Any]) -> dict[str, Any]:
+def kept_options(backend: Configurable, values: Options) -> dict[str, object]:
     """What the results document has of every option's value; no secret is in it."""
     return {
         spec.name: None
@@ -75,7 +74,7 @@ def kept_options(backend: Configurable, values: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def option_values(backend: Configurable, given: Mapping[str, Any]) -> dict[str, Any]:
+def option_values(backend: Configurable, given: Options) -> Options:
     """Every option of *backend*: what was *given* (text, or already typed), the default for the rest.
 
     None stands for the default. A backend that has a method ``check_options(values)`` is asked to
@@ -101,7 +100,7 @@ def option_values(backend: Configurable, given: Mapping[str, Any]) -> dict[str, 
     return values
 
 
-def _converted(backend: str, spec: OptionSpec, value: Any) -> Any:
+def _converted(backend: str, spec: OptionSpec, value: object) -> object:
     if spec.parse is not None:
         try:
             return spec.parse(value)
@@ -138,7 +137,7 @@ def _from_text(spec: OptionSpec, text: str) -> int | float | str | bool | None:
         return None
 
 
-def _from_typed(spec: OptionSpec, value: Any) -> int | float | str | bool | None:
+def _from_typed(spec: OptionSpec, value: object) -> int | float | str | bool | None:
     # bool is an int to Python: n_threads=True must not become 1.
     if spec.type is bool or isinstance(value, bool):
         return value if spec.type is bool and isinstance(value, bool) else None

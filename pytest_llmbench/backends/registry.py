@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from pytest_llmbench.backends.base import Availability, Backend, Engine, OptionSpec
+from pytest_llmbench.backends.base import Availability, Backend, Engine, Options, OptionSpec
 from pytest_llmbench.backends.options import RESERVED
 from pytest_llmbench.errors import BackendUnavailableError, UsageError, suggest
 
@@ -103,7 +103,7 @@ class BrokenBackend:
         """Nothing is known."""
         return {}
 
-    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
+    def load(self, model: ResolvedModel, options: Options) -> Engine:
         """Raise :class:`BackendUnavailableError` with the reason."""
         raise BackendUnavailableError(self.reason)
 
@@ -143,7 +143,7 @@ def from_reference(reference: str) -> Backend:
     """
     module_name, _, path = reference.partition(":")
     try:
-        found: Any = import_module(module_name)
+        found: object = import_module(module_name)
         for part in path.split("."):
             found = getattr(found, part)
         backend = found() if isinstance(found, type) else found
@@ -154,18 +154,19 @@ def from_reference(reference: str) -> Backend:
     if problem is not None:
         msg = f"{reference!r} is not a backend: {problem}"
         raise UsageError(msg)
-    return backend  # type: ignore[no-any-return]
+    return cast("Backend", backend)
 
 
-def _problem(candidate: Any) -> str | None:
+def _problem(candidate: object) -> str | None:
     if isinstance(candidate, type):
         return "it is a class; pass an instance"
     members = (*Backend.__annotations__, "availability", "versions", "load")
     missing = [name for name in members if not hasattr(candidate, name)]
     if missing:
         return f"it has no {', '.join(missing)}"
-    taken = RESERVED.get(candidate.name)
-    return None if taken is None else f"the name {candidate.name!r} stands for {taken}; give it another"
+    name = cast("Backend", candidate).name
+    taken = RESERVED.get(name)
+    return None if taken is None else f"the name {name!r} stands for {taken}; give it another"
 
 
 def _entry_points() -> list[EntryPoint]:

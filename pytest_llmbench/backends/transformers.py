@@ -18,13 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.base import (
     FILTERS,
     Availability,
     Engine,
+    Facts,
     GenerationParams,
+    Options,
     OptionSpec,
     Sink,
 )
@@ -36,7 +38,13 @@ from pytest_llmbench.errors import BackendUnavailableError, EngineError, LLMBenc
 from pytest_llmbench.workloads.messages import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
+
+    import torch
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils.quantization_config import QuantizationConfigMixin
 
     from pytest_llmbench.models.spec import Form, ResolvedModel
 
@@ -95,7 +103,7 @@ class TransformersBackend:
         """Versions of what computes, as far as it is installed."""
         return installed_versions("transformers", "torch", "tokenizers", "torchao", "bitsandbytes")
 
-    def check_options(self, values: Mapping[str, Any]) -> None:
+    def check_options(self, values: Options) -> None:
         """Refuse ``trust_remote_code=true``: it takes the name of the one model that is trusted."""
         trusted = values["trust_remote_code"]
         if trusted is not None and truth(trusted) is not None:
@@ -105,7 +113,7 @@ class TransformersBackend:
             )
             raise UsageError(msg)
 
-    def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> Engine:
+    def load(self, model: ResolvedModel, options: Options) -> Engine:
         """Load the folder at ``model.path``; only safetensors weights are read.
 
         :raises ModelError: for files that Transformers cannot read, or that lack weights.
@@ -127,7 +135,12 @@ class TransformersEngine:
     """A causal language model and its tokenizer."""
 
     def __init__(
-        self, torch: Any, model: Any, tokenizer: Any, resolved: ResolvedModel, options: Mapping[str, Any]
+        self,
+        torch: ModuleType,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        resolved: ResolvedModel,
+        options: Options,
     ) -> None:
         """Take over a loaded *model*; its generation defaults are replaced."""
         self._torch = torch
@@ -140,13 +153,13 @@ class TransformersEngine:
         self.context_length: int = options["n_ctx"] or self._trained_context or _NO_BOUND
         self._eos = _end_tokens(model, tokenizer)
         self._eos_tensor = torch.tensor(self._eos, device=self._device) if self._eos else None
-        self._configs: dict[GenerationParams, Any] = {}
+        self._configs: dict[GenerationParams, GenerationConfig] = {}
         # The checkpoint's own sampling defaults (temperature, penalties) must not leak into a round.
         self._config_class = type(model.generation_config)
         model.generation_config = self._config_class(pad_token_id=0)
 
     @property
-    def info(self) -> Mapping[str, Any]:
+    def info(self) -> Facts:
         """What was loaded, where to, and what PyTorch says of itself."""
         torch, model = self._torch, self._model
         on_gpu = self._device.type == "cuda"
@@ -239,10 +252,10 @@ class TransformersEngine:
         stopped = not params.ignore_eos and streamer.last in self._eos
         return "stop" if stopped else "length"
 
-    def _generation_config(self, params: GenerationParams) -> Any:
+    def _generation_config(self, params: GenerationParams) -> GenerationConfig:
         config = self._configs.get(params)
         if config is None:
-            choices: dict[str, Any] = {"do_sample": False}
+            choices: dict[str, object] = {"do_sample": False}
             if params.temperature > 0:
                 choices = {"do_sample": True, "temperature": params.temperature}
                 choices |= {name: getattr(params, name) for name in FILTERS}
@@ -257,7 +270,7 @@ class TransformersEngine:
             )
         return config
 
-    def _compile_choices(self) -> dict[str, Any]:
+    def _compile_choices(self) -> dict[str, object]:
         compile_config = _import("transformers").CompileConfig()
         # Without this, generate compiles on accelerators only.
         compile_config._compile_all_devices = True
@@ -277,13 +290,15 @@ class TransformersEngine:
 class _Observer:
     """A logits processor: reports when the prompt is evaluated, and forbids the *banned* tokens."""
 
-    def __init__(self, sink: Sink, banned: Any, synchronize: Any) -> None:
+    def __init__(
+        self, sink: Sink, banned: torch.Tensor | None, synchronize: Callable[[], None] | None
+    ) -> None:
         self._sink = sink
         self._banned = banned
         self._synchronize = synchronize
         self._prefilled = False
 
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if not self._prefilled:
             self._prefilled = True
             if self._synchronize is not None:
@@ -303,7 +318,7 @@ class _Streamer:
         self._prompt_seen = False
         self.last: int | None = None
 
-    def put(self, value: Any) -> None:
+    def put(self, value: torch.Tensor) -> None:
         """Take the prompt's ids, shape (1, n), or one token, shape (1,), on the host."""
         if self._prompt_seen:
             self.last = token = value.item()
@@ -314,7 +329,7 @@ class _Streamer:
         """Nothing is held back."""
 
 
-def _import(name: str) -> Any:
+def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
     except Exception as error:
@@ -331,7 +346,7 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _device(torch: Any, asked: str) -> Any:
+def _device(torch: ModuleType, asked: str) -> torch.device:
     if asked == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -356,22 +371,22 @@ def _device(torch: Any, asked: str) -> Any:
     return device
 
 
-def _synchronizer(torch: Any, device: Any) -> Any:
+def _synchronizer(torch: ModuleType, device: torch.device) -> Callable[[], None] | None:
     """What waits until *device* has done its work; None on the CPU, where nothing is queued."""
     if device.type == "cpu":
         return None
     return lambda: torch.accelerator.synchronize(device)
 
 
-def _load_tokenizer(path: Path, trusted: bool) -> Any:
+def _load_tokenizer(path: Path, trusted: bool) -> PreTrainedTokenizerBase:
     auto = _import("transformers").AutoTokenizer
     return auto.from_pretrained(path, local_files_only=True, trust_remote_code=trusted)
 
 
 def _load_model(
-    torch: Any, model: ResolvedModel, options: Mapping[str, Any], device: Any, trusted: bool
-) -> Any:
-    arguments: dict[str, Any] = {"dtype": _dtype(torch, model.spec.quantization, options["dtype"])}
+    torch: ModuleType, model: ResolvedModel, options: Options, device: torch.device, trusted: bool
+) -> PreTrainedModel:
+    arguments: dict[str, object] = {"dtype": _dtype(torch, model.spec.quantization, options["dtype"])}
     config = _quantization_config(torch, model.spec.quantization, device)
     if config is not None:
         arguments["quantization_config"] = config
@@ -402,7 +417,7 @@ def _load_model(
     return network.eval()
 
 
-def _dtype(torch: Any, quantization: str | None, option: str) -> Any:
+def _dtype(torch: ModuleType, quantization: str | None, option: str) -> torch.dtype | str:
     """The type of the (unquantized) weights: what is asked for, or ``auto``, which is as stored."""
     if quantization in _DTYPES:
         if option not in ("auto", quantization):
@@ -418,7 +433,9 @@ def _dtype(torch: Any, quantization: str | None, option: str) -> Any:
     return "auto" if option == "auto" else getattr(torch, _DTYPES[option])
 
 
-def _quantization_config(torch: Any, quantization: str | None, device: Any) -> Any:
+def _quantization_config(
+    torch: ModuleType, quantization: str | None, device: torch.device
+) -> QuantizationConfigMixin | None:
     """What makes Transformers quantize while it loads; None for plain weights."""
     if quantization in _TORCHAO:
         _need("torchao", quantization)
@@ -446,7 +463,7 @@ def _quantization_config(torch: Any, quantization: str | None, device: Any) -> A
     return None
 
 
-def _bytes(tensor: Any) -> int:
+def _bytes(tensor: torch.Tensor) -> int:
     """Bytes of a tensor; one that wraps others (torchao's) claims the unquantized size for itself."""
     if hasattr(tensor, "__tensor_flatten__"):
         return sum(_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
@@ -459,7 +476,7 @@ def _need(package: str, quantization: str) -> None:
         raise BackendUnavailableError(msg)
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a text: the model's, and the tokenizer's."""
     ends: set[int] = set()
     for token in (model.generation_config.eos_token_id, tokenizer.eos_token_id):

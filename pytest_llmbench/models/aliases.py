@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -115,7 +114,7 @@ def read_aliases(path: Path) -> Aliases:
     return Aliases(path, entries, lines)
 
 
-def _entry(path: Path, name: str, value: Any, line: int, key_lines: Mapping[str, int]) -> Alias:
+def _entry(path: Path, name: str, value: object, line: int, key_lines: Mapping[str, int]) -> Alias:
     if is_synthetic(name) or "@" in name or not name or ModelSpec(name).is_path:
         msg = (
             f"{path}:{line}: {name!r} is not a valid alias, because models are written that way; "

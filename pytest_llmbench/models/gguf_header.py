@@ -9,13 +9,16 @@ from __future__ import annotations
 import mmap
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models.libraries import missing_library
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Value: TypeAlias = int | float | str | None
+"""What a key can have; None for an array, which is passed over."""
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -31,7 +34,7 @@ _NONSENSE = (UnicodeDecodeError, KeyError, TypeError, OverflowError, ZeroDivisio
 class Header:
     """What a GGUF file says of itself."""
 
-    metadata: dict[str, Any]
+    metadata: dict[str, Value]
     """Scalars and strings by key; arrays, such as the vocabulary, are left out."""
     parameters: int
     """Elements of all tensors in this file."""
@@ -81,17 +84,17 @@ class _Reader:
             raise ModelError(msg) from error
 
     def _read(self) -> Header:
-        version = self._scalar("I")
+        version = self._count("I")
         if version not in _VERSIONS:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
-            kind = "big-endian" if swapped in _VERSIONS else f"of version {version}"
-            msg = f"{self._path} is a GGUF file {kind}; versions 2 and 3, little-endian, can be read"
+            what = "big-endian" if swapped in _VERSIONS else f"of version {version}"
+            msg = f"{self._path} is a GGUF file {what}; versions 2 and 3, little-endian, can be read"
             raise ModelError(msg)
-        tensors, entries = self._scalar("Q"), self._scalar("Q")
-        metadata = {}
+        tensors, entries = self._count("Q"), self._count("Q")
+        metadata: dict[str, Value] = {}
         for _ in range(entries):
             key = self._string()
-            kind = self._scalar("I")
+            kind = self._count("I")
             value = self._value(kind)
             if kind != _ARRAY:
                 metadata[key] = value
@@ -101,6 +104,9 @@ class _Reader:
             parameters += elements
             end = max(end, last)
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int):
+            msg = f"an alignment of {alignment!r}"
+            raise TypeError(msg)
         start = -(-self._at // alignment) * alignment
         if tensors and start + end > len(self._data):
             raise self._truncated(
@@ -112,35 +118,39 @@ class _Reader:
         """Elements of the next tensor, and where its data ends, from the start of all data."""
         self._string()
         elements = 1
-        for _ in range(self._scalar("I")):
-            elements *= self._scalar("Q")
-        kind, offset = self._scalar("I"), self._scalar("Q")
+        for _ in range(self._count("I")):
+            elements *= self._count("Q")
+        kind, offset = self._count("I"), self._count("Q")
         return elements, offset + _bytes(kind, elements)
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int) -> Value:
         if kind == _STRING:
             return self._string()
         if kind != _ARRAY:
             return self._scalar(_SCALARS[kind])
-        inner, count = self._scalar("I"), self._scalar("Q")
+        inner, count = self._count("I"), self._count("Q")
         if inner in _SCALARS:
             self._skip(struct.calcsize(_SCALARS[inner]) * count)
         elif inner == _STRING:
             for _ in range(count):
-                self._skip(self._scalar("Q"))
+                self._skip(self._count("Q"))
         else:
             for _ in range(count):
                 self._value(inner)
         return None
 
-    def _scalar(self, code: str) -> Any:
+    def _count(self, code: str) -> int:
+        return int(self._scalar(code))
+
+    def _scalar(self, code: str) -> int | float:
+        value: int | float
         (value,) = struct.unpack_from(f"<{code}", self._data, self._at)
         self._at += struct.calcsize(code)
         return value
 
     def _string(self) -> str:
         start = self._at + 8
-        self._skip(self._scalar("Q"))
+        self._skip(self._count("Q"))
         return self._data[start : self._at].decode()
 
     def _skip(self, count: int) -> None:

@@ -81,7 +81,7 @@ def _transient_bar() -> type[Any]:
     from huggingface_hub.utils import tqdm
 
     class Transient(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
+        def __init__(self, *args: object, **kwargs: object) -> None:
             super().__init__(*args, **{**kwargs, "leave": False})
 
     return Transient
@@ -151,6 +151,6 @@ def _explained(spec: ModelSpec, error: Exception) -> ModelError:
     )
 
 
-def _first_line(error: Any) -> str:
+def _first_line(error: object) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

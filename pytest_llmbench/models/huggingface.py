@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import ModelError, few
 from pytest_llmbench.models.cache import remembered_digest, weights_digest
@@ -178,7 +178,7 @@ def _weight_files(folder: Path) -> list[Path]:
     raise no_safetensors(str(folder), [path.name for path in folder.iterdir()])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

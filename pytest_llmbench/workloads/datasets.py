@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.paths import from_folder
@@ -234,7 +234,7 @@ def _notes(odd: dict[str, _Odd], unused: Counter[str], count: int, full: bool) -
 # --- JSON ---------------------------------------------------------------------------------------
 
 
-def _json(entry: Any) -> Read:
+def _json(entry: object) -> Read:
     return lambda reading: read_entry(entry, reading)
 
 
@@ -302,7 +302,7 @@ class _Text:
             raise _MalformedError(self.line, msg if found else "the JSON array is not closed")
         self._at += 1
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """The JSON value that is next."""
         while True:
             try:
@@ -333,7 +333,7 @@ class _Text:
         return bool(more)
 
 
-def _array(text: _Text) -> Iterator[tuple[int, Any]]:
+def _array(text: _Text) -> Iterator[tuple[int, object]]:
     """Each entry of an array, and the line in which it begins."""
     text.take("[")
     more = text.peek() != "]"
@@ -367,5 +367,5 @@ def _rows(file: TextIO) -> Entries:
         raise _MalformedError(reader.reader.line_num, msg) from None
 
 
-def _row(row: dict[str, Any], columns: tuple[str, str, str]) -> Read:
+def _row(row: dict[str, object], columns: tuple[str, str, str]) -> Read:
     return lambda reading: read_row(row, columns, reading)

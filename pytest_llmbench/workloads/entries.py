@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.times import read_iso
 from pytest_llmbench.workloads.requests import BLOCK, Item
@@ -53,7 +53,7 @@ class Reading:
     """What of the entry that was read last is not used, in words."""
 
 
-def read_entry(entry: Any, reading: Reading) -> Item:
+def read_entry(entry: object, reading: Reading) -> Item:
     """The request that a JSON object is; its time in the unit of the file.
 
     :raises OddEntryError: if it is none.
@@ -75,7 +75,7 @@ def read_entry(entry: Any, reading: Reading) -> Item:
     return Item(item.prompt, item.messages, output, at=at)
 
 
-def _asked(entry: Mapping[str, Any], reading: Reading) -> Item:
+def _asked(entry: Mapping[str, object], reading: Reading) -> Item:
     """What an entry asks, in whichever of the keys it is."""
     key = next((key for key in (*_PROMPTS[:1], *_CONVERSATIONS, *_PROMPTS[1:]) if entry.get(key)), None)
     if key is None:
@@ -94,11 +94,11 @@ def _asked(entry: Mapping[str, Any], reading: Reading) -> Item:
     return Item(text)
 
 
-def _is_dialog(value: Any) -> bool:
+def _is_dialog(value: object) -> bool:
     return isinstance(value, list) and any(isinstance(one, dict) and "role" in one for one in value)
 
 
-def _conversation(turns: Any, key: str, reading: Reading) -> Item:
+def _conversation(turns: object, key: str, reading: Reading) -> Item:
     if isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns):
         if not turns[0].strip():
             msg = f"no text in {key}"
@@ -117,7 +117,7 @@ def _conversation(turns: Any, key: str, reading: Reading) -> Item:
     return Item(text)
 
 
-def _messages(turns: list[dict[str, Any]], reading: Reading) -> tuple[Message, ...]:
+def _messages(turns: list[dict[str, object]], reading: Reading) -> tuple[Message, ...]:
     messages: list[Message] = []
     for turn in turns:
         role, text = turn["role"], _text(turn.get("content"), reading)
@@ -134,7 +134,7 @@ def _messages(turns: list[dict[str, Any]], reading: Reading) -> tuple[Message, .
     return tuple(messages)
 
 
-def _text(value: Any, reading: Reading) -> str:
+def _text(value: object, reading: Reading) -> str:
     """The text of a content: as it is, or that of its parts; empty where there is none."""
     if value is None:
         return ""
@@ -166,7 +166,7 @@ def _encodable(text: str) -> str:
 # --- Traces -------------------------------------------------------------------------------------
 
 
-def _recorded(entry: Mapping[str, Any], reading: Reading) -> Item:
+def _recorded(entry: Mapping[str, object], reading: Reading) -> Item:
     missing = [key for key in ("timestamp", "output_length") if entry.get(key) is None]
     if missing:
         msg = f"no {' and no '.join(missing)} in a trace's entry"
@@ -178,16 +178,17 @@ def _recorded(entry: Mapping[str, Any], reading: Reading) -> Item:
     blocks = entry.get("hash_ids")
     if blocks is None:
         return item
-    named = isinstance(blocks, list) and all(type(name) in (int, str) for name in blocks)
-    if not named or len(blocks) != math.ceil((item.prompt_tokens or 0) / BLOCK):
+    names = blocks if isinstance(blocks, list) else []
+    named = all(type(name) in (int, str) for name in names)
+    if not named or len(names) != math.ceil((item.prompt_tokens or 0) / BLOCK):
         reading.unused[f"hash_ids that are not one for each {BLOCK} tokens: their prompts share nothing"] += 1
         return item
     return Item(
-        output_tokens=item.output_tokens, prompt_tokens=item.prompt_tokens, at=item.at, blocks=tuple(blocks)
+        output_tokens=item.output_tokens, prompt_tokens=item.prompt_tokens, at=item.at, blocks=tuple(names)
     )
 
 
-def read_row(row: Mapping[str, Any], columns: tuple[str, str, str], reading: Reading) -> Item:
+def read_row(row: Mapping[str, object], columns: tuple[str, str, str], reading: Reading) -> Item:
     """The request that a row of CSV is; its time in seconds.
 
     :raises OddEntryError: if it is none.
@@ -196,7 +197,7 @@ def read_row(row: Mapping[str, Any], columns: tuple[str, str, str], reading: Rea
     return _of_lengths(read, written, at, reading)
 
 
-def _of_lengths(read: Any, written: Any, at: Any, reading: Reading) -> Item:
+def _of_lengths(read: object, written: object, at: object, reading: Reading) -> Item:
     lengths = tokens(read, "tokens to read"), tokens(written, "tokens to generate")
     time = time_of(at, reading)
     if not all(lengths):
@@ -205,7 +206,7 @@ def _of_lengths(read: Any, written: Any, at: Any, reading: Reading) -> Item:
     return Item(output_tokens=lengths[1], prompt_tokens=lengths[0], at=time)
 
 
-def tokens(value: Any, name: str) -> int:
+def tokens(value: object, name: str) -> int:
     """A whole number from 0 on; CSV has it as text."""
     number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else value
     if type(number) is not int or not 0 <= number < 10**18:
@@ -214,22 +215,24 @@ def tokens(value: Any, name: str) -> int:
     return number
 
 
-def time_of(value: Any, reading: Reading) -> float:
+def time_of(value: object, reading: Reading) -> float:
     """A number in the file's unit, or a date in seconds since 1970, UTC where no zone is given."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
-    if type(value) in (int, float) and abs(value) < _NEVER:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _NEVER:
         return float(value)
     try:
+        if not isinstance(value, str):
+            raise ValueError
         seconds = read_iso(value)
-    except (ValueError, TypeError):
+    except ValueError:
         msg = f"timestamp is not a time, but {shown(value)}"
         raise OddEntryError(msg) from None
     reading.unit = "date"
     return seconds
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value for a message, cut."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

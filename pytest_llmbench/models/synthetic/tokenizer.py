@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models.libraries import missing_library
@@ -19,6 +19,8 @@ from pytest_llmbench.models.libraries import missing_library
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from gguf import GGUFWriter
 
 BOS, EOS, TURN_START, TURN_END = "<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"
 SPECIALS = (BOS, EOS, TURN_START, TURN_END)
@@ -119,7 +121,7 @@ def write_huggingface(vocabulary: Vocabulary, folder: Path, *, size: int, contex
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), "utf-8")
 
 
-def add_to_gguf(vocabulary: Vocabulary, writer: Any, *, size: int) -> None:
+def add_to_gguf(vocabulary: Vocabulary, writer: GGUFWriter, *, size: int) -> None:
     """Write the tokenizer's keys of a GGUF file with a vocabulary of *size* tokens."""
     from gguf import TokenType
 

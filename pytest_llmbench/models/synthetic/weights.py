@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.models.libraries import missing_library
 from pytest_llmbench.models.synthetic import tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from pytest_llmbench.models.synthetic.shapes import Shape
 
@@ -116,7 +119,7 @@ def tensors(shape: Shape) -> Iterator[list[Tensor]]:
     yield last
 
 
-def values(shape: Shape, tensor: Tensor) -> Any:
+def values(shape: Shape, tensor: Tensor) -> NDArray[np.float16]:
     """The float16 array of one tensor."""
     import numpy as np
 
@@ -137,7 +140,7 @@ def values(shape: Shape, tensor: Tensor) -> Any:
 
 
 @cache
-def _normal_quantiles() -> Any:
+def _normal_quantiles() -> NDArray[np.float64]:
     import numpy as np
 
     steps = 1 << 16
@@ -216,7 +219,7 @@ def write_gguf(shape: Shape, path: Path, kind: GgufType, advance: Advance = lamb
         writer.close()
 
 
-def _rope_order(array: Any, heads: int) -> Any:
+def _rope_order(array: NDArray[np.float16], heads: int) -> NDArray[np.float16]:
     """Rows as llama.cpp rotates them: neighbors are a pair, not the halves of a head.
 
     The same permutation as in llama.cpp's ``convert_hf_to_gguf.py``.
@@ -227,7 +230,7 @@ def _rope_order(array: Any, heads: int) -> Any:
     return array.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-def _config(shape: Shape) -> dict[str, Any]:
+def _config(shape: Shape) -> dict[str, object]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -251,7 +254,7 @@ def _config(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _generation_config() -> dict[str, Any]:
+def _generation_config() -> dict[str, object]:
     ids = tokenizer.SPECIALS.index
     return {
         "bos_token_id": ids(tokenizer.BOS),
