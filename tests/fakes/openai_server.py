@@ -22,6 +22,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+A_TOKEN = 0.002
+"""Seconds. Little, and yet so much that a client waits for most of a level of a few requests: of one that is
+busy for nine tenths of it or more, the level is invalid."""
+
 
 class FakeServer(ThreadingHTTPServer):
     daemon_threads = True
@@ -188,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def fake_server(
-    *models: str, seconds_per_token: float = 0.0, fail_every: int = 0, fewer: int = 0
+    *models: str, seconds_per_token: float = A_TOKEN, fail_every: int = 0, fewer: int = 0
 ) -> Iterator[FakeServer]:
     """A running server.
 
@@ -210,7 +214,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int)
     parser.add_argument("--model")
-    parser.add_argument("--seconds", type=float, default=float(os.environ.get("LLMBENCH_FAKE_SECONDS", 0)))
+    parser.add_argument(
+        "--seconds", type=float, default=float(os.environ.get("LLMBENCH_FAKE_SECONDS", A_TOKEN))
+    )
     parser.add_argument("--api-key")
     options = parser.parse_args()
     if (log := os.environ.get("LLMBENCH_FAKE_LOG")) is not None:

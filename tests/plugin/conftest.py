@@ -11,7 +11,6 @@ import pytest
 # pytester forgets what was imported during a run, and numpy cannot be imported twice.
 import scipy.stats  # noqa: F401
 
-from pytest_llmbench.measure import level
 from pytest_llmbench.servers import table
 from tests.fakes import openai_server
 
@@ -23,12 +22,6 @@ def pytest_llmbench_register_backends(registry):
 """
 
 Run = Callable[..., pytest.RunResult]
-
-
-@pytest.fixture(autouse=True)
-def a_client_that_is_never_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A level of milliseconds may keep its client busy for all its time where the machine is."""
-    monkeypatch.setattr(level, "BUSY", 1.0)
 
 
 @pytest.fixture
