@@ -123,7 +123,7 @@ class Pair:
         return unknown_of((self.base, self.now), metric)
 
     def value(self, side: SideName, metric: str) -> float | None:
-        """Median over one side's rounds that count."""
+        """Median over one side's rounds or gaps that count, or the process's own value."""
         rounds = [base if side == "base" else now for base, now in self.kept]
         values = process_values(metric, self.base if side == "base" else self.now, rounds)
         return median(values) if values else None
@@ -131,9 +131,14 @@ class Pair:
     def difference(self, metric: str) -> float | None:
         """Median over the rounds of log(now / base), oriented so that positive is worse.
 
-        None where no round has the metric on both sides.
+        Of what is not one of a round, that of the sides' values. None where the sides have no value above 0.
         """
         sign = METRICS[metric].sign
+        if METRICS[metric].scope != "round":
+            base_value, now_value = self.value("base", metric), self.value("now", metric)
+            if base_value is None or now_value is None or min(base_value, now_value) <= 0:
+                return None
+            return sign * math.log(now_value / base_value)
         logs = [
             sign * math.log(now / base)
             for b, n in self.kept
@@ -159,7 +164,7 @@ class PairedBench:
         what the order does would come again in each and not average out.
     """
 
-    scopes: tuple[Scope, ...] = ("round",)
+    scopes: tuple[Scope, ...] = ("round", "gap", "process")
 
     def __init__(
         self,

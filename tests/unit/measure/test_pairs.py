@@ -1,7 +1,8 @@
-"""Are two engines held at once only where memory holds both?"""
+"""Are two engines held at once only where memory holds both, and what differs between them?"""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.measure import pairs
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import EnginePool, Plan
-from pytest_llmbench.measure.pairs import PairedBench, Side, gpus_hold_another
-from pytest_llmbench.measure.run import ProcessRun, Run
+from pytest_llmbench.measure.pairs import Pair, PairedBench, Side, gpus_hold_another
+from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.report.progress import Progress
 
@@ -104,3 +106,18 @@ def test_a_gpu_that_does_not_hold_both_has_them_come_one_after_the_other(
     assert happened[:4] == ["open", "round", "close", "open"]
     assert not bench.alternating
     assert free == [80 * GIB]
+
+
+def test_a_pair_has_the_difference_of_what_a_process_has_and_of_its_gaps() -> None:
+    def process(load_time: float | None, gap: int) -> ProcessRun:
+        times = tuple(50_000_000 + gap * index for index in range(4))
+        line = Timeline(0, 1, None, times, times[-1], 16, 4, "o", "p", "length")
+        return ProcessRun(1, {}, {}, [Round(line, disturbance=())], {"load_time": load_time})
+
+    pair = Pair(process(1.0, 10_000_000), process(2.0, 20_000_000), alternating=True)
+    assert {"gap", "process"} < set(PairedBench.scopes)
+    assert pair.difference("load_time") == pytest.approx(math.log(2))
+    assert pair.difference("itl") == pytest.approx(math.log(2))
+    assert pair.difference("tpot") == pytest.approx(math.log(2))
+    assert Pair(process(0.0, 1), process(2.0, 1), alternating=True).difference("load_time") is None
+    assert Pair(process(None, 1), process(2.0, 1), alternating=True).difference("load_time") is None
