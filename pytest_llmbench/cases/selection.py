@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.models.aliases import Aliases
 
-CASE_FIXTURES = ("llm_model", "llm_load", "llm_server")
-"""The fixtures that stand for a case; a test that has one of them is a benchmark."""
 NO_SERVER = "this test needs a server: name one with --llm-base-url, or start one with --llm-serve"
 _NOT_ON_SERVERS = "this test does not run on a server"
 

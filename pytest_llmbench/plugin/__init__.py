@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.cases.selection import CASE_FIXTURES
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
@@ -18,6 +17,7 @@ from pytest_llmbench.plugin.options import add_options, marker_help
 from pytest_llmbench.plugin.parametrize import parametrize
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession, is_benchmark
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
+from pytest_llmbench.settings.case import CASE_FIXTURES
 
 __all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
 
@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.hook.pytest_llmbench_register_metrics.call_historic(kwargs={"registry": metrics})
         session = PytestSession(config)
-        session.selector.check_command_line()
+        session.check_command_line()
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[SESSION] = session
@@ -117,7 +117,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_collectionfinish"""
-    return [f"llmbench: {note}" for note in config.stash[SESSION].selector.notes]
+    return [f"llmbench: {note}" for note in config.stash[SESSION].notes]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

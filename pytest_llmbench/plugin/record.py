@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.cases.selection import CASE_FIXTURES, Selector
 from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
 from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.environment import snapshot
@@ -22,9 +21,11 @@ from pytest_llmbench.results.records import CaseRecord, Outcome
 from pytest_llmbench.results.session import ResultsSession
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.secrets import mask
+from pytest_llmbench.settings.case import CASE_FIXTURES
 
 if TYPE_CHECKING:
     from pytest_llmbench.bench.measurement import Instrument, Measurement
+    from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
     from pytest_llmbench.plugin.judge import Gating, Judged
     from pytest_llmbench.settings.session import SessionSettings

@@ -9,11 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.cases.selection import CASE_FIXTURES
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.servers.options import SERVER, options_of
-from pytest_llmbench.settings.case import KINDS, SETTINGS
+from pytest_llmbench.settings.case import CASE_FIXTURES, KINDS, SETTINGS
 from pytest_llmbench.settings.session import SESSION_SETTINGS
 
 if TYPE_CHECKING:

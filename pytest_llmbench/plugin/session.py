@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmbench.backends.registry import Registry
-from pytest_llmbench.cases.selection import CASE_FIXTURES, Selector
 from pytest_llmbench.errors import LLMBenchWarning, saying_where
 from pytest_llmbench.plugin.options import learn_secrets, read_settings
+from pytest_llmbench.settings.case import CASE_FIXTURES
 from pytest_llmbench.settings.sources import Source, read_marker
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_llmbench.bench.measurement import Instrument
     from pytest_llmbench.bench.runtime import Runtime
+    from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.aliases import Aliases
     from pytest_llmbench.plugin.record import Recording
@@ -43,7 +44,6 @@ class PytestSession:
         with _config_warnings(config):
             said = read_settings(config, self.registry)
         self.settings, self.options = said.session, said.cases
-        self.selector = Selector(self.registry, self.options, _aliases(self.settings.models_file))
         self.cases = 0
         """How many benchmarks were collected and will run."""
         self.seen: set[str] = set()
@@ -52,9 +52,33 @@ class PytestSession:
         """The ids of tests that were not to be run: they are not missing."""
         self.recording: Recording | None = None
         self._markers: dict[object, Source] = {}
+        self._selector: Selector | None = None
         self._runtime: Runtime | None = None
 
+    def check_command_line(self) -> None:
+        """Refuse what the command line or the ini file names and there is not, before anything runs.
+
+        :raises UsageError: listing what there is.
+        """
+        # A session that says nothing of benchmarks does not import what knows of them.
+        if self.options.command_line.given or self.options.ini.given or self.settings.models_file:
+            self.selector.check_command_line()
+
     # -- collection -------------------------------------------------------------------------
+
+    @property
+    def selector(self) -> Selector:
+        """Knows which cases a test stands for."""
+        if self._selector is None:
+            from pytest_llmbench.cases.selection import Selector
+
+            self._selector = Selector(self.registry, self.options, _aliases(self.settings.models_file))
+        return self._selector
+
+    @property
+    def notes(self) -> Iterable[str]:
+        """What a person is to know of the cases that were selected."""
+        return () if self._selector is None else self._selector.notes
 
     def marker(self, node: pytest.Item, function: object) -> Source:
         """The settings of the markers on *node*; read once for each test *function*.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 Fixture = Literal["llm_model", "llm_load"]
 """What has a ``measure()``."""
+CASE_FIXTURES = ("llm_model", "llm_load", "llm_server")
+"""The fixtures that stand for a case; a test that has one of them is a benchmark."""
 FIXTURES: tuple[Fixture, ...] = get_args(Fixture)
 Isolation = Literal["test", "model", "none"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
