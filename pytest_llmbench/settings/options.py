@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.models.paths import from_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_llmbench.backends.base import Options
     from pytest_llmbench.backends.options import Configurable
     from pytest_llmbench.backends.registry import Registry
 
@@ -23,7 +24,7 @@ class BackendOptions:
     one backend's all that it has.
     """
 
-    given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    given: Mapping[str, Options] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.given)
@@ -32,7 +33,7 @@ class BackendOptions:
         """The names of the backends."""
         return iter(self.given)
 
-    def of(self, backend: str) -> Mapping[str, Any]:
+    def of(self, backend: str) -> Options:
         """Those of one backend."""
         return self.given.get(backend, {})
 
@@ -58,7 +59,7 @@ class BackendOptions:
         )
 
 
-def _located(options: Mapping[str, Any], whose: Configurable, folder: Path | None) -> Mapping[str, Any]:
+def _located(options: Options, whose: Configurable, folder: Path | None) -> Options:
     paths = {spec.name for spec in whose.options if spec.path}
     return {
         name: str(from_folder(value, folder)) if name in paths and isinstance(value, str) and value else value

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pytest_llmbench.errors import UsageError, saying_where
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -21,6 +24,8 @@ IniType = Literal["string", "args", "linelist"]
 PathKind = Literal["", "file", "program"]
 Schema = Mapping[str, Any]
 """A JSON Schema."""
+Values = Mapping[str, Any]
+"""Values of settings by the names of their fields, each of its field's type."""
 
 Role = Literal["cases", "test", "work", "repeats", "session"]
 """What a setting is about.
@@ -42,14 +47,14 @@ Role = Literal["cases", "test", "work", "repeats", "session"]
 class Reader(Generic[T_co]):
     """Reads a value as a marker, an ini file, a suite or the command line gives it: typed, or as a text."""
 
-    read: Callable[[Any], T_co]
+    read: Callable[[object], T_co]
     """Raises ValueError, TypeError or OverflowError for anything else, or a UsageError that says more."""
     takes: str
     """What it takes, in the words of a message: ``a whole number of at least 1``."""
     schema: Callable[[], Schema]
     """What it takes where values have types, as in YAML."""
 
-    def __call__(self, value: Any) -> T_co:
+    def __call__(self, value: object) -> T_co:
         return self.read(value)
 
 
@@ -58,8 +63,8 @@ class Setting:
     """One row: ``key`` is the field, and of a case's setting the marker key too; ``flag`` is the option."""
 
     key: str
-    default: Any
-    read_value: Reader[Any]
+    default: object
+    read_value: Reader[object]
     flag: str
     """Empty: it is a marker key only."""
     help: str
@@ -84,13 +89,13 @@ class Setting:
         """The ini option, and what pytest's ``config.option`` calls the one of the command line."""
         return f"llm_{self.key}"
 
-    def read(self, value: Any, where: str) -> Any:
+    def read(self, value: object, where: str) -> Any:
         """The parsed value.
 
         :raises UsageError: saying where it stands and what it must be.
         """
         # A marker's empty list or table takes back what stands elsewhere, if none is what holds by default.
-        if says_nothing(value) and (isinstance(value, str) or len(value) or not self.none_by_default):
+        if says_nothing(value) and (isinstance(value, str) or value or not self.none_by_default):
             msg = f"{where} is empty: give {self.read_value.takes}, or leave it out"
             raise UsageError(msg)
         try:
@@ -142,12 +147,12 @@ def setting(
     return field(default=default, metadata={_ROW: row})
 
 
-def rows_of(table: type[Any]) -> dict[str, Setting]:
+def rows_of(table: type[DataclassInstance]) -> dict[str, Setting]:
     """The rows of a dataclass whose fields are settings, by their keys and in their order."""
     return {one.name: replace(one.metadata[_ROW], key=one.name) for one in fields(table)}
 
 
-def says_nothing(value: Any) -> bool:
+def says_nothing(value: object) -> bool:
     """Whether a text, a list or a table is there, and is empty, or has an empty part."""
     if isinstance(value, str):
         return not value.strip(", \t\r\n")

@@ -10,7 +10,7 @@ https://json-schema.org/draft/2020-12
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.settings.case import KINDS, SETTINGS
 
@@ -23,9 +23,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES: Mapping[type, str] = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
-def settings_schema(
-    registry: Registry | None = None, rows: Mapping[str, Setting] = SETTINGS
-) -> dict[str, Any]:
+def settings_schema(registry: Registry | None = None, rows: Mapping[str, Setting] = SETTINGS) -> Schema:
     """The schema of a mapping of settings, by their keys; none is required, and there are no others.
 
     :param registry: whose backends, and the servers, say which options they have; without it, there may be
@@ -43,7 +41,7 @@ def settings_schema(
     return {"$schema": DIALECT, "type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _of_row(row: Setting) -> dict[str, Any]:
+def _of_row(row: Setting) -> Schema:
     only = f" Only for {' or '.join(KINDS[kind] for kind in row.only)}." if row.only else ""
     default = f" Default: {row.default_text}." if row.default_text else ""
     return {**row.read_value.schema(), "description": f"{row.help}.{default}{only}"}
@@ -61,7 +59,7 @@ def _of_option(spec: OptionSpec) -> Schema:
     """What is read by a function of its own may be anything; of the rest, null is the default."""
     if spec.parse is not None:
         return {"description": spec.help}
-    schema: dict[str, Any] = {"type": [_TYPES[spec.type], "null"], "description": spec.help}
+    schema: dict[str, object] = {"type": [_TYPES[spec.type], "null"], "description": spec.help}
     if spec.choices:
         schema["enum"] = [*spec.choices, None]
     if spec.minimum is not None:

@@ -16,7 +16,7 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.paths import from_folder, interpreter
 from pytest_llmbench.settings import values as read
 from pytest_llmbench.settings.options import BackendOptions
-from pytest_llmbench.settings.rows import Setting, rows_of, setting
+from pytest_llmbench.settings.rows import Setting, Values, rows_of, setting
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry
@@ -221,8 +221,8 @@ SESSION_SETTINGS: Mapping[str, Setting] = rows_of(SessionSettings)
 
 
 def session_settings(
-    command_line: Mapping[str, Any],
-    ini: Mapping[str, Any],
+    command_line: Values,
+    ini: Values,
     registry: Registry,
     *,
     here: Path,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmbench.backends.registry import Registry
-    from pytest_llmbench.settings.rows import Setting
+    from pytest_llmbench.settings.rows import Setting, Values
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -34,7 +34,7 @@ class Source:
     """From where its paths are meant; None: from the working directory."""
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], folder: Path | None = None) -> Source:
+    def of(cls, values: Values, folder: Path | None = None) -> Source:
         """What says these *values*, by key and as they are typed in :class:`CaseSettings`."""
         return cls(CaseSettings(**values), frozenset(values), folder)
 
@@ -140,7 +140,7 @@ def _levels(source: Source, trace: bool) -> Levels:
     return found
 
 
-def read_marker(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]], where: str) -> dict[str, Any]:
+def read_marker(marks: Iterable[tuple[tuple[object, ...], Values]], where: str) -> Values:
     """The settings of ``@pytest.mark.llm(...)``, by key.
 
     :param marks: the positional and keyword arguments of each marker; the first (the closest) holds.
@@ -157,7 +157,7 @@ def read_marker(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]], wher
     return values
 
 
-def read_call(fixture: Fixture, given: Mapping[str, Any]) -> dict[str, Any]:
+def read_call(fixture: Fixture, given: Values) -> Values:
     """The settings of one call of the fixture's ``measure()``, by key.
 
     :raises UsageError: for a key that a call cannot set, or a value that cannot be.

@@ -7,7 +7,7 @@ or UsageError for anything else; :meth:`pytest_llmbench.settings.rows.Setting.re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,10 +35,10 @@ LONG = 1_000_000
 T = TypeVar("T")
 
 
-def reader(takes: str, schema: Callable[[], Schema]) -> Callable[[Callable[[Any], T]], Reader[T]]:
+def reader(takes: str, schema: Callable[[], Schema]) -> Callable[[Callable[[object], T]], Reader[T]]:
     """Make a function a reader, which *takes* so much."""
 
-    def make(read: Callable[[Any], T]) -> Reader[T]:
+    def make(read: Callable[[object], T]) -> Reader[T]:
         return Reader(read, takes, schema)
 
     return make
@@ -51,7 +51,7 @@ def whole(minimum: int, maximum: int = MANY) -> Reader[int]:
         f"a whole number of at least {minimum}, at most {maximum}",
         lambda: {"type": "integer", "minimum": minimum, "maximum": maximum},
     )
-    def read(value: Any) -> int:
+    def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError
         number = int(value)
@@ -69,7 +69,7 @@ def real(minimum: float, maximum: float = LONG) -> Reader[float]:
         f"a number of at least {minimum:g}, at most {maximum:.0f}",
         lambda: {"type": "number", "minimum": minimum, "maximum": maximum},
     )
-    def read(value: Any) -> float:
+    def read(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
         number = float(value)
@@ -87,7 +87,7 @@ def above(maximum: float) -> Reader[float]:
         f"a number above 0, at most {maximum:.0f}",
         lambda: {"type": "number", "exclusiveMinimum": 0, "maximum": maximum},
     )
-    def read(value: Any) -> float:
+    def read(value: object) -> float:
         number = real(0, maximum)(value)
         if not number:
             raise ValueError
@@ -103,13 +103,13 @@ fraction = above(1)
     "a number of samples a second from 0 to 1000",
     lambda: {"type": "number", "minimum": 0, "maximum": 1000},
 )
-def sampling_rate(value: Any) -> float:
+def sampling_rate(value: object) -> float:
     """A reader of how often the hardware is sampled."""
     return real(0, 1000)(value)
 
 
 @reader("True or False", lambda: {"type": "boolean"})
-def yes_or_no(value: Any) -> bool:
+def yes_or_no(value: object) -> bool:
     """A reader of truth values."""
     from pytest_llmbench.backends.options import truth
 
@@ -125,7 +125,7 @@ def one_of(*words: T) -> Reader[T]:
     """A reader of one of these *words*."""
 
     @reader(f"one of {', '.join(map(str, words))}", lambda: {"enum": list(words)})
-    def read(value: Any) -> T:
+    def read(value: object) -> T:
         return words[words.index(value)]
 
     return read
@@ -135,8 +135,8 @@ def several(one: Reader[T]) -> Reader[tuple[T, ...]]:
     """A reader of a list, or of a text with commas, that reads each part with *one*."""
 
     @reader(f"{one.takes}, or a list of such", lambda: _one_or_several(one.schema()))
-    def read(value: Any) -> tuple[T, ...]:
-        values = [value] if isinstance(value, int | float | str) else list(value)
+    def read(value: object) -> tuple[T, ...]:
+        values = [value] if isinstance(value, int | float) else _listed(value)
         parts = [part for v in values for part in (v.split(",") if isinstance(v, str) else [v])]
         return tuple(one(part) for part in parts)
 
@@ -144,7 +144,7 @@ def several(one: Reader[T]) -> Reader[tuple[T, ...]]:
 
 
 @reader("a text", lambda: {"type": "string", "minLength": 1})
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """A reader of any text."""
     if not isinstance(value, str) or not value:
         raise ValueError
@@ -152,28 +152,29 @@ def text(value: Any) -> str:
 
 
 @reader("a text or a list of texts", lambda: _one_or_several({"type": "string", "minLength": 1}))
-def texts(value: Any) -> tuple[str, ...]:
+def texts(value: object) -> tuple[str, ...]:
     """A reader of texts that may have commas in them."""
-    return tuple(map(text, [value] if isinstance(value, str) else value))
+    return tuple(map(text, _listed(value)))
 
 
 @reader("a path", lambda: {"type": "string", "minLength": 1})
-def file(value: Any) -> Path:
+def file(value: object) -> Path:
     """A reader of paths of files and folders."""
     return Path(text(value))
 
 
 @reader("a name or a list of names", lambda: _one_or_several({"type": "string", "minLength": 1}))
-def names(value: Any) -> tuple[str, ...]:
+def names(value: object) -> tuple[str, ...]:
     """A reader of names."""
-    values = [value] if isinstance(value, str) else list(value)
-    if not all(isinstance(v, str) for v in values):
+    values = _listed(value)
+    lines = [line for line in values if isinstance(line, str)]
+    if len(lines) < len(values):
         raise ValueError
-    return tuple(name for v in values for part in v.split(",") if (name := part.strip()))
+    return tuple(name for line in lines for part in line.split(",") if (name := part.strip()))
 
 
 @reader("a name or a list of names", names.schema)
-def backends(value: Any) -> tuple[str, ...]:
+def backends(value: object) -> tuple[str, ...]:
     """A reader of the names of backends, and of ``server``."""
     from pytest_llmbench.backends.options import backend_of
 
@@ -189,7 +190,7 @@ def backends(value: Any) -> tuple[str, ...]:
         ]
     },
 )
-def backend_options(value: Any) -> BackendOptions:
+def backend_options(value: object) -> BackendOptions:
     """A reader of options of backends; whether a backend has them, it says itself."""
     from pytest_llmbench.backends.options import backend_of, parse_option
     from pytest_llmbench.settings.options import BackendOptions
@@ -201,7 +202,7 @@ def backend_options(value: Any) -> BackendOptions:
         for backend, options in value.items():
             merged.setdefault(backend_of(str(backend)), {}).update(options)
         return BackendOptions(merged)
-    for line in [value] if isinstance(value, str) else value:
+    for line in texts(value):
         backend, name, written = parse_option(line)
         merged.setdefault(backend, {})[name] = written
     return BackendOptions(merged)
@@ -216,22 +217,22 @@ def backend_options(value: Any) -> BackendOptions:
         ]
     },
 )
-def length(value: Any) -> str:
+def length(value: object) -> str:
     """A reader of lengths; see :mod:`pytest_llmbench.workloads.lengths`."""
     from pytest_llmbench.workloads.lengths import parse_length
 
-    return str(parse_length(value))
+    return str(parse_length(str(value)))
 
 
 @reader(
     "one of constant, poisson, burst[:SIZE], ramp[:START], trace",
     lambda: {"type": "string", "pattern": r"^(constant|poisson|burst(:[0-9]+)?|ramp(:[0-9.]+)?|trace)$"},
 )
-def arrivals(value: Any) -> str:
+def arrivals(value: object) -> str:
     """A reader of arrival patterns; see :mod:`pytest_llmbench.workloads.arrivals`."""
     from pytest_llmbench.workloads.arrivals import parse_arrivals
 
-    return TRACE if value == TRACE else str(parse_arrivals(value))
+    return TRACE if value == TRACE else str(parse_arrivals(str(value)))
 
 
 _TIME = {
@@ -259,13 +260,12 @@ def _slo_schema() -> Schema:
 
 
 @reader('{"ttft": 0.5} in seconds, or METRIC:TIME such as ttft:500ms', _slo_schema)
-def slo(value: Any) -> Mapping[str, float]:
+def slo(value: object) -> Mapping[str, float]:
     """A reader of service-level objectives, in seconds by metric."""
     from pytest_llmbench.metrics.table import slo_metrics
 
     if not isinstance(value, Mapping):
-        texts = [value] if isinstance(value, str) else list(value)
-        value = dict(text.split(":") for part in texts for text in part.split(","))
+        value = dict(one.split(":") for line in texts(value) for one in line.split(","))
     found = {}
     for metric, limit in value.items():
         name = metric.strip()
@@ -291,7 +291,7 @@ def slo(value: Any) -> Mapping[str, float]:
         ]
     },
 )
-def failures(value: Any) -> str:
+def failures(value: object) -> str:
     """A reader of how many requests may fail; see :mod:`pytest_llmbench.gate.failures`."""
     from pytest_llmbench.gate.failures import parse_allowed
 
@@ -314,7 +314,7 @@ def _thresholds_schema() -> Schema:
 
 
 @reader('{"METRIC": "5%"}, with limits such as "<300ms"; one or a list of them', _thresholds_schema)
-def thresholds(value: Any) -> tuple[Threshold, ...]:
+def thresholds(value: object) -> tuple[Threshold, ...]:
     """A reader of what the gate allows; see :mod:`pytest_llmbench.gate.thresholds`."""
     if not isinstance(value, Mapping):
         raise ValueError
@@ -324,7 +324,7 @@ def thresholds(value: Any) -> tuple[Threshold, ...]:
 
 
 @reader("METRIC:VALUE, once or several times", lambda: _one_or_several({"type": "string", "pattern": ":"}))
-def threshold_lines(value: Any) -> tuple[Threshold, ...]:
+def threshold_lines(value: object) -> tuple[Threshold, ...]:
     """A reader of what the gate allows, as the command line has it."""
     from pytest_llmbench.gate.thresholds import parse_thresholds
 
@@ -332,7 +332,7 @@ def threshold_lines(value: Any) -> tuple[Threshold, ...]:
 
 
 @reader("a metric or a list of metrics", lambda: names.schema())
-def gated(value: Any) -> tuple[str, ...]:
+def gated(value: object) -> tuple[str, ...]:
     """A reader of metrics that gate."""
     from pytest_llmbench.gate.thresholds import default_thresholds
 
@@ -342,7 +342,7 @@ def gated(value: Any) -> tuple[str, ...]:
 
 
 @reader("a name of a column or a list of such", lambda: names.schema())
-def columns(value: Any) -> tuple[str, ...]:
+def columns(value: object) -> tuple[str, ...]:
     """A reader of further columns of the table."""
     from pytest_llmbench.report.rows import requested
 
@@ -352,15 +352,15 @@ def columns(value: Any) -> tuple[str, ...]:
 
 
 @reader("KEY=VALUE, several with blanks between them", lambda: {"type": "string", "minLength": 1})
-def base_side(value: Any) -> BaseSide:
+def base_side(value: object) -> BaseSide:
     """A reader of the base side of an A/B session."""
     from pytest_llmbench.gate.ab import parse_base_side
 
-    return parse_base_side(value)
+    return parse_base_side(text(value))
 
 
 @reader("a number of pairs (20) or a time (90s, 10min, 2h)", lambda: {"type": ["string", "integer"]})
-def budget(value: Any) -> Budget:
+def budget(value: object) -> Budget:
     """A reader of what a case of an A/B session may cost."""
     from pytest_llmbench.gate.budget import parse_budget
 
@@ -368,12 +368,25 @@ def budget(value: Any) -> Budget:
 
 
 @reader("a name of a baseline", lambda: {"type": "string", "minLength": 1})
-def baseline(value: Any) -> str:
+def baseline(value: object) -> str:
     """A reader of a name for a baseline."""
     from pytest_llmbench.results.baselines import check_name
 
-    check_name(value)
-    return text(value)
+    name = text(value)
+    check_name(name)
+    return name
+
+
+def _listed(value: object) -> list[object]:
+    """A text as the only one of its list; a list as it is.
+
+    :raises ValueError: for anything else.
+    """
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise ValueError
+    return list(value)
 
 
 def _one_or_several(one: Schema) -> Schema:
