@@ -35,7 +35,7 @@ def _measure(
             # What the engine says of its load, so that both sides have the same.
             resolved = ours.plan.engine.model
             assert isinstance(resolved, ResolvedModel)
-            setup = {"path": str(resolved.path)}
+            setup: dict[str, object] = {"path": str(resolved.path)}
             setup |= {name: ours.record.engine[name] for name in settings}
             with Bare(backend, setup) as bare:
                 taken = alternate(

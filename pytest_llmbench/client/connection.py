@@ -13,7 +13,6 @@ import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_llmbench.client.http import MalformedError, Response
 from pytest_llmbench.client.pending import PendingRequest, Segment
@@ -26,7 +25,7 @@ from pytest_llmbench.servers.endpoint import Endpoint
 from pytest_llmbench.servers.trust import tls_context
 from pytest_llmbench.servers.urls import authority, proxy_headers, read_proxy, read_url
 
-Address = tuple[int, int, int, Any]
+Address = tuple[int, int, int, tuple[object, ...]]
 """Family, type and protocol of a socket, and what it connects to."""
 
 _CONNECTING, _TUNNELLING, _HANDSHAKING, _READY = range(4)

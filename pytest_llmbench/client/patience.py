@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 from pytest_llmbench.client.plan import LoadPlan
+from pytest_llmbench.processes.wire import Json
 
 SILENT = 60.0
 """Seconds for which a client may say nothing: looking up a name may take half of them, and nothing breaks
@@ -32,7 +32,7 @@ class Pulse:
     :param say: sends one, or leaves it out where it is not read.
     """
 
-    def __init__(self, say: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+    def __init__(self, say: Callable[[Json], None] = lambda _: None) -> None:
         self._say = say
         self._due = 0.0
 

@@ -7,14 +7,15 @@ integer nanoseconds of ``time.perf_counter_ns``; times of a plan are seconds.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.facts import ClientFacts, RequestFacts
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import Timeline
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.servers.endpoint import Endpoint
 from pytest_llmbench.workloads.messages import Message
 
@@ -66,12 +67,12 @@ class LoadPlan:
     memory: int | None = None
     """Bytes that all its responses may have together; None for as much as :func:`.room.room_for` finds."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The plan as it crosses the socket."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> LoadPlan:
+    def from_json(cls, data: Json) -> LoadPlan:
         return cls(
             **{
                 **data,
@@ -83,7 +84,7 @@ class LoadPlan:
         )
 
 
-def _request(data: Mapping[str, Any]) -> Request:
+def _request(data: Json) -> Request:
     messages = data["messages"]
     return Request(data["max_new_tokens"], data["prompt"], None if messages is None else tuple(messages))
 
@@ -132,7 +133,7 @@ class RequestResult(RequestFacts):
         """A metric of its timeline, in the metric's unit; None where it has none."""
         return None if self.timeline is None else METRICS[name].of(self.timeline)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The result as it crosses the socket."""
         data = dict(vars(self))
         data["timeline"] = None if self.timeline is None else self.timeline.to_json()
@@ -140,7 +141,7 @@ class RequestResult(RequestFacts):
         return data
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RequestResult:
+    def from_json(cls, data: Json) -> RequestResult:
         timeline, failure = data["timeline"], data["failure"]
         return cls(
             **{
@@ -169,7 +170,7 @@ class LoadResult:
         """The requests that were not warm-up."""
         return [request for request in self.requests if not request.warmup]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The result as it crosses the socket."""
         return {
             "requests": [request.to_json() for request in self.requests],
@@ -179,6 +180,6 @@ class LoadResult:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> LoadResult:
+    def from_json(cls, data: Json) -> LoadResult:
         requests = tuple(RequestResult.from_json(request) for request in data["requests"])
         return cls(requests, data["started"], data["ended"], ClientFacts(**data["client"]))

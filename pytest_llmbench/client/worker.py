@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pytest_llmbench import errors
 from pytest_llmbench.client.client import Client, LevelRecording
@@ -18,9 +17,10 @@ from pytest_llmbench.client.patience import Pulse
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.client.stream import read_result
 from pytest_llmbench.processes.serve import LOAD_CLIENT, serve
+from pytest_llmbench.processes.wire import Json
 
 
-def handle(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def handle(request: Json, say: Callable[[Json], None]) -> Json:
     """Answer one request: run a level, or make ready to close."""
     if request["op"] == "close":
         return {}

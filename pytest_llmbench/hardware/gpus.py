@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from pytest_llmbench.hardware.probes import why
@@ -21,11 +22,11 @@ class VisibleGpu:
 
     index: int
     """As CUDA counts it in this process, from 0: the N of the fields ``gpuN_...``."""
-    handle: Any
+    handle: object
     """NVML's device handle."""
 
 
-def load_nvml() -> tuple[Any, str | None]:
+def load_nvml() -> tuple[ModuleType | None, str | None]:
     """The module ``pynvml``, NVML started; or None and the reason. Cheap where there is no driver.
 
     Each success has to be answered by ``nvmlShutdown()``.
@@ -53,7 +54,7 @@ def _no_library() -> str | None:
     return None
 
 
-def visible_gpus(nvml: Any) -> list[VisibleGpu]:
+def visible_gpus(nvml: ModuleType) -> list[VisibleGpu]:
     """The GPUs in CUDA's order. *nvml* is the module that :func:`load_nvml` gave.
 
     As in CUDA, the list ends at the first entry of ``CUDA_VISIBLE_DEVICES`` that matches no GPU.
@@ -78,11 +79,11 @@ def visible_gpus(nvml: Any) -> list[VisibleGpu]:
     return gpus
 
 
-def _by_uuid(nvml: Any, start: str, count: int) -> Any:
+def _by_uuid(nvml: ModuleType, start: str, count: int) -> object:
     """CUDA takes the first characters of a UUID for the whole."""
     for index in range(count):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        if _text(nvml.nvmlDeviceGetUUID(handle)).startswith(start):
+        if str(_text(nvml.nvmlDeviceGetUUID(handle))).startswith(start):
             return handle
     return None
 
@@ -116,7 +117,7 @@ def free_memory() -> list[int | None]:
         _shutdown(nvml)
 
 
-def _free(nvml: Any, handle: Any) -> int | None:
+def _free(nvml: ModuleType, handle: object) -> int | None:
     try:
         return int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
     except nvml.NVMLError:
@@ -140,7 +141,7 @@ def why_no_gpus() -> str | None:
     return "the NVIDIA driver sees no GPU"
 
 
-def list_gpus() -> list[dict[str, Any]]:
+def list_gpus() -> list[dict[str, object]]:
     """Facts of each visible GPU, in CUDA's order; empty for the reason of :func:`why_no_gpus`.
 
     Keys: ``name``, ``uuid``, ``memory`` (bytes), ``driver``, ``cuda`` (the newest CUDA version
@@ -157,8 +158,8 @@ def list_gpus() -> list[dict[str, Any]]:
         _shutdown(nvml)
 
 
-def _facts(nvml: Any, handle: Any) -> dict[str, Any]:
-    def ask(name: str, *arguments: Any) -> Any:
+def _facts(nvml: ModuleType, handle: object) -> dict[str, object]:
+    def ask(name: str, *arguments: object) -> Any:
         try:
             return getattr(nvml, name)(*arguments)
         except nvml.NVMLError:
@@ -177,10 +178,10 @@ def _facts(nvml: Any, handle: Any) -> dict[str, Any]:
     }
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _shutdown(nvml: Any) -> None:
+def _shutdown(nvml: ModuleType) -> None:
     with suppress(nvml.NVMLError):
         nvml.nvmlShutdown()

@@ -57,7 +57,7 @@ class Nvml:
             self.reason = "no NVIDIA GPU is visible to CUDA"
 
 
-Read = Callable[[Any], Mapping[str, float]]
+Read = Callable[[object], Mapping[str, float]]
 
 
 class _Fields(ABC):
@@ -66,7 +66,7 @@ class _Fields(ABC):
     def __init__(self, nvml: Nvml) -> None:
         self.methods: dict[str, str] = {}
         self._nvml = nvml
-        self._reads: list[tuple[str, Any, Read]] = []
+        self._reads: list[tuple[str, object, Read]] = []
 
     def start(self) -> dict[str, str]:
         if not self._nvml.gpus:
@@ -142,15 +142,15 @@ class GpuState(_Fields):
         power, how = self._power(gpu)
         self.methods[f"gpu{gpu.index}_power"] = how
 
-        def utilization(handle: Any) -> dict[str, float]:
+        def utilization(handle: object) -> dict[str, float]:
             rates = nvml.nvmlDeviceGetUtilizationRates(handle)
             return {"utilization": rates.gpu, "memory_utilization": rates.memory}
 
-        def reasons(handle: Any) -> dict[str, float]:
+        def reasons(handle: object) -> dict[str, float]:
             ask = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
             return {"event_reasons": (ask or nvml.nvmlDeviceGetCurrentClocksThrottleReasons)(handle)}
 
-        def temperature(handle: Any) -> dict[str, float]:
+        def temperature(handle: object) -> dict[str, float]:
             return {"temperature": nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)}
 
         def clock(name: str, kind: int) -> tuple[tuple[str, ...], Read]:
@@ -169,7 +169,7 @@ class GpuState(_Fields):
     def _power(self, gpu: VisibleGpu) -> tuple[Read, str]:
         nvml = self._nvml.module
 
-        def instant(handle: Any) -> dict[str, float]:
+        def instant(handle: object) -> dict[str, float]:
             field = nvml.nvmlDeviceGetFieldValues(handle, [nvml.NVML_FI_DEV_POWER_INSTANT])[0]
             if field.nvmlReturn != nvml.NVML_SUCCESS:
                 raise nvml.NVMLError(field.nvmlReturn)
@@ -205,7 +205,7 @@ class GpuProcesses(_Fields):
     def _groups(self, gpu: VisibleGpu) -> list[tuple[tuple[str, ...], Read]]:
         return [(("vram", "foreign_processes"), lambda handle: self._look(gpu.index, handle))]
 
-    def _look(self, index: int, handle: Any) -> dict[str, float]:
+    def _look(self, index: int, handle: object) -> dict[str, float]:
         import psutil
 
         running = self._nvml.module.nvmlDeviceGetComputeRunningProcesses(handle)
@@ -223,7 +223,7 @@ class GpuProcesses(_Fields):
             reading["foreign_utilization"] = busiest
         return reading
 
-    def _busiest(self, index: int, handle: Any, foreign: set[int]) -> float | None:
+    def _busiest(self, index: int, handle: object, foreign: set[int]) -> float | None:
         nvml = self._nvml.module
         since = self._last_seen.get(index, time.time_ns() // 1000 - int(SLOW * 1e6))
         try:

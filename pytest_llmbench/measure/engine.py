@@ -12,7 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
@@ -21,6 +21,7 @@ from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ResolvedModel
 from pytest_llmbench.processes.child import Child
 from pytest_llmbench.processes.serve import ENGINE
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.workloads.messages import Message
 
 
@@ -33,7 +34,7 @@ class EngineSpec:
     reference: str
     """``module:attribute`` of the backend, for the worker to import."""
     model: ResolvedModel
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -47,11 +48,11 @@ class EngineSpec:
         kind = LocalEngine if isolation == "none" else EngineProcess
         return kind(self, timeout, started)
 
-    def told(self) -> Mapping[str, Any]:
+    def told(self) -> Mapping[str, object]:
         """Nothing: an engine in a process of ours is asked for all that the plan says."""
         return {}
 
-    def load_request(self, *, same_process: bool) -> dict[str, Any]:
+    def load_request(self, *, same_process: bool) -> Json:
         """The worker's ``load`` operation."""
         model = {f.name: getattr(self.model, f.name) for f in dataclasses.fields(self.model)}
         model["spec"] = dataclasses.asdict(self.model.spec)
@@ -74,7 +75,7 @@ class Loaded:
     pid: int
     load_time: float | None
     """Seconds, the import of the engine left out; None for a server that ran already."""
-    engine: Mapping[str, Any]
+    engine: Mapping[str, object]
     versions: Mapping[str, str]
 
 
@@ -114,7 +115,7 @@ class Prompt:
                 raise errors.UsageError(msg)
         return cls(messages=tuple(value))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return {"text": self.text} if self.messages is None else {"messages": list(self.messages)}
 
 
@@ -138,7 +139,7 @@ class _Operations(ABC):
     """The requests, spelled once for both kinds of engine."""
 
     @abstractmethod
-    def _ask(self, request: dict[str, Any], doing: str) -> dict[str, Any]: ...
+    def _ask(self, request: Json, doing: str) -> Json: ...
 
     def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt:
         """A prompt of exactly *tokens* tokens."""
@@ -175,7 +176,7 @@ class LocalEngine(_Operations):
         response = self._ask(spec.load_request(same_process=True), "loading")
         self.loaded = Loaded(os.getpid(), response["load_time"], response["engine"], response["versions"])
 
-    def _ask(self, request: dict[str, Any], doing: str) -> dict[str, Any]:
+    def _ask(self, request: Json, doing: str) -> Json:
         del doing
         return self._host.handle(request)
 
@@ -231,5 +232,5 @@ class EngineProcess(_Operations):
         """End the worker and whatever it started, at once."""
         self._child.kill()
 
-    def _ask(self, request: dict[str, Any], doing: str) -> dict[str, Any]:
+    def _ask(self, request: Json, doing: str) -> Json:
         return self._child.ask(request, doing, self._timeout)

@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, RequestResult
@@ -40,7 +40,7 @@ class RunningServer(Protocol):
     """The root of its process tree; None where it cannot be known."""
     load_time: float | None
     """Seconds from its start until it was ready; None where it ran already."""
-    engine: Mapping[str, Any]
+    engine: Mapping[str, object]
     versions: Mapping[str, str]
     lacks: str | None
     """What it was started without and needs under a load; None where nothing tells that it lacks anything."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
@@ -55,9 +55,9 @@ class Startable(Protocol):
     def model(self) -> ResolvedModel | ModelSpec: ...
 
     @property
-    def options(self) -> Mapping[str, Any]: ...
+    def options(self) -> Mapping[str, object]: ...
 
-    def told(self) -> Mapping[str, Any]:
+    def told(self) -> Mapping[str, object]:
         """What of the plan's protocol holds otherwise for it; known when it was asked."""
 
     def start(
@@ -102,7 +102,7 @@ class Plan:
     prompt_tokens: int | None = None
     """Instead of ``prompt``: a text of exactly so many tokens."""
 
-    def protocol(self) -> dict[str, Any]:
+    def protocol(self) -> dict[str, object]:
         """How it was measured, for the results document: cases compare only if these are equal."""
         return {
             "prompt_tokens": self.prompt_tokens,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.client.facts import RequestFacts
 from pytest_llmbench.hardware.facts import HardwareSummary
@@ -129,7 +129,7 @@ class ProcessRun(_Measured):
     """One engine process and the rounds that were measured in it."""
 
     pid: int
-    engine: Mapping[str, Any]
+    engine: Mapping[str, object]
     """What the engine said of its load: threads, device, dtype, context, ..."""
     versions: Mapping[str, str]
     rounds: list[Round] = field(default_factory=list)
@@ -192,7 +192,7 @@ class Run:
     """What ``llm_model.measure`` returns; a metric is an attribute: ``run.ttft.median``."""
 
     label: str
-    protocol: Mapping[str, Any]
+    protocol: Mapping[str, object]
     """How it was measured: rounds, warm-up rounds, processes, tokens, seed, isolation, ..."""
     processes: list[ProcessRun] = field(default_factory=list)
     text: str | None = None

@@ -10,7 +10,6 @@ import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
@@ -32,14 +31,14 @@ class ServedSpec:
 
     server: RunningServer
     model: ResolvedModel | ModelSpec
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """What messages and progress call it."""
         return self.server.label
 
-    def told(self) -> Mapping[str, Any]:
+    def told(self) -> Mapping[str, object]:
         """In which words it is asked, as far as that was found out, and without what."""
         return asked_without(self.server.endpoint)
 

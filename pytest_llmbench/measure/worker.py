@@ -24,6 +24,7 @@ from pytest_llmbench.hardware.instructions import InstructionCounter, open_count
 from pytest_llmbench.metrics.timeline import NANO, Recorder, Timeline, hash_tokens
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.processes.serve import peak_rss, prefer_for_oom_kill, serve
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.workloads.prompts import prompt_of_tokens
 
 
@@ -38,7 +39,7 @@ class Host:
         self._engine: Engine | None = None
         self._counter = counter
         self._uncounted = uncounted
-        self._operations: dict[str, Callable[..., dict[str, Any]]] = {
+        self._operations: dict[str, Callable[..., Json]] = {
             "load": self.load,
             "prompt": self.prompt,
             "prepare": self.prepare,
@@ -47,14 +48,12 @@ class Host:
             "close": self.close,
         }
 
-    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+    def handle(self, request: Json) -> Json:
         """Answer one request ``{"op": NAME, ...}``."""
         arguments = {key: value for key, value in request.items() if key != "op"}
         return self._operations[request["op"]](**arguments)
 
-    def load(
-        self, *, backend: str, model: dict[str, Any], options: dict[str, Any], path: list[str] | None = None
-    ) -> dict[str, Any]:
+    def load(self, *, backend: str, model: Json, options: Json, path: list[str] | None = None) -> Json:
         """Import the engine, then load the model; only the latter is ``load_time``."""
         if path is not None:
             sys.path[:] = path
@@ -82,12 +81,12 @@ class Host:
             "peak_rss": peak_rss(),
         }
 
-    def prompt(self, *, tokens: int, seed: int) -> dict[str, Any]:
+    def prompt(self, *, tokens: int, seed: int) -> Json:
         """A text of exactly *tokens* tokens, special tokens included."""
         engine = self._loaded()
         return {"text": prompt_of_tokens(tokens, engine.tokenize, engine.detokenize, seed=seed)}
 
-    def prepare(self, *, cold: bool) -> dict[str, Any]:
+    def prepare(self, *, cold: bool) -> Json:
         """What has to be done before a round and must not be in it."""
         if cold:
             self._loaded().reset()
@@ -97,10 +96,10 @@ class Host:
     def generate(
         self,
         *,
-        params: dict[str, Any],
+        params: Json,
         text: str | None = None,
         messages: list[Any] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Json:
         """One generation, recorded."""
         engine = self._loaded()
         parameters = GenerationParams(**params)
@@ -135,13 +134,13 @@ class Host:
             "instructions": None if before is None else before.until(after),
         }
 
-    def reset_peak(self) -> dict[str, Any]:
+    def reset_peak(self) -> Json:
         """Let the peak of the resident set start anew, for a process that several cases share."""
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         return {}
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> Json:
         """Free the engine."""
         engine, self._engine = self._engine, None
         if engine is not None:

@@ -16,13 +16,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from pytest_llmbench import errors
 from pytest_llmbench.processes import wire
 from pytest_llmbench.processes.endings import OF_MEMORY, how_it_ended, was_killed
 from pytest_llmbench.processes.guard import GUARD
 from pytest_llmbench.processes.serve import PROTOCOL, Kind
+from pytest_llmbench.processes.wire import Json
 
 START_WITHIN = (20.0, 120.0)
 """Seconds that a worker may take from its start to its greeting, an interpreter and our own modules: the
@@ -93,7 +93,7 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, request: dict[str, Any], doing: str, timeout: float | None) -> dict[str, Any]:
+    def ask(self, request: Json, doing: str, timeout: float | None) -> Json:
         """The worker's answer.
 
         :param doing: for messages: ``"loading the model"``.
@@ -103,7 +103,7 @@ class Child:
         self.tell(request, doing, timeout)
         return self.answer(doing, timeout)
 
-    def tell(self, request: dict[str, Any], doing: str, timeout: float | None = None) -> None:
+    def tell(self, request: Json, doing: str, timeout: float | None = None) -> None:
         """The first half of :meth:`ask`: several workers can so be asked before the first answers."""
         try:
             wire.send(self._sock, request, timeout)
@@ -136,7 +136,7 @@ class Child:
         self._sock.close()
         self._output.close()
 
-    def answer(self, doing: str, timeout: float | None, silent: float | None = None) -> dict[str, Any]:
+    def answer(self, doing: str, timeout: float | None, silent: float | None = None) -> Json:
         """The second half of :meth:`ask`.
 
         :param silent: seconds that the worker may take to its answer, or from one sign of life to the next.
@@ -164,10 +164,10 @@ class Child:
             raise error
         return response
 
-    def _hear(self, doing: str, timeout: float | None, silent: float | None) -> dict[str, Any]:
+    def _hear(self, doing: str, timeout: float | None, silent: float | None) -> Json:
         """The next frame that is not a sign of life."""
         end = math.inf if timeout is None else time.monotonic() + timeout
-        known: dict[str, Any] = {}
+        known: Json = {}
         while True:
             left = end - time.monotonic()
             if silent is not None and not wire.waits(self._sock, min(silent, left)):
@@ -177,7 +177,7 @@ class Child:
                 return response
             known = response["alive"]
 
-    def _silent(self, doing: str, silent: float, known: Mapping[str, Any]) -> errors.EngineTimeoutError:
+    def _silent(self, doing: str, silent: float, known: Mapping[str, object]) -> errors.EngineTimeoutError:
         """Ends the worker, which does not answer any more."""
         stopped, tail = self._stopped(), self._tail()
         self.kill()

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pytest_llmbench import errors
 from pytest_llmbench._version import __version__
 from pytest_llmbench.processes import wire
+from pytest_llmbench.processes.wire import Json
 
 PROTOCOL = 2
 
@@ -65,7 +65,7 @@ def peak_rss() -> int | None:
     return None
 
 
-def describe(error: BaseException, kind: Kind = ENGINE) -> dict[str, Any]:
+def describe(error: BaseException, kind: Kind = ENGINE) -> Json:
     """An exception as it crosses the socket: ours by name, any other as one of what works here."""
     if isinstance(error, errors.LLMBenchError):
         return {"type": type(error).__name__, "message": str(error)}
@@ -98,7 +98,7 @@ def prefer_for_oom_kill() -> None:
 
 def serve(
     fd: int,
-    handle: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]],
+    handle: Callable[[Json, Callable[[Json], None]], Json],
     kind: Kind = ENGINE,
 ) -> None:
     """Answer the requests of one parent over the socket *fd* until it closes that.

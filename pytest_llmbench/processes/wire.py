@@ -18,6 +18,9 @@ _LENGTH = struct.Struct(">Q")
 _LONGEST = 1 << 36
 """Bytes of a frame: what claims to be longer is not a frame."""
 
+Json = dict[str, Any]
+"""A message, as JSON has it: what crosses the socket is checked by whoever reads it."""
+
 
 class PeerGoneError(Exception):
     """The other side closed the socket, or its process ended."""
@@ -27,7 +30,7 @@ class GarbledError(Exception):
     """What came is not a frame: the other side speaks something else."""
 
 
-def send(sock: socket.socket, message: dict[str, Any], timeout: float | None = None) -> None:
+def send(sock: socket.socket, message: Json, timeout: float | None = None) -> None:
     """Send one frame, in at most *timeout* seconds: a socket takes only so much before the other side reads.
 
     :raises PeerGoneError: if the other side is gone.
@@ -43,7 +46,7 @@ def send(sock: socket.socket, message: dict[str, Any], timeout: float | None = N
         raise PeerGoneError from error
 
 
-def mention(sock: socket.socket, message: dict[str, Any]) -> None:
+def mention(sock: socket.socket, message: Json) -> None:
     """Send one small frame where there is room for it now, and else leave it out.
 
     :raises PeerGoneError: if the other side is gone.
@@ -69,7 +72,7 @@ def waits(sock: socket.socket, timeout: float) -> bool:
     return bool(poller.poll(max(0.0, timeout) * 1000))
 
 
-def receive(sock: socket.socket, timeout: float | None = None) -> dict[str, Any]:
+def receive(sock: socket.socket, timeout: float | None = None) -> Json:
     """Wait for one frame, at most *timeout* seconds for the whole of it.
 
     :raises PeerGoneError: if the other side is gone.
