@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from pytest_llmbench.backends.base import FILTERS
 from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, marks, too_many_failed
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import by_reason, explain_untimed
@@ -245,6 +246,10 @@ def protocol(case: CaseRecord) -> dict[str, str]:
     with fewer threads to give is not taken for the same.
     """
     flat = {k: v for k, v in dict(case.protocol).items() if k not in (*_HOW_OFTEN, "options")}
+    # A document of before such a parameter came is one that did not set it.
+    for name, one in FILTERS.items():
+        if flat.get(name) == one.off:
+            del flat[name]
     engine = case.processes[0].engine if case.processes else {}
     for name, value in case.protocol.options.items():
         flat[f"options.{name}"] = engine.get(name, value)

@@ -29,6 +29,11 @@ def test_how_often_it_is_measured_may_differ(a_session: Any, changed: dict[str, 
     assert matched(a_session(1), a_session(2, **changed)).bases
 
 
+def test_a_parameter_that_an_earlier_document_lacks_was_not_set(a_session: Any) -> None:
+    assert matched(a_session(1), a_session(2, top_k=0, top_p=1.0)).bases
+    assert not matched(a_session(1), a_session(2, top_k=40)).bases
+
+
 def test_commit_and_branch_may_differ(a_session: Any) -> None:
     assert matched(a_session(1), a_session(2, commit="b" * 40, branch="topic", dirty=True)).bases
 
