@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.measured import Measured, without_address
@@ -116,7 +116,7 @@ def _pairs(what: str, kind: Kind, base: dict[str, str], now: dict[str, str]) -> 
     ]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = "unknown" if value is None else str(value)
     return text[:19] if text.startswith("sha256:") else text
 

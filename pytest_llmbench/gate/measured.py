@@ -6,7 +6,7 @@ import re
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_llmbench.backends.base import FILTERS
 from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, marks, too_many_failed
@@ -94,7 +94,7 @@ class Measured:
             protocol=tuple(sorted(protocol(case).items())),
         )
 
-    def _written(self) -> tuple[Any, ...]:
+    def _written(self) -> tuple[object, ...]:
         case, machine = self.case, self.header.machine
         model = case.model
         return (

@@ -22,7 +22,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, stdev
-from typing import Any
 
 from pytest_llmbench.gate.statistics import (
     Estimate,
@@ -319,8 +318,8 @@ class PairedTest:
         pairs = math.pi / 3 * (t_quantile(level, math.inf) * spread / gap) ** 2
         return max(math.ceil(pairs), len(self.differences) + 1) if pairs <= MANY else None
 
-    def _details(self, estimate: Estimate | None) -> dict[str, Any]:
-        details: dict[str, Any] = {
+    def _details(self, estimate: Estimate | None) -> dict[str, object]:
+        details: dict[str, object] = {
             "looks": [look.pairs for look in self._plan],
             "looked": self._looked,
             "level_threshold": self._case_level,

@@ -11,7 +11,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -99,7 +99,7 @@ def summary(comparison: Comparison) -> str:
     return f"{count(total, 'case')}: {', '.join(parts) or 'nothing was compared'}"
 
 
-def to_json(comparison: Comparison) -> dict[str, Any]:
+def to_json(comparison: Comparison) -> dict[str, object]:
     """The comparison as plain data; SI units, changes positive where worse."""
     return {
         "now": _session(comparison.now),
@@ -370,7 +370,7 @@ def _markdown_unmatched(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _session(header: Header) -> dict[str, Any]:
+def _session(header: Header) -> dict[str, object]:
     return {
         "session": header.session.id,
         "started": header.session.started,
@@ -381,7 +381,7 @@ def _session(header: Header) -> dict[str, Any]:
     }
 
 
-def _case_json(case: CaseComparison) -> dict[str, Any]:
+def _case_json(case: CaseComparison) -> dict[str, object]:
     return {
         "nodeid": case.nodeid,
         "measurement": case.case.measurement,
@@ -395,7 +395,7 @@ def _case_json(case: CaseComparison) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """JSON has no infinity: an end that is not known is null."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}

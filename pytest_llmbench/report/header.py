@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.threads import THREADS, default_threads
 from pytest_llmbench.hardware.cgroups import limits
@@ -68,7 +68,7 @@ class MachineSummary:
 def header_line(
     backends: Iterable[Backend],
     machine: MachineSummary | None = None,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Mapping[str, Mapping[str, object]] | None = None,
 ) -> str:
     """Backends that can run here with their engine's version and threads, the machine, and what is missing.
 
@@ -95,7 +95,7 @@ def header_line(
     return "llmbench: " + " | ".join(part for part in parts if part)
 
 
-def _threads(backend: Backend, options: Mapping[str, Any]) -> str:
+def _threads(backend: Backend, options: Mapping[str, object]) -> str:
     """``(1 thread)``, as a load will have them unless a test's marker says otherwise; else nothing."""
     if not any(option.name == THREADS for option in backend.options):
         return ""

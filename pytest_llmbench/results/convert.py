@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -44,7 +44,7 @@ def case_from_run(
     measurement: str = DEFAULT_MEASUREMENT,
     error: str | None = None,
     params: Mapping[str, object] | None = None,
-    protocol: Mapping[str, Any] | None = None,
+    protocol: Mapping[str, object] | None = None,
     hardware: HardwareSummary | None = None,
 ) -> CaseRecord:
     """The case of one measurement.
@@ -62,7 +62,7 @@ def case_from_run(
         file=file,
         params={name: mask_setting(name, str(value)) for name, value in (params or {}).items()},
         model=_model_record(model, backend),
-        protocol=ProtocolRecord(**(run.protocol if run is not None else protocol or {})),
+        protocol=ProtocolRecord.model_validate(dict(run.protocol if run is not None else protocol or {})),
         processes=[_process_record(p) for p in run.processes] if run is not None else [],
         case_values=_finite(run.values) if run is not None else {},
         metrics=_metric_records(run) if run is not None else {},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.journal import SUFFIX, read_journal
@@ -40,7 +40,7 @@ class Results:
         """One row a round; ``token_times`` holds lists, ``started`` is a time in UTC."""
         import pandas as pd
 
-        rows: list[dict[str, Any]] = [
+        rows: list[dict[str, object]] = [
             round_row(case, process, index, number)
             for case in self.document.cases
             for index, process in enumerate(case.processes)

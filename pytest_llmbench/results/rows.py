@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from statistics import median_low
-from typing import Any
 
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.records import CaseRecord, Header, ProcessRecord, RoundRecord
@@ -18,7 +17,7 @@ from pytest_llmbench.servers.urls import stored_url
 STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "n")
 
 
-def case_row(header: Header, case: CaseRecord, *, units: bool = False) -> dict[str, Any]:
+def case_row(header: Header, case: CaseRecord, *, units: bool = False) -> dict[str, object]:
     """One case: what it is, how it ended, ``METRIC_STATISTIC`` in the metric's unit, the parameters.
 
     :param units: whether the names end with the unit: ``METRIC_STATISTIC_UNIT``.
@@ -28,7 +27,7 @@ def case_row(header: Header, case: CaseRecord, *, units: bool = False) -> dict[s
         return f"{name}_{unit.replace('/', '_per_')}" if units else name
 
     machine = header.machine
-    row: dict[str, Any] = {
+    row: dict[str, object] = {
         "session": header.session.id,
         **_identity(case),
         "outcome": case.outcome,
@@ -61,7 +60,7 @@ def case_row(header: Header, case: CaseRecord, *, units: bool = False) -> dict[s
     return row
 
 
-def long_rows(header: Header, case: CaseRecord) -> Iterator[dict[str, Any]]:
+def long_rows(header: Header, case: CaseRecord) -> Iterator[dict[str, object]]:
     """One case as rows of one number each: which metric, which statistic of it, its value and unit."""
     about = {
         "session": header.session.id,
@@ -79,7 +78,7 @@ def long_rows(header: Header, case: CaseRecord) -> Iterator[dict[str, Any]]:
 
 def round_row(
     case: CaseRecord, process: ProcessRecord, process_index: int, round_index: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """One round: which case and process it belongs to, and everything that was measured of it.
 
     Each metric of a round has a key, and each of its process or level, which is the same in all its rounds;
@@ -105,11 +104,11 @@ def round_row(
     }
 
 
-def _load(case: CaseRecord, rate: str) -> dict[str, Any]:
+def _load(case: CaseRecord, rate: str) -> dict[str, object]:
     return {"concurrency": case.protocol.concurrency, rate: case.protocol.request_rate}
 
 
-def _settings(case: CaseRecord) -> dict[str, Any]:
+def _settings(case: CaseRecord) -> dict[str, object]:
     """What was asked of what: lengths as they were measured, in tokens, and the first process's engine."""
     protocol = case.protocol
     engine = case.processes[0].engine if case.processes else {}
@@ -135,17 +134,17 @@ def _slo(case: CaseRecord) -> dict[str, float]:
     return {name: limit for name, limit in (case.protocol.slo or {}).items() if name in METRICS}
 
 
-def _address(url: Any) -> str | None:
+def _address(url: object) -> str | None:
     """Where a server is, without a user, a password or a query."""
     found = stored_url(url)
     return None if found is None else replace(found, query="").text
 
 
-def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+def _prefixed(prefix: str, values: dict[str, object]) -> dict[str, object]:
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
-def _identity(case: CaseRecord) -> dict[str, Any]:
+def _identity(case: CaseRecord) -> dict[str, object]:
     return {
         "nodeid": case.nodeid,
         "measurement": case.measurement,
