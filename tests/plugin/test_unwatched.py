@@ -65,7 +65,7 @@ def test_with_the_monitor_off_no_round_is_said_to_be_undisturbed(
 def test_a_case_that_was_not_watched_is_no_pass(bench: pytest.Pytester, run: Run, document: Document) -> None:
     bench.makepyfile(ONE.format(first="pass"))
     run("--llm-save=main").assert_outcomes(passed=1)
-    bench.makepyfile(ONE.format(first="llm_model._session.start_monitor()._process.kill()"))
+    bench.makepyfile(ONE.format(first="llm_model._runtime.start_monitor()._process.kill()"))
     result = run("--llm-compare=main", "--llm-gate=ttft", "--llm-inconclusive=fail", monitor=True)
     result.assert_outcomes(failed=1)
     (case,) = document()["cases"]
