@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.plugin import record as recording
+from pytest_llmbench.results import session as recording
 from pytest_llmbench.results.journal import Journal
 from tests.plugin.conftest import Run
 
