@@ -13,10 +13,7 @@ layer stays unquantized in all of them, which is what Transformers does by defau
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -33,24 +30,30 @@ from pytest_llmbench.backends.base import (
 from pytest_llmbench.backends.checks import check_length
 from pytest_llmbench.backends.options import truth
 from pytest_llmbench.backends.threads import default_threads
+from pytest_llmbench.backends.transformers_loading import (
+    BITSANDBYTES,
+    DTYPES,
+    TORCHAO,
+    choose_device,
+    explained,
+    import_library,
+    load_model,
+    load_tokenizer,
+    quiet,
+)
 from pytest_llmbench.backends.versions import installed_versions
-from pytest_llmbench.errors import BackendUnavailableError, EngineError, LLMBenchError, ModelError, UsageError
+from pytest_llmbench.errors import EngineError, UsageError
 from pytest_llmbench.workloads.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import ModuleType
 
     import torch
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-    from transformers.utils.quantization_config import QuantizationConfigMixin
 
     from pytest_llmbench.models.spec import Form, ResolvedModel
 
-_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-_TORCHAO = ("int8_torchao", "int8_dynamic_torchao", "int4_torchao")
-_BITSANDBYTES = ("bnb_int8", "bnb_nf4")
 _NO_BOUND = 2**31 - 1
 
 
@@ -60,7 +63,7 @@ class TransformersBackend:
     name: str = "transformers"
     extra: str = "transformers"
     form: Form = "hf"
-    quantizations: tuple[str, ...] = (*_DTYPES, *_TORCHAO, *_BITSANDBYTES)
+    quantizations: tuple[str, ...] = (*DTYPES, *TORCHAO, *BITSANDBYTES)
     modules: tuple[str, ...] = (
         "torch",
         "transformers",
@@ -70,7 +73,7 @@ class TransformersBackend:
         "transformers.models.auto.tokenization_auto",
     )
     options: tuple[OptionSpec, ...] = (
-        OptionSpec("dtype", str, "auto", "type of the weights; auto: as stored", ("auto", *_DTYPES)),
+        OptionSpec("dtype", str, "auto", "type of the weights; auto: as stored", ("auto", *DTYPES)),
         OptionSpec("device", str, "auto", "cpu, cuda, cuda:1, mps, ...; auto: a GPU where there is one"),
         OptionSpec(
             "attn_implementation", str, "auto", "sdpa, eager, flash_attention_2, ...; auto: the model's"
@@ -120,14 +123,14 @@ class TransformersBackend:
         :raises BackendUnavailableError: if a quantization's library is missing.
         :raises EngineError: for the rest, such as a full GPU.
         """
-        torch = _import("torch")
-        _quiet()
+        torch = import_library("torch")
+        quiet()
         torch.set_num_threads(options["n_threads"] or default_threads())
-        device = _device(torch, options["device"])
+        device = choose_device(torch, options["device"])
         trusted = options["trust_remote_code"] == model.spec.name
-        with _told(f"load {model.path}", out_of_memory="use a smaller model or quantization"):
-            tokenizer = _load_tokenizer(model.path, trusted)
-            network = _load_model(torch, model, options, device, trusted)
+        with explained(f"load {model.path}", out_of_memory="use a smaller model or quantization"):
+            tokenizer = load_tokenizer(model.path, trusted)
+            network = load_model(torch, model, options, device, trusted)
         return TransformersEngine(torch, network, tokenizer, model, options)
 
 
@@ -240,7 +243,7 @@ class TransformersEngine:
         banned = self._eos_tensor if params.ignore_eos else None
         observer = _Observer(sink, banned, _synchronizer(torch, self._device))
         streamer = _Streamer(sink)
-        with _told("generate", out_of_memory="shorten the prompt"):
+        with explained("generate", out_of_memory="shorten the prompt"):
             ids = torch.tensor([list(prompt)], device=self._device)
             self._model.generate(
                 ids,
@@ -271,7 +274,7 @@ class TransformersEngine:
         return config
 
     def _compile_choices(self) -> dict[str, object]:
-        compile_config = _import("transformers").CompileConfig()
+        compile_config = import_library("transformers").CompileConfig()
         # Without this, generate compiles on accelerators only.
         compile_config._compile_all_devices = True
         if self._device.type != "cuda":
@@ -329,138 +332,11 @@ class _Streamer:
         """Nothing is held back."""
 
 
-def _import(name: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except Exception as error:
-        msg = (
-            f"{name} cannot be imported: {type(error).__name__}: {error}; "
-            "reinstall pytest-llmbench[transformers]"
-        )
-        raise BackendUnavailableError(msg) from error
-
-
-def _quiet() -> None:
-    logging = _import("transformers.utils.logging")
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
-def _device(torch: ModuleType, asked: str) -> torch.device:
-    if asked == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(asked)
-    except RuntimeError as error:
-        msg = (
-            f"option transformers.device={asked}: PyTorch does not know this device; use cpu, cuda, "
-            "cuda:1, mps"
-        )
-        raise UsageError(msg) from error
-    usable = {
-        "cuda": lambda: torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available,
-    }.get(device.type, lambda: True)
-    if not usable():
-        msg = (
-            f"option transformers.device={asked}: PyTorch {torch.__version__} does not find this device here"
-        )
-        raise EngineError(msg)
-    return device
-
-
 def _synchronizer(torch: ModuleType, device: torch.device) -> Callable[[], None] | None:
     """What waits until *device* has done its work; None on the CPU, where nothing is queued."""
     if device.type == "cpu":
         return None
     return lambda: torch.accelerator.synchronize(device)
-
-
-def _load_tokenizer(path: Path, trusted: bool) -> PreTrainedTokenizerBase:
-    auto = _import("transformers").AutoTokenizer
-    return auto.from_pretrained(path, local_files_only=True, trust_remote_code=trusted)
-
-
-def _load_model(
-    torch: ModuleType, model: ResolvedModel, options: Options, device: torch.device, trusted: bool
-) -> PreTrainedModel:
-    arguments: dict[str, object] = {"dtype": _dtype(torch, model.spec.quantization, options["dtype"])}
-    config = _quantization_config(torch, model.spec.quantization, device)
-    if config is not None:
-        arguments["quantization_config"] = config
-    if options["attn_implementation"] != "auto":
-        arguments["attn_implementation"] = options["attn_implementation"]
-    # Loading straight to a GPU needs accelerate; without it the weights go through the host's memory.
-    direct = device.type != "cpu" and find_spec("accelerate") is not None
-    if direct:
-        arguments["device_map"] = {"": device}
-    network, report = _import("transformers").AutoModelForCausalLM.from_pretrained(
-        model.path,
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=trusted,
-        output_loading_info=True,
-        **arguments,
-    )
-    # Transformers would fill these with random numbers and go on.
-    absent = sorted(report["missing_keys"])
-    if absent:
-        msg = (
-            f"{model.path} lacks {len(absent)} of the model's weights, {absent[0]} among them; "
-            "fetch or build it again"
-        )
-        raise ModelError(msg)
-    if not direct and device.type != "cpu":
-        network = network.to(device)
-    return network.eval()
-
-
-def _dtype(torch: ModuleType, quantization: str | None, option: str) -> torch.dtype | str:
-    """The type of the (unquantized) weights: what is asked for, or ``auto``, which is as stored."""
-    if quantization in _DTYPES:
-        if option not in ("auto", quantization):
-            msg = (
-                f"quantization {quantization} and option transformers.dtype={option} contradict each other; "
-                "leave the option out"
-            )
-            raise UsageError(msg)
-        option = quantization
-    if quantization == "int4_torchao" and option == "auto":
-        # Its kernel takes no other type.
-        option = "bf16"
-    return "auto" if option == "auto" else getattr(torch, _DTYPES[option])
-
-
-def _quantization_config(
-    torch: ModuleType, quantization: str | None, device: torch.device
-) -> QuantizationConfigMixin | None:
-    """What makes Transformers quantize while it loads; None for plain weights."""
-    if quantization in _TORCHAO:
-        _need("torchao", quantization)
-        quant = _import("torchao.quantization")
-        if quantization == "int4_torchao" and device.type != "cuda":
-            msg = (
-                f"quantization int4_torchao needs a CUDA GPU, torchao has no kernel of it for {device.type}; "
-                "use int8_torchao"
-            )
-            raise EngineError(msg)
-        if quantization == "int8_torchao":
-            kind = quant.Int8WeightOnlyConfig()
-        elif quantization == "int8_dynamic_torchao":
-            kind = quant.Int8DynamicActivationInt8WeightConfig()
-        else:
-            kind = quant.Int4WeightOnlyConfig(group_size=32, int4_packing_format="tile_packed_to_4d")
-        return _import("transformers").TorchAoConfig(kind)
-    if quantization in _BITSANDBYTES:
-        _need("bitsandbytes", quantization)
-        _need("accelerate", quantization)
-        config = _import("transformers").BitsAndBytesConfig
-        if quantization == "bnb_int8":
-            return config(load_in_8bit=True)
-        return config(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
-    return None
 
 
 def _bytes(tensor: torch.Tensor) -> int:
@@ -470,12 +346,6 @@ def _bytes(tensor: torch.Tensor) -> int:
     return int(tensor.numel() * tensor.element_size())
 
 
-def _need(package: str, quantization: str) -> None:
-    if find_spec(package) is None:
-        msg = f"quantization {quantization} needs {package}, which is not installed: pip install {package}"
-        raise BackendUnavailableError(msg)
-
-
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a text: the model's, and the tokenizer's."""
     ends: set[int] = set()
@@ -483,26 +353,3 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
         if token is not None:
             ends.update(token if isinstance(token, list) else [token])
     return sorted(ends)
-
-
-@contextmanager
-def _told(doing: str, *, out_of_memory: str) -> Iterator[None]:
-    """Turn what Transformers raises while *doing* something into an error that says what to do."""
-    torch = sys.modules["torch"]
-    try:
-        yield
-    except LLMBenchError:
-        raise
-    except ImportError as error:
-        msg = f"Transformers lacks a package, cannot {doing}: {error}"
-        raise BackendUnavailableError(msg) from error
-    except Exception as error:
-        # Without room for CUDA's own context, PyTorch raises another error than for a tensor.
-        if isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error):
-            said = str(error).partition("\n")[0]
-            advice = f"{out_of_memory}, or end what else uses it"
-            msg = f"the GPU's memory is full, cannot {doing}: {advice} ({said})"
-            raise EngineError(msg) from error
-        kind = ModelError if doing.startswith("load") else EngineError
-        msg = f"Transformers cannot {doing}: {type(error).__name__}: {error}"
-        raise kind(msg) from error

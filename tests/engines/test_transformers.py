@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.backends import transformers as module
+from pytest_llmbench.backends import transformers_loading as loading
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.transformers import TransformersBackend
@@ -179,7 +179,7 @@ def test_a_quantization_that_needs_a_gpu_says_so(model: ResolvedModel) -> None:
 def test_a_missing_library_is_named_with_its_install_command(
     model: ResolvedModel, quantization: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(
         BackendUnavailableError, match=rf"{quantization} needs {package}.*pip install {package}"
     ):
