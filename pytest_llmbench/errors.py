@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from pytest_llmbench.secrets import mask
 
@@ -61,7 +60,7 @@ def shown(text: str) -> str:
     return printable(mask(text))
 
 
-def _all_shown(given: tuple[Any, ...]) -> tuple[Any, ...]:
+def _all_shown(given: tuple[object, ...]) -> tuple[object, ...]:
     return tuple(shown(one) if isinstance(one, str) else one for one in given)
 
 
@@ -71,7 +70,7 @@ class LLMBenchError(Exception):
     What is not printable in it is escaped, and secrets are masked.
     """
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, *given: object) -> None:
         super().__init__(*_all_shown(given))
 
     def add_note(self, note: str, /) -> None:
@@ -121,7 +120,7 @@ BY_NAME: dict[str, type[LLMBenchError]] = {
 class LLMBenchWarning(UserWarning):
     """What does not fail the test, and somebody should read; shown as :class:`LLMBenchError`."""
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, *given: object) -> None:
         super().__init__(*_all_shown(given))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.bench.model import free_label
@@ -52,7 +52,7 @@ class LLMLoad:
     """By side: ``now``, and ``base`` in an A/B session."""
 
     @classmethod
-    def each(cls, runtime: Runtime, **settings: Any) -> Iterator[LLMLoad]:
+    def each(cls, runtime: Runtime, **settings: object) -> Iterator[LLMLoad]:
         """One for each case that *settings* stand for, without pytest.
 
         :param settings: as those of ``@pytest.mark.llm(...)``: ``models``, ``backends``, ``rounds``, ...
@@ -130,7 +130,7 @@ class LLMLoad:
         prompt: str | Sequence[Message] | None = None,
         *,
         label: str | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Run:
         """Send one load level, ``processes`` times, each from a client process of its own.
 
@@ -157,7 +157,7 @@ class LLMLoad:
         """The test is over; the server stays for the next one."""
 
     def _measure(
-        self, prompt: str | Sequence[Message] | None, label: str | None, settings: Mapping[str, Any]
+        self, prompt: str | Sequence[Message] | None, label: str | None, settings: Mapping[str, object]
     ) -> Run:
         values = self._runtime.call_settings("llm_load", self.settings, settings, self._folder)
         choice = self._choice

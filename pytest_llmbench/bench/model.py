@@ -86,7 +86,7 @@ class LLMModel:
     """Whether the rounds that count are known: a verdict needs them before the test's end does."""
 
     @classmethod
-    def each(cls, runtime: Runtime, **settings: Any) -> Iterator[LLMModel]:
+    def each(cls, runtime: Runtime, **settings: object) -> Iterator[LLMModel]:
         """One for each case that *settings* stand for, without pytest.
 
         :param settings: as those of ``@pytest.mark.llm(...)``: ``models``, ``backends``, ``rounds``, ...
@@ -138,7 +138,7 @@ class LLMModel:
         *,
         prompt_tokens: int | None = None,
         label: str | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Run:
         """Warm up and measure ``rounds`` generations in each of ``processes`` fresh processes.
 
@@ -178,7 +178,7 @@ class LLMModel:
         prompt: str | Sequence[Message] | None = None,
         *,
         prompt_tokens: int | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Generated:
         """One generation, recorded as one round; no warm-up of ours comes before it.
 
@@ -215,7 +215,7 @@ class LLMModel:
         prompt: str | Sequence[Message] | None = None,
         *,
         prompt_tokens: int | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> TwoPass:
         """Estimate TTFT and TPOT from whole generations of one token and of ``max_new_tokens``.
 
@@ -286,7 +286,10 @@ class LLMModel:
             generator.close()
 
     def _plan(
-        self, prompt: str | Sequence[Message] | None, prompt_tokens: int | None, settings: Mapping[str, Any]
+        self,
+        prompt: str | Sequence[Message] | None,
+        prompt_tokens: int | None,
+        settings: Mapping[str, object],
     ) -> Plan:
         if (prompt is None) == (prompt_tokens is None):
             msg = "give either a prompt (a text or chat messages) or prompt_tokens=N"

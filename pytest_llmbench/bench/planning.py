@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.base import GenerationParams, Options
 from pytest_llmbench.backends.options import kept_options
 from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.errors import EngineError, UsageError, warn
@@ -16,6 +16,7 @@ from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.load import LoadBench
 from pytest_llmbench.measure.saturation import FEWEST_REQUESTS
 from pytest_llmbench.metrics.timeline import NANO
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.servers.endpoint import asked_without
 from pytest_llmbench.servers.options import SERVER_OPTIONS
 from pytest_llmbench.settings.values import TRACE
@@ -84,7 +85,7 @@ class Planner:
         timeout = self.workload.values.timeout
         bench.agree(LoadPlan(bench.server.endpoint, (request,), params, concurrency=1, timeout=timeout))
 
-    def plan(self, bench: LoadBench, options: Mapping[str, Any], *, number: int, text: int) -> LoadPlan:
+    def plan(self, bench: LoadBench, options: Options, *, number: int, text: int) -> LoadPlan:
         """The next level for the server of *bench*.
 
         :param options: of the backend, all of them.
@@ -133,7 +134,7 @@ class Planner:
             scale = (len(times) - 1) / (times[-1] - times[0]) / rate
         return tuple((at - times[0]) * scale for at in times)
 
-    def _time_unit(self, plan: LoadPlan) -> dict[str, Any]:
+    def _time_unit(self, plan: LoadPlan) -> Json:
         """How the time stamps were read at which requests were sent."""
         dataset, values = self.workload.dataset, self.workload.values
         if plan.schedule is None or values.arrivals != TRACE or dataset is None:
@@ -194,7 +195,7 @@ class Planner:
         )
         return max((result.ended - result.started) * NANO, _SHORTEST)
 
-    def protocol(self, plan: LoadPlan, options: Mapping[str, Any]) -> dict[str, Any]:
+    def protocol(self, plan: LoadPlan, options: Options) -> Json:
         """How it was measured, for the results document: cases compare only if these are equal."""
         values = self.workload.values
         return {
@@ -271,7 +272,7 @@ class Workload:
             shared_prefix=values.shared_prefix,
         )
 
-    def protocol(self) -> dict[str, Any]:
+    def protocol(self) -> Json:
         """What of it changes the work."""
         values = self.values
         made = self.prompt is None and self.dataset is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.cases.selection import Selector
@@ -84,7 +84,7 @@ class Runtime:
         self,
         fixture: Fixture,
         settings: CaseSettings,
-        call: Mapping[str, Any],
+        call: Mapping[str, object],
         folder: Path,
     ) -> CaseSettings:
         """The test's *settings* with those of one call of its *fixture*; *folder* is the test's.
@@ -97,7 +97,7 @@ class Runtime:
         return self.precedence.of_call(settings, source)
 
     def select(
-        self, fixture: Fixture, settings: Mapping[str, Any]
+        self, fixture: Fixture, settings: Mapping[str, object]
     ) -> tuple[list[Case[Target]], CaseSettings]:
         """The cases that *settings* stand for, and every setting as it holds for them.
 

@@ -7,10 +7,10 @@ was rejected. Between the first chunk and the last there is only what arrived.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_llmbench.metrics.bounds import whole
+from pytest_llmbench.processes.wire import Json
 
 _SUMMARY = 0.5
 """Of the reasoning tokens that were counted, below which the reasoning that came is a summary of them. How
@@ -31,13 +31,13 @@ class Counts(NamedTuple):
         return self.output - self.hidden
 
 
-def reasoning_tokens(usage: Mapping[str, Any]) -> int | None:
+def reasoning_tokens(usage: Json) -> int | None:
     """How many tokens of reasoning the server counted; None where it did not say."""
     told = _detail(usage, "reasoning_tokens")
     return whole(usage.get("reasoning_tokens")) if told is None else told
 
 
-def told_ids(choice: Mapping[str, Any]) -> int | None:
+def told_ids(choice: Json) -> int | None:
     """Of how many tokens a chunk's choice has the ids or probabilities; None where it has none."""
     ids = choice.get("token_ids")
     if isinstance(ids, list) and ids:
@@ -50,7 +50,7 @@ def told_ids(choice: Mapping[str, Any]) -> int | None:
     return None
 
 
-def read_counts(usage: Mapping[str, Any], chunks: int, thoughts: int, answer: int, *, inline: bool) -> Counts:
+def read_counts(usage: Json, chunks: int, thoughts: int, answer: int, *, inline: bool) -> Counts:
     """What *usage* says of an answer.
 
     :param chunks: that brought tokens: so many tokens came at least.
@@ -85,6 +85,6 @@ def _unseen(reasoning: int, others: int, thoughts: int, answer: int) -> int:
     return reasoning - came if came < _SUMMARY * reasoning else 0
 
 
-def _detail(usage: Mapping[str, Any], name: str) -> int | None:
+def _detail(usage: Json, name: str) -> int | None:
     details = usage.get("completion_tokens_details")
     return whole(details.get(name)) if isinstance(details, dict) else None

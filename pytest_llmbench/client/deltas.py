@@ -7,8 +7,9 @@ reasoning fields of vLLM, SGLang, Ollama and OpenRouter, and the content in part
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from pytest_llmbench.processes.wire import Json
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 """Where servers put reasoning. One that fills several repeats it: the first that has something is taken."""
@@ -38,7 +39,7 @@ class Said(NamedTuple):
     """The type of each part that has no text."""
 
 
-def read_message(message: Mapping[str, Any]) -> Said:
+def read_message(message: Json) -> Said:
     """The text of *message*; a refusal and calls of functions are content.
 
     :raises TypeError: for what is not text where text belongs.
@@ -58,7 +59,7 @@ def read_message(message: Mapping[str, Any]) -> Said:
     return said
 
 
-def _add(said: Said, value: Any, *, thought: bool = False, depth: int = 0) -> None:
+def _add(said: Said, value: object, *, thought: bool = False, depth: int = 0) -> None:
     """Add the text of a field: a text, a part, or a list of them."""
     if not value:
         return

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from pytest_llmbench._version import __version__
 from pytest_llmbench.backends.base import FILTERS, GenerationParams
 from pytest_llmbench.client.plan import Request
 from pytest_llmbench.client.words import put
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.servers.endpoint import Endpoint
 from pytest_llmbench.servers.overrides import header_values, merge_patch
 from pytest_llmbench.servers.trust import api_key
@@ -61,9 +61,9 @@ def _head(endpoint: Endpoint) -> bytes:
     return f"POST {origin}{url.target(_PATHS[endpoint.api])} HTTP/1.1\r\n{lines}".encode("latin-1")
 
 
-def request_body(endpoint: Endpoint, request: Request, params: GenerationParams) -> dict[str, Any]:
+def request_body(endpoint: Endpoint, request: Request, params: GenerationParams) -> Json:
     """What *request* asks for, as JSON; what a user's own body says goes before everything else."""
-    body: dict[str, Any] = {"model": endpoint.model}
+    body: Json = {"model": endpoint.model}
     if request.messages is None:
         body["prompt"] = request.prompt
     else:
@@ -84,5 +84,5 @@ def request_body(endpoint: Endpoint, request: Request, params: GenerationParams)
         body["ignore_eos"] = params.ignore_eos
         if params.ignore_eos:
             body["min_tokens"] = request.max_new_tokens
-    merged: dict[str, Any] = merge_patch(put({**body, **endpoint.extras}, endpoint.words), endpoint.body)
+    merged: Json = merge_patch(put({**body, **endpoint.extras}, endpoint.words), endpoint.body)
     return merged

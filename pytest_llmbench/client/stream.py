@@ -15,7 +15,6 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import Any
 
 from pydantic_core import from_json
 
@@ -27,6 +26,7 @@ from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.bounds import MAX_NAME, check_counts, whole
 from pytest_llmbench.metrics.timeline import NANO, Timeline
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.secrets import mask
 
 _BOM = b"\xef\xbb\xbf"
@@ -136,7 +136,7 @@ class _Output:
         self.first_content: int | None = None
         self.ignored: tuple[str, ...] = ()
         """The types of parts without text, each once."""
-        self.usage: dict[str, Any] = {}
+        self.usage: Json = {}
         """The last that came: where each chunk has it, it counts from the start."""
         self.finish_reason: str | None = None
         self.events = 0
@@ -183,7 +183,7 @@ class _Output:
                 f"{_plain(data)!r}",
             )
 
-    def _chunk(self, chunk: dict[str, Any], at: int) -> None:
+    def _chunk(self, chunk: Json, at: int) -> None:
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             check_counts(usage)
@@ -325,7 +325,7 @@ def _words(body: bytes) -> str:
     return f"{text} (param {param})" if isinstance(param, str) and param not in text else text
 
 
-def _complaints(said: Any) -> str:
+def _complaints(said: object) -> str:
     """What FastAPI says of each key that it does not take, without the values; else the JSON."""
     if isinstance(said, list) and said and all(isinstance(one, dict) and "msg" in one for one in said):
         return "; ".join(f"{'.'.join(map(str, one.get('loc') or ()))}: {one['msg']}" for one in said)

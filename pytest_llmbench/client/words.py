@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from pytest_llmbench.backends.base import FILTERS, REQUEST_PARAMS, GenerationParams
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.servers.endpoint import Endpoint, Words
 
 TRIES = 8
@@ -68,7 +68,7 @@ def agree(endpoint: Endpoint, result: RequestResult, params: GenerationParams) -
     return {**known, **dict.fromkeys(named)}
 
 
-def put(body: Mapping[str, Any], words: Words) -> dict[str, Any]:
+def put(body: Json, words: Words) -> Json:
     """*body* in a server's words."""
     named = ((words.get(key, key), value) for key, value in body.items())
     return {key: value for key, value in named if key is not None}

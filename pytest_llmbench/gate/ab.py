@@ -9,10 +9,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pytest_llmbench.backends.options import backend_of
 from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.secrets import mask_setting
 
 BASE_SUFFIX = "@base"
@@ -33,7 +33,7 @@ class BaseSide:
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """What differs, for the results document; values of variables are not kept."""
         told = {name: getattr(self, name) for name in ("python", "model", "quantization", "base_url")}
         return {

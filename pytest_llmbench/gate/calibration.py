@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev, variance
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.gate.measured import Measured
@@ -26,6 +26,7 @@ from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import smallest_detectable, to_change
 from pytest_llmbench.gate.stored import CalibratedNoise
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.processes.wire import Json
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import NoiseOf
@@ -71,7 +72,7 @@ def noise_floor(metric: str, differences: Sequence[float], threshold: float) -> 
     return Floor(metric, len(differences), spread, fmean(differences), detectable)
 
 
-def save_calibration(store: Store, machine: str, floors: Sequence[Floor], facts: Mapping[str, Any]) -> Path:
+def save_calibration(store: Store, machine: str, floors: Sequence[Floor], facts: Json) -> Path:
     """Keep what was found, one file a machine; the newest holds. Returns its path.
 
     :raises ResultsError: if it cannot be written.
@@ -228,7 +229,7 @@ def read_calibration(store: Store, machine: str) -> Calibration:
         raise ResultsError(msg) from error
 
 
-def _short_session(content: Mapping[str, Any]) -> ShortSession:
+def _short_session(content: Json) -> ShortSession:
     session = ShortSession(**content)
     if not all(isinstance(v, float | int) and 0 < v < math.inf for vs in session.values.values() for v in vs):
         msg = "its values are not positive numbers"

@@ -20,7 +20,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import (
@@ -33,6 +32,7 @@ from pytest_llmbench.gate.statistics import (
 )
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.verdict import Judgment, Verdict
 
 HEDGE = 0.5
@@ -180,7 +180,7 @@ class _Error:
     spread: float
     df: float
     method: str
-    details: dict[str, Any]
+    details: Json
 
 
 def judge_stored(
@@ -220,7 +220,7 @@ def judge_stored(
     base, new = sum(means) / len(means), _log_mean(now)
     effect = worsening(math.exp(base), math.exp(new), better)
     error = _error(means, sessions, now, noise)
-    values: dict[str, Any] = {
+    values: Json = {
         "metric": metric,
         "base": math.exp(base),
         "now": math.exp(new),
@@ -297,7 +297,7 @@ def _error(
     extra = max(0.0, process / len(now) - part)
     center = sum(means) / count
     own = sum((m - center) ** 2 for m in means) / (count - 1) if count > 1 else 0.0
-    details: dict[str, Any] = {"process_sd": math.sqrt(process) if process_df else None}
+    details: Json = {"process_sd": math.sqrt(process) if process_df else None}
     if isinstance(noise, CalibratedNoise):
         if count < ENOUGH_SESSIONS and (noise.alike or process_df >= 2):
             variance = max(noise.of_case(process, process_df, share), own, part)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.metrics.row import Metric
@@ -97,7 +97,7 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
     return tuple(parse_threshold(name.strip(), value) for value in values.split(","))
 
 
-def read_thresholds(value: Any) -> tuple[Threshold, ...]:
+def read_thresholds(value: object) -> tuple[Threshold, ...]:
     """The thresholds of a marker: ``{"ttft": ["10%", "<300ms"], "peak_rss": 0.02}``.
 
     :raises UsageError: as :func:`parse_thresholds`, and for anything but such a mapping.

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import Backend, Engine, GenerationParams
@@ -26,6 +26,9 @@ from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.processes.serve import peak_rss, prefer_for_oom_kill, serve
 from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.workloads.prompts import prompt_of_tokens
+
+if TYPE_CHECKING:
+    from pytest_llmbench.workloads.messages import Message
 
 
 class Host:
@@ -98,7 +101,7 @@ class Host:
         *,
         params: Json,
         text: str | None = None,
-        messages: list[Any] | None = None,
+        messages: list[Message] | None = None,
     ) -> Json:
         """One generation, recorded."""
         engine = self._loaded()

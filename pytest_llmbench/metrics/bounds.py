@@ -6,8 +6,9 @@ Bytes and segments of a load's responses are in :mod:`pytest_llmbench.client.roo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
+
+from pytest_llmbench.processes.wire import Json
 
 MAX_TOKENS = 10**8
 """Of one request: what comes in a day at 1,000 tokens a second, and ten times the longest context."""
@@ -35,7 +36,7 @@ def whole(value: object, most: int = MAX_TOKENS) -> int | None:
     return value if type(value) is int and 0 <= value <= most else None
 
 
-def check_counts(counts: Mapping[str, Any]) -> None:
+def check_counts(counts: Json) -> None:
     """Refuse a server's count of tokens that has a number which no count can be; so in what it holds.
 
     :raises ValueError: naming the number, without its digits.

@@ -6,7 +6,7 @@ Live ones, while they are measured, and stored ones, as a document has them, ans
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from pytest_llmbench.hardware.facts import HardwareSummary
 from pytest_llmbench.metrics.timeline import Timeline
@@ -71,7 +71,7 @@ class MeasuredProcess(ProcessPart, Protocol):
     def pid(self) -> int: ...
 
     @property
-    def engine(self) -> Mapping[str, Any]:
+    def engine(self) -> Mapping[str, object]:
         """What the engine said of its load: threads, device, context, ..."""
         ...
 

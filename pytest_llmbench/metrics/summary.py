@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_llmbench.metrics.row import Better
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import percent, quantity
+from pytest_llmbench.processes.wire import Json
 
 # A percentile q of n values stands on values beyond it: with none there, it is the maximum.
 PERCENTILES = (50, 90, 95, 99)
@@ -121,7 +121,7 @@ class Summary:
         """The percentiles among :data:`PERCENTILES` that this many values cannot support."""
         return tuple(f"p{q}" for q in PERCENTILES if not self.supports(q))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The summary as the results document keeps it, without the values."""
         return {
             "unit": self.unit,

@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
+
+from pytest_llmbench.processes.wire import Json
 
 NANO = 1e-9
 
@@ -81,12 +83,12 @@ class Timeline:
         when = f"the first after {first}, done after {last[0]}" if last else f"done after {first}"
         return f"<Timeline: {self.output_tokens} tokens, {when}>"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The timeline as it crosses the worker's socket."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Timeline:
+    def from_json(cls, data: Json) -> Timeline:
         return cls(**{**data, "token_times": tuple(data["token_times"])})
 
 

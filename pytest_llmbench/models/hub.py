@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models.forms import FileForm
@@ -76,7 +75,7 @@ def _download(spec: ModelSpec, names: Sequence[str], *, quiet: bool) -> Path:
         raise _explained(spec, error) from error
 
 
-def _transient_bar() -> type[Any]:
+def _transient_bar() -> type[object]:
     """huggingface_hub's bar, which goes when it is full: another's line may be above or below it."""
     from huggingface_hub.utils import tqdm
 

@@ -6,7 +6,7 @@ https://docs.pytest.org/en/stable/reference/reference.html#hooks
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,9 @@ from pytest_llmbench.plugin.parametrize import parametrize
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession, is_benchmark
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
 from pytest_llmbench.settings.case import CASE_FIXTURES
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
 
 __all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
 
@@ -180,7 +183,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         ours.close()
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary"""
     session = config.stash[SESSION]
     recording = session.recording

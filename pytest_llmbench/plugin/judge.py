@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.bench.measurement import Measurement
 from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, shown
@@ -166,7 +166,7 @@ def _check_base_side(base: BaseSide, selector: Selector) -> None:
     """
     if base.python is not None:
         check_program(base.python, "--llm-ab python")
-    named: dict[str, Any] = {"backend_options": BackendOptions(base.options)}
+    named: dict[str, object] = {"backend_options": BackendOptions(base.options)}
     if base.base_url is not None:
         named["base_url"] = (base.base_url,)
     if base.model is not None:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.secrets import learn_command, learn_environment
@@ -92,7 +92,9 @@ def read_settings(config: pytest.Config, registry: Registry) -> Said:
     return Said(session, cases)
 
 
-def _given(config: pytest.Config, table: Mapping[str, Setting]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _given(
+    config: pytest.Config, table: Mapping[str, Setting]
+) -> tuple[dict[str, object], dict[str, object]]:
     """What the command line and the ini file say of the rows of *table*, by key and as it is written."""
     typed = {
         key: value

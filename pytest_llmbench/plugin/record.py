@@ -24,6 +24,8 @@ from pytest_llmbench.secrets import mask
 from pytest_llmbench.settings.case import CASE_FIXTURES
 
 if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
     from pytest_llmbench.bench.measurement import Instrument, Measurement
     from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
@@ -159,7 +161,7 @@ class Recording:
             self._results.document.cases or self._results.problems
         )
 
-    def summarize(self, terminal: Any) -> None:
+    def summarize(self, terminal: TerminalReporter) -> None:
         """The table of all cases, where the document lies, and what went wrong with it."""
         from pytest_llmbench.gate.kept import kept_comparison
         from pytest_llmbench.report.comparison import comparison_table

@@ -34,7 +34,7 @@ def mark(report: pytest.TestReport) -> None:
     setattr(report, _BENCHMARK, True)
 
 
-def skipped(reports: Iterable[Any]) -> list[str]:
+def skipped(reports: Iterable[pytest.TestReport]) -> list[str]:
     """``2 cases: REASON``, a line for each reason that benchmarks were skipped for."""
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.processes.wire import Json
 
 _REFUSAL = "llmbench: more xdist workers than devices"
 _SESSION_ID = pytest.StashKey[str]()
@@ -19,7 +20,7 @@ _SESSION_ID = pytest.StashKey[str]()
 
 def session_id(config: pytest.Config) -> str:
     """The session's id: its start, then random digits; the same in all workers of xdist."""
-    given: dict[str, Any] = getattr(config, "workerinput", {})
+    given: Json = getattr(config, "workerinput", {})
     if "llmbench_session" in given:
         return str(given["llmbench_session"])
     if _SESSION_ID not in config.stash:
@@ -31,7 +32,7 @@ def session_id(config: pytest.Config) -> str:
 
 def worker_id(config: pytest.Config) -> str | None:
     """``gw0`` and so on in a worker of xdist; None elsewhere."""
-    given: dict[str, Any] = getattr(config, "workerinput", {})
+    given: Json = getattr(config, "workerinput", {})
     return given.get("workerid")
 
 

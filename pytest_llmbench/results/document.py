@@ -16,6 +16,7 @@ import pydantic_core
 from pydantic import BaseModel, ValidationError
 
 from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.files import atomic_write, read_bounded, results_error
 from pytest_llmbench.results.records import FACTS, SCHEMA_VERSION, CaseRecord, Header, ResultsDocument
 from pytest_llmbench.results.upgrade import (
@@ -29,7 +30,7 @@ from pytest_llmbench.results.upgrade import (
 from pytest_llmbench.secrets import mask_json
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> Json:
     """The JSON Schema (draft 2020-12) of a results document."""
     schema = {k: v for k, v in ResultsDocument.model_json_schema().items() if k != "title"}
     for record in FACTS:
@@ -141,7 +142,7 @@ def read_case(line: bytes, major: int) -> CaseRecord:
     return CaseRecord.model_validate(upgraded(line, upgrade_case, major))
 
 
-def upgraded(text: bytes, step: Callable[[dict[str, Any], int], dict[str, Any]], major: int) -> Any:
+def upgraded(text: bytes, step: Callable[[Json, int], Json], major: int) -> Any:
     """What *step* makes of a JSON object of the *major* version; anything else as it is, to be refused.
 
     What is not as that version has it stays as it was, too: whoever checks it says what is wrong.
@@ -211,14 +212,14 @@ def check_version(path: Path, schema_version: object, versions: object) -> int:
     raise ResultsError(msg)
 
 
-def _check_version(path: Path, peeked: dict[str, Any]) -> int:
+def _check_version(path: Path, peeked: Json) -> int:
     if not peeked:
         msg = f"{path} is not a results document of pytest-llmbench, or is damaged at its beginning"
         raise ResultsError(msg)
     return check_version(path, peeked.get("schema_version"), peeked.get("versions"))
 
 
-def _peek(data: bytes) -> dict[str, Any]:
+def _peek(data: bytes) -> Json:
     """The top-level keys that the first bytes of *data* hold; empty if they are not a JSON object."""
     text = data[:_HEADER_BYTES].decode("utf-8", "ignore")
     try:

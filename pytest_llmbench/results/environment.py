@@ -15,10 +15,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pytest_llmbench.hardware.cgroups import Limits, limits
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.privacy import environment_variables
 from pytest_llmbench.results.records import Commit, Header, Machine, MetricRow, Session
@@ -159,7 +159,7 @@ def _git(folder: Path, *arguments: str) -> str | Commit:
     return done.stdout
 
 
-def _cpu(root: Path, allowed: Limits, unknown: dict[str, str]) -> dict[str, Any]:
+def _cpu(root: Path, allowed: Limits, unknown: dict[str, str]) -> Json:
     import psutil
 
     info = _cpuinfo(root)
@@ -221,7 +221,7 @@ def _cpu_model_without_proc(root: Path) -> str | None:
     return platform.processor() or None
 
 
-def _memory(allowed: Limits, unknown: dict[str, str]) -> dict[str, Any]:
+def _memory(allowed: Limits, unknown: dict[str, str]) -> Json:
     import psutil
 
     swap = None
@@ -232,7 +232,7 @@ def _memory(allowed: Limits, unknown: dict[str, str]) -> dict[str, Any]:
     return {"total": psutil.virtual_memory().total, "swap": swap, "limit": allowed.memory}
 
 
-def _gpus(unknown: dict[str, str]) -> list[dict[str, Any]]:
+def _gpus(unknown: dict[str, str]) -> list[Json]:
     from pytest_llmbench.hardware import gpus
 
     found = gpus.list_gpus()
@@ -241,7 +241,7 @@ def _gpus(unknown: dict[str, str]) -> list[dict[str, Any]]:
     return found
 
 
-def _system(root: Path, unknown: dict[str, str]) -> dict[str, Any]:
+def _system(root: Path, unknown: dict[str, str]) -> Json:
     distribution = None
     try:
         distribution = platform.freedesktop_os_release().get("PRETTY_NAME")
@@ -282,7 +282,7 @@ def _virtual_machine(root: Path) -> str | None:
     return " ".join(name for name in names if name) or "unknown hypervisor"
 
 
-def _python() -> dict[str, Any]:
+def _python() -> Json:
     gil = getattr(sys, "_is_gil_enabled", None)
     return {
         "version": platform.python_version(),
@@ -294,9 +294,7 @@ def _python() -> dict[str, Any]:
     }
 
 
-def _fingerprint(
-    cpu: Mapping[str, Any], memory: Mapping[str, Any], gpus: list[dict[str, Any]], system: Mapping[str, Any]
-) -> str:
+def _fingerprint(cpu: Json, memory: Json, gpus: list[Json], system: Json) -> str:
     """Equal for machines on which numbers may be compared; no name, address or serial number is in it.
 
     Memory counts in GiB, because a kernel takes some of it for itself, and another one another

@@ -10,12 +10,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pydantic_core
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
     CaseRecord,
@@ -45,7 +45,7 @@ def to_long_csv(document: ResultsDocument) -> str:
     return _csv([row for case in document.cases for row in long_rows(document, case)])
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[Json]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
@@ -63,7 +63,7 @@ def to_jsonl(document: ResultsDocument) -> Iterator[str]:
                 yield pydantic_core.to_json(round_row(case, process, index, number)).decode() + "\n"
 
 
-def to_pytest_benchmark(document: ResultsDocument, metric: str = DEFAULT_METRIC) -> dict[str, Any]:
+def to_pytest_benchmark(document: ResultsDocument, metric: str = DEFAULT_METRIC) -> Json:
     """The document as ``--benchmark-json`` writes it, with the values of *metric* as the timings.
 
     The medians of all metrics are in each benchmark's ``extra_info``. Cases without a value of
@@ -92,7 +92,7 @@ def to_pytest_benchmark(document: ResultsDocument, metric: str = DEFAULT_METRIC)
     }
 
 
-def _benchmark(case: CaseRecord, metric: str) -> dict[str, Any]:
+def _benchmark(case: CaseRecord, metric: str) -> Json:
     from pytest_benchmark.stats import Stats
 
     stats = Stats()
@@ -125,7 +125,7 @@ def _benchmark(case: CaseRecord, metric: str) -> dict[str, Any]:
     }
 
 
-def _machine_info(machine: Machine | None, session: Session) -> dict[str, Any]:
+def _machine_info(machine: Machine | None, session: Session) -> Json:
     if machine is None:
         return {"node": session.host}
     return {
@@ -146,7 +146,7 @@ def _machine_info(machine: Machine | None, session: Session) -> dict[str, Any]:
     }
 
 
-def _commit_info(commit: Commit, session: Session) -> dict[str, Any]:
+def _commit_info(commit: Commit, session: Session) -> Json:
     root = (session.rootdir or "").replace("\\", "/").rstrip("/")
     info = {
         "id": commit.id or "unversioned",

@@ -21,6 +21,7 @@ from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, Timeline
 from pytest_llmbench.metrics.values import ByName, case_values
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.verdict import Judgment
 
 SCHEMA_VERSION = "2.0"
@@ -44,7 +45,7 @@ class _Part(BaseModel):
 def _values(*scopes: Scope) -> Any:
     """A field of values by the names of metrics of *scopes*; those without a value are left out."""
 
-    def tell(schema: dict[str, Any]) -> None:
+    def tell(schema: Json) -> None:
         schema["properties"] = {
             row.name: {"type": "number", "description": f"{row.unit}: {row.formula}"}
             for row in METRICS.values()
@@ -87,11 +88,11 @@ class Machine(_Part):
     """What the session ran on. A field that could not be read is null, with its reason in ``unknown``."""
 
     id: str = Field(description="fingerprint of the hardware: equal ids, comparable machines")
-    cpu: dict[str, Any] = Field(default_factory=dict)
-    memory: dict[str, Any] = Field(default_factory=dict, description="bytes")
-    gpus: list[dict[str, Any]] = Field(default_factory=list)
-    os: dict[str, Any] = Field(default_factory=dict)
-    python: dict[str, Any] = Field(default_factory=dict)
+    cpu: Json = Field(default_factory=dict)
+    memory: Json = Field(default_factory=dict, description="bytes")
+    gpus: list[Json] = Field(default_factory=list)
+    os: Json = Field(default_factory=dict)
+    python: Json = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict, description="variables that steer an engine")
     unknown: dict[str, str] = Field(default_factory=dict, description="dotted field: why it is null")
 
@@ -190,7 +191,7 @@ class HardwareRecord(_Facts, HardwareSummary, frozen=True):
 class JudgmentRecord(_Facts, Judgment, frozen=True):
     """What the gate made of one metric."""
 
-    details: dict[str, Any] = Field(default_factory=dict)
+    details: Json = Field(default_factory=dict)
 
 
 FACTS: tuple[type[BaseModel], ...] = (
@@ -267,7 +268,7 @@ class ProcessRecord(Stored, _Part):
     """One engine process and the rounds that were measured in it."""
 
     pid: int
-    engine: dict[str, Any] = Field(default_factory=dict, description="what the engine said of its load")
+    engine: Json = Field(default_factory=dict, description="what the engine said of its load")
     versions: dict[str, str] = Field(default_factory=dict)
     values: dict[str, float] = _values("process", "level")
     hardware: HardwareRecord | None = None
@@ -297,7 +298,7 @@ class ProtocolRecord(_Part):
     output_length: str | None = None
     shared_prefix: int | None = Field(default=None, description="tokens")
     slo: dict[str, float] | None = Field(default=None, description="s by metric: what a good request meets")
-    options: dict[str, Any] = Field(default_factory=dict, description="of the backend or the server")
+    options: Json = Field(default_factory=dict, description="of the backend or the server")
 
 
 class CaseRecord(_Part):
@@ -323,7 +324,7 @@ class CaseRecord(_Part):
     )
     outcome: Outcome
     error: str | None = None
-    thresholds: dict[str, Any] | None = Field(default=None, description="what the test's marker allows")
+    thresholds: Json | None = Field(default=None, description="what the test's marker allows")
     verdict: str | None = Field(default=None, description="of the gate; null where nothing was compared")
     verdict_reason: str | None = Field(
         default=None, description="why the whole case is what it is, where no single metric says it"

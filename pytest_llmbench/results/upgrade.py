@@ -7,11 +7,11 @@ They are never changed once they are released: a document that was kept for year
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.records import SCHEMA_VERSION
 
-Step = Callable[[dict[str, Any]], None]
+Step = Callable[[Json], None]
 
 
 _ROUND_OF_1 = (
@@ -29,7 +29,7 @@ _PER_TOKEN_OF_1 = {"energy": "energy_per_token", "instructions": "instructions_p
 _CLIENT_OF_1 = ("stamps", "stamps_reason", "read_lag", "receiver", "real_time", "processes")
 
 
-def _case_of_1(case: dict[str, Any]) -> None:
+def _case_of_1(case: Json) -> None:
     """From schema 1, in which each metric had a key of its own, and one by the token had none."""
     _rename(case, "judgements", "judgments")
     model = case.get("model")
@@ -57,11 +57,11 @@ def _case_of_1(case: dict[str, Any]) -> None:
             _gather(failure, "request", ("number", "at", "status", "attempts"))
 
 
-def _taken(part: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _taken(part: Json, names: Iterable[str]) -> Json:
     return {name: value for name in names if (value := part.pop(name, None)) is not None}
 
 
-def _header_of_1(header: dict[str, Any]) -> None:
+def _header_of_1(header: Json) -> None:
     """From schema 1."""
 
 
@@ -74,12 +74,12 @@ OLDEST = min(_CASES)
 NOW = int(SCHEMA_VERSION.split(".")[0])
 
 
-def _gather(part: dict[str, Any], name: str, keys: tuple[str, ...]) -> None:
+def _gather(part: Json, name: str, keys: tuple[str, ...]) -> None:
     """Have *keys* in an object of their own."""
     part[name] = {key: part.pop(key) for key in keys if key in part}
 
 
-def _rename(part: dict[str, Any], old: str, new: str) -> None:
+def _rename(part: Json, old: str, new: str) -> None:
     if old in part:
         part[new] = part.pop(old)
 
@@ -90,14 +90,14 @@ def major_of(schema_version: object) -> int:
     return int(text) if text.isdecimal() else NOW
 
 
-def upgrade_case(case: dict[str, Any], major: int) -> dict[str, Any]:
+def upgrade_case(case: Json, major: int) -> Json:
     """A case of a document of the *major* version, as today's schema has it."""
     for version in range(major, NOW):
         _CASES[version](case)
     return case
 
 
-def upgrade_header(header: dict[str, Any], major: int) -> dict[str, Any]:
+def upgrade_header(header: Json, major: int) -> Json:
     """Everything of a document but its cases, likewise."""
     for version in range(major, NOW):
         _HEADERS[version](header)
@@ -106,7 +106,7 @@ def upgrade_header(header: dict[str, Any], major: int) -> dict[str, Any]:
     return header
 
 
-def upgrade_document(document: dict[str, Any], major: int) -> dict[str, Any]:
+def upgrade_document(document: Json, major: int) -> Json:
     """A whole document, likewise."""
     upgrade_header(document, major)
     cases = document.get("cases")

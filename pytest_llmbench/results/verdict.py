@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from pytest_llmbench.metrics.row import Better
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.processes.wire import Json
 
 
 class Verdict(StrEnum):
@@ -63,7 +63,7 @@ class Judgment:
     """In words: why it is inconclusive or invalid, and what would decide it."""
     improved: bool = False
     """Faster than the threshold, beyond doubt."""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Json = field(default_factory=dict)
 
     @property
     def better(self) -> Better:

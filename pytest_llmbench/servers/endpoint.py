@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_llmbench.backends.base import REQUEST_PARAMS
+from pytest_llmbench.processes.wire import Json
 
 Api = Literal["chat", "completions"]
 Words = Mapping[str, str | None]
@@ -40,9 +41,9 @@ class Endpoint:
     """Send ``ignore_eos``, ``min_tokens`` and ``top_k``, which vLLM, SGLang and llama-server know."""
     words: Words = field(default_factory=dict)
     """In which the server wants to be asked, as far as that was found out."""
-    extras: Mapping[str, Any] = field(default_factory=dict)
+    extras: Json = field(default_factory=dict)
     """Further keys of ours of each request."""
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: Json = field(default_factory=dict)
     """The user's own, merged over everything else: see :func:`.overrides.merge_patch`."""
     tokenizer: str | None = None
     """Folder with a ``tokenizer.json`` that counts tokens where a server sends no ``usage``."""
@@ -53,7 +54,7 @@ def left_out(words: Words) -> list[str]:
     return [key for key, name in words.items() if name is None]
 
 
-def asked_without(endpoint: Endpoint) -> dict[str, Any]:
+def asked_without(endpoint: Endpoint) -> Json:
     """What of a protocol the requests to a server do not have, and in which words it is asked."""
     gone = {*left_out(endpoint.words), *(key for key, value in endpoint.body.items() if value is None)}
     return {**{key: None for key in REQUEST_PARAMS if key in gone}, "words": dict(endpoint.words) or None}

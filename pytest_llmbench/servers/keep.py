@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
+from pytest_llmbench.backends.base import Options
 from pytest_llmbench.errors import EngineError, UsageError, few, warn
 from pytest_llmbench.hardware.listeners import command_line, listener
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
@@ -34,7 +35,7 @@ class ServerChoice:
 
     spec: ModelSpec
     """The model; without a name, the only one that a running server has."""
-    options: Mapping[str, Any]
+    options: Options
     """Of servers, all of them; see :mod:`.options`."""
     base_url: str | None = field(default=None, repr=False)
     """Of one that runs already. It may have a password in it."""
@@ -85,10 +86,10 @@ class LLMServer:
     """The model, by the name that the server has for it."""
     model: ResolvedModel | None
     """The model with its files, where this session serves it."""
-    engine: Mapping[str, Any]
+    engine: Mapping[str, object]
     """What is known of the server, for the results document."""
     versions: Mapping[str, str]
-    options: Mapping[str, Any]
+    options: Options
     pid: int | None = None
     """The root of its process tree; None where it cannot be known."""
     load_time: float | None = None
@@ -359,13 +360,13 @@ def _access(endpoint: Endpoint) -> Access:
     return Access(endpoint.api_key_env, endpoint.verify, endpoint.ca_file, endpoint.proxy, endpoint.headers)
 
 
-def _key_env(options: Mapping[str, Any]) -> str | None:
+def _key_env(options: Options) -> str | None:
     """The variable that holds the key; None for none."""
     named: str | None = options["api_key_env"]
     return DEFAULT_KEY_ENV if named is None and os.environ.get(DEFAULT_KEY_ENV) else named
 
 
-def _endpoint(url: URL, model: str, options: Mapping[str, Any], *, extensions: bool) -> Endpoint:
+def _endpoint(url: URL, model: str, options: Options, *, extensions: bool) -> Endpoint:
     return Endpoint(
         base_url=url.text,
         model=model,

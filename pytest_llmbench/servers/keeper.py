@@ -27,7 +27,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from pytest_llmbench.processes.wire import Json
 
 LINUX = sys.platform.startswith("linux")
 _PR_SET_PDEATHSIG = 1
@@ -40,7 +41,7 @@ the grace of the order."""
 class Keeper:
     """One server's tree, from its start to its end."""
 
-    def __init__(self, control: socket.socket, order: dict[str, Any]) -> None:
+    def __init__(self, control: socket.socket, order: Json) -> None:
         self._control = control
         self._order = order
         self._pid = os.getpid()
@@ -172,7 +173,7 @@ class Keeper:
                 self._status = os.waitstatus_to_exitcode(status)
                 self._tell({"status": self._status})
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _tell(self, message: Json) -> None:
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
 

@@ -5,11 +5,10 @@ One table for all servers: those that run already, and those that a session star
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_llmbench.backends.base import OptionSpec
+from pytest_llmbench.backends.base import Options, OptionSpec
 from pytest_llmbench.servers.overrides import read_body, read_headers
 from pytest_llmbench.servers.urls import read_proxy
 
@@ -133,7 +132,7 @@ class ServerOptions:
         ),
     )
 
-    def check_options(self, values: Mapping[str, Any]) -> None:
+    def check_options(self, values: Options) -> None:
         """Refuse a proxy that is not a URL.
 
         :raises UsageError: saying what it must be.

@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_llmbench.backends.base import REQUEST_PARAMS
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.secrets import learn, learn_headers
 
 MAX_BODY = 64 * 1024
@@ -47,7 +48,7 @@ _CLIENTS = frozenset({"accept-encoding", "connection", "content-length", "transf
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def read_body(value: Any) -> dict[str, Any]:
+def read_body(value: object) -> Json:
     """The override that a user gives for a request's body, as JSON or as what JSON makes of it.
 
     :raises ValueError: saying what is wrong with it; it does not repeat values, which may be secret.
@@ -94,7 +95,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
-def read_headers(value: Any) -> dict[str, str]:
+def read_headers(value: object) -> dict[str, str]:
     """The headers that a user gives: ``NAME=VALUE`` in a shell's words, or a mapping.
 
     :raises ValueError: saying what is wrong with which; it does not repeat values, which may be secret.
@@ -155,7 +156,7 @@ def _check_header(name: str, text: str) -> None:
         raise ValueError(msg)
 
 
-def _depth(value: Any) -> int:
+def _depth(value: object) -> int:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + max(map(_depth, inner), default=0)
 

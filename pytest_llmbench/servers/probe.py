@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pytest_llmbench.errors import BackendUnavailableError
 from pytest_llmbench.metrics.bounds import short, whole
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.secrets import mask
 from pytest_llmbench.servers.ask import Access, Answer, NoAnswerError, get
 from pytest_llmbench.servers.table import ENGINES
@@ -81,7 +81,7 @@ def probe(
     )
 
 
-def model_entries(answer: Answer) -> list[dict[str, Any]] | None:
+def model_entries(answer: Answer) -> list[Json] | None:
     """The entries of an answer of ``/v1/models``; None where it is none."""
     body = answer.json()
     listed = body.get("data") if isinstance(body, dict) else None
@@ -125,7 +125,7 @@ def _metrics(root: str, access: Access | None, timeout: float) -> tuple[str | No
     return None, None
 
 
-def _engine_of(entries: list[dict[str, Any]], header: str | None) -> str | None:
+def _engine_of(entries: list[Json], header: str | None) -> str | None:
     owners = [entry.get("owned_by") for entry in entries]
     for row in ENGINES.values():
         if row.owned_by is not None and row.owned_by in owners:
@@ -194,7 +194,7 @@ def _is_below(url: URL, access: Access | None, timeout: float) -> bool:
     return False
 
 
-def _also(entry: Mapping[str, Any]) -> Iterator[str]:
+def _also(entry: Json) -> Iterator[str]:
     """Other names of a model: aliases (llama-server), what it is of (vLLM), without its tag (Ollama)."""
     aliases = entry.get("aliases")
     for name in (entry.get("root"), *(aliases if isinstance(aliases, list) else ())):

@@ -17,9 +17,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pytest_llmbench import errors
+from pytest_llmbench.processes.wire import Json
 
 KEEPER = Path(__file__).with_name("keeper.py")
 GRACE = 15.0
@@ -128,7 +129,7 @@ class ServerProcess:
         self._gone = True
         self._control.close()
 
-    def _next(self, timeout: float) -> dict[str, Any] | None:
+    def _next(self, timeout: float) -> Json | None:
         """The keeper's next message; None when there will be no more.
 
         :raises TimeoutError: if none comes in time.
@@ -149,7 +150,7 @@ class ServerProcess:
                 return None
             self._lines += part
         line, _, self._lines = self._lines.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
+        message: Json = json.loads(line)
         return message
 
 
