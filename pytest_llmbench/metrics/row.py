@@ -104,12 +104,18 @@ _COMPUTED: dict[str, tuple[Scope, ...]] = {
 """Of which scopes each kind of computing gives a value."""
 
 
+LONGEST_NAME = 80
+"""Characters of a metric's name or unit: a table has room for no more."""
+
+
 def problem_of(row: object) -> str | None:
     """Why *row* cannot be added to the table; None if it can."""
     if not isinstance(row, Metric):
         return "it is not a pytest_llmbench.Metric"
     if not isinstance(row.name, str) or not row.name.isidentifier() or row.name.startswith("_"):
         return "its name has to be an identifier that does not begin with '_', such as time_to_think"
+    if len(row.name) > LONGEST_NAME or len(str(row.unit)) > LONGEST_NAME:
+        return f"its name and its unit may have {LONGEST_NAME} characters each"
     for key in ("unit", "formula", "source"):
         if not isinstance(text := getattr(row, key), str) or not text.strip():
             return f"{key} is {text!r}; it has to say what it is"

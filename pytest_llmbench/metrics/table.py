@@ -78,6 +78,10 @@ _VLLM = "vLLM, benchmarks/serve.py, calculate_metrics"
 _TAILS: tuple[Statistic, ...] = ("p50", "p90", "p95", "p99")
 
 
+MOST_TOLD = 1000
+"""Metrics that only documents know."""
+
+
 class Table(dict[str, Metric]):
     """The rows by their names: those that are built in, that were added, and that documents told."""
 
@@ -100,8 +104,11 @@ class Table(dict[str, Metric]):
         self[row.name] = row
 
     def learn(self, row: Metric) -> None:
-        """Know the row of a metric that a document has and nothing added here."""
-        if row.name not in self and problem_of(row) is None:
+        """Know the row of a metric that a document has and nothing added here.
+
+        Of :data:`MOST_TOLD` at most: whatever documents are read, in a process that reads them for long.
+        """
+        if row.name not in self and len(self._told) < MOST_TOLD and problem_of(row) is None:
             self._told.add(row.name)
             self[row.name] = row
 

@@ -9,7 +9,7 @@ import pytest
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.metrics.row import Metric
-from pytest_llmbench.metrics.table import METRICS, Table, gated_metrics, slo_metrics
+from pytest_llmbench.metrics.table import METRICS, MOST_TOLD, Table, gated_metrics, slo_metrics
 
 ROW = Metric(
     name="time_to_think",
@@ -59,6 +59,15 @@ def test_a_row_that_a_document_tells_wrongly_is_not_learned() -> None:
     table = Table(())
     table.learn(replace(ROW, scope="universe"))  # type: ignore[arg-type]
     assert not table
+
+
+def test_documents_tell_no_more_metrics_than_a_table_takes() -> None:
+    table = Table(())
+    for number in range(MOST_TOLD + 10):
+        table.learn(replace(ROW, name=f"told_{number}", compute=None, slo=False))
+    assert len(table) == MOST_TOLD
+    table.add(ROW)
+    assert "time_to_think" in table
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_one() -> None:

@@ -34,6 +34,8 @@ def test_every_row_of_the_table_is_one_but_the_gaps() -> None:
         ({"name": "time to think"}, "its name has to be an identifier"),
         ({"name": "_hidden"}, "its name has to be an identifier"),
         ({"name": 3}, "its name has to be an identifier"),
+        ({"name": "a" * 81}, "may have 80 characters each"),
+        ({"unit": "u" * 81}, "may have 80 characters each"),
         ({"unit": ""}, "unit is ''"),
         ({"unit": "tokens a second"}, "may not contain spaces"),
         ({"formula": " "}, "formula is ' '"),
