@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from pytest_llmbench.bench.measurement import Measurement
+from pytest_llmbench.bench.measurement import CaseFixture, Measurement
 from pytest_llmbench.bench.model import free_label
 from pytest_llmbench.bench.planning import Planner, Workload
 from pytest_llmbench.cases.case import LoadLevel
+from pytest_llmbench.cases.target import ServerTarget
 from pytest_llmbench.client.plan import LoadPlan
 from pytest_llmbench.errors import LLMBenchError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
@@ -25,9 +25,6 @@ from pytest_llmbench.workloads.messages import Message
 from pytest_llmbench.workloads.requests import TokenEstimator
 
 if TYPE_CHECKING:
-    from pytest_llmbench.bench.runtime import Runtime
-    from pytest_llmbench.cases.case import Case
-    from pytest_llmbench.cases.target import ServerTarget
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.verdict import Judgment
@@ -36,62 +33,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, repr=False)
-class LLMLoad:
+class LLMLoad(CaseFixture[ServerTarget]):
     """The fixture ``llm_load``: one server under one load level, ready to be measured."""
 
-    _runtime: Runtime
-    _case: Case[ServerTarget]
-    settings: CaseSettings
-    """Every setting as it holds for this test."""
-    _folder: Path
-    """Of the test's file, from which its calls mean their paths."""
-    measurements: list[Measurement] = field(default_factory=list)
-    """Every measurement of this test so far, the base sides of an A/B session among them."""
+    fixture = "llm_load"
+
     _server: LLMServer | None = None
     _estimators: dict[str, TokenEstimator] = field(default_factory=dict)
     """By side: ``now``, and ``base`` in an A/B session."""
-
-    @classmethod
-    def each(cls, runtime: Runtime, **settings: object) -> Iterator[LLMLoad]:
-        """One for each case that *settings* stand for, without pytest.
-
-        :param settings: as those of ``@pytest.mark.llm(...)``: ``models``, ``backends``, ``rounds``, ...
-        :raises UsageError: as :meth:`.Runtime.select`.
-        """
-        cases, held = runtime.select("llm_load", settings)
-        for case in cast("list[Case[ServerTarget]]", cases):
-            runtime.progress.case(len(cases))
-            measures = cls(runtime, case, held, Path.cwd())
-            yield measures
-            measures.finish()
-
-    def __repr__(self) -> str:
-        return f"<llm_load {self._case.id}>"
-
-    @property
-    def id(self) -> str:
-        """What test ids call the case: ``llamacpp-tiny-q8_0``."""
-        return self._case.id
-
-    @property
-    def runs(self) -> list[Run]:
-        """What every measurement of this test so far yielded."""
-        return [measured.run for measured in self.measurements]
 
     @property
     def name(self) -> str:
         """What requests call the model; before the first request, as the test named it."""
         return self._case.spec.name if self._server is None else self._server.endpoint.model
-
-    @property
-    def backend(self) -> str:
-        """``server``: what the results call it."""
-        return self._case.target.name
-
-    @property
-    def quantization(self) -> str | None:
-        """The quantization that the test asked for."""
-        return self._case.spec.quantization
 
     @property
     def concurrency(self) -> int | None:

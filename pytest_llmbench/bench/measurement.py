@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
+from pytest_llmbench.cases.target import Target
 from pytest_llmbench.gate.kept import keep_verdict
 from pytest_llmbench.gate.thresholds import as_text
 from pytest_llmbench.measure.run import Run
@@ -15,12 +18,16 @@ from pytest_llmbench.results.records import CaseRecord, Outcome
 from pytest_llmbench.secrets import learn_command, mask
 
 if TYPE_CHECKING:
+    from pytest_llmbench.bench.runtime import Runtime
+    from pytest_llmbench.cases.case import Case
     from pytest_llmbench.gate.compare import CaseComparison
     from pytest_llmbench.gate.judge import Judge
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.session import ResultsSession
     from pytest_llmbench.results.verdict import Judgment
-    from pytest_llmbench.settings.case import CaseSettings
+    from pytest_llmbench.settings.case import CaseSettings, Fixture
+
+TargetT = TypeVar("TargetT", bound=Target)
 
 
 @dataclass(slots=True)
@@ -32,24 +39,70 @@ class Measurement:
     """What its pairs showed of each metric that gates; None where it was not measured in pairs."""
 
 
-class Instrument(Protocol):
-    """What a test measures with: its ``llm_model`` or its ``llm_load``."""
+@dataclass(slots=True, repr=False)
+class CaseFixture(ABC, Generic[TargetT]):
+    """What a test measures one case with: its ``llm_model`` or its ``llm_load``."""
 
-    measurements: list[Measurement]
-    """Every measurement of the test so far."""
+    fixture: ClassVar[Fixture]
+
+    _runtime: Runtime
+    _case: Case[TargetT]
     settings: CaseSettings
+    """Every setting as it holds for this test."""
+    _folder: Path
+    """Of the test's file, from which its calls mean their paths."""
+    measurements: list[Measurement] = field(default_factory=list, init=False)
+    """Every measurement of this test so far, the base sides of an A/B session among them."""
+
+    @classmethod
+    def each(cls, runtime: Runtime, **settings: object) -> Iterator[Self]:
+        """One for each case that *settings* stand for, without pytest.
+
+        :param settings: as those of ``@pytest.mark.llm(...)``: ``models``, ``backends``, ``rounds``, ...
+        :raises UsageError: as :meth:`.Runtime.select`.
+        """
+        cases, held = runtime.select(cls.fixture, settings)
+        for case in cases:
+            runtime.progress.case(len(cases))
+            measures = cls(runtime, cast("Case[TargetT]", case), held, Path.cwd())
+            yield measures
+            measures.finish()
+
+    def __repr__(self) -> str:
+        return f"<{self.fixture} {self._case.id}>"
 
     @property
-    def backend(self) -> str: ...
+    def id(self) -> str:
+        """What test ids call the case: ``llamacpp-tiny-q8_0``."""
+        return self._case.id
 
     @property
-    def resolved(self) -> ResolvedModel | ModelSpec: ...
+    def runs(self) -> list[Run]:
+        """What every measurement of this test so far yielded."""
+        return [measured.run for measured in self.measurements]
 
-    def finish(self) -> None: ...
+    @property
+    def backend(self) -> str:
+        """The backend's name; ``server`` of a server."""
+        return self._case.target.name
+
+    @property
+    def quantization(self) -> str | None:
+        """The quantization that the test asked for; None for the model's own."""
+        return self._case.spec.quantization
+
+    @property
+    @abstractmethod
+    def resolved(self) -> ResolvedModel | ModelSpec:
+        """The model as far as it is known."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """The test is over; once is enough."""
 
 
 def case_of(
-    instrument: Instrument,
+    fixture: CaseFixture[Any],
     measured: Measurement,
     nodeid: str,
     *,
@@ -71,14 +124,14 @@ def case_of(
     case = case_from_run(
         run,
         nodeid=mask(nodeid),
-        backend=instrument.backend,
-        model=run.model or instrument.resolved,
+        backend=fixture.backend,
+        model=run.model or fixture.resolved,
         outcome=outcome,
         measurement=run.label,
         error=None if error is None else mask(error),
         params=params,
     )
-    case.thresholds = as_text(instrument.settings.thresholds) or None
+    case.thresholds = as_text(fixture.settings.thresholds) or None
     if verdict is not None:
         keep_verdict(case, verdict)
     return case
@@ -86,9 +139,9 @@ def case_of(
 
 @contextmanager
 def recorded(
-    instrument: Instrument, nodeid: str, results: ResultsSession, judge: Judge | None = None
+    fixture: CaseFixture[Any], nodeid: str, results: ResultsSession, judge: Judge | None = None
 ) -> Iterator[list[CaseComparison]]:
-    """Keep everything that *instrument* measures inside, also where that ends by an exception.
+    """Keep everything that *fixture* measures inside, also where that ends by an exception.
 
     :param nodeid: what the document calls the case, ``FILE::NAME``: the same in each session that compares.
     :param results: where each measurement becomes a case.
@@ -99,17 +152,17 @@ def recorded(
     verdicts: list[CaseComparison] = []
     try:
         yield verdicts
-        instrument.finish()
+        fixture.finish()
     except BaseException as error:
         outcome: Outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         cases = [
-            case_of(instrument, measured, nodeid, outcome=outcome, error=f"{type(error).__name__}: {error}")
-            for measured in instrument.measurements
+            case_of(fixture, measured, nodeid, outcome=outcome, error=f"{type(error).__name__}: {error}")
+            for measured in fixture.measurements
         ]
         results.append(*cases)
         raise
-    for measured in instrument.measurements:
-        case = case_of(instrument, measured, nodeid)
+    for measured in fixture.measurements:
+        case = case_of(fixture, measured, nodeid)
         verdict = None if judge is None else judge.judge(case, results.document, measured.paired)
         if verdict is not None:
             keep_verdict(case, verdict)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.bench.measurement import Measurement
+from pytest_llmbench.bench.measurement import CaseFixture, Measurement
+from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.measure.engine import Prompt
@@ -19,13 +19,9 @@ from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message
 
 if TYPE_CHECKING:
-    from pytest_llmbench.bench.runtime import Runtime
-    from pytest_llmbench.cases.case import Case
-    from pytest_llmbench.cases.target import Target
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.verdict import Judgment
-    from pytest_llmbench.settings.case import CaseSettings
 
 FIRST_LABEL = "default"
 GENERATE_LABEL = "generate"
@@ -66,66 +62,23 @@ class TwoPass:
 
 
 @dataclass(slots=True, repr=False)
-class LLMModel:
+class LLMModel(CaseFixture[Target]):
     """The fixture ``llm_model``: one model on one backend, ready to be measured."""
 
-    _runtime: Runtime
-    _case: Case[Target]
-    settings: CaseSettings
-    """Every setting as it holds for this test."""
-    _folder: Path
-    """Of the test's file, from which its calls mean their paths."""
+    fixture = "llm_model"
+
     _benchmark: Callable[[], Any] = lambda: None
     """pytest-benchmark's fixture, where the test has it."""
-    measurements: list[Measurement] = field(default_factory=list)
-    """Every measurement of this test so far, the base sides of an A/B session among them."""
     _generator: Bench | None = None
     _generate_run: Run | None = None
     _benchmark_rounds: list[int] = field(default_factory=list)
     _settled: bool = False
     """Whether the rounds that count are known: a verdict needs them before the test's end does."""
 
-    @classmethod
-    def each(cls, runtime: Runtime, **settings: object) -> Iterator[LLMModel]:
-        """One for each case that *settings* stand for, without pytest.
-
-        :param settings: as those of ``@pytest.mark.llm(...)``: ``models``, ``backends``, ``rounds``, ...
-        :raises UsageError: as :meth:`.Runtime.select`.
-        """
-        cases, held = runtime.select("llm_model", settings)
-        for case in cases:
-            runtime.progress.case(len(cases))
-            measures = cls(runtime, case, held, Path.cwd())
-            yield measures
-            measures.finish()
-
-    def __repr__(self) -> str:
-        return f"<llm_model {self._case.id}>"
-
-    @property
-    def id(self) -> str:
-        """What test ids call the case: ``llamacpp-tiny-q8_0``."""
-        return self._case.id
-
-    @property
-    def runs(self) -> list[Run]:
-        """What every measurement of this test so far yielded."""
-        return [measured.run for measured in self.measurements]
-
     @property
     def name(self) -> str:
         """The model as the test named it."""
         return self._case.spec.name
-
-    @property
-    def backend(self) -> str:
-        """The backend's name; ``server`` of a server."""
-        return self._case.target.name
-
-    @property
-    def quantization(self) -> str | None:
-        """The quantization that the test asked for; None for the model's own."""
-        return self._case.spec.quantization
 
     @property
     def resolved(self) -> ResolvedModel | ModelSpec:

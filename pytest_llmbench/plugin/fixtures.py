@@ -5,8 +5,8 @@ Imported at every start of pytest: what is slow to import is imported in the fix
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -14,11 +14,14 @@ from pytest_llmbench.plugin.session import MEASURED, SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.bench.load import LLMLoad
+    from pytest_llmbench.bench.measurement import CaseFixture
     from pytest_llmbench.bench.model import LLMModel
     from pytest_llmbench.cases.case import Case
     from pytest_llmbench.cases.target import Target
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.servers.keep import LLMServer
+
+FixtureT = TypeVar("FixtureT", bound="CaseFixture[Any]")
 
 
 @pytest.fixture
@@ -32,26 +35,28 @@ def hw_monitor(request: pytest.FixtureRequest) -> HardwareMonitor:
     return monitor
 
 
+def _measuring(
+    request: pytest.FixtureRequest, kind: type[FixtureT], *more: Callable[[], object]
+) -> Iterator[FixtureT]:
+    """What a test of one case measures with, until it is over."""
+    session = request.config.stash[SESSION]
+    if session.settings.monitor_rate:
+        request.getfixturevalue("hw_monitor")
+    session.runtime.progress.case(session.cases)
+    item = request.node
+    measures = kind(session.runtime, request.param, session.item_settings(item), item.path.parent, *more)
+    item.stash[MEASURED] = measures
+    yield measures
+    measures.finish()
+
+
 @pytest.fixture
 def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
     """The model of this case; see :class:`pytest_llmbench.LLMModel`."""
     from pytest_llmbench.bench.model import LLMModel
 
-    session = request.config.stash[SESSION]
-    if session.settings.monitor_rate:
-        request.getfixturevalue("hw_monitor")
-    session.runtime.progress.case(session.cases)
-    model = LLMModel(
-        session.runtime,
-        request.param,
-        session.item_settings(request.node),
-        request.node.path.parent,
-        # Gone when the session was interrupted in this test.
-        lambda: (request.node.funcargs or {}).get("benchmark"),
-    )
-    request.node.stash[MEASURED] = model
-    yield model
-    model.finish()
+    # Gone when the session was interrupted in this test.
+    yield from _measuring(request, LLMModel, lambda: (request.node.funcargs or {}).get("benchmark"))
 
 
 @pytest.fixture
@@ -59,16 +64,7 @@ def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
     """The server of this case under its load level; see :class:`pytest_llmbench.LLMLoad`."""
     from pytest_llmbench.bench.load import LLMLoad
 
-    session = request.config.stash[SESSION]
-    if session.settings.monitor_rate:
-        request.getfixturevalue("hw_monitor")
-    session.runtime.progress.case(session.cases)
-    load = LLMLoad(
-        session.runtime, request.param, session.item_settings(request.node), request.node.path.parent
-    )
-    request.node.stash[MEASURED] = load
-    yield load
-    load.finish()
+    yield from _measuring(request, LLMLoad)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from pytest_llmbench.settings.case import CASE_FIXTURES
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from pytest_llmbench.bench.measurement import Instrument, Measurement
+    from pytest_llmbench.bench.measurement import CaseFixture, Measurement
     from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
     from pytest_llmbench.plugin.judge import Gating, Judged
@@ -51,7 +51,7 @@ class Recording:
         self._settings = settings
         self._results = results
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
-        self._open: dict[str, tuple[pytest.Item, Instrument]] = {}
+        self._open: dict[str, tuple[pytest.Item, CaseFixture[Any]]] = {}
         self._judged: dict[str, Judged] = {}
         """By test, until its cases are kept."""
         self._failure: BaseException | None = None
@@ -91,7 +91,7 @@ class Recording:
     def see(
         self,
         item: pytest.Item,
-        model: Instrument,
+        model: CaseFixture[Any],
         report: pytest.TestReport,
         error: BaseException | None = None,
     ) -> None:
@@ -111,7 +111,7 @@ class Recording:
             report.outcome = "failed"
             report.longrepr = f"{error}\nThe measurements are kept in memory and go into the document."
 
-    def judge(self, item: pytest.Item, model: Instrument) -> None:
+    def judge(self, item: pytest.Item, model: CaseFixture[Any]) -> None:
         """Let the gate judge what a test has measured, while it can still fail."""
         __tracebackhide__ = True
         if self.gating is None:
@@ -223,7 +223,7 @@ class Recording:
                 keep.append(partial(promote, place, store, document))
         return keep
 
-    def _keep(self, item: pytest.Item, model: Instrument) -> None:
+    def _keep(self, item: pytest.Item, model: CaseFixture[Any]) -> None:
         self._open.pop(item.nodeid, None)
         outcome, error = self._outcomes.pop(item.nodeid)
         judged = self._judged.pop(item.nodeid, None)
@@ -238,7 +238,7 @@ class Recording:
     def _case(
         self,
         item: pytest.Item,
-        model: Instrument,
+        model: CaseFixture[Any],
         measured: Measurement,
         outcome: Outcome = "passed",
         error: str | None = None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,7 +21,7 @@ from pytest_llmbench.settings.sources import Source, read_marker
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmbench.bench.measurement import Instrument
+    from pytest_llmbench.bench.measurement import CaseFixture
     from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.gate.pairing import Pairing
@@ -168,7 +168,7 @@ class PytestSession:
 
 
 SESSION = pytest.StashKey[PytestSession]()
-MEASURED: pytest.StashKey[Instrument] = pytest.StashKey()
+MEASURED: pytest.StashKey[CaseFixture[Any]] = pytest.StashKey()
 """What a test measures with: its ``llm_model`` or its ``llm_load``."""
 
 
