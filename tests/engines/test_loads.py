@@ -172,7 +172,7 @@ def test_a_server_that_a_user_started_is_told_what_it_needs(pytester: pytest.Pyt
         )
     result.stdout.fnmatch_lines(
         [
-            "*openai-*c4: the server's command line has no --interrupt_requests false: without, it cuts *",
+            "*server-*c4: the server's command line has no --interrupt_requests false: without, it cuts *",
             "*requests failed: llamacpp-server cuts *, unless it is started with --interrupt_requests false",
         ]
     )

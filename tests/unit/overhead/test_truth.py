@@ -594,7 +594,7 @@ def level(delay: int, count: int = 40, *, lost: int = 0) -> tuple[LoadPlan, Load
 
 
 def figures(serving: ModuleType, plan: LoadPlan, result: LoadResult, log: list[dict[str, Any]]) -> Any:
-    case = serving.CaseRecord("x", 4, 10, serving.bounds_for(4), 4)
+    case = serving.Case("x", 4, 10, serving.bounds_for(4), 4)
     return serving.figures(case, plan, result, [serving.Served(**one) for one in log])
 
 
@@ -632,7 +632,7 @@ def test_bounds_are_those_of_the_next_larger_load(serving: ModuleType) -> None:
 
 def row(serving: ModuleType, *ratios: float) -> Any:
     values = iter(ratios)
-    case = serving.CaseRecord("x", 4, 10, {serving.TTFT: serving.bounds_for(64)[serving.TTFT]}, 4)
+    case = serving.Case("x", 4, 10, {serving.TTFT: serving.bounds_for(64)[serving.TTFT]}, 4)
     found = serving.Row(
         case, lambda _: {serving.TTFT: serving.Value(next(values), 1.0), serving.CPU: serving.Value(8e-6)}
     )
@@ -661,7 +661,7 @@ def test_a_row_that_cannot_be_measured_is_not_held(serving: ModuleType) -> None:
         msg = "no compiler"
         raise serving.NotMeasuredError(msg)
 
-    found = serving.Row(serving.CaseRecord("x", 4, 10, {}, 4), measure)
+    found = serving.Row(serving.Case("x", 4, 10, {}, 4), measure)
     found.take(0)
     found.take(1)
     assert not found.held
