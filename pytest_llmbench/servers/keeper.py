@@ -27,8 +27,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-from pytest_llmbench.processes.wire import Json
+from typing import Any
 
 LINUX = sys.platform.startswith("linux")
 _PR_SET_PDEATHSIG = 1
@@ -41,7 +40,7 @@ the grace of the order."""
 class Keeper:
     """One server's tree, from its start to its end."""
 
-    def __init__(self, control: socket.socket, order: Json) -> None:
+    def __init__(self, control: socket.socket, order: dict[str, Any]) -> None:
         self._control = control
         self._order = order
         self._pid = os.getpid()
@@ -173,7 +172,7 @@ class Keeper:
                 self._status = os.waitstatus_to_exitcode(status)
                 self._tell({"status": self._status})
 
-    def _tell(self, message: Json) -> None:
+    def _tell(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
 
