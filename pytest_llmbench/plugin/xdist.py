@@ -7,12 +7,14 @@ on one device would measure each other, so that is refused, by the controller, i
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.processes.wire import Json
+
+if TYPE_CHECKING:
+    from pytest_llmbench.processes.wire import Json
 
 _REFUSAL = "llmbench: more xdist workers than devices"
 _SESSION_ID = pytest.StashKey[str]()
