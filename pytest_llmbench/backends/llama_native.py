@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmbench.backends.base import Options
-from pytest_llmbench.backends.llamacpp import FLASH_ATTENTION, KV_TYPES
+from pytest_llmbench.backends.llama_choices import FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, ModelError
 from pytest_llmbench.hardware.memory import available

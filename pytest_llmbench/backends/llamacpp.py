@@ -7,38 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.base import Availability, Engine, Options, OptionSpec
+from pytest_llmbench.backends.llama_choices import FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import EngineError
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ResolvedModel
-
-FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
-
-
-class KVType(NamedTuple):
-    """A type that a KV cache may have."""
-
-    number: int
-    """Of enum ggml_type, in ggml.h."""
-    bits: float
-    """Of a value, with its share of the block's scales; see ggml-common.h."""
-
-
-KV_TYPES = {
-    "f32": KVType(0, 32),
-    "f16": KVType(1, 16),
-    "bf16": KVType(30, 16),
-    "q8_0": KVType(8, 8.5),
-    "q5_1": KVType(7, 6),
-    "q5_0": KVType(6, 5.5),
-    "q4_1": KVType(3, 5),
-    "q4_0": KVType(2, 4.5),
-    "iq4_nl": KVType(20, 4.5),
-}
 
 MOST_THREADS = 512
 """GGML_MAX_N_THREADS, in ggml.h: with more, the process is aborted."""

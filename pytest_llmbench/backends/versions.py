@@ -16,9 +16,11 @@ def installed_versions(*names: str) -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            metadata = distribution(name).read_text("METADATA") or ""
+            there = distribution(name)
         except PackageNotFoundError:
             continue
+        # A checkout that was built in its folder has the latter.
+        metadata = there.read_text("METADATA") or there.read_text("PKG-INFO") or ""
         if match := _VERSION.search(metadata):
             found[name] = match[1]
     return found

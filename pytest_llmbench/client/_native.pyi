@@ -1,7 +1,6 @@
 from array import array
 
-from pytest_llmbench.client.pending import Segment
-from pytest_llmbench.client.receiver import Arrived
+from pytest_llmbench.client.segments import Arrived, Segment
 
 def receive_within(
     epoll: int, streams: dict[int, list[Segment]], room: array[int], timeout: int, /

@@ -20,7 +20,7 @@ from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.http import MalformedError
 from pytest_llmbench.client.outgoing import request_bytes
 from pytest_llmbench.client.patience import Pulse
-from pytest_llmbench.client.pending import PendingRequest, Segment
+from pytest_llmbench.client.pending import PendingRequest
 from pytest_llmbench.client.plan import Failure, LoadPlan
 from pytest_llmbench.client.poller import WRITE
 from pytest_llmbench.client.pool import Pool
@@ -28,6 +28,7 @@ from pytest_llmbench.client.priority import real_time
 from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.client.receiver import choose_receiver
 from pytest_llmbench.client.room import KEPT, why_too_large
+from pytest_llmbench.client.segments import Segment
 from pytest_llmbench.client.stamps import REFRESH, Clock
 from pytest_llmbench.times import read_http
 
@@ -315,7 +316,7 @@ class Client:
 
     def _finish(self, connection: Connection, pending: PendingRequest) -> None:
         """A response has ended."""
-        connection.pending = pending.connection = None
+        connection.pending = pending.fd = None
         self._pool.streams.pop(connection.fd, None)
         if pending.response.reusable and not connection.unsent:
             self._pool.idle.append(connection)
@@ -352,7 +353,7 @@ class Client:
             self._pool.lose(connection)
             return
         self._pool.drop(connection)
-        pending.connection = None
+        pending.fd = None
         failure = _malformed(pending) or failure
         refused: Failure | None = failure
         if not connection.connected:
@@ -377,12 +378,11 @@ class Client:
         """End what took too long."""
         while self._deadlines:
             deadline, attempt, pending = self._deadlines[0]
-            connection = pending.connection
-            if connection is not None and pending.raw.attempts == attempt:
+            if pending.fd is not None and pending.raw.attempts == attempt:
                 if deadline > now:
                     return
-                self._pool.drop(connection)
-                pending.connection = None
+                self._pool.drop(self._pool.connections[pending.fd])
+                pending.fd = None
                 late = Failure("timeout", _too_late(pending, self._plan.timeout))
                 self._fail(pending, _malformed(pending) or late)
             self._deadlines.popleft()
@@ -395,7 +395,7 @@ class Client:
         self._forget(pending, KEPT)
         self._reads -= len(pending.segments)
         self._pool.drop(connection)
-        pending.connection = None
+        pending.fd = None
         self._fail(pending, failure)
 
     def _forget(self, pending: PendingRequest, kept: int) -> None:

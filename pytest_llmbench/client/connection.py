@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pytest_llmbench.client.http import MalformedError, Response
-from pytest_llmbench.client.pending import PendingRequest, Segment
+from pytest_llmbench.client.pending import PendingRequest
 from pytest_llmbench.client.plan import Failure
 from pytest_llmbench.client.poller import Poller
 from pytest_llmbench.client.receiver import READ_SIZE
+from pytest_llmbench.client.segments import Segment
 from pytest_llmbench.client.stamps import SPACE, stamp_arrivals
 from pytest_llmbench.client.tls import TLS, TLSError
 from pytest_llmbench.servers.endpoint import Endpoint

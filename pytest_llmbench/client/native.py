@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from array import array
 
-    from pytest_llmbench.client.pending import Segment
-    from pytest_llmbench.client.receiver import Arrived
+    from pytest_llmbench.client.segments import Arrived, Segment
 
 NO_EXTENSIONS = "LLMBENCH_NO_EXTENSIONS"
 """Environment variable; with any value nothing that was built from C is used."""

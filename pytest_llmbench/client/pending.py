@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from pytest_llmbench.client.http import Response, body_of, may_end
 from pytest_llmbench.client.raw import RawResponse
+from pytest_llmbench.client.segments import Segment
 from pytest_llmbench.client.stamps import Clock
-
-if TYPE_CHECKING:
-    from pytest_llmbench.client.connection import Connection
-
-Segment = tuple[int, bytes | None, bytes]
-"""When it was read (ns), the kernel's stamp, and its bytes; TLS is removed, HTTP's framing is not."""
 
 
 class PendingRequest:
@@ -21,7 +15,7 @@ class PendingRequest:
 
     __slots__ = (
         "_followed",
-        "connection",
+        "fd",
         "inside",
         "raw",
         "repeated",
@@ -32,8 +26,8 @@ class PendingRequest:
 
     def __init__(self, raw: RawResponse) -> None:
         self.raw = raw
-        self.connection: Connection | None = None
-        """While it is on one."""
+        self.fd: int | None = None
+        """Of the connection that it is on, if any."""
         self.resent = False
         """Whether it went out again because the server had closed the connection before."""
         self.repeated = 0

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 
 from pytest_llmbench.client.connection import Connection, ConnectionFailedError, Route, find_route
-from pytest_llmbench.client.pending import PendingRequest, Segment
+from pytest_llmbench.client.pending import PendingRequest
 from pytest_llmbench.client.plan import Failure, LoadPlan
 from pytest_llmbench.client.poller import make_poller
 from pytest_llmbench.client.room import Room, most_of, room_for
+from pytest_llmbench.client.segments import Segment
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics.timeline import NANO
 
@@ -124,7 +125,7 @@ class Pool:
 
     def give(self, connection: Connection, pending: PendingRequest) -> None:
         """A connection is a request's from now on."""
-        connection.pending, pending.connection = pending, connection
+        connection.pending, pending.fd = pending, connection.fd
         self.room.open(connection.fd, most_of(self._plan.requests[pending.raw.number]))
 
     def _open(self, address: int) -> Connection:

@@ -14,19 +14,16 @@ from typing import Any
 
 from pytest_llmbench.client import native
 from pytest_llmbench.client.http import may_end
-from pytest_llmbench.client.pending import Segment
 from pytest_llmbench.client.plan import Receiver
 from pytest_llmbench.client.poller import READ, EpollPoller, Poller
 from pytest_llmbench.client.room import Room
+from pytest_llmbench.client.segments import Arrived, Segment
 from pytest_llmbench.client.stamps import SPACE
 from pytest_llmbench.metrics.timeline import NANO
 
 READ_SIZE = 64 * 1024
 """Bytes that one read takes at most."""
 
-Arrived = tuple[int, int, Segment | OSError | None]
-"""A socket that needs more than storing, and what it is ready for; then what was read from it: a segment
-that may end its response, the error that reading it raised, or None if it has no stream and was not read."""
 Receive = Callable[[int], list[Arrived]]
 """Stores what arrives, until something arrives that needs more than that, or for so many ns; not above 0,
 it does not wait. May return sooner, with nothing."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.models.names import read_name
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.models.synthetic.shapes import is_synthetic
 
@@ -53,15 +54,13 @@ class Aliases:
 
         :raises UsageError: saying in which line, if the model is unknown.
         """
-        from pytest_llmbench.models.resolve import parse_spec
-
         alias = self.entries[name]
         where = f"{self.path}:{self.lines[name]}: alias {name!r}"
         model = alias.model
         if ModelSpec(model).is_path and not model.startswith("~"):
             model = str(self.path.parent / model)
         try:
-            spec = parse_spec(model)
+            spec = read_name(model)
         except UsageError as error:
             msg = f"{where}: {error}"
             raise UsageError(msg) from None

@@ -6,21 +6,17 @@ downloads the files.
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.errors import ModelError, UsageError, suggest
-from pytest_llmbench.models.paths import from_folder
+from pytest_llmbench.errors import ModelError
+from pytest_llmbench.models.names import at_revision, read_name
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.models.synthetic.shapes import PREFIX, SHAPES, is_synthetic, shape_of
+from pytest_llmbench.models.synthetic.shapes import is_synthetic, shape_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.aliases import Aliases
     from pytest_llmbench.models.spec import Form, ResolvedModel
-
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def parse_spec(text: str, *, aliases: Aliases | None = None, folder: Path | None = None) -> ModelSpec:
@@ -32,61 +28,14 @@ def parse_spec(text: str, *, aliases: Aliases | None = None, folder: Path | None
     :param folder: from where a relative path is meant; the working directory if None.
     :raises UsageError: for a name that no model has; it lists what there is.
     """
-    if aliases is not None and text in aliases.entries:
+    if aliases is None:
+        return read_name(text, folder=folder)
+    if text in aliases.entries:
         return aliases.spec(text)
-    spec = ModelSpec(text)
-    if spec.is_path:
-        path = from_folder(text, folder)
-        if not path.exists():
-            where = "" if Path(text).expanduser().is_absolute() else f" in {folder or Path.cwd()}"
-            msg = f"there is no model at {text}: no such file or folder{where}"
-            raise UsageError(msg)
-        _check_model_at(path)
-        return spec if folder is None else ModelSpec(str(path))
     name, at, revision = text.partition("@")
-    if aliases is not None and name in aliases.entries:
-        spec = aliases.spec(name)
-    elif is_synthetic(name):
-        spec = ModelSpec(shape_of(name).model_name)
-    elif _HUB_ID.fullmatch(name):
-        spec = ModelSpec(name)
-    else:
-        raise _unknown(text, name, aliases, folder)
-    if not at:
-        return spec
-    if spec.is_path or is_synthetic(spec.name):
-        msg = f"{text}: {spec.name} has no revisions; only models of a hub have"
-        raise UsageError(msg)
-    if not revision:
-        msg = f"{text}: a branch, a tag or a commit is missing after the '@'"
-        raise UsageError(msg)
-    return replace(spec, revision=revision)
-
-
-def _check_model_at(path: Path) -> None:
-    """Refuse a path at which no model lies."""
-    from pytest_llmbench.models.forms import forms_at
-
-    try:
-        forms_at(path)
-    except ModelError as error:
-        raise UsageError(str(error)) from None
-    except OSError as error:
-        msg = f"the model at {path} cannot be read: {error.strerror or error}"
-        raise UsageError(msg) from None
-
-
-def _unknown(text: str, name: str, aliases: Aliases | None, folder: Path | None) -> UsageError:
-    known = [shape.model_name for shape in SHAPES.values()]
-    if aliases is not None:
-        known += aliases.names
-    hint = f"; did you mean {PREFIX + name!r}?" if name in SHAPES else suggest(name, known) or "."
-    if name and from_folder(text, folder).exists():
-        hint = f"; the file or folder of that name is written './{text}'."
-    return UsageError(
-        f"there is no model {text!r}{hint} There are {', '.join(known)}; a path to a GGUF file or a Hugging "
-        "Face folder (./NAME, /NAME); a hub's ORG/NAME or ORG/NAME@REVISION; and aliases of --llm-models-file"
-    )
+    if name in aliases.entries and not ModelSpec(text).is_path:
+        return at_revision(text, aliases.spec(name), at, revision)
+    return read_name(text, known=aliases.names, folder=folder)
 
 
 def resolve(spec: ModelSpec, form: Form, *, quiet: bool = False) -> ResolvedModel:

@@ -17,11 +17,11 @@ from contextlib import ExitStack
 import pytest
 
 from pytest_llmbench.client import stamps
-from pytest_llmbench.client.pending import Segment
 from pytest_llmbench.client.plan import Receiver
 from pytest_llmbench.client.poller import READ, WRITE, make_poller
 from pytest_llmbench.client.receiver import READ_SIZE, Arrived, choose_receiver
 from pytest_llmbench.client.room import SEGMENT, Room
+from pytest_llmbench.client.segments import Segment
 
 MS = 1_000_000
 SECOND = 1000 * MS
