@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_llmbench import (
+    LLMBenchError,
     LLMModel,
     Policy,
     ResultsSession,
@@ -71,4 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except LLMBenchError as error:
+        sys.exit(f"error: {error}")
