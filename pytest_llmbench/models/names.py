@@ -1,4 +1,4 @@
-"""Which model does a name mean that is no alias?"""
+"""Which model does a name mean, aliases left out?"""
 
 from __future__ import annotations
 
