@@ -45,10 +45,18 @@ def open_url(
     """
     network = _TimedNetwork(time.monotonic() + timeout)
     target = httpcore2.URL(f"{url.scheme}://{url.authority}{url.target('')}")
+    if proxy is not None and ":" in url.host:
+        # A proxy gets the host as it stands here, where brackets of an IPv6 address were taken off.
+        target.host = b"[%b]" % target.host
     try:
         with (
             _pool(network, context, proxy) as pool,
-            pool.stream("GET", target, headers=_pairs({"Host": url.authority, **headers})) as response,
+            pool.stream(
+                "GET",
+                target,
+                headers=_pairs({"Host": url.authority, **headers}),
+                extensions={"sni_hostname": url.host},
+            ) as response,
         ):
             body = bytearray()
             for part in response.iter_stream():

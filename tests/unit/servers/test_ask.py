@@ -231,8 +231,16 @@ def test_a_proxy_that_refuses_a_tunnel_is_told() -> None:
     assert caught.value.kind == "broken"
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_is_told_who_asks_and_the_server_is_not(scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("http://host.invalid/v1/models?a=b", "GET http://host.invalid/v1/models?a=b HTTP"),
+        ("https://host.invalid/v1/models?a=b", "CONNECT host.invalid:443 HTTP"),
+        ("http://[::1]:8000/v1/models?a=b", "GET http://[::1]:8000/v1/models?a=b HTTP"),
+        ("https://[::1]/v1/models?a=b", "CONNECT [::1]:443 HTTP"),
+    ],
+)
+def test_a_proxy_is_told_who_asks_and_the_server_is_not(url: str, line: str) -> None:
     asked: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -246,13 +254,12 @@ def test_a_proxy_is_told_who_asks_and_the_server_is_not(scheme: str) -> None:
         thread.start()
         proxy = f"http://someone:hunter%32@127.0.0.1:{listener.getsockname()[1]}"
         with suppress(NoAnswerError):
-            get(f"{scheme}://host.invalid/v1/models?a=b", ask.Access(proxy=proxy))
+            get(url, ask.Access(proxy=proxy))
         thread.join(10)
     head = asked[0].decode()
     assert "Proxy-Authorization: Basic c29tZW9uZTpodW50ZXIy\r\n" in head
     assert "\r\nAuthorization" not in head
-    line = {"http": "GET http://host.invalid/v1/models?a=b HTTP", "https": "CONNECT host.invalid:443 HTTP"}
-    assert head.startswith(line[scheme])
+    assert head.startswith(line)
 
 
 @pytest.mark.parametrize("key", ["sk-1\nX-Other: 1", "sk-ü", "sk-\x00"])
