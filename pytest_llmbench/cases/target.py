@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
     from pytest_llmbench.servers.keep import ServerChoice, Servers, Teller
 
-OF_A_CONTAINER = ("image", "gpus")
-OF_A_START = ("arguments", "context", "start_timeout", *OF_A_CONTAINER)
+_OF_A_CONTAINER = frozenset(spec.name for spec in SERVER_OPTIONS.options if "docker" in spec.only)
+_OF_A_START = _OF_A_CONTAINER | {spec.name for spec in SERVER_OPTIONS.options if "started" in spec.only}
 """Options of servers that say nothing of one that runs already."""
 
 
@@ -273,7 +273,7 @@ class ServerTarget:
             raise UsageError(msg)
         if now.engine is None or base.base_url is not None:
             url = base.base_url or now.base_url
-            own += [f"{SERVER}.{option}" for option in given if option in OF_A_START]
+            own += [f"{SERVER}.{option}" for option in given if option in _OF_A_START]
             _refuse(own, f"{url} runs already", base.base_url)
             spec = now.spec if base.model is None else replace(now.spec, name=base.model)
             return replace(now, options=options, base_url=url, engine=None, spec=spec)
@@ -300,7 +300,7 @@ class ServerTarget:
                 f"the base side's by {instead}, or start it yourself and give base_url=http://HOST:PORT/v1"
             )
             raise UsageError(msg)
-        alone = [] if inside else [f"{SERVER}.{option}" for option in given if option in OF_A_CONTAINER]
+        alone = [] if inside else [f"{SERVER}.{option}" for option in given if option in _OF_A_CONTAINER]
         if alone:
             msg = f"--llm-ab {_words(alone)}: {engine} is started without a container; serve docker:{engine}"
             raise UsageError(msg)

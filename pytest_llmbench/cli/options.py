@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from pytest_llmbench.errors import shown
+from pytest_llmbench.results import DEFAULT_STORE
 
-STORE = Path(".llmbench")
+STORE = Path(DEFAULT_STORE)
 
 StoreOption = Annotated[
     Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -78,9 +79,9 @@ class _Measured(ByName):
         return {name: value for name in names if (value := self.value(name)) is not None}
 
     @property
+    @abstractmethod
     def _scopes(self) -> tuple[Scope, ...]:
         """Of which scopes it has metrics."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True, repr=False)

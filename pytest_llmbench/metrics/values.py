@@ -5,11 +5,11 @@ Live records, of what is being measured, and stored ones, of a document, are ask
 
 from __future__ import annotations
 
-import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_llmbench.errors import LLMBenchWarning
+from pytest_llmbench.errors import warn
 from pytest_llmbench.metrics.parts import CasePart, ProcessPart, RoundPart
 from pytest_llmbench.metrics.row import Metric, Scope
 from pytest_llmbench.metrics.table import METRICS
@@ -67,8 +67,7 @@ def computed(row: Metric, function: Callable[[T], float | None], part: T) -> flo
         value = function(part)
         return None if value is None else float(value)
     except Exception as error:  # noqa: BLE001 - it may be anybody's function
-        msg = f"the metric {row.name} of a {row.scope} cannot be computed: {type(error).__name__}: {error}"
-        warnings.warn(LLMBenchWarning(msg), stacklevel=2)
+        warn(f"the metric {row.name} of a {row.scope} cannot be computed: {type(error).__name__}: {error}")
         return None
 
 
@@ -77,9 +76,9 @@ class ByName:
 
     __slots__ = ()
 
+    @abstractmethod
     def value(self, metric: str) -> float | None:
         """Its value of *metric*, in the metric's unit; None where it has none."""
-        raise NotImplementedError
 
     if not TYPE_CHECKING:
         # Only for what is not an attribute; a type checker would take every misspelled name for one.

@@ -7,11 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.results import DEFAULT_STORE
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.journal import SUFFIX, read_journal
 from pytest_llmbench.results.records import ResultsDocument
 from pytest_llmbench.results.rows import case_row, round_row
-from pytest_llmbench.results.store import DEFAULT_STORE, Store
+from pytest_llmbench.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

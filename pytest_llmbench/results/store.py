@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmbench.errors import ResultsError, few, suggest
+from pytest_llmbench.results import DEFAULT_STORE
 from pytest_llmbench.results.document import read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
 from pytest_llmbench.results.ids import check_session_id, is_session_id
 from pytest_llmbench.results.records import Header, ResultsDocument
 
-DEFAULT_STORE = ".llmbench"
 LATEST = "latest"
 _GITIGNORE = b"# Written by pytest-llmbench. Delete the next line to keep results in git.\n*\n"
 

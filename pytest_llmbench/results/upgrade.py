@@ -61,13 +61,8 @@ def _taken(part: Json, names: Iterable[str]) -> Json:
     return {name: value for name in names if (value := part.pop(name, None)) is not None}
 
 
-def _header_of_1(header: Json) -> None:
-    """From schema 1."""
-
-
 _CASES: dict[int, Step] = {1: _case_of_1}
-_HEADERS: dict[int, Step] = {1: _header_of_1}
-"""By the major version from which a step leads to the next one."""
+"""By the major version from which a step leads to the next one. No header has changed yet."""
 
 OLDEST = min(_CASES)
 """The oldest major version that is read."""
@@ -99,8 +94,6 @@ def upgrade_case(case: Json, major: int) -> Json:
 
 def upgrade_header(header: Json, major: int) -> Json:
     """Everything of a document but its cases, likewise."""
-    for version in range(major, NOW):
-        _HEADERS[version](header)
     if major < NOW:
         header["schema_version"] = SCHEMA_VERSION
     return header

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.paths import from_folder, interpreter
+from pytest_llmbench.results import DEFAULT_STORE
 from pytest_llmbench.settings import values as read
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.rows import Setting, Values, rows_of, setting
@@ -69,7 +70,7 @@ class SessionSettings:
         also=("benchmark-json", "output-path", "output-file", "save-result", "result-filename"),
     )
     store: Path = setting(
-        Path(".llmbench"),
+        Path(DEFAULT_STORE),
         read.file,
         "--llm-store",
         "Folder of all results documents",
