@@ -98,8 +98,8 @@ def _session(scenario: Scenario, burden: Burden, seed: int, monitor: HardwareMon
     while not test.done:
         pair = pairs.pair()
         difference = pair.difference(_METRIC)
-        if pair.disturbed or difference is None:
-            test.drop("disturbed")
+        if pair.dropped(_METRIC) is not None or difference is None:
+            test.drop("disturbed", disturbed=True)
         else:
             test.add(difference)
     return test

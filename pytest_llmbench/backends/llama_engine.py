@@ -91,6 +91,7 @@ class LlamaCppEngine:
             "n_vocab": self._n_vocab,
             "gpu_offload": bool(native.llama_supports_gpu_offload()),
             "n_gpu_layers": llama_native.gpu_layers(native, self._options),
+            "on_gpu": llama_native.gpu_layers(native, self._options) != 0,
             "devices": llama_native.devices(native),
             "flash_attn": self._flash_attention,
             "type_k": self._options["type_k"],

@@ -170,6 +170,7 @@ class TransformersEngine:
             "torch": torch.__version__,
             "cuda": torch.version.cuda,
             "device": str(self._device),
+            "on_gpu": self._device.type != "cpu",
             "device_name": torch.cuda.get_device_name(self._device) if on_gpu else None,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "dtype": str(model.dtype).removeprefix("torch."),

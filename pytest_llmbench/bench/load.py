@@ -176,7 +176,7 @@ class LLMLoad(CaseFixture[ServerTarget]):
         )
         # One that was started for llm_server ends with the first level.
         self._server = None if now.starts else self._runtime.servers.of(now)
-        judgments = pairing.measure(pairs, run, base_run, self.settings.thresholds)
+        judgments = pairing.measure(pairs, run, base_run, self.settings.thresholds, self.settings.clock)
         for side, measured in (("", run), ("the base side: ", base_run)):
             told = measured.doubts if measured.invalid is None else [measured.invalid, *measured.doubts]
             for what in told:

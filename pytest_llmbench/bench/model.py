@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.verdict import Judgment
+    from pytest_llmbench.settings.options import BackendOptions
 
 FIRST_LABEL = "default"
 GENERATE_LABEL = "generate"
@@ -214,7 +215,7 @@ class LLMModel(CaseFixture[Target]):
         if plan.isolation != "test":
             msg = f"isolation={plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
             raise UsageError(msg)
-        options, target = self.settings.backend_options, self._case.target
+        options, target = self._options, self._case.target
         other = target.base_startable(self._case.spec, options, base, self._runtime)
         base_plan = replace(plan, engine=other)
         base_run = Run(f"{run.label}{BASE_SUFFIX}", {**base_plan.protocol(), "ab": base.to_json()})
@@ -229,7 +230,8 @@ class LLMModel(CaseFixture[Target]):
             coin=pairing.coin(),
         )
         try:
-            return pairing.measure(pairs, run, base_run, self.settings.thresholds)
+            settings = self.settings
+            return pairing.measure(pairs, run, base_run, settings.thresholds, settings.clock)
         finally:
             base_run.protocol = {**base_run.protocol, **base_plan.engine.told()}
 
@@ -267,7 +269,13 @@ class LLMModel(CaseFixture[Target]):
         )
 
     def _startable(self) -> Startable:
-        return self._case.target.startable(self._case.spec, self.settings.backend_options, self._runtime)
+        return self._case.target.startable(self._case.spec, self._options, self._runtime)
+
+    @property
+    def _options(self) -> BackendOptions:
+        """Of the backend; where CPU times are judged, it has one thread unless something says otherwise."""
+        given = self.settings.backend_options
+        return given.over(self._case.target.one_thread) if self.settings.clock == "cpu" else given
 
 
 def free_label(label: str | None, runs: Sequence[Run]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_llmbench.backends.options import kept_options, option_values
 from pytest_llmbench.backends.registry import reference_of
+from pytest_llmbench.backends.threads import THREADS
 from pytest_llmbench.errors import ModelError, UsageError
 from pytest_llmbench.servers.options import SERVER, SERVER_OPTIONS
 from pytest_llmbench.servers.urls import read_url
@@ -83,6 +84,10 @@ class Target(Protocol):
     def kinds(self) -> frozenset[str]:
         """What its cases are, of :data:`pytest_llmbench.settings.case.KINDS`."""
 
+    @property
+    def one_thread(self) -> BackendOptions:
+        """The options with which its CPU time compares whatever else the machine does; empty for none."""
+
     def misfit(self, spec: ModelSpec, registry: Registry) -> str | None:
         """Why it cannot run a model, as far as the model's name and files tell; None if it may."""
 
@@ -127,6 +132,11 @@ class EngineTarget:
     @property
     def kinds(self) -> frozenset[str]:
         return frozenset({"engine"})
+
+    @property
+    def one_thread(self) -> BackendOptions:
+        has = any(option.name == THREADS for option in self.backend.options)
+        return BackendOptions({self.name: {THREADS: 1}} if has else {})
 
     def misfit(self, spec: ModelSpec, registry: Registry) -> str | None:
         """Why it cannot run a model: the form of its files, or the quantization."""
@@ -202,6 +212,11 @@ class ServerTarget:
             return frozenset({"started", "docker"} if self.engine.startswith(DOCKER) else {"started"})
         secure = (self.base_url or "").startswith("https:")
         return frozenset({"running", "https"} if secure else {"running"})
+
+    @property
+    def one_thread(self) -> BackendOptions:
+        """Nothing: what servers call it, and whether they are to have one, is for whoever starts them."""
+        return BackendOptions()
 
     def misfit(self, spec: ModelSpec, registry: Registry) -> str | None:
         """Why it cannot be started with a model; of one that runs already, only it knows."""

@@ -65,7 +65,7 @@ def calibrate(
     started = time.monotonic()
     measured = _measure(plan, pairs)
     seconds = (time.monotonic() - started) / pairs
-    kept = [pair for pair in measured if not pair.disturbed]
+    kept = [pair for pair in measured if pair.dropped("tpot") is None]
     if len(kept) < 2:
         msg = (
             f"{len(measured) - len(kept)} of {len(measured)} pairs were disturbed by other load; repeat "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_llmbench.gate.paired import LONG_LOOKS, LOOKS
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -11,6 +13,13 @@ class Budget:
 
     pairs: int | None = None
     seconds: float | None = None
+
+    @property
+    def most(self) -> int:
+        """Pairs that are measured at most, with those that are replaced."""
+        if self.pairs is not None:
+            return self.pairs
+        return LOOKS[0][-1] if self.seconds is None else LONG_LOOKS[-1]
 
 
 def parse_budget(text: str) -> Budget:

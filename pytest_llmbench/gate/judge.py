@@ -14,7 +14,7 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import CaseComparison, Comparison, Gate, NoiseOf, ThresholdsOf
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
-from pytest_llmbench.results.verdict import Judgment, Verdict, worst
+from pytest_llmbench.results.verdict import Judgment, Verdict, verdicts_of, worst
 
 Expected = Callable[[str], bool]
 """Whether this session was asked to run the test with an id: of the others, none is missing."""
@@ -102,11 +102,11 @@ class PairedJudge:
             return found
         limits = () if found is None else found.judgments
         if paired is None:
-            verdict = worst([Verdict.NEW, *(j.verdict for j in limits)])
+            verdict = worst([Verdict.NEW, *verdicts_of(limits)])
             reason: str | None = "only measure() has a base side: generate() is not judged in pairs"
         else:
             limits = (*paired, *limits)
-            verdict = worst([j.verdict for j in limits])
+            verdict = worst(verdicts_of(limits))
             reason = None if limits else "no metric that gates was measured"
         judged = CaseComparison(case, verdict, limits, reason=reason)
         # A test that is run again replaces what its first run was judged.

@@ -32,7 +32,6 @@ from pytest_llmbench.gate.statistics import (
     to_change,
     to_log,
 )
-from pytest_llmbench.measure.run import UNWATCHED
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.results.verdict import Judgment, Verdict
@@ -58,6 +57,24 @@ class Look:
     """For "the effect is at most 0"."""
 
 
+Plan = tuple[tuple[int, ...], tuple[float, ...]]
+LOOKS: Plan = ((12, 20, 32), (0.1, 0.8, 0.1))
+"""After how many pairs it is looked, and the share of the error that each look may use."""
+LONG_LOOKS = (64, 128, 256, 512)
+"""Further ones, where a budget has room for them."""
+
+
+def looks_until(pairs: int) -> Plan:
+    """The looks of a session that may take so many pairs.
+
+    Where there are further ones, the three first keep most of the error: most cases are decided by them.
+    """
+    further = tuple(look for look in LONG_LOOKS if look < pairs) + ((pairs,) if pairs > LOOKS[0][-1] else ())
+    if not further:
+        return LOOKS
+    return (*LOOKS[0], *further), (0.1, 0.5, 0.1, *(0.3 / len(further) for _ in further))
+
+
 class PairedTest:
     """The sequential decision on one metric of one case; feed it pairs until :attr:`needs_more` is 0.
 
@@ -81,8 +98,8 @@ class PairedTest:
         case_alpha: float = CASE_ALPHA,
         comparisons: int = 1,
         screen: int = DEFAULT_SCREEN,
-        looks: Sequence[int] = (12, 20, 32),
-        spend: Sequence[float] = (0.1, 0.8, 0.1),
+        looks: Sequence[int] = LOOKS[0],
+        spend: Sequence[float] = LOOKS[1],
         suspicious: float = 0.35,
         confidence: float = 0.95,
         budget: int | None = None,
@@ -104,6 +121,8 @@ class PairedTest:
         self.threshold = threshold
         self.differences: list[float] = []
         self.dropped: dict[str, int] = {}
+        self._disturbed = 0
+        """Of the dropped pairs, how many were disturbed."""
         self._better = METRICS[metric].better
         self._shift = to_log(threshold, self._better)
         self._case_level = min(case_alpha, alpha)
@@ -144,24 +163,50 @@ class PairedTest:
         if len(self.differences) == self._plan[self._looked].pairs:
             self._look()
 
-    def drop(self, reason: str) -> None:
-        """Count a pair that was disturbed, by its reason code; it is to be replaced.
+    def drop(self, reason: str, *, disturbed: bool = False) -> None:
+        """Count a pair that is left out, by why; it is to be replaced.
 
-        The decision to drop must not have seen the pair's difference. More than one in five of the
-        pairs up to the next look make the case invalid.
+        The decision must not have seen the pair's difference. More than one in five of the pairs up to the
+        next look without a value make the case invalid; of disturbed ones there may be more, as long as they
+        are replaced.
+
+        :param disturbed: whether it was disturbed, *reason* being its reason codes.
         """
         if self._verdict is not None:
             return
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        gone = sum(self.dropped.values())
+        if disturbed:
+            self._disturbed += 1
+            return
+        gone = sum(self.dropped.values()) - self._disturbed
         if gone > MAX_DROPPED * (self._plan[self._looked].pairs + gone):
-            self._verdict = Verdict.INVALID
             why = ", ".join(f"{name} ({n})" for name, n in sorted(self.dropped.items()))
-            how = "disturbed or not watched" if UNWATCHED in why else "disturbed"
-            self._reason = (
-                f"{gone} of {gone + len(self.differences)} pairs were {how}: {why}; "
-                f"repeat it{' on a quieter machine' if self.dropped.keys() != {UNWATCHED} else ''}"
-            )
+            self.spoil(f"{gone} of {gone + len(self.differences)} pairs have no value of it: {why}")
+
+    def spoil(self, reason: str) -> None:
+        """Say that what was measured can tell nothing, whatever it shows."""
+        self._verdict, self._reason = Verdict.INVALID, reason
+
+    def take_all(self, pairs: Sequence[tuple[float, float | None, float | None]]) -> None:
+        """Go on with these pairs, (difference, base, now), instead of those that were taken so far.
+
+        For a session that ends to leave disturbed pairs out; what made it do so must not have been the
+        differences. A look that there are too many pairs for already gives its part of the error to the next
+        one, so that no more of it is spent.
+
+        :raises ValueError: as :meth:`add`.
+        """
+        if self._verdict is not None:
+            return
+        self.differences, self._bases, self._nows = [], [], []
+        self.dropped, self._disturbed = {}, 0
+        while self._looked < len(self._plan) - 1 and self._plan[self._looked].pairs < len(pairs):
+            late, following = self._plan[self._looked : self._looked + 2]
+            self._plan[self._looked : self._looked + 2] = [
+                Look(following.pairs, late.beyond + following.beyond, late.changed + following.changed)
+            ]
+        for difference, base, now in pairs:
+            self.add(difference, base, now)
 
     def finish(self) -> None:
         """Look for the last time, now: for a budget of time that is spent.

@@ -6,26 +6,33 @@ them is a :class:`.PairSource`; what they show of each metric is a :class:`.Pair
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.budget import Budget
 from pytest_llmbench.gate.exact import judge_exact
-from pytest_llmbench.gate.paired import PairedTest
+from pytest_llmbench.gate.noise import MOSTLY, OnDisturbed, mostly_disturbed, one_sided
+from pytest_llmbench.gate.paired import PairedTest, looks_until
 from pytest_llmbench.gate.thresholds import (
+    Clock,
     Threshold,
+    by_clock,
     default_thresholds,
     merge_thresholds,
+    on_cpu,
 )
-from pytest_llmbench.measure.pairs import MeasuredPair, PairSource
-from pytest_llmbench.measure.run import Run
+from pytest_llmbench.measure.pairs import SIDES, MeasuredPair, PairSource
+from pytest_llmbench.measure.run import UNWATCHED, Run
 from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.metrics.timeline import UNTIMED, explain_untimed
-from pytest_llmbench.results.verdict import Judgment, Verdict
+from pytest_llmbench.metrics.units import count
+from pytest_llmbench.processes.wire import Json
+from pytest_llmbench.results.verdict import UNDECIDED, Judgment, Verdict, with_cpu_time
 
 # Of memory, so many values show by how much it varies.
 _FEW_PAIRS = 5
@@ -42,6 +49,7 @@ class Pairing:
     :param thresholds: what the command line allows.
     :param metrics: what gates where nothing else is said; by default what the table of metrics says.
     :param budget: what one case may cost.
+    :param disturbed: what is done with pairs that other load disturbed; see :mod:`.noise`.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class Pairing:
         thresholds: Sequence[Threshold] = (),
         metrics: Sequence[str] | None = None,
         budget: Budget | None = None,
+        disturbed: OnDisturbed = "auto",
     ) -> None:
         self.base = base
         self._coins = random.Random(session)
@@ -60,22 +69,30 @@ class Pairing:
         self._given = tuple(thresholds)
         self._metrics = metrics
         self._budget = budget or Budget()
+        self._disturbed = disturbed
 
     def coin(self) -> random.Random:
         """The coin of the next measurement in pairs, independent of every other's."""
         return random.Random(self._coins.getrandbits(64))
 
     def measure(
-        self, source: PairSource, run: Run, base_run: Run, marker: Sequence[Threshold] = ()
+        self,
+        source: PairSource,
+        run: Run,
+        base_run: Run,
+        marker: Sequence[Threshold] = (),
+        clock: Clock = "auto",
     ) -> tuple[Judgment, ...]:
         """Measure pairs of both sides. Returns the judgment on each metric that gates.
 
         :param run: where *source* puts what it measures of the side that is judged; likewise *base_run*.
         :param marker: what the case itself allows.
+        :param clock: ``wall`` or ``cpu``; ``auto`` judges the wall's, and adds the CPU's for what noise keeps
+            from a verdict.
         :raises UsageError: for a threshold that cannot be judged in pairs.
         :raises LLMBenchError: as *source* does; what was measured until then is in the runs.
         """
-        thresholds = merge_thresholds(default_thresholds(self._metrics), marker, self._given)
+        thresholds = by_clock(merge_thresholds(default_thresholds(self._metrics), marker, self._given), clock)
         if tails := [t.name for t in thresholds if t.percentile is not None and t.relative is not None]:
             msg = (
                 f"{', '.join(tails)}: a percentile is not judged in pairs; give it a limit "
@@ -86,76 +103,215 @@ class Pairing:
         noisy = [
             t for t in relative if not METRICS[t.metric].exact and METRICS[t.metric].scope in source.scopes
         ]
-        tests = {t.metric: self._test(t, noisy) for t in noisy}
-        asked = {t.metric for t in noisy if t.asked}
-        end = None if self._budget.seconds is None else time.monotonic() + self._budget.seconds
-        invalid, over, pairs = None, False, 0
+        spare = [t for t in on_cpu(noisy) if METRICS[t.metric].scope in source.scopes]
+        spare = spare if clock == "auto" else []
+        feeds = _Feeds(
+            [self._feed(t, (*noisy, *spare)) for t in noisy], [self._feed(t, (*noisy, *spare)) for t in spare]
+        )
+        most, began = self._budget.most, time.monotonic()
+        invalid, over, pairs, seconds = None, False, 0, 0.0
         # Memory and limits have no test that asks for pairs; and what is not gated is measured too.
         others = any(METRICS[t.metric].exact or t.limit is not None for t in thresholds)
-        enough = min(_FEW_PAIRS, self._budget.pairs or _FEW_PAIRS) if others else 1
-        while not over and (any(not test.done for test in tests.values()) or (not tests and pairs < enough)):
+        enough = min(_FEW_PAIRS, most) if others else 1
+        while not over and (feeds.want_more or (not feeds.wall and pairs < enough)):
             pair = source.pair()
             pairs += 1
             invalid = pair.invalid
             if invalid is None:
-                _feed(tests, asked, pair)
-            over = invalid is not None or (end is not None and time.monotonic() >= end)
-        judgments = []
-        for test in tests.values():
-            if invalid is None and over:
-                test.finish()
-            judgments.append(_judged(test))
+                feeds.take(pair)
+            seconds = time.monotonic() - began
+            over = invalid is not None or pairs >= most or seconds >= (self._budget.seconds or math.inf)
+        if invalid is None and over:
+            feeds.finish()
+        judgments = feeds.judgments
         if invalid is not None:
             # What failed, failed by the pairs before.
-            judgments = [
+            judgments = tuple(
                 j if j.verdict is Verdict.FAIL else replace(j, verdict=Verdict.INVALID, reason=invalid)
                 for j in judgments
-            ]
+            )
+        told: Json = {} if not pairs else {"pairs": pairs, "seconds": round(seconds, 3)}
         if source.order is not None:
-            judgments = [replace(j, details={**j.details, "order": source.order}) for j in judgments]
+            told["order"] = source.order
+        judgments = tuple(replace(j, details={**j.details, **told}) for j in judgments)
         for t in relative:
             if METRICS[t.metric].exact and run.metric(t.metric).n and base_run.metric(t.metric).n:
                 base_values, now = base_run.metric(t.metric).values, run.metric(t.metric).values
                 found = judge_exact(t.metric, base_values, now, t.relative or 0.0)
-                judgments.append(
-                    found if invalid is None else replace(found, verdict=Verdict.INVALID, reason=invalid)
-                )
-        return tuple(judgments)
+                if invalid is not None:
+                    found = replace(found, verdict=Verdict.INVALID, reason=invalid)
+                judgments = (*judgments, found)
+        return judgments
 
-    def _test(self, threshold: Threshold, noisy: Sequence[Threshold]) -> PairedTest:
+    def _feed(self, threshold: Threshold, noisy: Sequence[Threshold]) -> _Feed:
         metrics = chances(t.metric for t in noisy)
-        return PairedTest(
+        most = self._budget.most
+        looks, spend = looks_until(most)
+        test = PairedTest(
             threshold.relative or 0.0,
             metric=threshold.metric,
             comparisons=max(1, self._cases * len(metrics)),
-            budget=self._budget.pairs,
+            looks=looks,
+            spend=spend,
+            budget=most,
         )
+        return _Feed(test, threshold.asked, self._disturbed, most)
 
 
-def _feed(tests: dict[str, PairedTest], asked: Collection[str], pair: MeasuredPair) -> None:
-    """Give a pair to the tests; a metric that was not measured and not *asked* for has none."""
-    if (codes := pair.dropped) is not None:
-        for test in tests.values():
-            test.drop(codes)
-        return
-    for metric, test in list(tests.items()):
-        base, now = pair.value("base", metric), pair.value("now", metric)
-        difference = pair.difference(metric)
-        if difference is not None:
-            test.add(difference, base, now)
-        elif (why := pair.unknown(metric)) is not None:
-            test.drop(why)
-        elif base is None and now is None and metric not in asked and not test.differences:
-            del tests[metric]
+@dataclass(slots=True)
+class _Feed:
+    """Gives one metric's test the pairs that count for it."""
+
+    test: PairedTest
+    asked: bool
+    """Whether a person named the metric: it cannot be passed over where it was not measured."""
+    disturbed: OnDisturbed
+    most: int
+    """Pairs that the case may cost."""
+    pairs: list[MeasuredPair] = field(default_factory=list)
+    taken: dict[str, int] = field(default_factory=dict)
+    """Reason codes to how many disturbed pairs were used all the same."""
+    bad: int = 0
+    """How many of the pairs were disturbed."""
+    gone: bool = False
+    """Neither side has the metric, and it was not asked for."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether disturbed pairs are used."""
+        return self.disturbed == "keep"
+
+    @property
+    def done(self) -> bool:
+        return self.gone or self.test.done
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it came to its end without a verdict, for noise."""
+        return not self.gone and self.test.verdict in UNDECIDED
+
+    def take(self, pair: MeasuredPair) -> None:
+        """The next pair."""
+        if self.done:
+            return
+        self.pairs.append(pair)
+        codes = pair.dropped(self.test.metric)
+        self.bad += codes is not None
+        if self.keeps or codes is None:
+            self._use(pair)
+        elif self.disturbed == "auto" and mostly_disturbed(self.bad, len(self.pairs)):
+            self._keep()
         else:
-            test.drop(_NO_VALUE if base is None or now is None else _ZERO)
+            self.test.drop(codes, disturbed=True)
+            if self.bad > MOSTLY * self.most:
+                self.test.spoil(self._said(self.test.dropped))
+
+    def finish(self) -> None:
+        """There are no more pairs."""
+        if self.done:
+            return
+        if self.disturbed == "auto" and self.bad > MOSTLY * len(self.pairs):
+            self._keep()
+        if self.bad and not self.test.differences:
+            self.test.spoil(self._said(self.test.dropped))
+        self.test.finish()
+
+    def _keep(self) -> None:
+        """Use every pair so far, and all that come."""
+        self.disturbed, metric = "keep", self.test.metric
+        found = []
+        for pair in self.pairs:
+            if pair.dropped(metric, disturbed=True) is None:
+                base, now = (pair.value(side, metric, disturbed=True) for side in SIDES)
+                if (difference := pair.difference(metric, disturbed=True)) is not None:
+                    found.append((difference, base, now))
+                    self._note(pair)
+        self.test.take_all(found)
+        self._check_sides()
+
+    def _use(self, pair: MeasuredPair) -> None:
+        metric, disturbed = self.test.metric, self.keeps
+        if (codes := pair.dropped(metric, disturbed=disturbed)) is not None:
+            self.test.drop(codes, disturbed=True)
+            return
+        base, now = (pair.value(side, metric, disturbed=disturbed) for side in SIDES)
+        difference = pair.difference(metric, disturbed=disturbed)
+        if difference is not None:
+            self._note(pair)
+            self.test.add(difference, base, now)
+            self._check_sides()
+        elif (why := pair.unknown(metric)) is not None:
+            self.test.drop(why)
+        elif base is None and now is None and not self.asked and not self.test.differences:
+            self.gone = True
+        else:
+            self.test.drop(_NO_VALUE if base is None or now is None else _ZERO)
+
+    def _note(self, pair: MeasuredPair) -> None:
+        for code in (pair.dropped(self.test.metric) or "").split("+"):
+            if code:
+                self.taken[code] = self.taken.get(code, 0) + 1
+
+    def _check_sides(self) -> None:
+        """Believe nothing where the load of others does not fall on both sides alike."""
+        if self.taken and (why := one_sided(self.pairs)) is not None:
+            self.test.spoil(f"{self._said(self.taken)}, and {why}")
+
+    def _said(self, codes: Mapping[str, int]) -> str:
+        return _too_disturbed(codes, self.bad, len(self.pairs))
+
+    def judgment(self) -> Judgment:
+        judgment = self.test.judgment()
+        if self.taken:
+            return replace(judgment, noise=dict(sorted(self.taken.items())))
+        if self.test.differences or not set(self.test.dropped) <= {_NO_VALUE, _ZERO, *UNTIMED}:
+            return judgment
+        # No machine was disturbed, so a quieter one would not help.
+        known: dict[str, str] = {why: explain_untimed(why) for why in UNTIMED}
+        said = "; ".join(known.get(reason, reason) for reason in self.test.dropped)
+        return replace(judgment, reason=said or judgment.reason)
 
 
-def _judged(test: PairedTest) -> Judgment:
-    judgment = test.judgment()
-    if test.differences or not set(test.dropped) <= {_NO_VALUE, _ZERO, *UNTIMED}:
-        return judgment
-    # No machine was disturbed, so a quieter one would not help.
-    known: dict[str, str] = {why: explain_untimed(why) for why in UNTIMED}
-    said = "; ".join(known.get(reason, reason) for reason in test.dropped)
-    return replace(judgment, reason=said or judgment.reason)
+@dataclass(slots=True)
+class _Feeds:
+    """The tests of one case: those asked for, and those of the CPU's clock that may stand for them."""
+
+    wall: list[_Feed]
+    cpu: list[_Feed]
+    incomparable: str | None = None
+    """Why CPU times of this case do not compare."""
+
+    def take(self, pair: MeasuredPair) -> None:
+        for feed in (*self.wall, *self.cpu):
+            feed.take(pair)
+        self.wall = [feed for feed in self.wall if not feed.gone]
+        if (why := pair.incomparable) is not None:
+            self.cpu, self.incomparable = [], why
+        self.cpu = [feed for feed in self.cpu if not feed.gone]
+
+    @property
+    def _wanted(self) -> list[_Feed]:
+        """Those of the CPU's clock that stand for a metric which noise leaves undecided."""
+        names = {METRICS[feed.test.metric].on_cpu for feed in self.wall if feed.undecided}
+        return [feed for feed in self.cpu if feed.test.metric in names]
+
+    @property
+    def want_more(self) -> bool:
+        return any(not feed.done for feed in (*self.wall, *self._wanted))
+
+    def finish(self) -> None:
+        """There are no more pairs."""
+        for feed in (*self.wall, *self.cpu):
+            feed.finish()
+
+    @property
+    def judgments(self) -> tuple[Judgment, ...]:
+        wall = [feed.judgment() for feed in self.wall]
+        return with_cpu_time(wall, [feed.judgment() for feed in self._wanted])
+
+
+def _too_disturbed(codes: Mapping[str, int], disturbed: int, pairs: int) -> str:
+    """``9 of 12 pairs were disturbed: steal (9)``."""
+    why = ", ".join(f"{name} ({n})" for name, n in sorted(codes.items()))
+    how = "disturbed or not watched" if any(UNWATCHED in name for name in codes) else "disturbed"
+    return f"{disturbed} of {count(pairs, 'pair')} were {how}: {why}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.metrics.row import Metric
@@ -18,6 +18,9 @@ from pytest_llmbench.metrics.table import METRICS, gated_metrics
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import CaseRecord
+
+Clock = Literal["auto", "wall", "cpu"]
+"""By which clock a case is judged; ``auto``: the wall's, and the CPU's where noise leaves that undecided."""
 
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
 _SIZES = {"B": 1.0} | {
@@ -176,6 +179,31 @@ def merge_thresholds(*layers: Sequence[Threshold]) -> tuple[Threshold, ...]:
             merged[threshold.name, threshold.limit is not None] = threshold
     order = list(METRICS)
     return tuple(sorted(merged.values(), key=lambda t: (order.index(t.metric), t.name, t.limit is not None)))
+
+
+def on_cpu(thresholds: Iterable[Threshold]) -> tuple[Threshold, ...]:
+    """What *thresholds* of the wall's clock allow of the metrics that tell the same of the CPU's clock.
+
+    The strictest of several; none of a metric that has a relative threshold among them already. Limits and
+    percentiles are of the wall's clock alone.
+    """
+    given = {t.metric for t in thresholds if t.relative is not None}
+    found: dict[str, Threshold] = {}
+    for one in thresholds:
+        name = METRICS[one.metric].on_cpu
+        if name is None or name in given or one.relative is None or one.percentile is not None:
+            continue
+        if name not in found or one.relative < (found[name].relative or 0.0):
+            found[name] = Threshold(name, relative=one.relative, asked=False)
+    return tuple(found.values())
+
+
+def by_clock(thresholds: Sequence[Threshold], clock: Clock) -> tuple[Threshold, ...]:
+    """What holds where one clock judges: for the CPU's, CPU times stand for latencies and rates."""
+    if clock != "cpu":
+        return tuple(thresholds)
+    left = (t for t in thresholds if t.relative is None or METRICS[t.metric].on_cpu is None)
+    return merge_thresholds(tuple(left), on_cpu(thresholds))
 
 
 def kept_thresholds(case: CaseRecord) -> tuple[Threshold, ...]:

@@ -35,6 +35,8 @@ class Bound:
     why: str
     probes: tuple[str, ...]
     """The sources without which it cannot be judged: :attr:`.probes.Probe.name`."""
+    slows_cpu: bool = True
+    """Whether the same work takes more CPU time by it, and not only more time until it is done."""
 
 
 BOUNDS: dict[str, Bound] = {
@@ -47,6 +49,7 @@ BOUNDS: dict[str, Bound] = {
             "cores (or 2% and 10% of the usable cores, where that is more)",
             "an idle system's services stay below a tenth of a core; the tick adds a few hundredths",
             ("cpu", "processes"),
+            slows_cpu=False,
         ),
         Bound(
             "steal",
@@ -55,6 +58,7 @@ BOUNDS: dict[str, Bound] = {
             "of the CPU time that this machine wanted",
             "2% is what a threshold of 5% on a metric can bear; two ticks a second are below it",
             ("cpu",),
+            slows_cpu=False,
         ),
         Bound(
             "cpu_pressure",
@@ -64,6 +68,7 @@ BOUNDS: dict[str, Bound] = {
             "an engine with as many threads as cores waits for the sampler now and then, and one "
             "with more waits for itself: pressure counts only while other processes run",
             ("pressure",),
+            slows_cpu=False,
         ),
         Bound(
             "memory_pressure",
@@ -88,6 +93,7 @@ BOUNDS: dict[str, Bound] = {
             "percent of a GPU (any process of others, where the driver does not report its share)",
             "a desktop or an idle notebook holds memory and computes nothing",
             ("gpu_processes",),
+            slows_cpu=False,
         ),
         Bound(
             "throttled",
@@ -101,6 +107,12 @@ BOUNDS: dict[str, Bound] = {
     )
 }
 """Every reason code, where it begins and why there."""
+
+
+def slows_cpu(code: str) -> bool:
+    """Whether what a code stands for makes the CPU time of the same work longer, as far as is known."""
+    return code not in BOUNDS or BOUNDS[code].slows_cpu
+
 
 PRESSURE_NEEDS = 0.05
 """Cores that others must use before CPU pressure is theirs."""

@@ -89,6 +89,12 @@ class Generation:
     """Bytes, of the engine's process since its start; None without a process of its own."""
     instructions: int | None = None
     """That the engine's process ran in user space; None where nothing counts them."""
+    cpu_time: float | None = None
+    """Seconds of CPU that the engine's process had; None where that is not known."""
+    prefill_cpu_time: float | None = None
+    """Of them, those until the prompt was evaluated."""
+    cpu_wait: float | None = None
+    """Seconds that its threads were ready to run and had no CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,10 @@ class EngineHandle(Protocol):
     def close(self) -> None: ...
 
 
+_COUNTED = ("instructions", "cpu_time", "prefill_cpu_time", "cpu_wait")
+"""What of a generation the worker counts beside its times, if it can."""
+
+
 class _Operations(ABC):
     """The requests, spelled once for both kinds of engine."""
 
@@ -156,8 +166,8 @@ class _Operations(ABC):
         response = self._ask(request, "generating")
         timeline = Timeline.from_json(response["timeline"])
         # Another environment may have a version that does not count.
-        instructions = response.get("instructions")
-        return Generation(timeline, response["text"], response["peak_rss"], instructions)
+        counted = {name: response.get(name) for name in _COUNTED}
+        return Generation(timeline, response["text"], response["peak_rss"], **counted)
 
     def reset_peak(self) -> None:
         """Let the peak of the resident set start anew."""

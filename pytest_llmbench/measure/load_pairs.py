@@ -25,7 +25,7 @@ from pytest_llmbench import errors
 from pytest_llmbench.client.plan import LoadPlan
 from pytest_llmbench.measure.load import LoadBench, RunningServer
 from pytest_llmbench.measure.loop import Monitor, ProgressListener
-from pytest_llmbench.measure.pairs import SideName
+from pytest_llmbench.measure.pairs import SIDES, SideName, disturbed_share, incomparable_of
 from pytest_llmbench.measure.run import (
     MAX_DISTURBED,
     ProcessRun,
@@ -61,18 +61,30 @@ class LoadPair:
     now_plan: LoadPlan
 
     @property
-    def dropped(self) -> str | None:
+    def unlike(self) -> str | None:
+        """Nothing is known of a server's threads beforehand."""
+        return None
+
+    @property
+    def incomparable(self) -> str | None:
+        """Why the CPU time of a side's server does not compare."""
+        return incomparable_of((self.base, self.now))
+
+    @property
+    def burden(self) -> tuple[float, float]:
+        """The share of each level's requests that were disturbed."""
+        return disturbed_share(self.base), disturbed_share(self.now)
+
+    def dropped(self, metric: str, *, disturbed: bool = False) -> str | None:
         """Why the pair is dropped whole, as reason codes; None if it counts.
 
         More than :data:`MAX_DISTURBED` of the requests of a level that count were disturbed, or its
-        client was late or busy.
+        client was late or busy: its times are then not the server's, and it is dropped in any case.
         """
         codes: set[str] = set()
         for record in (self.base, self.now):
-            counted = [r for r in record.rounds if r.counted]
-            disturbed = [r for r in counted if record.marks(r)]
-            if len(disturbed) > MAX_DISTURBED * len(counted):
-                codes.update(code for r in disturbed for code in record.marks(r))
+            if not disturbed and disturbed_share(record, metric) > MAX_DISTURBED:
+                codes.update(code for r in record.rounds if r.counted for code in record.marks(r, metric))
             if record.load is not None and record.load.invalid is not None:
                 codes.add(CLIENT)
         return "+".join(sorted(codes)) or None
@@ -86,23 +98,23 @@ class LoadPair:
         """Why a side has no value, where that is known."""
         return unknown_of((self.base, self.now), metric)
 
-    def value(self, side: SideName, metric: str) -> float | None:
+    def value(self, side: SideName, metric: str, *, disturbed: bool = False) -> float | None:
         """The level's value; of requests and gaps the median over those that count.
 
         A goodput of 0 is taken for that of half a request in the window: how much worse it is than
         any other has no logarithm, and that it is worse is beyond question.
         """
         record = self.base if side == "base" else self.now
-        clean = [r for r in record.rounds if r.counted and not record.marks(r)]
+        clean = [r for r in record.rounds if r.counted and (disturbed or not record.marks(r, metric))]
         known = process_values(metric, record, clean)
         if metric == "goodput" and known == [0] and record.load is not None:
             window = record.load.end - record.load.start
             return 0.5 / window if window > 0 else None
         return median(known) if known else None
 
-    def difference(self, metric: str) -> float | None:
+    def difference(self, metric: str, *, disturbed: bool = False) -> float | None:
         """log(now / base), oriented so that positive is worse; None where a side has no value above 0."""
-        base, now = self.value("base", metric), self.value("now", metric)
+        base, now = (self.value(side, metric, disturbed=disturbed) for side in SIDES)
         if base is None or now is None or min(base, now) <= 0:
             return None
         return METRICS[metric].sign * math.log(now / base)

@@ -241,7 +241,7 @@ class Bench:
         except BaseException:
             self._failed = True
             raise
-        measured = Round(generation.timeline, instructions=generation.instructions)
+        measured = _round_of(generation)
         if self.monitor is not None and start is not None and end is not None:
             measured.measured["energy"] = self.monitor.energy(start, end).joules
             self._edges.append((start, end))
@@ -295,6 +295,16 @@ class Bench:
         if key not in self._made:
             self._made[key] = self._engine.prompt_of_tokens(*key)
         return self._made[key]
+
+
+def _round_of(generation: Generation) -> Round:
+    measured = Round(generation.timeline, instructions=generation.instructions, cpu_wait=generation.cpu_wait)
+    tokens = generation.timeline.output_tokens
+    if generation.cpu_time is not None and tokens:
+        measured.measured["cpu_time_per_token"] = generation.cpu_time / tokens
+    if generation.prefill_cpu_time is not None:
+        measured.measured["prefill_cpu_time"] = generation.prefill_cpu_time
+    return measured
 
 
 def measure(

@@ -20,6 +20,8 @@ from statistics import median
 from typing import Literal, Protocol
 
 from pytest_llmbench import errors
+from pytest_llmbench.backends.cpu_time import CPU_TIME, comparable
+from pytest_llmbench.backends.threads import THREADS
 from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.hardware.memory import available
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, ProgressListener
@@ -35,6 +37,7 @@ HEADROOM = 1.2
 """Free memory that a second process must find, in sizes of the first."""
 
 SideName = Literal["base", "now"]
+SIDES: tuple[SideName, SideName] = ("base", "now")
 
 
 class MeasuredPair(Protocol):
@@ -45,16 +48,34 @@ class MeasuredPair(Protocol):
         """Why the sides cannot be compared at all, in words; None if they can."""
 
     @property
-    def dropped(self) -> str | None:
-        """The reason codes if so much was disturbed that the pair is dropped whole; its timing has no say."""
+    def incomparable(self) -> str | None:
+        """Why CPU times of the sides do not compare beside other load; None if they do."""
 
-    def value(self, side: SideName, metric: str) -> float | None:
-        """What one side had, in the metric's unit; None where it was not measured."""
+    @property
+    def burden(self) -> tuple[float, float]:
+        """How much of others' load each side bore, (base, now): shares from 0 to 1."""
+
+    @property
+    def unlike(self) -> str | None:
+        """Why the same load of others is not the same for both sides, where that is known beforehand."""
+
+    def dropped(self, metric: str, *, disturbed: bool = False) -> str | None:
+        """The reason codes, joined by ``+``, if so much was disturbed that a metric's difference is not to be
+        taken; its timing has no say.
+
+        :param disturbed: what was disturbed is taken too; there may be a reason still.
+        """
+
+    def value(self, side: SideName, metric: str, *, disturbed: bool = False) -> float | None:
+        """What one side had, in the metric's unit; None where it was not measured.
+
+        :param disturbed: take what was disturbed too.
+        """
 
     def unknown(self, metric: str) -> Untimed | None:
         """Why a side has no value, as a key of :data:`.UNTIMED`, where that is known."""
 
-    def difference(self, metric: str) -> float | None:
+    def difference(self, metric: str, *, disturbed: bool = False) -> float | None:
         """Log ratio of the sides, oriented so that positive is worse; None where there is none."""
 
 
@@ -81,25 +102,49 @@ class Pair:
     alternating: bool
     """False where one process came after the other."""
 
-    @property
-    def kept(self) -> list[tuple[Round, Round]]:
-        """The rounds of both sides, (base, now), where neither was disturbed."""
+    def kept(self, metric: str, *, disturbed: bool = False) -> list[tuple[Round, Round]]:
+        """The rounds of both sides, (base, now), where neither was disturbed so that it reaches the metric.
+
+        :param disturbed: all of them.
+        """
         both = zip(self.base.rounds, self.now.rounds, strict=False)
-        return [(b, n) for b, n in both if not (self.base.marks(b) or self.now.marks(n))]
+        return [
+            (b, n)
+            for b, n in both
+            if disturbed or not (self.base.marks(b, metric) or self.now.marks(n, metric))
+        ]
 
-    @property
-    def disturbed(self) -> bool:
-        """Whether so much was disturbed that the pair is dropped whole; its timing has no say."""
+    def dropped(self, metric: str, *, disturbed: bool = False) -> str | None:
+        """The reason codes if less than half of the rounds are left for a metric."""
         rounds = min(len(self.base.rounds), len(self.now.rounds))
-        return len(self.kept) < KEEP_AT_LEAST * rounds
+        if disturbed or len(self.kept(metric)) >= KEEP_AT_LEAST * rounds:
+            return None
+        codes = {code for p in (self.base, self.now) for r in p.rounds for code in p.marks(r, metric)}
+        return "+".join(sorted(codes))
 
     @property
-    def dropped(self) -> str | None:
-        """The reason codes of a pair that is dropped whole."""
-        if not self.disturbed:
+    def incomparable(self) -> str | None:
+        """What the engine of a side says of its CPU time."""
+        return incomparable_of((self.base, self.now))
+
+    @property
+    def burden(self) -> tuple[float, float]:
+        """Of the time that a side's threads wanted a CPU, the share that they waited for one.
+
+        Where the kernel does not tell it, the share of its rounds that were disturbed.
+        """
+        waited = (_waited(self.base), _waited(self.now))
+        if waited[0] is not None and waited[1] is not None:
+            return waited[0], waited[1]
+        return disturbed_share(self.base), disturbed_share(self.now)
+
+    @property
+    def unlike(self) -> str | None:
+        """That the sides have other numbers of threads: with more of them, one is more likely held up."""
+        base, now = (p.engine.get(THREADS) for p in (self.base, self.now))
+        if base == now:
             return None
-        codes = {code for p in (self.base, self.now) for r in p.rounds for code in p.marks(r)}
-        return "+".join(sorted(codes))
+        return f"the base side has {base} and the new side {now} threads, which other load does not hit alike"
 
     @property
     def invalid(self) -> str | None:
@@ -122,29 +167,56 @@ class Pair:
         """Why a side has no value, where that is known."""
         return unknown_of((self.base, self.now), metric)
 
-    def value(self, side: SideName, metric: str) -> float | None:
+    def value(self, side: SideName, metric: str, *, disturbed: bool = False) -> float | None:
         """Median over one side's rounds or gaps that count, or the process's own value."""
-        rounds = [base if side == "base" else now for base, now in self.kept]
+        kept = self.kept(metric, disturbed=disturbed)
+        rounds = [base if side == "base" else now for base, now in kept]
         values = process_values(metric, self.base if side == "base" else self.now, rounds)
         return median(values) if values else None
 
-    def difference(self, metric: str) -> float | None:
+    def difference(self, metric: str, *, disturbed: bool = False) -> float | None:
         """Median over the rounds of log(now / base), oriented so that positive is worse.
 
         Of what is not one of a round, that of the sides' values. None where the sides have no value above 0.
         """
         sign = METRICS[metric].sign
         if METRICS[metric].scope != "round":
-            base_value, now_value = self.value("base", metric), self.value("now", metric)
+            base_value = self.value("base", metric, disturbed=disturbed)
+            now_value = self.value("now", metric, disturbed=disturbed)
             if base_value is None or now_value is None or min(base_value, now_value) <= 0:
                 return None
             return sign * math.log(now_value / base_value)
         logs = [
             sign * math.log(now / base)
-            for b, n in self.kept
+            for b, n in self.kept(metric, disturbed=disturbed)
             if (base := b.value(metric) or 0) > 0 and (now := n.value(metric) or 0) > 0
         ]
         return median(logs) if logs else None
+
+
+def _waited(process: ProcessRun) -> float | None:
+    """The share of the time in which its threads wanted a CPU that they had none; None if it is not known."""
+    had = waited = 0.0
+    for r in process.rounds:
+        if r.cpu_wait is None or (per_token := r.value("cpu_time_per_token")) is None:
+            return None
+        waited += r.cpu_wait
+        had += per_token * r.timeline.output_tokens
+    return waited / (waited + had) if waited + had > 0 else None
+
+
+def disturbed_share(process: ProcessRun, metric: str = "") -> float:
+    """The share of its rounds that count and were disturbed; so that it reaches *metric*, if one is given."""
+    counted = [r for r in process.rounds if r.counted]
+    return sum(bool(process.marks(r, metric)) for r in counted) / len(counted) if counted else 0.0
+
+
+def incomparable_of(sides: Sequence[ProcessRun]) -> str | None:
+    """What the first of *sides* whose CPU time does not compare says of it; None if all compare."""
+    told = (
+        str(p.engine.get(CPU_TIME, "not comparable: not measured")) for p in sides if not comparable(p.engine)
+    )
+    return next(told, None)
 
 
 @dataclass(slots=True)

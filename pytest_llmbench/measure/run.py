@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.backends.cpu_time import comparable
 from pytest_llmbench.client.facts import RequestFacts
+from pytest_llmbench.hardware.disturbance import slows_cpu
 from pytest_llmbench.hardware.facts import HardwareSummary
 from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.metrics.row import Scope
@@ -46,17 +48,25 @@ UNWATCHED = "unwatched"
 MONITOR_OFF = "the hardware monitor is off"
 
 
-def marks(disturbance: Sequence[str] | None, watch_lost: bool) -> Sequence[str]:
+def marks(disturbance: Sequence[str] | None, watch_lost: bool, *, cpu_time: bool = False) -> Sequence[str]:
     """Why a round is left out of comparisons, as reason codes; empty if it counts.
 
     It is not known of a round whose watch was lost that it was undisturbed. Who turns the monitor off does
     without that knowledge.
 
     :param disturbance: of the round; *watch_lost* is its process's.
+    :param cpu_time: whether its CPU time is asked for and compares (:func:`keeps_cpu_time`): it does not
+        matter then that others had the CPUs.
     """
     if disturbance is None:
         return (UNWATCHED,) if watch_lost else ()
-    return disturbance
+    return [code for code in disturbance if slows_cpu(code)] if cpu_time else disturbance
+
+
+def keeps_cpu_time(metric: str, engine: Mapping[str, object]) -> bool:
+    """Whether a metric is of the CPU's clock, and of an engine whose CPU time others hardly change."""
+    row = METRICS.get(metric)
+    return row is not None and row.clock == "cpu" and comparable(engine)
 
 
 class _Measured(ByName):
@@ -91,6 +101,9 @@ class Round(_Measured):
     timeline: Timeline
     instructions: int | None = None
     """That the engine's process ran in user space; None where nothing counts them."""
+    cpu_wait: float | None = None
+    """Seconds that the engine's threads were ready to run and had no CPU, together; None where that is not
+    known."""
     disturbance: tuple[str, ...] | None = None
     """Reason codes of what else the machine did meanwhile; decided without the timing. None where it was not
     watched: why, is in its process's ``unwatched``."""
@@ -162,9 +175,13 @@ class ProcessRun(_Measured):
     def _scopes(self) -> tuple[Scope, ...]:
         return ("process", "level") if self.load is not None else ("process",)
 
-    def marks(self, measured: Round) -> Sequence[str]:
-        """Why one of its rounds is left out of comparisons; see :func:`marks`."""
-        return marks(measured.disturbance, self.watch_lost)
+    def marks(self, measured: Round, metric: str = "") -> Sequence[str]:
+        """Why one of its rounds is left out of comparisons; see :func:`marks`.
+
+        :param metric: which is compared; what is a reason for none is none for it.
+        """
+        cpu_time = keeps_cpu_time(metric, self.engine)
+        return marks(measured.disturbance, self.watch_lost, cpu_time=cpu_time)
 
     def settle(self) -> None:
         """Have no times between tokens in any round where too many have none; see :func:`.common_untimed`."""

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import Backend, Engine, GenerationParams
+from pytest_llmbench.backends.cpu_time import CPU_TIME, told_of_cpu_time
 from pytest_llmbench.backends.registry import from_reference
+from pytest_llmbench.hardware.cpu_time import read_cpu
 from pytest_llmbench.hardware.instructions import InstructionCounter, open_counter
 from pytest_llmbench.metrics.timeline import NANO, Recorder, Timeline, hash_tokens
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
@@ -78,6 +80,7 @@ class Host:
                 **self._engine.info,
                 "context_length": self._engine.context_length,
                 "python": platform.python_version(),
+                CPU_TIME: told_of_cpu_time(self._engine.info),
                 "instructions": "counted" if self._counter is not None else self._uncounted,
             },
             "versions": dict(described.versions()),
@@ -109,6 +112,7 @@ class Host:
         recorder = Recorder()
         clock = time.perf_counter_ns
         before = None if self._counter is None else self._counter.read()
+        cpu_before = read_cpu()
         sent = clock()
         if messages is not None:
             prompt = engine.tokenize_rendered(engine.render_chat(messages))
@@ -117,6 +121,8 @@ class Host:
         tokenized = clock()
         finish_reason = engine.generate(prompt, parameters, recorder)
         done = clock()
+        cpu_time, cpu_wait = cpu_before.until(read_cpu())
+        prefill_cpu = recorder.prefill_cpu
         after = None if self._counter is None else self._counter.read()
         timeline = Timeline(
             sent=sent,
@@ -135,6 +141,9 @@ class Host:
             "text": engine.detokenize(recorder.tokens),
             "peak_rss": peak_rss(),
             "instructions": None if before is None else before.until(after),
+            "cpu_time": cpu_time,
+            "prefill_cpu_time": None if prefill_cpu is None else (prefill_cpu - cpu_before.used) * NANO,
+            "cpu_wait": cpu_wait,
         }
 
     def reset_peak(self) -> Json:

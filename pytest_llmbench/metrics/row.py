@@ -12,6 +12,8 @@ from pytest_llmbench.metrics.timeline import Timeline
 Better = Literal["lower", "higher"]
 Scope = Literal["gap", "round", "process", "level", "case"]
 """What one value belongs to: the time between two tokens, a round, a process, a load level, a whole case."""
+Clock = Literal["wall", "cpu"]
+"""What a time is: of the clock on the wall, or of the CPUs that a process had."""
 Judged = Literal["noisy", "exact", "never"]
 """``noisy``: by a statistical test. ``exact``: it repeats itself, and no other load on the machine disturbs
 it, so that it compares with a tolerance. ``never``: it is told, and no test fails by it."""
@@ -55,6 +57,13 @@ class Metric:
     scope: Scope
     formula: str
     source: str
+    limits: str = ""
+    """Where it does not say what it seems to, for a person; empty where it always does."""
+    clock: Clock = "wall"
+    """``cpu``: where an engine's CPU time says how much work it did
+    (:mod:`pytest_llmbench.backends.cpu_time`), others on the machine hardly change it."""
+    on_cpu: str | None = None
+    """The metric that tells the same of the CPU's clock; None where there is none."""
     compute: Callable[[Timeline], float | None] | None = None
     """The value of a round, from its timeline alone."""
     of_round: Callable[[MeasuredRound], float | None] | None = None
@@ -128,6 +137,10 @@ def problem_of(row: object) -> str | None:
         return f"allowed is {row.allowed!r}; it has to be a share from 0 to below 1, such as 0.05"
     if row.gates and row.judged == "never":
         return "it cannot gate and be judged never"
+    if row.clock not in get_args(Clock):
+        return f"clock is {row.clock!r}; it has to be one of {', '.join(get_args(Clock))}"
+    if row.on_cpu is not None and row.clock == "cpu":
+        return "on_cpu names what tells the same of the CPU's clock, and it is of that clock itself"
     return _problem_of_computing(row) or _problem_of_showing(row)
 
 

@@ -135,16 +135,19 @@ def hash_tokens(tokens: list[int] | array[int]) -> str:
 class Recorder:
     """The sink that stamps: two appends a token, nothing else, so that measuring costs nothing."""
 
-    __slots__ = ("_clock", "prefill_time", "times", "tokens")
+    __slots__ = ("_clock", "prefill_cpu", "prefill_time", "times", "tokens")
 
     def __init__(self) -> None:
         self._clock = time.perf_counter_ns
         self.prefill_time: int | None = None
+        self.prefill_cpu: int | None = None
+        """CPU time of this process until then, ns."""
         self.times: list[int] = []
         self.tokens: list[int] = []
 
     def prefilled(self) -> None:
         self.prefill_time = self._clock()
+        self.prefill_cpu = time.process_time_ns()
 
     def token(self, token: int) -> None:
         self.times.append(self._clock())

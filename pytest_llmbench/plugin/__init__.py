@@ -81,8 +81,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
     session = config.stash[SESSION]
     registry = session.registry
-    options = session.options.settings().backend_options.given
-    return header_line([registry.get(name) for name in registry.names()], options=options)
+    held = session.options.settings()
+    backends = [registry.get(name) for name in registry.names()]
+    return header_line(backends, options=held.backend_options.given, one_thread=held.clock == "cpu")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

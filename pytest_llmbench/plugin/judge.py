@@ -145,6 +145,7 @@ def open_gate(
             thresholds=settings.threshold,
             metrics=metrics,
             budget=settings.budget,
+            disturbed=settings.disturbed,
         )
     return Gating(
         judge,

@@ -69,12 +69,15 @@ def header_line(
     backends: Iterable[Backend],
     machine: MachineSummary | None = None,
     options: Mapping[str, Mapping[str, object]] | None = None,
+    *,
+    one_thread: bool = False,
 ) -> str:
     """Backends that can run here with their engine's version and threads, the machine, and what is missing.
 
     For example ``llmbench: llamacpp 0.3.36 (1 thread) | 2 cores, 24 GiB, no NVIDIA GPU | missing: vllm
     (pip install 'pytest-llmbench[vllm]')``. An engine that is installed but does not work shows
-    its reason instead. *options* are those of the command line and the ini file, by backend.
+    its reason instead. *options* are those of the command line and the ini file, by backend; *one_thread*
+    says that engines have one unless these say otherwise.
     """
     present, absent = [], []
     for backend in backends:
@@ -83,7 +86,7 @@ def header_line(
         # The engine's own distribution comes first.
         version = next(iter(versions.values()), "")
         if availability.available:
-            threads = _threads(backend, (options or {}).get(backend.name, {}))
+            threads = _threads(backend, (options or {}).get(backend.name, {}), one_thread)
             present.append(" ".join(part for part in (backend.name, version, threads) if part))
         elif version and availability.reason:
             absent.append(f"{backend.name} ({availability.reason})")
@@ -95,10 +98,12 @@ def header_line(
     return "llmbench: " + " | ".join(part for part in parts if part)
 
 
-def _threads(backend: Backend, options: Mapping[str, object]) -> str:
+def _threads(backend: Backend, options: Mapping[str, object], one_thread: bool) -> str:
     """``(1 thread)``, as a load will have them unless a test's marker says otherwise; else nothing."""
     if not any(option.name == THREADS for option in backend.options):
         return ""
+    if one_thread and not options.get(THREADS):
+        return "(1 thread, to be judged by CPU time)"
     threads = options.get(THREADS) or default_threads()
     return f"({threads} thread{'' if str(threads) == '1' else 's'})"
 

@@ -41,6 +41,7 @@ _PROCESS_LEAVES_OUT = ("hardware",)
 _ROUND_LEAVES_OUT = (
     "started",
     "instructions",
+    "cpu_wait",
     "finish_reason",
     "tokenized",
     "prefilled",

@@ -138,6 +138,7 @@ def round_record(measured: Round) -> RoundRecord:
         started=iso_of_reading(sent),
         values=_finite(measured.values),
         instructions=measured.instructions,
+        cpu_wait=measured.cpu_wait,
         prompt_tokens=timeline.prompt_tokens or None,
         output_tokens=timeline.output_tokens,
         prompt_hash=timeline.prompt_hash,

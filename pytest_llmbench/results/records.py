@@ -214,6 +214,10 @@ class RoundRecord(Stored, _Part):
     instructions: int | None = Field(
         default=None, description="of the engine's process in user space, from before the call to after it"
     )
+    cpu_wait: float | None = Field(
+        default=None,
+        description="s: how long the engine's threads were ready to run and had no CPU, all together",
+    )
     prompt_tokens: int | None = Field(description="null: the server did not tell")
     output_tokens: int
     prompt_hash: str
@@ -376,6 +380,9 @@ class MetricRow(_Part):
     gates: bool = Field(default=False, description="whether it fails a test by default")
     allowed: float = Field(default=0.05, description="how much worse it may be by default, as a share")
     reciprocal_of: str | None = None
+    clock: str = Field(default="wall", description="wall, or cpu: the time that a process had of the CPUs")
+    on_cpu: str | None = Field(default=None, description="the metric that tells the same of the CPU's clock")
+    limits: str = Field(default="", description="where it does not say what it seems to")
     head: str = Field(default="", description="at the head of a column")
 
     @classmethod

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pytest_llmbench.metrics.row import Better
@@ -25,6 +26,8 @@ class Verdict(StrEnum):
     """Nothing to compare with."""
 
 
+UNDECIDED = frozenset({Verdict.INCONCLUSIVE, Verdict.INVALID})
+"""What says neither that it is slower nor that it is not."""
 # The worst first: a case is what its worst metric is.
 _ORDER = (Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.NEW, Verdict.PASS)
 
@@ -63,6 +66,13 @@ class Judgment:
     """In words: why it is inconclusive or invalid, and what would decide it."""
     improved: bool = False
     """Faster than the threshold, beyond doubt."""
+    noise: Mapping[str, int] | None = None
+    """Reason codes of other load, and how many of the ``n`` they disturbed, where these were used all the
+    same: the verdict is *noisy*. None where none was."""
+    stands_for: tuple[str, ...] = ()
+    """Metrics of the wall's clock that noise left undecided, and for which this one was judged."""
+    decided_by: str | None = None
+    """Of a metric that noise left undecided: the one of the CPU's clock that has a verdict instead."""
     details: Json = field(default_factory=dict)
 
     @property
@@ -70,6 +80,33 @@ class Judgment:
         return METRICS[self.metric].better
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """What a whole case is, of what its metrics are; ``new`` for none."""
-    return next((v for v in _ORDER if v in verdicts), Verdict.NEW)
+    found = set(verdicts)
+    return next((v for v in _ORDER if v in found), Verdict.NEW)
+
+
+def verdicts_of(judgments: Iterable[Judgment]) -> list[Verdict]:
+    """The verdicts that count for a whole case: of a metric that another one decides, the other's."""
+    return [one.verdict for one in judgments if one.decided_by is None]
+
+
+def with_cpu_time(wall: Sequence[Judgment], cpu: Sequence[Judgment]) -> tuple[Judgment, ...]:
+    """The judgments by the wall's clock, and beside them those by the CPU's that stand for some.
+
+    A metric that is ``inconclusive`` or ``invalid`` is decided by its own of the CPU's clock if that one is
+    ``pass`` or ``fail``.
+    """
+    by_name = {one.metric: one for one in cpu}
+    told: list[Judgment] = []
+    stands_for: dict[str, list[str]] = {}
+    for one in wall:
+        other = by_name.get(METRICS[one.metric].on_cpu or "")
+        if other is None or one.verdict not in UNDECIDED:
+            told.append(one)
+            continue
+        stands_for.setdefault(other.metric, []).append(one.metric)
+        decided = other.metric if other.verdict not in UNDECIDED else None
+        told.append(replace(one, decided_by=decided))
+    beside = [replace(by_name[name], stands_for=tuple(names)) for name, names in stands_for.items()]
+    return (*told, *beside)

@@ -17,7 +17,7 @@ from pytest_llmbench.settings.rows import Setting, rows_of, setting
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.base import GenerationParams
-    from pytest_llmbench.gate.thresholds import Threshold
+    from pytest_llmbench.gate.thresholds import Clock, Threshold
 
 AUTO = "auto"
 Fixture = Literal["llm_model", "llm_load"]
@@ -353,6 +353,15 @@ class CaseSettings:
     )
     thresholds: tuple[Threshold, ...] = setting(
         (), read.thresholds, "", "What the gate allows", role="test", ini_type=None
+    )
+    clock: Clock = setting(
+        "auto",
+        read.one_of("auto", "wall", "cpu"),
+        "--llm-clock",
+        "What the gate judges by: wall, times; cpu, CPU times, of one thread unless the engine's option says "
+        "otherwise; auto, times, and CPU times where noise keeps those from a verdict",
+        role="test",
+        metavar="CLOCK",
     )
 
     @property

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.gate.ab import BaseSide
     from pytest_llmbench.gate.budget import Budget
+    from pytest_llmbench.gate.noise import OnDisturbed
     from pytest_llmbench.gate.thresholds import Threshold
 
 
@@ -164,6 +165,15 @@ class SessionSettings:
         role="session",
         switch=True,
         ini_type=None,
+    )
+    disturbed: OnDisturbed = setting(
+        "auto",
+        read.one_of("auto", "drop", "keep"),
+        "--llm-disturbed",
+        "What is done with pairs of an A/B session that other load disturbed: drop replaces them; keep uses "
+        "them, and marks the verdict noisy; auto replaces them unless most are disturbed",
+        role="session",
+        metavar="auto|drop|keep",
     )
     save: str | None = setting(
         None,

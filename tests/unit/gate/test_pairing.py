@@ -13,8 +13,9 @@ from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.budget import Budget
 from pytest_llmbench.gate.compare import CaseComparison
 from pytest_llmbench.gate.judge import PairedJudge
+from pytest_llmbench.gate.noise import OnDisturbed
 from pytest_llmbench.gate.pairing import Pairing
-from pytest_llmbench.gate.thresholds import Threshold, parse_thresholds
+from pytest_llmbench.gate.thresholds import Clock, Threshold, parse_thresholds
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.row import Scope
@@ -34,17 +35,24 @@ class Scripted:
     """A pair with given values."""
 
     values: Mapping[str, tuple[float | None, float | None]]
-    dropped: str | None = None
+    codes: str | None = None
+    """Why it is dropped, but for the metrics of the CPU's clock."""
     invalid: str | None = None
     reasons: Mapping[str, Untimed] = field(default_factory=dict)
+    incomparable: str | None = None
+    burden: tuple[float, float] = (0.3, 0.3)
+    unlike: str | None = None
+
+    def dropped(self, metric: str, *, disturbed: bool = False) -> str | None:
+        return None if disturbed or METRICS[metric].clock == "cpu" else self.codes
 
     def unknown(self, metric: str) -> Untimed | None:
         return self.reasons.get(metric)
 
-    def value(self, side: SideName, metric: str) -> float | None:
+    def value(self, side: SideName, metric: str, *, disturbed: bool = False) -> float | None:
         return self.values.get(metric, (None, None))[side == "now"]
 
-    def difference(self, metric: str) -> float | None:
+    def difference(self, metric: str, *, disturbed: bool = False) -> float | None:
         base, now = self.value("base", metric), self.value("now", metric)
         if not base or not now:
             return None
@@ -78,15 +86,25 @@ def ever(metric: str = "tpot", base: float | None = 0.01, now: float | None = 0.
 
 
 def pairing(
-    *metrics: str, budget: Budget | None = None, session: str = "20260101T000000Z-0a0a0a0a"
+    *metrics: str,
+    budget: Budget | None = None,
+    session: str = "20260101T000000Z-0a0a0a0a",
+    disturbed: OnDisturbed = "auto",
 ) -> Pairing:
-    return Pairing(BaseSide(model="other"), session, metrics=metrics or ("tpot",), budget=budget)
+    base = BaseSide(model="other")
+    return Pairing(base, session, metrics=metrics or ("tpot",), budget=budget, disturbed=disturbed)
 
 
 def case_verdict(
-    source: Source, *metrics: str, budget: Budget | None = None, marker: tuple[Threshold, ...] = ()
+    source: Source,
+    *metrics: str,
+    budget: Budget | None = None,
+    marker: tuple[Threshold, ...] = (),
+    disturbed: OnDisturbed = "auto",
+    clock: Clock = "auto",
 ) -> CaseComparison:
-    paired = pairing(*metrics, budget=budget).measure(source, source.now, source.base, marker)
+    pairs = pairing(*metrics, budget=budget, disturbed=disturbed)
+    paired = pairs.measure(source, source.now, source.base, marker, clock)
     case = case_from_run(
         source.now, nodeid="test_a.py::test_x", backend="server", model=ModelSpec("x"), outcome="passed"
     )
@@ -98,9 +116,15 @@ def case_verdict(
 
 
 def judged(
-    source: Source, *metrics: str, budget: Budget | None = None, marker: tuple[Threshold, ...] = ()
+    source: Source,
+    *metrics: str,
+    budget: Budget | None = None,
+    marker: tuple[Threshold, ...] = (),
+    disturbed: OnDisturbed = "auto",
+    clock: Clock = "auto",
 ) -> list[Judgment]:
-    return list(case_verdict(source, *metrics, budget=budget, marker=marker).judgments)
+    found = case_verdict(source, *metrics, budget=budget, marker=marker, disturbed=disturbed, clock=clock)
+    return list(found.judgments)
 
 
 def test_equal_sides_pass_at_the_first_look() -> None:
@@ -150,14 +174,14 @@ def test_what_failed_by_the_pairs_before_an_invalid_one_stays_failed() -> None:
 def test_disturbed_pairs_are_replaced_until_they_are_too_many() -> None:
     def pairs(bad: int) -> Iterator[Scripted]:
         for number, pair in enumerate(ever()):
-            yield replace(pair, dropped="steal") if number < bad else pair
+            yield replace(pair, codes="steal") if number < bad else pair
 
     source = Source(pairs(2))
     (one,) = judged(source)
     assert (one.verdict, one.dropped, source.measured) == (Verdict.PASS, 2, 10)
-    (one,) = judged(Source(pairs(9)))
+    (one,) = judged(Source(pairs(32)), disturbed="drop")
     assert one.verdict is Verdict.INVALID
-    assert "steal (3)" in str(one.reason)
+    assert "17 of 17 pairs were disturbed: steal (17)" in str(one.reason)
 
 
 def test_a_metric_that_is_not_there_and_that_nobody_asked_for_is_left_out() -> None:

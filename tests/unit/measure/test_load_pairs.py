@@ -117,12 +117,14 @@ def test_a_pair_is_dropped_where_more_than_a_fifth_of_a_level_was_disturbed(
     # Those outside the window are no part of either number.
     rounds += [request(n, disturbance=("swap",), counted=False) for n in range(20, 40)]
     both = pair(**{side: level(rounds)})
-    assert both.dropped == codes
+    assert both.dropped("tpot") == codes
+    assert both.dropped("tpot", disturbed=True) is None
 
 
 def test_a_pair_whose_client_was_late_is_dropped() -> None:
-    assert pair().dropped is None
-    assert pair(now=level(invalid="the client could not keep its schedule")).dropped == CLIENT
+    assert pair().dropped("tpot") is None
+    late = pair(now=level(invalid="the client could not keep its schedule"))
+    assert late.dropped("tpot") == late.dropped("tpot", disturbed=True) == CLIENT
 
 
 @pytest.mark.parametrize(

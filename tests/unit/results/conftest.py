@@ -60,7 +60,7 @@ def make_run(rounds: int = 3, processes: int = 2) -> Run:
                 rounds=[
                     Round(
                         timeline((50 + number) * MS),
-                        measured={"energy": 2.0},
+                        measured={"energy": 2.0, "cpu_time_per_token": 0.02, "prefill_cpu_time": 0.05},
                         disturbance=("steal_time",) if number == 1 else (),
                     )
                     for number in range(rounds)

@@ -1,0 +1,39 @@
+"""Does the CPU time of an engine say how much work it did, whatever else the machine does?
+
+Of one thread on a CPU it does: what others have of the machine is not in it. Threads that wait for each
+other in a loop take CPU time as well, the more the longer one of them has no core; and what a GPU does is
+in no CPU time at all.
+
+Only the standard library is imported: the engine's process may be one of another environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pytest_llmbench.backends.threads import THREADS
+
+CPU_TIME = "cpu_time"
+"""Among what an engine says of its load: :data:`COMPARABLE`, or why its CPU time does not compare."""
+COMPARABLE = "comparable"
+
+
+def told_of_cpu_time(info: Mapping[str, object]) -> str:
+    """What to say of it, from what an engine says of its load.
+
+    It has to say its number of threads in ``n_threads`` (and in what begins so, of several numbers the
+    largest), and in ``on_gpu`` whether a GPU does any of its work.
+    """
+    counts = [value for name, value in info.items() if name.startswith(THREADS) and isinstance(value, int)]
+    if info.get("on_gpu"):
+        return "not comparable: a GPU does the work"
+    if not counts or "on_gpu" not in info:
+        return "not comparable: the engine does not say how many threads it has, or whether it has a GPU"
+    if max(counts) > 1:
+        return f"not comparable beside other load: {max(counts)} threads that may wait in a loop"
+    return COMPARABLE
+
+
+def comparable(engine: Mapping[str, object]) -> bool:
+    """Whether the CPU time of an engine that was so loaded compares, whatever else the machine did."""
+    return engine.get(CPU_TIME) == COMPARABLE
