@@ -32,7 +32,7 @@ from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.metrics.timeline import UNTIMED, explain_untimed
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.processes.wire import Json
-from pytest_llmbench.results.verdict import UNDECIDED, Judgment, Verdict, with_cpu_time
+from pytest_llmbench.results.verdict import Judgment, Verdict, with_cpu_time
 
 # Of memory, so many values show by how much it varies.
 _FEW_PAIRS = 5
@@ -173,6 +173,8 @@ class _Feed:
     """Reason codes to how many disturbed pairs were used all the same."""
     bad: int = 0
     """How many of the pairs were disturbed."""
+    spoiled: bool = False
+    """The load of others makes it invalid."""
     gone: bool = False
     """Neither side has the metric, and it was not asked for."""
 
@@ -187,8 +189,10 @@ class _Feed:
 
     @property
     def undecided(self) -> bool:
-        """Whether it came to its end without a verdict, for noise."""
-        return not self.gone and self.test.verdict in UNDECIDED
+        """Whether it came to its end without a verdict, for noise and not because it has no values."""
+        if self.test.verdict is Verdict.INVALID:
+            return self.spoiled
+        return self.test.verdict is Verdict.INCONCLUSIVE
 
     def take(self, pair: MeasuredPair) -> None:
         """The next pair."""
@@ -203,8 +207,8 @@ class _Feed:
             self._keep()
         else:
             self.test.drop(codes, disturbed=True)
-            if self.bad > MOSTLY * self.most:
-                self.test.spoil(self._said(self.test.dropped))
+            if self.disturbed == "drop" and self.bad > MOSTLY * self.most:
+                self._spoil(self._said(self.test.dropped))
 
     def finish(self) -> None:
         """There are no more pairs."""
@@ -213,7 +217,7 @@ class _Feed:
         if self.disturbed == "auto" and self.bad > MOSTLY * len(self.pairs):
             self._keep()
         if self.bad and not self.test.differences:
-            self.test.spoil(self._said(self.test.dropped))
+            self._spoil(self._said(self.test.dropped))
         self.test.finish()
 
     def _keep(self) -> None:
@@ -255,7 +259,11 @@ class _Feed:
     def _check_sides(self) -> None:
         """Believe nothing where the load of others does not fall on both sides alike."""
         if self.taken and (why := one_sided(self.pairs)) is not None:
-            self.test.spoil(f"{self._said(self.taken)}, and {why}")
+            self._spoil(f"{self._said(self.taken)}, and {why}")
+
+    def _spoil(self, reason: str) -> None:
+        self.spoiled = True
+        self.test.spoil(reason)
 
     def _said(self, codes: Mapping[str, int]) -> str:
         return _too_disturbed(codes, self.bad, len(self.pairs))
@@ -307,7 +315,8 @@ class _Feeds:
     @property
     def judgments(self) -> tuple[Judgment, ...]:
         wall = [feed.judgment() for feed in self.wall]
-        return with_cpu_time(wall, [feed.judgment() for feed in self._wanted])
+        undecided = {feed.test.metric for feed in self.wall if feed.undecided}
+        return with_cpu_time(wall, [feed.judgment() for feed in self._wanted], undecided)
 
 
 def _too_disturbed(codes: Mapping[str, int], disturbed: int, pairs: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -91,18 +91,23 @@ def verdicts_of(judgments: Iterable[Judgment]) -> list[Verdict]:
     return [one.verdict for one in judgments if one.decided_by is None]
 
 
-def with_cpu_time(wall: Sequence[Judgment], cpu: Sequence[Judgment]) -> tuple[Judgment, ...]:
+def with_cpu_time(
+    wall: Sequence[Judgment], cpu: Sequence[Judgment], undecided: Collection[str]
+) -> tuple[Judgment, ...]:
     """The judgments by the wall's clock, and beside them those by the CPU's that stand for some.
 
-    A metric that is ``inconclusive`` or ``invalid`` is decided by its own of the CPU's clock if that one is
-    ``pass`` or ``fail``.
+    A metric that noise left undecided is decided by its own of the CPU's clock if that one is ``pass`` or
+    ``fail``.
+
+    :param undecided: the metrics of *wall* that noise left undecided. What is ``invalid`` for another reason,
+        such as that it was not measured, stays so.
     """
     by_name = {one.metric: one for one in cpu}
     told: list[Judgment] = []
     stands_for: dict[str, list[str]] = {}
     for one in wall:
         other = by_name.get(METRICS[one.metric].on_cpu or "")
-        if other is None or one.verdict not in UNDECIDED:
+        if other is None or one.metric not in undecided:
             told.append(one)
             continue
         stands_for.setdefault(other.metric, []).append(one.metric)
