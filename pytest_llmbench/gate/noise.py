@@ -24,8 +24,9 @@ OnDisturbed = Literal["auto", "drop", "keep"]
 """``drop`` replaces disturbed pairs, ``keep`` uses them, ``auto`` replaces them unless most are disturbed."""
 MOSTLY = 0.5
 """From this share of disturbed pairs on, more of them can hardly be replaced."""
-ONE_SIDED_LEVEL = 0.01
-"""The chance to take load that falls on both sides alike for one that does not."""
+ONE_SIDED_FIRST, ONE_SIDED_LATER = 0.01, 0.001
+"""The chance to take load that falls on both sides alike for one that does not: at the first look, where
+eight pairs can say no more, and at each of the later ones."""
 ONE_SIDED_FROM = 0.1
 """What the sides' burdens must differ by, beyond doubt: with less, load is not what tells them apart."""
 
@@ -39,7 +40,7 @@ def one_sided(pairs: Sequence[MeasuredPair]) -> str | None:
     """Why the load of others does not fall on both sides alike, if it does not.
 
     By what is known of the sides beforehand; else by a two-sided exact sign test of which side of each pair
-    bore more, and by how much.
+    bore more, and by how much. Ask once a look.
     """
     if not pairs:
         return None
@@ -50,7 +51,8 @@ def one_sided(pairs: Sequence[MeasuredPair]) -> str | None:
     more = max(signs.count(True), signs.count(False))
     tail = sum(comb(len(signs), k) for k in range(more, len(signs) + 1)) / 2 ** len(signs)
     base, now = (median(side) for side in zip(*burdens, strict=True))
-    if 2 * tail > ONE_SIDED_LEVEL or abs(now - base) < ONE_SIDED_FROM:
+    level = ONE_SIDED_FIRST if len(pairs) <= DEFAULT_SCREEN else ONE_SIDED_LATER
+    if 2 * tail > level or abs(now - base) < ONE_SIDED_FROM:
         return None
     heavier, lighter = ("new", "base") if now > base else ("base", "new")
     return (

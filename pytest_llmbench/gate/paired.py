@@ -100,7 +100,7 @@ class PairedTest:
         screen: int = DEFAULT_SCREEN,
         looks: Sequence[int] = LOOKS[0],
         spend: Sequence[float] = LOOKS[1],
-        suspicious: float = 0.35,
+        suspicious: float = 0.5,
         confidence: float = 0.95,
         budget: int | None = None,
     ) -> None:
@@ -224,6 +224,11 @@ class PairedTest:
     def verdict(self) -> Verdict | None:
         """``pass``, ``fail``, ``inconclusive`` or ``invalid``; None while it is not decided."""
         return self._verdict
+
+    @property
+    def looked(self) -> int:
+        """How often the pairs were looked at."""
+        return self._looked
 
     @property
     def done(self) -> bool:

@@ -219,6 +219,7 @@ class _Feed:
         if self.bad and not self.test.differences:
             self._spoil(self._said(self.test.dropped))
         self.test.finish()
+        self._check_sides()
 
     def _keep(self) -> None:
         """Use every pair so far, and all that come."""
@@ -242,8 +243,10 @@ class _Feed:
         difference = pair.difference(metric, disturbed=disturbed)
         if difference is not None:
             self._note(pair)
+            looked = self.test.looked
             self.test.add(difference, base, now)
-            self._check_sides()
+            if self.test.looked > looked:
+                self._check_sides()
         elif (why := pair.unknown(metric)) is not None:
             self.test.drop(why)
         elif base is None and now is None and not self.asked and not self.test.differences:

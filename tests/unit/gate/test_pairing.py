@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,8 +15,9 @@ from pytest_llmbench.gate.budget import Budget
 from pytest_llmbench.gate.compare import CaseComparison
 from pytest_llmbench.gate.judge import PairedJudge
 from pytest_llmbench.gate.noise import OnDisturbed
+from pytest_llmbench.gate.paired import LOOKS, looks_until
 from pytest_llmbench.gate.pairing import Pairing
-from pytest_llmbench.gate.thresholds import Clock, Threshold, parse_thresholds
+from pytest_llmbench.gate.thresholds import Clock, Threshold, by_clock, parse_thresholds
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.row import Scope
@@ -272,3 +274,186 @@ def test_who_goes_first_differs_from_session_to_session() -> None:
     for place in range(4):
         heads = sum(flips(pairing(session=f"session {number}"), 4)[place] for number in range(400))
         assert 150 < heads < 250
+
+
+# --- A machine that is disturbed ------------------------------------------------------------------
+
+
+def busy(
+    values: Mapping[str, tuple[float, float]],
+    noise: Mapping[str, float],
+    *,
+    quiet: int = 0,
+    codes: str = "foreign_cpu+steal",
+    **facts: object,
+) -> Iterator[Scripted]:
+    """Pairs that are all disturbed but the first *quiet* ones; *noise* is the spread of logs of a metric."""
+    drawn = random.Random(3)
+    number = 0
+    while True:
+        found: dict[str, tuple[float | None, float | None]] = {
+            name: (base, now * math.exp(noise.get(name, 0.0) * drawn.gauss(0, 1)))
+            for name, (base, now) in values.items()
+        }
+        pair = Scripted(found, codes=None if number < quiet else codes)
+        number += 1
+        yield replace(pair, **facts)  # type: ignore[arg-type]
+
+
+def test_pairs_of_a_machine_that_is_always_disturbed_are_used_and_the_verdict_is_noisy() -> None:
+    source = Source(busy({"tpot": (0.01, 0.02)}, {"tpot": 0.1}))
+    (one,) = judged(source)
+    assert (one.verdict, source.measured, one.dropped) == (Verdict.FAIL, 12, 0)
+    assert one.noise == {"foreign_cpu": 12, "steal": 12}
+
+
+def test_the_pairs_that_were_replaced_until_then_are_used_too() -> None:
+    source = Source(busy({"tpot": (0.01, 0.01)}, {"tpot": 0.01}, quiet=5))
+    (one,) = judged(source)
+    # Of 11 pairs, 6 are disturbed: all 11 are used, and the next look is at 12.
+    assert (one.verdict, one.n, source.measured) == (Verdict.PASS, 12, 12)
+    assert one.noise == {"foreign_cpu": 7, "steal": 7}
+
+
+def test_load_that_falls_on_one_side_is_invalid_and_never_passes() -> None:
+    for values in ({"tpot": (0.02, 0.01)}, {"tpot": (0.01, 0.02)}):
+        source = Source(busy(values, {"tpot": 0.02}, burden=(0.0, 0.5)))
+        (one,) = judged(source)
+        assert (one.verdict, source.measured) == (Verdict.INVALID, 8)
+        assert "8 of 8 pairs were disturbed: foreign_cpu (8), steal (8)" in str(one.reason)
+        assert "falls on the new side" in str(one.reason)
+
+
+def test_keep_uses_every_pair_from_the_first_and_believes_one_sided_load_as_little() -> None:
+    (one,) = judged(Source(busy({"tpot": (0.01, 0.01)}, {"tpot": 0.01})), disturbed="keep")
+    assert (one.verdict, one.n) == (Verdict.PASS, 8)
+    assert one.noise == {"foreign_cpu": 8, "steal": 8}
+    (one,) = judged(Source(busy({"tpot": (0.01, 0.01)}, {}, unlike="other threads")), disturbed="keep")
+    assert one.verdict is Verdict.INVALID
+    assert "other threads" in str(one.reason)
+
+
+def test_drop_says_that_the_machine_was_disturbed_when_half_of_the_budget_was() -> None:
+    source = Source(busy({"tpot": (0.01, 0.02)}, {}))
+    (one,) = judged(source, disturbed="drop", budget=Budget(pairs=10))
+    assert (one.verdict, source.measured) == (Verdict.INVALID, 6)
+
+
+def test_a_small_budget_is_used_up_with_what_there_is() -> None:
+    source = Source(busy({"tpot": (0.01, 0.01)}, {}))
+    (one,) = judged(source, budget=Budget(pairs=4))
+    assert (one.verdict, one.n, source.measured) == (Verdict.INCONCLUSIVE, 4, 4)
+    assert one.noise == {"foreign_cpu": 4, "steal": 4}
+
+
+def test_dropped_pairs_count_for_the_budget() -> None:
+    def pairs() -> Iterator[Scripted]:
+        for number in itertools.count():
+            factor = 1.02 if number % 4 < 2 else 1.10
+            yield Scripted({"tpot": (0.01, 0.01 * factor)}, codes="steal" if number % 3 == 0 else None)
+
+    source = Source(pairs())
+    (one,) = judged(source)
+    assert source.measured == 32
+    assert (one.n, one.dropped) == (21, 11)
+
+
+# --- The CPU's clock ------------------------------------------------------------------------------
+
+
+BOTH = {"tpot": (0.01, 0.01), "cpu_time_per_token": (0.01, 0.01)}
+NOISY = {"tpot": 0.8, "cpu_time_per_token": 0.01}
+
+
+def test_cpu_time_decides_what_noise_leaves_undecided_and_stands_beside_it() -> None:
+    found = case_verdict(Source(busy(BOTH, NOISY)))
+    wall, cpu = found.judgments
+    assert (wall.metric, wall.verdict, wall.decided_by) == (
+        "tpot",
+        Verdict.INCONCLUSIVE,
+        "cpu_time_per_token",
+    )
+    assert (cpu.metric, cpu.verdict, cpu.stands_for) == ("cpu_time_per_token", Verdict.PASS, ("tpot",))
+    assert cpu.noise is None
+    assert found.verdict is Verdict.PASS
+
+
+def test_more_work_fails_by_cpu_time_where_the_time_tells_nothing() -> None:
+    more = {"tpot": (0.01, 0.012), "cpu_time_per_token": (0.01, 0.012)}
+    found = case_verdict(Source(busy(more, NOISY)))
+    assert found.verdict is Verdict.FAIL
+    assert [one.metric for one in found.judgments if one.verdict is Verdict.FAIL] == ["cpu_time_per_token"]
+
+
+def test_cpu_time_stands_for_load_that_falls_on_one_side_too() -> None:
+    found = case_verdict(Source(busy(BOTH, {}, burden=(0.6, 0.0))))
+    assert [one.verdict for one in found.judgments] == [Verdict.INVALID, Verdict.PASS]
+    assert found.verdict is Verdict.PASS
+
+
+def test_cpu_time_that_does_not_compare_is_not_judged() -> None:
+    found = case_verdict(Source(busy(BOTH, NOISY, incomparable="2 threads")))
+    assert [one.metric for one in found.judgments] == ["tpot"]
+    assert found.verdict is Verdict.INCONCLUSIVE
+
+
+def test_what_time_decides_needs_no_cpu_time() -> None:
+    found = case_verdict(Source(busy(BOTH, {"tpot": 0.01})))
+    assert [one.metric for one in found.judgments] == ["tpot"]
+
+
+def test_cpu_time_does_not_stand_for_what_was_not_measured() -> None:
+    pairs = (Scripted({"cpu_time_per_token": (0.01, 0.01)}) for _ in itertools.count())
+    found = case_verdict(Source(pairs), marker=parse_thresholds("tpot:5%"))
+    assert [one.verdict for one in found.judgments] == [Verdict.INVALID]
+
+
+def test_one_cpu_time_stands_for_several_metrics() -> None:
+    values = {**BOTH, "decode_throughput": (100.0, 100.0)}
+    noise = {**NOISY, "decode_throughput": 0.8}
+    found = case_verdict(Source(busy(values, noise)), "tpot", "decode_throughput")
+    assert [one.metric for one in found.judgments] == ["tpot", "decode_throughput", "cpu_time_per_token"]
+    assert found.judgments[-1].stands_for == ("tpot", "decode_throughput")
+
+
+def test_the_wall_clock_alone_has_no_cpu_time_beside_it() -> None:
+    found = case_verdict(Source(busy(BOTH, NOISY)), clock="wall")
+    assert [one.metric for one in found.judgments] == ["tpot"]
+
+
+def test_the_cpu_clock_judges_cpu_times_instead() -> None:
+    values = {**BOTH, "ttft": (0.1, 0.1), "prefill_cpu_time": (0.1, 0.2), "decode_throughput": (100.0, 100.0)}
+    source = Source(busy(values, {**NOISY, "ttft": 0.8}))
+    found = case_verdict(source, "ttft", "tpot", "decode_throughput", clock="cpu")
+    assert {one.metric: one.verdict for one in found.judgments} == {
+        "prefill_cpu_time": Verdict.FAIL,
+        "cpu_time_per_token": Verdict.PASS,
+    }
+    assert not any(one.stands_for or one.noise for one in found.judgments)
+
+
+def test_a_limit_is_of_the_wall_clock_and_the_strictest_allowance_holds_for_cpu_time() -> None:
+    given = (*parse_thresholds("tpot:10%,<1s"), *parse_thresholds("decode_throughput:3%"))
+    found = {t.name: t.value for t in by_clock(given, "cpu")}
+    assert found == {"tpot": "<1s", "cpu_time_per_token": "3%"}
+    own = (*given, *parse_thresholds("cpu_time_per_token:7%"))
+    assert {t.name: t.value for t in by_clock(own, "cpu")} == {"tpot": "<1s", "cpu_time_per_token": "7%"}
+    assert by_clock(given, "auto") == given
+
+
+def test_a_larger_budget_has_room_for_more_looks_and_spends_no_more_error() -> None:
+    assert looks_until(32) == looks_until(12) == LOOKS
+    for most in (33, 64, 100, 512):
+        looks, spend = looks_until(most)
+        assert list(looks) == sorted(set(looks))
+        assert looks[-1] == most
+        assert len(looks) == len(spend)
+        assert sum(spend) == pytest.approx(1.0)
+
+
+def test_a_change_about_the_threshold_is_decided_by_more_pairs_where_the_budget_has_them() -> None:
+    noise = {"tpot": 0.05}
+    assert judged(Source(busy({"tpot": (0.01, 0.0108)}, noise)))[0].verdict is Verdict.INCONCLUSIVE
+    (one,) = judged(Source(busy({"tpot": (0.01, 0.0108)}, noise)), budget=Budget(pairs=200))
+    assert one.verdict is Verdict.FAIL
+    assert one.n > 32
