@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pairs import NotMeasuredError
@@ -22,17 +23,24 @@ def make_folder(parent: str, name: str, test: str) -> Path:
     return folder
 
 
-def run_pytest(folder: Path, *options: str, statuses: tuple[int, ...] = (0,), expect: str = "") -> int:
+def run_pytest(
+    folder: Path,
+    *options: str,
+    statuses: tuple[int, ...] = (0,),
+    expect: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> int:
     """Run it in *folder*. Returns its exit status.
 
+    :param environment: variables beside those of this process.
     :raises NotMeasuredError: for a status that is not among *statuses*, or an output without *expect*.
     """
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | dict(environment or {})
     # Compiled modules are kept, as they are for a user, but not in the source tree.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "compiled")
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    variables["PYTHONPYCACHEPREFIX"] = str(folder.parent / "compiled")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     if done.returncode not in statuses or expect not in done.stdout:
         tail = (done.stdout + done.stderr)[-_TAIL:]
         wanted = f", and {expect!r} was expected" if expect else ""

@@ -11,6 +11,7 @@ from delayed import Burden, backend, steps_per_second
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.options import option_values
+from pytest_llmbench.backends.threads import THREADS
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import Bench, EnginePool, Plan
@@ -21,20 +22,32 @@ from pytest_llmbench.report.progress import Progress
 _ROUNDS = 20
 
 
-def plan(burden: Burden, *, processes: int = 1) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an engine process is asked for."""
+
+    rounds: int = 10
+    tokens: int = 32
+    """New ones of a round."""
+    threads: int | None = None
+    """None: what the engine takes where a user sets nothing."""
+
+
+def plan(burden: Burden, work: Work, *, processes: int = 1) -> Plan:
     """The measurement of llama.cpp on ``tiny``, with what it has to bear."""
+    options = {} if work.threads is None else {THREADS: work.threads}
     model = resolve(ModelSpec("tiny", "f16"), "gguf", quiet=True)
     engine = EngineSpec(
         "delayed",
         "delayed:backend",
         model,
-        option_values(backend, {}),
+        option_values(backend, options),
         environment=burden.environment(),
     )
     return Plan(
         engine,
-        GenerationParams(max_new_tokens=32),
-        rounds=10,
+        GenerationParams(max_new_tokens=work.tokens),
+        rounds=work.rounds,
         processes=processes,
         timeout=120,
         prompt=Prompt.of("Explain what a benchmark is in three sentences."),
@@ -65,9 +78,9 @@ class Natural:
         )
 
 
-def natural() -> Natural:
+def natural(work: Work) -> Natural:
     """Measure it, here and now."""
-    bench = Bench(plan(Burden()), EnginePool(), None, Progress())
+    bench = Bench(plan(Burden(), work), EnginePool(), None, Progress())
     try:
         bench.warm_up()
         before = steps_per_second()

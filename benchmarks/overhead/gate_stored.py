@@ -9,22 +9,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from delayed import Burden
-from gate_engine import Natural, plan
+from gate_engine import Natural, Work, plan
+from machine import HEADS, Meanwhile, Watch, columns
 from tables import listed, markdown, rate
 
 from pytest_llmbench.gate.compare import CaseComparison, compare
 from pytest_llmbench.gate.measured import Measured
+from pytest_llmbench.gate.thresholds import Clock, by_clock, default_thresholds
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool, Plan
 from pytest_llmbench.measure.loop import measure as measure_run
 from pytest_llmbench.measure.run import Run
-from pytest_llmbench.metrics.table import gated_metrics
+from pytest_llmbench.metrics.table import METRICS, gated_metrics
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.environment import snapshot
@@ -66,9 +68,11 @@ class Session:
     number: int
     worse: bool
     document: ResultsDocument
+    meanwhile: Meanwhile
     baseline: tuple[int, ...] | None = None
     """The numbers of the sessions that it was judged by."""
     judged: CaseComparison | None = None
+    clock: Clock = "wall"
 
     @property
     def window(self) -> tuple[int, ...]:
@@ -82,37 +86,51 @@ class Session:
     def __str__(self) -> str:
         said = self.judged.verdict if self.judged is not None else "for the baseline"
         side = f"+{WORSE:.0%}" if self.worse else "plain"
-        return f"session {self.number}, {side}: {said}"
+        metrics = self.judged.judgments if self.judged is not None else ()
+        each = f" ({', '.join(f'{one.metric} {one.verdict}' for one in metrics)})" if metrics else ""
+        seen = f"{self.meanwhile.seconds:.0f} s, load {self.meanwhile.load:.1f}"
+        return f"session {self.number}, {side}: {said}{each} in {seen}"
 
     def to_json(self) -> dict[str, Any]:
         measured = Measured(self.document.cases[0], self.document)
+        walls = gated_metrics()
+        cpus = (METRICS[metric].on_cpu for metric in walls)
+        metrics = dict.fromkeys((*walls, *(name for name in cpus if name is not None)))
         return {
             "session": self.number,
             "id": self.document.session.id,
             "worse": WORSE if self.worse else 0.0,
-            "processes": {metric: measured.centers(metric) for metric in gated_metrics()},
+            "processes": {metric: measured.centers(metric) for metric in metrics},
             "spoiled": measured.spoiled,
             "baseline": self.baseline,
             "verdict": None if self.judged is None else self.judged.verdict,
+            "clock": self.clock,
+            "machine": self.meanwhile.to_json(),
             "left_out": [] if self.judged is None else self.judged.left_out,
             "judgments": [] if self.judged is None else [asdict(one) for one in self.judged.judgments],
         }
 
 
 def measure(
-    sessions: int, interval: float, natural: Natural, monitor: HardwareMonitor | None
+    sessions: int,
+    interval: float,
+    work: Work,
+    clock: Clock,
+    natural: Natural,
+    monitor: HardwareMonitor | None,
 ) -> Iterator[Session]:
     """So many sessions of each side; *interval* are seconds from the start of one to that of the next."""
     plans = {
-        False: plan(Burden(), processes=_PROCESSES),
-        True: plan(natural.worse(WORSE), processes=_PROCESSES),
+        False: plan(Burden(), work, processes=_PROCESSES),
+        True: plan(natural.worse(WORSE), work, processes=_PROCESSES),
     }
     done: list[Session] = []
     for number in range(2 * sessions):
         began = time.monotonic()
         worse = number % 2 == 1
-        session = Session(number, worse, _document(plans[worse], monitor))
-        session = _judged(session, done)
+        watch = Watch()
+        document = _document(plans[worse], monitor)
+        session = _judged(Session(number, worse, document, watch.seen(), clock=clock), done)
         done.append(session)
         yield session
         if number + 1 < 2 * sessions:
@@ -136,15 +154,24 @@ def _judged(session: Session, before: Sequence[Session]) -> Session:
     baseline = baseline_of([*worse, session.worse], session.number)
     if baseline is None:
         return session
-    found = compare([before[i].document for i in baseline], session.document)
-    return Session(session.number, session.worse, session.document, baseline, found.cases[0])
+    thresholds = by_clock(default_thresholds(), session.clock)
+    found = compare([before[i].document for i in baseline], session.document, lambda _: thresholds)
+    return replace(session, baseline=baseline, judged=found.cases[0])
 
 
 def table(sessions: Sequence[Session]) -> str:
     """A row for each side and metric, and one for whole cases: those are the worst of their metrics."""
     heads = ("now", "metric", "windows", "`fail`", "rate", "95% bound")
     lines: list[tuple[str, ...]] = [
-        (*heads, "`fail` of windows apart", "their 95% bound", "other verdicts", "change seen")
+        (
+            *heads,
+            "`fail` of windows apart",
+            "their 95% bound",
+            "other verdicts",
+            "noisy",
+            "change seen",
+            *HEADS,
+        )
     ]
     for worse in (False, True):
         side = f"+{WORSE:.0%}" if worse else "A/A"
@@ -152,14 +179,22 @@ def table(sessions: Sequence[Session]) -> str:
         separate = apart([one.window for one in judged])
         if judged:
             cases = [one.judged.verdict for one in judged if one.judged is not None]
-            lines.append((side, "any", *_counted(cases, separate, wanted=worse), ""))
-        for metric in gated_metrics():
+            noisy = sum(
+                any(j.noise for j in one.judged.judgments) for one in judged if one.judged is not None
+            )
+            machine = columns([one.meanwhile for one in judged])
+            counts = _counted(cases, separate, wanted=worse)
+            lines.append((side, "any", *counts, str(noisy), "", *machine))
+        named = (j.metric for one in judged if one.judged is not None for j in one.judged.judgments)
+        for metric in dict.fromkeys(named):
             found = [one.judgment(metric) for one in judged]
             if any(found):
                 verdicts = [_NOT_JUDGED if one is None else one.verdict for one in found]
                 changes = [one.change for one in found if one is not None and one.change is not None]
                 seen = f"{fmean(changes):+.1%}" if changes else "–"
-                lines.append((side, f"`{metric}`", *_counted(verdicts, separate, wanted=worse), seen))
+                noisy = sum(one is not None and one.noise is not None for one in found)
+                counts = _counted(verdicts, separate, wanted=worse)
+                lines.append((side, f"`{metric}`", *counts, str(noisy), seen, "", ""))
     return markdown(lines)
 
 

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from child_pytest import make_folder, run_pytest
+from machine import HEADS, Meanwhile, Watch, columns
 from pairs import NotMeasuredError
 from tables import listed, markdown, rate
 
@@ -49,6 +50,7 @@ class Suite:
     exit_status: int
     cases: Mapping[str, Mapping[str, Any]]
     """Id of each case to its ``verdict``, its ``judgments`` and, where it has one, its ``error``."""
+    meanwhile: Meanwhile
 
     @property
     def verdicts(self) -> Counter[str]:
@@ -69,60 +71,66 @@ class Suite:
             "seconds": self.seconds,
             "exit_status": self.exit_status,
             "failed": self.failed,
+            "machine": self.meanwhile.to_json(),
             "cases": self.cases,
         }
 
 
-def measure(suites: int, *, monitored: bool) -> Iterator[Suite]:
+def measure(suites: int, options: Sequence[str]) -> Iterator[Suite]:
     """One suite after the other.
 
+    :param options: further ones of pytest's command line.
     :raises NotMeasuredError: if a session did not come to judge its cases.
     """
     for number in range(suites):
         with TemporaryDirectory() as parent:
-            yield _suite(number, make_folder(parent, "suite", _FILE), monitored=monitored)
+            yield _suite(number, make_folder(parent, "suite", _FILE), options)
 
 
-def _suite(number: int, folder: Path, *, monitored: bool) -> Suite:
+def _suite(number: int, folder: Path, options: Sequence[str]) -> Suite:
     document = folder / "results.json"
-    options = ["--llm-backend=llamacpp", "--llm-ab=env.LLMBENCH_NOTHING=1", f"--llm-json={document}"]
-    if not monitored:
-        options.append("--llm-monitor-rate=0")
-    began = time.monotonic()
-    status = run_pytest(folder, *options, statuses=(0, 1))
+    plain = ("--llm-backend=llamacpp", "--llm-ab=env.LLMBENCH_NOTHING=1", f"--llm-json={document}")
+    began, watch = time.monotonic(), Watch()
+    status = run_pytest(folder, *plain, *options, statuses=(0, 1))
     seconds = time.monotonic() - began
     cases = [case for case in read_document(document).cases if not case.measurement.endswith(BASE_SUFFIX)]
     if len(cases) != CASES:
         msg = f"{len(cases)} of the {CASES} cases of suite {number} are in its results"
         raise NotMeasuredError(msg)
-    return Suite(number, seconds, status, {case.nodeid: _told(case) for case in cases})
+    judged = {case.nodeid: told(case) for case in cases}
+    return Suite(number, seconds, status, judged, watch.seen())
 
 
-def _told(case: CaseRecord) -> dict[str, Any]:
+def told(case: CaseRecord) -> dict[str, Any]:
+    """What became of one case."""
     judged = {"verdict": case.verdict, "judgments": [one.model_dump(mode="json") for one in case.judgments]}
     return judged if case.verdict is not None else {**judged, "error": case.error}
 
 
 def table(suites: Sequence[Suite]) -> str:
     """What failed: suites, their cases, and each metric of those."""
-    lines = [("of", "judged", "`fail`", "rate", "95% bound", "other verdicts", "minutes", "exit status")]
+    lines = [
+        ("of", "judged", "`fail`", "rate", "95% bound", "other verdicts", "minutes", "exit status", *HEADS)
+    ]
     any_fail: Counter[str] = Counter(Verdict.FAIL if suite.failed else Verdict.PASS for suite in suites)
     minutes = f"{fmean(suite.seconds for suite in suites) / 60:.1f}" if suites else "–"
     statuses = Counter(str(suite.exit_status) for suite in suites)
+    machine = columns([suite.meanwhile for suite in suites])
     shown = ", ".join(f"{n} × {status}" for status, n in sorted(statuses.items()))
-    lines.append((*_counted(f"suites of {CASES} cases", any_fail, "no `fail`"), minutes, shown))
+    lines.append((*_counted(f"suites of {CASES} cases", any_fail, "no `fail`"), minutes, shown, *machine))
     cases = sum((suite.verdicts for suite in suites), Counter[str]())
-    lines.append((*_counted("cases", cases), "", ""))
-    for metric in gated_metrics():
+    lines.append((*_counted("cases", cases), "", "", "", ""))
+    judged = (one["metric"] for s in suites for case in s.cases.values() for one in case["judgments"] or ())
+    for metric in dict.fromkeys((*gated_metrics(), *judged)):
         found = Counter(
-            judged["verdict"]
+            one["verdict"]
             for suite in suites
             for case in suite.cases.values()
-            for judged in case["judgments"] or ()
-            if judged["metric"] == metric
+            for one in case["judgments"] or ()
+            if one["metric"] == metric
         )
         if found:
-            lines.append((*_counted(f"`{metric}` of cases", found), "", ""))
+            lines.append((*_counted(f"`{metric}` of cases", found), "", "", "", ""))
     return markdown(lines)
 
 
