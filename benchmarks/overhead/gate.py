@@ -104,10 +104,13 @@ def _shared(given: argparse.Namespace, load: Neighbors) -> Results:
 
 
 def _stored(given: argparse.Namespace, load: Neighbors) -> Results:
+    if given.again is not None:
+        yield from gate_stored.judge_again(given.again, given.clock)
+        return
     work = _work(given)
     known = natural(work)
     with watching(given.monitor) as monitor, load:
-        yield from gate_stored.measure(given.sessions, given.interval, work, given.clock[0], known, monitor)
+        yield from gate_stored.measure(given.sessions, given.interval, work, given.clock, known, monitor)
 
 
 def _pytest_options(given: argparse.Namespace) -> list[str]:
@@ -139,7 +142,7 @@ _OWNERS = {
     "rows": ("pairs", "shared"),
     "interval": ("stored",),
     "gate": ("pairs",),
-    "again": ("pairs",),
+    "again": _ENGINE,
     "disturbed": ("pairs", "shared", "suite"),
     "rounds": _ENGINE,
     "tokens": _ENGINE,
@@ -162,8 +165,8 @@ def _parser() -> argparse.ArgumentParser:
         "--clock",
         nargs="+",
         metavar="CLOCK",
-        help=f"who judges: {', '.join(CLOCKS)} (pairs and stored: wall, others: pytest's own); several judge "
-        "the same pairs",
+        help=f"who judges: {', '.join(CLOCKS)} (pairs and stored: wall, others: pytest's own); several "
+        "judge the same pairs or sessions",
     )
     parser.add_argument(
         "--disturbed", metavar="WHAT", help=f"what becomes of disturbed pairs: {', '.join(DISTURBED)} (auto)"
@@ -195,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         "--again",
         type=Path,
         metavar="FILE",
-        help="of pairs, measure nothing: judge the pairs that an earlier --json kept",
+        help="of pairs and stored, measure nothing: judge again what an earlier --json kept",
     )
     return parser
 
@@ -214,9 +217,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     _known(parser, "row", given.rows, kind.rows)
     given.clock = list(kind.clock) if given.clock is None else list(dict.fromkeys(given.clock))
     _known(parser, "clock", given.clock, CLOCKS)
-    if given.kind == "stored" and "auto" in given.clock:
-        parser.error("--clock=auto is not for stored; name wall or cpu")
-    if len(given.clock) > 1 and given.kind != "pairs":
+    if len(given.clock) > 1 and given.kind not in _ENGINE:
         parser.error(f"--clock={' '.join(given.clock)}: only one can judge {given.kind}")
     if given.kind == "pairs":
         given.disturbed = given.disturbed or "auto"
@@ -251,7 +252,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         what = "is a folder" if given.json.is_dir() else f"there is no folder {given.json.resolve().parent}"
         parser.error(f"--json={given.json}: {what}")
     if given.again is not None:
-        given.again = _kept(parser, given.again)
+        try:
+            given.again = _kept(given.again, given.kind)
+        except ValueError as error:
+            parser.error(f"--again={given.again}: {error}")
     return given
 
 
@@ -262,15 +266,22 @@ def _known(parser: argparse.ArgumentParser, what: str, named: Sequence[str], kno
             parser.error(f"there is no {what} {name!r}; there are: {', '.join(known)}")
 
 
-def _kept(parser: argparse.ArgumentParser, file: Path) -> list[dict[str, Any]]:
-    """The sessions of a file that was written for ``pairs``."""
+def _kept(file: Path, kind: str) -> list[dict[str, Any]]:
+    """The sessions of a file that was written for that kind.
+
+    :raises ValueError: if it is not one.
+    """
     try:
         told = json.loads(file.read_text())
-        sessions = list(told["results"]) if told["kind"] == "pairs" else []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        parser.error(f"--again={file}: {error}")
-    if not sessions or any("burden" not in pair for one in sessions for pair in one.get("pairs", [{}])):
-        parser.error(f"--again={file}: it has no pairs; use a file that --json of pairs wrote")
+        of, sessions = told["kind"], list(told["results"])
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    except (ValueError, KeyError, TypeError):
+        msg = "it is not a file that --json wrote"
+        raise ValueError(msg) from None
+    if of != kind:
+        msg = f"it is of {of}, not of {kind}"
+        raise ValueError(msg)
     return sessions
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +19,7 @@ from gate_engine import Natural, Work, plan
 from machine import HEADS, Meanwhile, Watch, columns
 from tables import listed, markdown, rate
 
-from pytest_llmbench.gate.compare import CaseComparison, compare
+from pytest_llmbench.gate.compare import CaseComparison, Comparison, compare
 from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.thresholds import Clock, by_clock, default_thresholds
 from pytest_llmbench.hardware.monitor import HardwareMonitor
@@ -71,25 +71,22 @@ class Session:
     meanwhile: Meanwhile
     baseline: tuple[int, ...] | None = None
     """The numbers of the sessions that it was judged by."""
-    judged: CaseComparison | None = None
-    clock: Clock = "wall"
+    judged: Mapping[Clock, CaseComparison] = field(default_factory=dict)
+    """What each clock says; empty for a session that had no baseline yet."""
 
     @property
     def window(self) -> tuple[int, ...]:
         """Every session that its verdicts stand on."""
         return (*(self.baseline or ()), self.number)
 
-    def judgment(self, metric: str) -> Judgment | None:
-        found = self.judged.judgments if self.judged is not None else ()
-        return next((one for one in found if one.metric == metric), None)
+    def judgment(self, clock: Clock, metric: str) -> Judgment | None:
+        return next((one for one in self.judged[clock].judgments if one.metric == metric), None)
 
     def __str__(self) -> str:
-        said = self.judged.verdict if self.judged is not None else "for the baseline"
+        said = "; ".join(f"{clock} {_said(found)}" for clock, found in self.judged.items())
         side = f"+{WORSE:.0%}" if self.worse else "plain"
-        metrics = self.judged.judgments if self.judged is not None else ()
-        each = f" ({', '.join(f'{one.metric} {one.verdict}' for one in metrics)})" if metrics else ""
         seen = f"{self.meanwhile.seconds:.0f} s, load {self.meanwhile.load:.1f}"
-        return f"session {self.number}, {side}: {said}{each} in {seen}"
+        return f"session {self.number}, {side}: {said or 'for the baseline'} in {seen}"
 
     def to_json(self) -> dict[str, Any]:
         measured = Measured(self.document.cases[0], self.document)
@@ -103,19 +100,23 @@ class Session:
             "processes": {metric: measured.centers(metric) for metric in metrics},
             "spoiled": measured.spoiled,
             "baseline": self.baseline,
-            "verdict": None if self.judged is None else self.judged.verdict,
-            "clock": self.clock,
+            "verdicts": {clock: found.verdict for clock, found in self.judged.items()},
+            "left_out": {clock: found.left_out for clock, found in self.judged.items()},
+            "judgments": {c: [asdict(one) for one in found.judgments] for c, found in self.judged.items()},
             "machine": self.meanwhile.to_json(),
-            "left_out": [] if self.judged is None else self.judged.left_out,
-            "judgments": [] if self.judged is None else [asdict(one) for one in self.judged.judgments],
+            "document": self.document.model_dump(mode="json"),
         }
+
+
+def _said(found: CaseComparison) -> str:
+    return f"{found.verdict} ({', '.join(f'{one.metric} {one.verdict}' for one in found.judgments)})"
 
 
 def measure(
     sessions: int,
     interval: float,
     work: Work,
-    clock: Clock,
+    clocks: Sequence[Clock],
     natural: Natural,
     monitor: HardwareMonitor | None,
 ) -> Iterator[Session]:
@@ -130,7 +131,7 @@ def measure(
         worse = number % 2 == 1
         watch = Watch()
         document = _document(plans[worse], monitor)
-        session = _judged(Session(number, worse, document, watch.seen(), clock=clock), done)
+        session = _judged(Session(number, worse, document, watch.seen()), done, clocks)
         done.append(session)
         yield session
         if number + 1 < 2 * sessions:
@@ -149,19 +150,35 @@ def _document(planned: Plan, monitor: HardwareMonitor | None) -> ResultsDocument
     return document
 
 
-def _judged(session: Session, before: Sequence[Session]) -> Session:
+def judge_again(kept: Sequence[Mapping[str, Any]], clocks: Sequence[Clock]) -> Iterator[Session]:
+    """Judge sessions again that were kept by :meth:`Session.to_json`, in their order."""
+    done: list[Session] = []
+    for told in kept:
+        document = ResultsDocument.model_validate(told["document"])
+        session = Session(told["session"], told["worse"] > 0, document, Meanwhile(**told["machine"]))
+        session = _judged(session, done, clocks)
+        done.append(session)
+        yield session
+
+
+def _judged(session: Session, before: Sequence[Session], clocks: Sequence[Clock]) -> Session:
     worse = [one.worse for one in before]
     baseline = baseline_of([*worse, session.worse], session.number)
     if baseline is None:
         return session
-    thresholds = by_clock(default_thresholds(), session.clock)
-    found = compare([before[i].document for i in baseline], session.document, lambda _: thresholds)
-    return replace(session, baseline=baseline, judged=found.cases[0])
+    documents = [before[i].document for i in baseline]
+    judged = {clock: _compare(documents, session.document, clock).cases[0] for clock in clocks}
+    return replace(session, baseline=baseline, judged=judged)
+
+
+def _compare(baseline: Sequence[ResultsDocument], now: ResultsDocument, clock: Clock) -> Comparison:
+    thresholds = by_clock(default_thresholds(), clock)
+    return compare(baseline, now, lambda _: thresholds)
 
 
 def table(sessions: Sequence[Session]) -> str:
-    """A row for each side and metric, and one for whole cases: those are the worst of their metrics."""
-    heads = ("now", "metric", "windows", "`fail`", "rate", "95% bound")
+    """A row for each side, clock and metric, and one for whole cases, which are their worst metric."""
+    heads = ("now", "clock", "metric", "windows", "`fail`", "rate", "95% bound")
     lines: list[tuple[str, ...]] = [
         (
             *heads,
@@ -174,28 +191,28 @@ def table(sessions: Sequence[Session]) -> str:
         )
     ]
     for worse in (False, True):
-        side = f"+{WORSE:.0%}" if worse else "A/A"
-        judged = [one for one in sessions if one.worse == worse and one.judged is not None]
-        separate = apart([one.window for one in judged])
-        if judged:
-            cases = [one.judged.verdict for one in judged if one.judged is not None]
-            noisy = sum(
-                any(j.noise for j in one.judged.judgments) for one in judged if one.judged is not None
-            )
-            machine = columns([one.meanwhile for one in judged])
-            counts = _counted(cases, separate, wanted=worse)
-            lines.append((side, "any", *counts, str(noisy), "", *machine))
-        named = (j.metric for one in judged if one.judged is not None for j in one.judged.judgments)
-        for metric in dict.fromkeys(named):
-            found = [one.judgment(metric) for one in judged]
-            if any(found):
-                verdicts = [_NOT_JUDGED if one is None else one.verdict for one in found]
-                changes = [one.change for one in found if one is not None and one.change is not None]
-                seen = f"{fmean(changes):+.1%}" if changes else "–"
-                noisy = sum(one is not None and one.noise is not None for one in found)
-                counts = _counted(verdicts, separate, wanted=worse)
-                lines.append((side, f"`{metric}`", *counts, str(noisy), seen, "", ""))
+        judged = [one for one in sessions if one.worse == worse and one.judged]
+        for clock in dict.fromkeys(clock for one in judged for clock in one.judged):
+            lines += _rows(worse, clock, judged)
     return markdown(lines)
+
+
+def _rows(worse: bool, clock: Clock, sessions: Sequence[Session]) -> Iterator[tuple[str, ...]]:
+    """Those of one side and clock."""
+    side = f"+{WORSE:.0%}" if worse else "A/A"
+    separate = apart([one.window for one in sessions])
+    cases = [one.judged[clock] for one in sessions]
+    noisy = sum(any(j.noise for j in one.judgments if j.decided_by is None) for one in cases)
+    counts = _counted([one.verdict for one in cases], separate, wanted=worse)
+    yield side, clock, "any", *counts, str(noisy), "", *columns([one.meanwhile for one in sessions])
+    for metric in dict.fromkeys(j.metric for one in cases for j in one.judgments):
+        found = [one.judgment(clock, metric) for one in sessions]
+        verdicts = [_NOT_JUDGED if one is None else one.verdict for one in found]
+        changes = [one.change for one in found if one is not None and one.change is not None]
+        seen = f"{fmean(changes):+.1%}" if changes else "–"
+        noisy = sum(one is not None and bool(one.noise) for one in found)
+        counts = _counted(verdicts, separate, wanted=worse)
+        yield side, clock, f"`{metric}`", *counts, str(noisy), seen, "", ""
 
 
 def _counted(verdicts: Sequence[str], separate: Sequence[int], *, wanted: bool) -> tuple[str, ...]:

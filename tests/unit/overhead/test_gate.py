@@ -218,7 +218,7 @@ def test_every_metric_of_the_judged_sessions_has_a_row_for_each_side(stored: Mod
     def session(number: int, *, worse: bool) -> Any:
         judged = judge_stored("tpot", base, [2.0 if worse else 1.0] * 3, 0.05)
         found = CaseComparison(case=None, verdict=judged.verdict, judgments=(judged,))
-        return stored.Session(number, worse, None, seen, (0, 2, 4, 6, 8), found)
+        return stored.Session(number, worse, None, seen, (0, 2, 4, 6, 8), {"cpu": found})
 
     seen = stored.Meanwhile(5.0, 0.01, 2.0)
     first = stored.Session(0, False, None, seen)
@@ -229,6 +229,7 @@ def test_every_metric_of_the_judged_sessions_has_a_row_for_each_side(stored: Mod
         ("+20%", "any", "1", "1"),
         ("+20%", "`tpot`", "1", "1"),
     ]
+    assert {row["clock"] for row in rows} == {"cpu"}
 
 
 @pytest.mark.parametrize("kind", ["pairs", "shared", "suite", "stored"])
@@ -249,7 +250,6 @@ def test_a_run_that_was_ended_before_any_verdict_has_an_empty_table(gate: Module
         (["shared", "--rows", "10"], "there is no row '10'; there are: worse, equal"),
         (["--clock", "sun"], "there is no clock 'sun'; there are: auto, wall, cpu"),
         (["shared", "--clock", "wall", "cpu"], "only one can judge shared"),
-        (["stored", "--clock", "auto"], "--clock=auto is not for stored"),
         (["--disturbed", "love"], "there is no way 'love'; there are: auto, drop, keep"),
         (["stored", "--disturbed", "keep"], "--disturbed is for pairs and shared and suite, not for stored"),
         (["--gate", "memory"], "there is no metric that can be judged in pairs 'memory'"),
@@ -257,7 +257,9 @@ def test_a_run_that_was_ended_before_any_verdict_has_an_empty_table(gate: Module
         (["--threads", "0"], "--threads=0: at least 1 is needed"),
         (["--load-kind", "spin"], "give their number too"),
         (["--load", "1", "--load-kind", "2"], "'2' is not what neighbors can do; use bursts, spin, or"),
-        (["--again", "no.json"], "--again=no.json"),
+        (["--again", "no.json"], "--again=no.json: No such file"),
+        (["stored", "--again", str(Path(__file__))], "it is not a file that --json wrote"),
+        (["suite", "--again", "no.json"], "--again is for pairs and stored, not for suite"),
         (["--load", "-1"], "--load=-1"),
         (["stored", "--interval", "nan"], "--interval=nan"),
         (["--json", "no/such/folder.json"], "there is no folder"),
