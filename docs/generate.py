@@ -199,6 +199,11 @@ def metrics() -> str:
                 ("better", row.better),
                 ("one value for", scopes[row.scope]),
                 ("source of the formula", row.source),
+                ("its limits", row.limits),
+                (
+                    "by the CPU's clock",
+                    f"[`{row.on_cpu}`](#{row.on_cpu}) stands for it" if row.on_cpu else "",
+                ),
                 ("in the gate", judged(row)),
                 ("as an SLO", "may be limited with `--llm-slo`" if row.slo else ""),
             )
