@@ -81,6 +81,11 @@ def test_a_target_says_which_files_it_reads_and_of_which_kind_its_cases_are() ->
     ]
 
 
+def test_an_engine_has_one_thread_for_its_cpu_time_and_a_server_what_it_was_given() -> None:
+    assert EngineTarget(LENT.registry.get("llamacpp")).one_thread.given == {"llamacpp": {"n_threads": 1}}
+    assert not ServerTarget(base_url=URL).one_thread.given
+
+
 def test_a_target_knows_which_quantizations_it_cannot_have() -> None:
     awq = ModelSpec("tiny", "awq")
     assert ServerTarget(base_url=URL).misfit(awq, LENT.registry) is None

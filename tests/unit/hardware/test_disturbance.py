@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.hardware.cpu import CpuThrottling, CpuTime
-from pytest_llmbench.hardware.disturbance import BOUNDS, assess, gap
+from pytest_llmbench.hardware.disturbance import BOUNDS, assess, gap, slows_cpu
 from pytest_llmbench.hardware.memory import Memory, Pressure
 from pytest_llmbench.hardware.nvml import GpuProcesses, GpuState
 from pytest_llmbench.hardware.processes import ProcessTrees
@@ -156,3 +156,13 @@ def test_every_code_names_probes_that_there_are() -> None:
         GpuProcesses,
     )
     assert named == {probe.name for probe in probes}
+
+
+def test_others_use_of_the_cpus_does_not_make_cpu_time_longer_and_what_is_not_known_may() -> None:
+    assert [code for code in BOUNDS if not slows_cpu(code)] == [
+        "foreign_cpu",
+        "steal",
+        "cpu_pressure",
+        "foreign_gpu",
+    ]
+    assert slows_cpu("a code of a later version")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.cpu_time import COMPARABLE, CPU_TIME
 from pytest_llmbench.measure import pairs
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import EnginePool, Plan
@@ -121,3 +122,83 @@ def test_a_pair_has_the_difference_of_what_a_process_has_and_of_its_gaps() -> No
     assert pair.difference("tpot") == pytest.approx(math.log(2))
     assert Pair(process(0.0, 1), process(2.0, 1), alternating=True).difference("load_time") is None
     assert Pair(process(None, 1), process(2.0, 1), alternating=True).difference("load_time") is None
+
+
+# --- What others' load does to a pair ---------------------------------------------------------------
+
+
+def lived(
+    *disturbance: tuple[str, ...],
+    engine: dict[str, object] | None = None,
+    tpot: int = 10_000_000,
+    wait: float | None = 0.0,
+    cpu: float | None = 0.01,
+) -> ProcessRun:
+    """A process with a round for each of *disturbance*, of 4 tokens."""
+    times = tuple(50_000_000 + tpot * index for index in range(4))
+    line = Timeline(0, 1, None, times, times[-1], 16, 4, "o", "p", "length")
+    measured = {} if cpu is None else {"cpu_time_per_token": cpu}
+    rounds = [Round(line, cpu_wait=wait, disturbance=codes, measured=dict(measured)) for codes in disturbance]
+    return ProcessRun(1, engine or {"n_threads": 1, CPU_TIME: COMPARABLE}, {}, rounds)
+
+
+QUIET: tuple[str, ...] = ()
+BUSY = ("foreign_cpu",)
+HOT = ("foreign_cpu", "throttled")
+
+
+def test_a_pair_is_dropped_for_its_times_where_less_than_half_of_its_rounds_are_left() -> None:
+    half = Pair(lived(BUSY, QUIET), lived(QUIET, QUIET), alternating=True)
+    assert half.dropped("tpot") is None
+    assert len(half.kept("tpot")) == 1
+    most = Pair(lived(BUSY, QUIET), lived(QUIET, BUSY), alternating=True)
+    assert most.dropped("tpot") == "foreign_cpu"
+    assert most.dropped("tpot", disturbed=True) is None
+    assert most.difference("tpot") is None
+    assert most.difference("tpot", disturbed=True) == 0.0
+    assert most.value("now", "tpot") is None
+    assert most.value("now", "tpot", disturbed=True) == pytest.approx(0.01)
+
+
+def test_that_others_had_the_cpus_does_not_reach_the_cpu_time_of_one_thread() -> None:
+    pair = Pair(lived(BUSY, BUSY), lived(BUSY, BUSY, cpu=0.02), alternating=True)
+    assert pair.dropped("tpot") == "foreign_cpu"
+    assert pair.dropped("cpu_time_per_token") is None
+    assert pair.difference("cpu_time_per_token") == pytest.approx(math.log(2))
+
+
+def test_what_makes_a_core_slower_reaches_its_cpu_time_too() -> None:
+    pair = Pair(lived(HOT, HOT), lived(QUIET, QUIET), alternating=True)
+    assert pair.dropped("tpot") == "foreign_cpu+throttled"
+    assert pair.dropped("cpu_time_per_token") == "throttled"
+
+
+def test_cpu_time_of_several_threads_is_dropped_like_any_time() -> None:
+    two = {"n_threads": 2, CPU_TIME: "not comparable beside other load: 2 threads"}
+    pair = Pair(lived(BUSY, BUSY, engine=two), lived(BUSY, BUSY), alternating=True)
+    assert pair.dropped("cpu_time_per_token") == "foreign_cpu"
+    assert pair.incomparable == "not comparable beside other load: 2 threads"
+    assert Pair(lived(BUSY), lived(BUSY), alternating=True).incomparable is None
+    older = Pair(lived(BUSY, engine={"n_threads": 1}), lived(BUSY), alternating=True)
+    assert older.incomparable == "not comparable: not measured"
+
+
+def test_the_burden_of_a_side_is_how_long_it_waited_for_a_cpu() -> None:
+    # 4 tokens of 0.01 s, and 0.01 s of waiting: a fifth of the time in which it wanted a CPU.
+    pair = Pair(lived(BUSY, wait=0.01), lived(QUIET), alternating=True)
+    assert pair.burden == (pytest.approx(0.2), 0.0)
+
+
+@pytest.mark.parametrize("unknown", [{"wait": None}, {"cpu": None}])
+def test_the_burden_is_the_share_of_disturbed_rounds_where_waiting_is_not_known(
+    unknown: dict[str, None],
+) -> None:
+    pair = Pair(lived(BUSY, QUIET, QUIET, BUSY, **unknown), lived(QUIET, QUIET), alternating=True)
+    assert pair.burden == (0.5, 0.0)
+
+
+def test_sides_with_other_numbers_of_threads_are_unlike() -> None:
+    two: dict[str, object] = {"n_threads": 2}
+    assert Pair(lived(BUSY), lived(BUSY), alternating=True).unlike is None
+    told = Pair(lived(BUSY), lived(BUSY, engine=two), alternating=True).unlike
+    assert told == "the base side has 1 and the new side 2 threads, which other load does not hit alike"

@@ -45,6 +45,8 @@ def test_every_row_of_the_table_is_one_but_the_gaps() -> None:
         ({"judged": "sometimes"}, "judged is 'sometimes'; it has to be one of noisy, exact, never"),
         ({"allowed": 5}, "allowed is 5; it has to be a share from 0 to below 1"),
         ({"gates": True, "judged": "never"}, "it cannot gate and be judged never"),
+        ({"clock": "sun"}, "clock is 'sun'; it has to be one of wall, cpu"),
+        ({"clock": "cpu", "on_cpu": "cpu_time_per_token"}, "it is of that clock itself"),
         ({"of_round": lambda part: 1.0}, "it has compute and of_round; one of them has to go"),
         ({"compute": 1.0}, "compute has to be a function"),
         ({"scope": "process"}, "compute gives the value of a round, and its scope is 'process'"),

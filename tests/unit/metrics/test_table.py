@@ -201,3 +201,17 @@ def test_equal_tokens_have_equal_hashes_and_others_do_not() -> None:
     assert hash_tokens([1, 2]) == hash_tokens([1, 2])
     assert hash_tokens([1, 2]) != hash_tokens([2, 1])
     assert hash_tokens([]).startswith("sha256:")
+
+
+def test_what_tells_the_same_of_the_cpus_clock_is_of_that_clock_and_of_the_same_parts() -> None:
+    named = {row.name: row.on_cpu for row in METRICS.values() if row.on_cpu is not None}
+    assert named["ttft"] == "prefill_cpu_time"
+    assert named["tpot"] == named["decode_throughput"] == "cpu_time_per_token"
+    for name in named.values():
+        assert METRICS[name].clock == "cpu"
+        assert METRICS[name].limits
+
+
+def test_every_time_and_rate_of_a_round_that_gates_has_a_cpu_time() -> None:
+    gating = [row for row in METRICS.values() if row.gates and row.judged == "noisy"]
+    assert all(row.on_cpu is not None for row in gating)

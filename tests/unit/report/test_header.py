@@ -68,6 +68,17 @@ def test_a_backend_shows_how_many_threads_it_will_have() -> None:
     assert f"a 1 ({default_threads()} thread" in header_line(backends, MACHINE)
 
 
+def test_to_be_judged_by_cpu_time_a_backend_has_one_thread_unless_its_option_says_otherwise() -> None:
+    threads = (OptionSpec("n_threads", int, None, "threads"),)
+    backends = [
+        _Described("a", {"a": "1"}, options=threads),
+        _Described("b", {"b": "2"}, options=threads),
+        _Described("c", {"c": "3"}),
+    ]
+    line = header_line(backends, MACHINE, {"b": {"n_threads": 3}}, one_thread=True)
+    assert line.startswith("llmbench: a 1 (1 thread, to be judged by CPU time), b 2 (3 threads), c 3 | ")
+
+
 def test_a_missing_backend_shows_the_extra_that_installs_it() -> None:
     line = header_line([_Described("vllm", reason="not installed", extra="vllm")], MACHINE)
     assert line.startswith("llmbench: no backend | ")
