@@ -37,3 +37,8 @@ def told_of_cpu_time(info: Mapping[str, object]) -> str:
 def comparable(engine: Mapping[str, object]) -> bool:
     """Whether the CPU time of an engine that was so loaded compares, whatever else the machine did."""
     return engine.get(CPU_TIME) == COMPARABLE
+
+
+def why_incomparable(engine: Mapping[str, object]) -> str | None:
+    """What an engine that was so loaded says against it; None if it compares."""
+    return None if comparable(engine) else str(engine.get(CPU_TIME, "not comparable: not measured"))

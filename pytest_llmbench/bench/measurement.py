@@ -132,6 +132,7 @@ def case_of(
         params=params,
     )
     case.thresholds = as_text(fixture.settings.thresholds) or None
+    case.clock = None if fixture.settings.clock == "auto" else fixture.settings.clock
     if verdict is not None:
         keep_verdict(case, verdict)
     return case

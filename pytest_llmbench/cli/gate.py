@@ -75,6 +75,14 @@ def compare_documents(
         list[str] | None,
         typer.Option(metavar="METRIC:VALUE", help="Such as tpot:5%, 'ttft:<300ms' or tpot:off; repeatable."),
     ] = None,
+    clock: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|wall|cpu",
+            help="What is judged: wall, times; cpu, CPU times; auto, times, and CPU times where noise keeps "
+            "those from a verdict. By default what each case was measured for.",
+        ),
+    ] = None,
     missing: Annotated[
         Missing | None,
         typer.Option(help="What is missing, new or other than the baseline. With --fail under CI: fail."),
@@ -89,6 +97,7 @@ def compare_documents(
     """
     import gc
 
+    from pytest_llmbench.gate.clock import clock_of, read_clock
     from pytest_llmbench.gate.compare import Policy, compare, missing_policy
     from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
     from pytest_llmbench.results.document import gc_paused
@@ -106,7 +115,9 @@ def compare_documents(
         # Only now: a document may tell of metrics that are not known here.
         with saying_where("--threshold"):
             given = [one for text in threshold or () for one in parse_thresholds(text)]
-        comparison = compare(bases, now[0], thresholds_of(given), noise=_noise(found))
+        with saying_where("--clock"):
+            by = clock_of(None if clock is None else read_clock(clock))
+        comparison = compare(bases, now[0], thresholds_of(given), noise=_noise(found), clock=by)
         typer.echo(_shown(comparison, form, everything=everything), nl=False)
         # A million objects that stay until the end, which is near: to walk them takes as long as to judge.
         gc.freeze()

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX
+from pytest_llmbench.gate.clock import ClockOf, beside_load, clock_of, no_cpu_time
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
 from pytest_llmbench.gate.matching import Baselines, Key, Match, Mismatch
@@ -22,17 +23,22 @@ from pytest_llmbench.gate.stored import (
     judge_stored,
     pool_sessions,
 )
-from pytest_llmbench.gate.thresholds import Threshold, thresholds_of
+from pytest_llmbench.gate.thresholds import Clock, Threshold, by_clock, on_cpu, thresholds_of
 from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import gc_paused
 from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
-from pytest_llmbench.results.verdict import Judgment, Verdict, worst
+from pytest_llmbench.results.verdict import Judgment, Verdict, verdicts_of, with_cpu_time, worst
 
 Action = Literal["pass", "warn", "fail"]
 ThresholdsOf = Callable[[CaseRecord], Sequence[Threshold]]
 NoiseOf = Callable[[str, Measured], CalibratedNoise | None]
 """What a calibration says of a metric of a case, by what was measured now."""
+
+
+_FOR_CPU_TIMES = "; used for CPU times alone"
+_ONLY_WORSE = frozenset({"s", "tokens/s", "requests/s"})
+"""The units of what the load of others makes worse and never better: times and rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,7 @@ class Gate:
     :param present: the ids of all tests of the session that is judged.
     :param thresholds: of each case; by default what its document kept, and the default ones.
     :param noise: what a calibration says of this machine's sessions, for a baseline of one or two.
+    :param clock: by which each case is judged; by default what its document kept.
     """
 
     def __init__(
@@ -142,8 +149,10 @@ class Gate:
         present: Collection[str] = (),
         thresholds: ThresholdsOf | None = None,
         noise: NoiseOf | None = None,
+        clock: ClockOf | None = None,
     ) -> None:
         self.baselines = Baselines(baselines, present)
+        self._clock = clock or clock_of()
         self._thresholds = thresholds or thresholds_of()
         self._calibrated = noise
         self._pooled: dict[str, dict[tuple[str, ...], SessionNoise | None]] = {}
@@ -156,16 +165,22 @@ class Gate:
         for bases in self.baselines.cases:
             case = bases[0].case
             if case.nodeid in self.baselines.present:
-                noisy = {one.metric for one in self._thresholds(case) if one.relative is not None}
+                gated, clock = self._gated(case)
+                noisy = {one.metric for one in gated if one.relative is not None}
+                if clock == "auto" and bases[0].incomparable is None:
+                    noisy.update(one.metric for one in on_cpu(gated))
                 count += sum(any(base.has(name) for base in bases) for name in chances(noisy))
         return max(count, 1)
+
+    def _gated(self, case: CaseRecord) -> tuple[Sequence[Threshold], Clock]:
+        """What a case may not cross, by its clock."""
+        clock = self._clock(case)
+        return by_clock(self._thresholds(case), clock), clock
 
     @cached_property
     def _groups(self) -> list[Sequence[Measured]]:
         """What of the baseline compares with each other: one case, of one or more sessions, a group."""
-        usable = (
-            [base for base in bases if base.usable and not base.spoiled] for bases in self.baselines.cases
-        )
+        usable = ([base for base in bases if base.usable] for bases in self.baselines.cases)
         return [group for bases in usable for group in _alike(bases)]
 
     def judge(self, case: CaseRecord, header: Header) -> CaseComparison | None:
@@ -211,9 +226,13 @@ class Gate:
         if work is not None:
             return CaseComparison(case, Verdict.INVALID, reason=work, sessions=sessions)
         # Limits need no baseline, so a case that has none is judged by them.
-        gated = [one for one in self._thresholds(case) if bases or one.limit is not None]
+        thresholds, clock = self._gated(case)
+        gated = [one for one in thresholds if bases or one.limit is not None]
         judgments = [found for one in gated if (found := self._judge(one, bases, now)) is not None]
-        verdicts = [one.verdict for one in judgments]
+        judgments += no_cpu_time(gated, judgments, clock, "prediction")
+        if clock == "auto" and bases:
+            judgments = self._with_cpu_time(gated, judgments, bases, now)
+        verdicts = verdicts_of(judgments)
         reason: str | None = None
         if mismatch is not None:
             verdicts.append(Verdict.NEW)
@@ -222,7 +241,12 @@ class Gate:
             verdicts.append(Verdict.INCONCLUSIVE)
             reason = "no metric that gates was measured on either side"
         left_out = [f"{one.session}: {one.reason}" for one in others]
-        left_out += [f"{base.session}: {base.spoiled}" for base in bases if base.spoiled]
+        by_cpu = {one.metric for one in judgments if METRICS[one.metric].clock == "cpu"}
+        for base in bases:
+            if base.spoiled is None:
+                continue
+            used = any(base.spoiled_for(metric) is None for metric in by_cpu)
+            left_out.append(f"{base.session}: {base.spoiled}{_FOR_CPU_TIMES if used else ''}")
         return CaseComparison(
             case, worst(verdicts), tuple(judgments), mismatch, reason, sessions, tuple(left_out)
         )
@@ -230,32 +254,57 @@ class Gate:
     def _judge(self, threshold: Threshold, bases: Sequence[Measured], now: Measured) -> Judgment | None:
         """The judgment by one threshold; None where neither side has the metric and it was not asked for."""
         metric = threshold.metric
-        exact = METRICS[metric].exact
+        spoiled = now.spoiled_for(metric)
         values = now.values(metric)
         compared = threshold.relative is not None
-        clean = [base for base in bases if exact or not base.spoiled] if compared else []
+        clean = [base for base in bases if base.spoiled_for(metric) is None] if compared else []
         clean = [base for base in clean if base.centers(metric)]
-        had = any(base.centers(metric) for base in bases) if compared and not clean else bool(clean)
+        had = any(base.has(metric) for base in bases) if compared and not clean else bool(clean)
         if not values and (why := now.unknown(metric)) is not None:
             return unjudged(threshold, Verdict.INVALID, why)
-        if not values and not (had or threshold.asked or (now.spoiled and now.has(metric))):
+        if not values and not (had or threshold.asked or (spoiled and now.has(metric))):
             return None
         center = statistics.median(now.centers(metric)) if values else None
-        if now.spoiled and not exact:
-            reason = f"{now.spoiled}{now.remedy}"
-            return unjudged(threshold, Verdict.INVALID, reason, center)
+        if spoiled:
+            if (kept := _kept_all_the_same(threshold, now)) is not None:
+                return kept
+            return unjudged(threshold, Verdict.INVALID, f"{spoiled}{now.remedy_for(metric)}", center)
         if center is None:
             reason = "the baseline has it, and it was not measured now" if had else "it was not measured"
             return unjudged(threshold, Verdict.INVALID, reason)
         if compared and not clean:
-            if spoiled := next((base for base in bases if base.spoiled and not exact), None):
-                reason = f"the baseline is spoiled: {spoiled.spoiled} in session {spoiled.session}"
-                return unjudged(threshold, Verdict.INVALID, reason, center)
+            if why := next(
+                (f"{why} in session {b.session}" for b in bases if (why := b.spoiled_for(metric))), ""
+            ):
+                return unjudged(threshold, Verdict.INVALID, f"the baseline is spoiled: {why}", center)
             if lacking := next(filter(None, (base.unknown(metric) for base in bases)), None):
                 reason = f"the baseline does not have it: {lacking}"
                 return unjudged(threshold, Verdict.INVALID, reason, center)
             return unjudged(threshold, Verdict.NEW, "the baseline does not have it", center)
-        return self._judged_by(threshold, clean, now, values)
+        judged = self._judged_by(threshold, clean, now, values)
+        return beside_load(judged, clean, now) if compared else judged
+
+    def _with_cpu_time(
+        self,
+        thresholds: Sequence[Threshold],
+        judgments: Sequence[Judgment],
+        bases: Sequence[Measured],
+        now: Measured,
+    ) -> list[Judgment]:
+        """*judgments*, and beside those that noise keeps from a verdict CPU time's, where it compares."""
+        noisy = [one for one in judgments if _left_by_noise(one, bases, now)]
+        if not noisy or now.incomparable is not None:
+            return list(judgments)
+        able = [base for base in bases if base.incomparable is None]
+        names = {METRICS[one.metric].on_cpu for one in noisy}
+        beside: list[Judgment] = []
+        for one in on_cpu(thresholds):
+            clean = [base for base in able if base.spoiled_for(one.metric) is None]
+            there = now.spoiled_for(one.metric) is None and now.values(one.metric)
+            if one.metric in names and there and any(base.values(one.metric) for base in clean):
+                beside += filter(None, [self._judge(one, clean, now)])
+        told = iter(with_cpu_time(noisy, beside, {one.metric for one in noisy}))
+        return [next(told) if one in noisy else one for one in judgments] + list(told)
 
     def _judged_by(
         self,
@@ -265,7 +314,7 @@ class Gate:
         values: Sequence[Sequence[float]],
     ) -> Judgment:
         metric = threshold.metric
-        dropped = 0 if METRICS[metric].scope in ("process", "case") else now.dropped
+        dropped = now.dropped_for(metric)
         if threshold.percentile is not None:
             judged = judge_exceedance(threshold, [base.values(metric) for base in bases], values)
         elif threshold.limit is not None:
@@ -300,7 +349,8 @@ class Gate:
         if metric not in self._pooled:
             rows: dict[tuple[str, ...], list[list[list[float]]]] = defaultdict(list)
             for group in self._groups:
-                found = [(base.session, base.centers(metric)) for base in group]
+                clean = (base for base in group if base.spoiled_for(metric) is None)
+                found = [(base.session, base.centers(metric)) for base in clean]
                 found = [(session, values) for session, values in found if values and min(values) > 0]
                 rows[tuple([session for session, _ in found])].append([values for _, values in found])
             self._pooled[metric] = {
@@ -315,10 +365,11 @@ def compare(
     thresholds: ThresholdsOf | None = None,
     *,
     noise: NoiseOf | None = None,
+    clock: ClockOf | None = None,
 ) -> Comparison:
     """Judge every case of *now* against the cases of *baselines* that match it.
 
-    :param thresholds: as for :class:`Gate`, like *noise*.
+    :param thresholds: as for :class:`Gate`, like *noise* and *clock*.
     :raises UsageError: if there is no baseline but *now* itself.
     """
     documents = [document for document in baselines if document.session.id != now.session.id]
@@ -327,7 +378,7 @@ def compare(
         raise UsageError(msg)
     present = {case.nodeid for case in now.cases if case.outcome != "skipped"}
     with gc_paused():
-        gate = Gate(documents, present=present, thresholds=thresholds, noise=noise)
+        gate = Gate(documents, present=present, thresholds=thresholds, noise=noise, clock=clock)
         for case in now.cases:
             gate.judge(case, now)
         return gate.comparison(now)
@@ -341,6 +392,37 @@ def _alike(bases: Sequence[Measured]) -> Collection[Sequence[Measured]]:
     for base in bases:
         groups[base.identity].append(base)
     return groups.values()
+
+
+def _left_by_noise(judged: Judgment, bases: Sequence[Measured], now: Measured) -> bool:
+    """Whether a change could not be judged for noise: that of the numbers, or too much was disturbed."""
+    metric = judged.metric
+    if judged.threshold is None or METRICS[metric].on_cpu is None:
+        return False
+    if judged.verdict is not Verdict.INVALID:
+        return judged.verdict is Verdict.INCONCLUSIVE
+    had = [base for base in bases if base.has(metric)]
+    return (
+        now.has(metric) and bool(had) and (now.held_up(metric) or all(base.held_up(metric) for base in had))
+    )
+
+
+def _kept_all_the_same(threshold: Threshold, now: Measured) -> Judgment | None:
+    """That a limit is kept by what was disturbed, too, if it is: other load only makes times longer."""
+    metric = threshold.metric
+    if threshold.limit is None or METRICS[metric].unit not in _ONLY_WORSE or not now.held_up(metric):
+        return None
+    values = now.values(metric, disturbed=True)
+    if not values:
+        return None
+    if threshold.percentile is not None:
+        judged = judge_exceedance(threshold, (), values)
+    else:
+        judged = judge_limit(threshold, values, exact=False)
+    if judged.verdict is not Verdict.PASS:
+        return None
+    details = {**judged.details, "written": threshold.value}
+    return replace(judged, noise=now.disturbed(metric), details=details)
 
 
 def unjudged(threshold: Threshold, verdict: Verdict, reason: str, now: float | None = None) -> Judgment:

@@ -73,8 +73,8 @@ def history(documents: Iterable[ResultsDocument | BriefDocument], text: str, met
                 continue
             measured = Measured(case, document)
             groups = found.setdefault(case.key, [])
-            if not (measured.usable or _judged(measured)) or measured.spoiled:
-                why = measured.spoiled or f"it {case.outcome}"
+            if not (measured.usable or _judged(measured)) or measured.spoiled_for(metric):
+                why = measured.spoiled_for(metric) or f"it {case.outcome}"
                 left_out.setdefault(case.key, []).append(f"{document.session.id}: {why}")
             elif measured.values(metric):
                 alike = (g for g in groups if not _other_than_engine(g[-1], measured))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
+from pytest_llmbench.gate.clock import ClockOf
 from pytest_llmbench.gate.compare import CaseComparison, Comparison, Gate, NoiseOf, ThresholdsOf
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
@@ -49,6 +50,7 @@ class StoredJudge:
         session was not to run is not taken for a test that was renamed.
     :param thresholds: of each case; by default the case's own, and the default ones.
     :param noise: what a calibration says of this machine's sessions (:func:`.calibrated_noise`).
+    :param clock: by which each case is judged (:func:`.clock_of`); by default what its document kept.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class StoredJudge:
         present: Collection[str] = (),
         thresholds: ThresholdsOf | None = None,
         noise: NoiseOf | None = None,
+        clock: ClockOf | None = None,
     ) -> None:
-        self._gate = Gate(baselines, present=present, thresholds=thresholds, noise=noise)
+        self._gate = Gate(baselines, present=present, thresholds=thresholds, noise=noise, clock=clock)
 
     @property
     def compares(self) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 from pytest_llmbench.backends.base import FILTERS
-from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, marks, too_many_failed
+from pytest_llmbench.backends.cpu_time import comparable, why_incomparable
+from pytest_llmbench.hardware.disturbance import slows_cpu
+from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, keeps_cpu_time, marks, too_many_failed
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import by_reason, explain_untimed
 from pytest_llmbench.metrics.units import count
@@ -37,11 +40,25 @@ class Identity(NamedTuple):
     protocol: tuple[tuple[str, str], ...]
 
 
+class _Kept(NamedTuple):
+    """Which rounds count for the metrics of one clock."""
+
+    rounds: list[list[RoundRecord]]
+    """Of each process."""
+    dropped: int
+    """Processes of which no round is left."""
+    why_not: str | None
+    """That too many were disturbed for the others to count, if they were."""
+    remedy: str
+    """What would help against that; empty where it is not known."""
+
+
 class Measured:
     """One case of one session.
 
     The unit is the process: the median of its rounds, those left out that the machine's other load
-    disturbed. Which these are was decided from that load, never from their times.
+    disturbed. Which these are was decided from that load, never from their times. It depends on the metric:
+    where CPU times compare beside other load, those of rounds that it held up count too.
     """
 
     def __init__(self, case: CaseRecord, header: Header) -> None:
@@ -51,32 +68,27 @@ class Measured:
         """The id of the session that measured it."""
         self.rounds = 0
         """How many are part of the metrics."""
-        self.dropped = 0
-        """Processes of which no round is left."""
         self.work: dict[str, set[tuple[int | None, int, str]]] = {}
         """What was asked (its hash), to what came of it: prompt tokens, output tokens, output hash."""
         self._counted: list[list[RoundRecord]] = []
-        self._clean: list[list[RoundRecord]] = []
         self._centers: dict[str, list[float]] = {}
+        self._load_invalid: str | None = None
+        """Why a load level cannot be used, whatever the machine did."""
         for process in case.processes:
             counted = [r for r in process.rounds if r.counted]
-            clean = [r for r in counted if not marks(r.disturbance, process.watch_lost)]
             self.rounds += len(counted)
-            self.dropped += bool(counted) and not clean
             self._counted.append(counted)
-            self._clean.append(clean)
             for r in process.rounds:
                 did = (r.prompt_tokens, r.output_tokens, r.output_hash)
                 if r.prompt_hash in self.work:
                     self.work[r.prompt_hash].add(did)
                 else:
                     self.work[r.prompt_hash] = {did}
+            if process.load is not None and self._load_invalid is None:
+                self._load_invalid = _spoiled_load(process)
+        self._wall = self._keep()
         self.written = self._written()
         """All that :attr:`identity` is made of, as it was kept: equal, and so is the identity."""
-        self.remedy = ""
-        """What would help where it is spoiled; empty where the reason says it already, or it is not known."""
-        self.spoiled = self._why_spoiled()
-        """Why its times say nothing, if they do not."""
 
     @cached_property
     def identity(self) -> Identity:
@@ -116,23 +128,103 @@ class Measured:
         """Whether a later case may be compared with it."""
         return self.case.outcome == "passed" and bool(self.work)
 
-    def _why_spoiled(self) -> str | None:
-        for process in self.case.processes:
-            if process.load is not None and (why := _spoiled_load(process)) is not None:
-                return why
-        disturbed = self.rounds - sum(map(len, self._clean))
-        if disturbed <= MAX_DISTURBED * self.rounds:
+    @property
+    def spoiled(self) -> str | None:
+        """Why its times say nothing, if they do not: those of the wall's clock."""
+        return self._load_invalid or self._wall.why_not
+
+    def spoiled_for(self, metric: str) -> str | None:
+        """Why its values of a metric say nothing, if they do not; never for what no other load disturbs."""
+        if METRICS[metric].exact:
             return None
-        found = {
+        return self._load_invalid or self._kept(metric).why_not
+
+    def held_up(self, metric: str) -> bool:
+        """Whether that is for the load of others alone."""
+        return self._load_invalid is None and self.spoiled_for(metric) is not None
+
+    def remedy_for(self, metric: str) -> str:
+        """What would help where it is spoiled; empty where the reason says it already, or it is not known."""
+        return "" if self._load_invalid is not None else self._kept(metric).remedy
+
+    def dropped_for(self, metric: str) -> int:
+        """Processes of which no round is left that counts for a metric."""
+        return 0 if METRICS[metric].scope in ("process", "case") else self._kept(metric).dropped
+
+    @property
+    def only_cpu_time(self) -> bool:
+        """Whether its CPU times say something, and its times do not."""
+        if self._wall.why_not is None or self._load_invalid is not None or self.incomparable is not None:
+            return False
+        return self._cpu.why_not is None and any(
+            row.clock == "cpu" and self.has(name) for name, row in METRICS.items()
+        )
+
+    @cached_property
+    def incomparable(self) -> str | None:
+        """Why its CPU times do not compare beside other load, if they do not."""
+        told = (why_incomparable(process.engine) for process in self.case.processes)
+        return next((why for why in told if why is not None), None)
+
+    @cached_property
+    def crowd(self) -> dict[str, int]:
+        """The load of others that it ran beside, by reason codes, and how many rounds each was found in.
+
+        Of load that CPU times hardly see: it makes them some percent longer. Empty where so few rounds had it
+        that the others' times stand for the case.
+        """
+        found = [
+            [code for code in r.disturbance or () if not slows_cpu(code)]
+            for rounds in self._counted
+            for r in rounds
+        ]
+        if sum(map(bool, found)) <= MAX_DISTURBED * self.rounds:
+            return {}
+        return dict(sorted(Counter(code for codes in found for code in codes).items()))
+
+    def disturbed(self, metric: str) -> dict[str, int]:
+        """The reason codes that speak against its rounds, and how many processes have each."""
+        found = Counter(
             code
-            for process in self.case.processes
-            for r in process.rounds
-            if r.counted
-            for code in marks(r.disturbance, process.watch_lost)
-        }
+            for process, rounds in zip(self.case.processes, self._counted, strict=True)
+            for code in {code for r in rounds for code in self._marks(process, r, metric)}
+        )
+        return dict(sorted(found.items()))
+
+    def _marks(self, process: ProcessRecord, r: RoundRecord, metric: str) -> Sequence[str]:
+        cpu_time = keeps_cpu_time(metric, process.engine)
+        return marks(r.disturbance, process.watch_lost, cpu_time=cpu_time)
+
+    def _kept(self, metric: str) -> _Kept:
+        return self._cpu if METRICS[metric].clock == "cpu" else self._wall
+
+    @cached_property
+    def _cpu(self) -> _Kept:
+        """For the metrics of the CPU's clock; only made where somebody asks for one."""
+        nothing = self._wall.rounds == self._counted
+        return self._wall if nothing else self._keep(cpu_time=True)
+
+    def _keep(self, *, cpu_time: bool = False) -> _Kept:
+        rounds: list[list[RoundRecord]] = []
+        dropped = disturbed = 0
+        found: set[str] = set()
+        for process, counted in zip(self.case.processes, self._counted, strict=True):
+            there = cpu_time and comparable(process.engine)
+            clean = []
+            for r in counted:
+                if codes := marks(r.disturbance, process.watch_lost, cpu_time=there):
+                    found.update(codes)
+                else:
+                    clean.append(r)
+            rounds.append(clean)
+            disturbed += len(counted) - len(clean)
+            dropped += bool(counted) and not clean
+        if disturbed <= MAX_DISTURBED * self.rounds:
+            return _Kept(rounds, dropped, None, "")
         how = "disturbed or not watched" if UNWATCHED in found else "disturbed"
-        self.remedy = ": measure again" + (" on a quieter machine" if found != {UNWATCHED} else "")
-        return f"{disturbed} of {self.rounds} rounds were {how} ({', '.join(sorted(found))})"
+        why = f"{disturbed} of {self.rounds} rounds were {how} ({', '.join(sorted(found))})"
+        remedy = ": measure again" + (" on a quieter machine" if found != {UNWATCHED} else "")
+        return _Kept(rounds, dropped, why, remedy)
 
     def has(self, metric: str) -> bool:
         """Whether it was measured at all, disturbed or not."""
@@ -145,9 +237,12 @@ class Measured:
                 return explain_untimed(why)
         return None
 
-    def values(self, metric: str) -> list[list[float]]:
-        """The values that count, in the metric's unit: of each process that has any."""
-        rounds = self._counted if METRICS[metric].exact else self._clean
+    def values(self, metric: str, *, disturbed: bool = False) -> list[list[float]]:
+        """The values that count, in the metric's unit: of each process that has any.
+
+        :param disturbed: also of what was disturbed.
+        """
+        rounds = self._counted if disturbed or METRICS[metric].exact else self._kept(metric).rounds
         return [found for found in self._values(metric, rounds) if found]
 
     def _values(self, metric: str, rounds: Iterable[Sequence[RoundRecord]]) -> Iterator[list[float]]:

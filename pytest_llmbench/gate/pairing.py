@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.budget import Budget
+from pytest_llmbench.gate.clock import no_cpu_time
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.noise import MOSTLY, OnDisturbed, mostly_disturbed, one_sided
 from pytest_llmbench.gate.paired import PairedTest, looks_until
@@ -124,6 +125,7 @@ class Pairing:
         if invalid is None and over:
             feeds.finish()
         judgments = feeds.judgments
+        judgments += no_cpu_time(thresholds, judgments, clock, "signed-rank")
         if invalid is not None:
             # What failed, failed by the pairs before.
             judgments = tuple(

@@ -12,22 +12,29 @@ from pytest_llmbench.results.baselines import Place, save_baseline, take_place
 from pytest_llmbench.results.records import CaseRecord, ResultsDocument, label_of
 from pytest_llmbench.results.store import Store
 
+_NO_USE = "its times are of no use as a baseline"
+_ONLY_CPU_TIME = "a baseline for CPU times alone"
+_REPORTED = "\nResults: "
+
 
 def fitness(document: ResultsDocument) -> tuple[bool, list[str]]:
     """Whether later sessions can be judged by *document*, and what they cannot be judged by: a line a case.
 
     By the rule of the comparison itself: a case of which too much was disturbed has times that say nothing.
+    Its CPU times may say something all the same; then it is a baseline for them alone.
     """
     measured = [
         Measured(case, document)
         for case in document.cases
         if case.outcome != "skipped" and not case.measurement.endswith(BASE_SUFFIX)
     ]
-    useless = [(one, one.spoiled or ("" if one.usable else "nothing was measured")) for one in measured]
+    doubts = [(one, one.spoiled or ("" if one.usable else "nothing was measured")) for one in measured]
     lines = [
-        f"{_named(one.case)}: its times are of no use as a baseline: {why}" for one, why in useless if why
+        f"{_named(one.case)}: {_ONLY_CPU_TIME if _for_cpu_time(one) else _NO_USE}: {why}"
+        for one, why in doubts
+        if why
     ]
-    return len(lines) < len(measured), lines
+    return any(not why or _for_cpu_time(one) for one, why in doubts), lines
 
 
 def why_not_saved(name: str, document: ResultsDocument) -> str | None:
@@ -52,7 +59,7 @@ def save(name: str, store: Store, document: ResultsDocument) -> str:
     """
     try:
         lines = [f"baseline {name!r}: {save_baseline(store, name, document)}", *fitness(document)[1]]
-        return "\nResults: ".join(lines)
+        return _REPORTED.join(lines)
     except LLMBenchError as error:
         msg = f"the baseline {name!r} could not be saved: {error}"
         raise UsageError(msg) from None
@@ -72,7 +79,8 @@ def why_not_promoted(
         why = "the session was interrupted"
     if not why and (missing := comparison.missing):
         why = f"it would lose {missing[0].nodeid}{_more(missing)}, not measured now"
-    spoiled = [one for one in comparison.cases if Measured(one.case, document).spoiled]
+    measured = ((one, Measured(one.case, document)) for one in comparison.cases)
+    spoiled = [one for one, found in measured if found.spoiled and not _for_cpu_time(found)]
     if not why and spoiled:
         why = f"{spoiled[0].nodeid}{_more(spoiled)}: too disturbed to compare with"
     if not why:
@@ -87,7 +95,13 @@ def promote(place: Place, store: Store, document: ResultsDocument) -> str:
 
     :raises ResultsError: if it cannot be written.
     """
-    return f"baseline {place.label}: {take_place(place, store, document)}"
+    lines = [f"baseline {place.label}: {take_place(place, store, document)}", *fitness(document)[1]]
+    return _REPORTED.join(lines)
+
+
+def _for_cpu_time(one: Measured) -> bool:
+    """Whether a case is a baseline for CPU times, and only for them."""
+    return one.usable and one.only_cpu_time and one.case.clock != "wall"
 
 
 def _named(case: CaseRecord) -> str:

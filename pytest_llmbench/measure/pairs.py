@@ -20,7 +20,7 @@ from statistics import median
 from typing import Literal, Protocol
 
 from pytest_llmbench import errors
-from pytest_llmbench.backends.cpu_time import CPU_TIME, comparable
+from pytest_llmbench.backends.cpu_time import why_incomparable
 from pytest_llmbench.backends.threads import THREADS
 from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.hardware.memory import available
@@ -213,10 +213,7 @@ def disturbed_share(process: ProcessRun, metric: str = "") -> float:
 
 def incomparable_of(sides: Sequence[ProcessRun]) -> str | None:
     """What the first of *sides* whose CPU time does not compare says of it; None if all compare."""
-    told = (
-        str(p.engine.get(CPU_TIME, "not comparable: not measured")) for p in sides if not comparable(p.engine)
-    )
-    return next(told, None)
+    return next((why for p in sides if (why := why_incomparable(p.engine)) is not None), None)
 
 
 @dataclass(slots=True)

@@ -329,6 +329,9 @@ class CaseRecord(_Part):
     outcome: Outcome
     error: str | None = None
     thresholds: Json | None = Field(default=None, description="what the test's marker allows")
+    clock: Literal["wall", "cpu"] | None = Field(
+        default=None, description="by which the gate was to judge it; null: auto, both"
+    )
     verdict: str | None = Field(default=None, description="of the gate; null where nothing was compared")
     verdict_reason: str | None = Field(
         default=None, description="why the whole case is what it is, where no single metric says it"

@@ -70,6 +70,23 @@ def test_thresholds_can_be_given(store: Store, slow: Path) -> None:
     llmbench("compare", store.path, slow, "--fail", *off, "--threshold=ttft:<1ms", status=1)
 
 
+def test_the_clock_can_be_given_and_is_else_what_the_document_kept(
+    store: Store, tmp_path: Path, a_session: Any
+) -> None:
+    def judged(*options: str) -> set[str]:
+        shown = llmbench("compare", store.path, now, "--format=json", *options).stdout
+        return {one["metric"] for one in json.loads(shown)["cases"][0]["judgments"]}
+
+    document = a_session(9)
+    document.cases[0].clock = "cpu"
+    now = write_document(tmp_path / "now.json", document)
+    assert judged() == {"peak_rss", "cpu_time_per_token"}
+    assert (
+        judged("--clock=wall") == judged("--clock=auto") == {"ttft", "tpot", "decode_throughput", "peak_rss"}
+    )
+    assert judged("--clock", "cpu") == judged()
+
+
 def test_markdown_and_json_have_the_same_verdict(store: Store, slow: Path) -> None:
     assert "1 fail" in llmbench("compare", store.path, slow, "--format", "markdown").stdout
     data = json.loads(llmbench("compare", store.path, slow, "--format", "json").stdout)
@@ -103,6 +120,7 @@ def test_what_cannot_be_judged_follows_its_option(store: Store, tmp_path: Path, 
         (["latest", "commit:aaaa"], "one is judged at a time"),
         (["slow.json", "slow.json"], "compared with itself"),
         (["latest", "slow.json", "--threshold", "tpo:5%"], "did you mean 'tpot'"),
+        (["latest", "slow.json", "--clock", "gpu"], "--clock: 'gpu' is not a clock; use auto, wall or cpu"),
     ],
 )
 def test_bad_input_is_one_line_with_status_2(

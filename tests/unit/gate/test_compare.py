@@ -160,6 +160,41 @@ def test_too_many_disturbed_rounds_make_the_times_invalid_and_not_the_memory(
     assert "4 of 15 rounds were disturbed (foreign_cpu)" in (judgment(case, "tpot").reason or "")
 
 
+@pytest.mark.parametrize("written", ["ttft:<5s", "itl.p95:<5s", "decode_throughput:>1"])
+def test_a_limit_that_disturbed_times_keep_is_kept_and_says_what_disturbed_them(
+    a_session: Any, written: str
+) -> None:
+    of = thresholds_of(parse_thresholds(written), ["peak_rss"])
+    case = one(compare([a_session(1)], a_session(9, disturbed=6), of))
+    limited = next(one for one in case.judgments if one.metric != "peak_rss")
+    assert limited.verdict is Verdict.PASS
+    # Of three processes; two had disturbed rounds.
+    assert (limited.n, limited.noise) == (3, {"foreign_cpu": 2})
+    assert limited.details["written"] == written.partition(":")[2]
+
+
+def test_a_limit_that_disturbed_times_do_not_keep_may_be_kept_without_that(a_session: Any) -> None:
+    of = thresholds_of(parse_thresholds("ttft:<20ms"), ["peak_rss"])
+    judged = judgment(one(compare([a_session(1)], a_session(9, disturbed=6), of)), "ttft")
+    assert judged.verdict is Verdict.INVALID
+    assert "6 of 15 rounds were disturbed" in (judged.reason or "")
+
+
+def test_a_limit_on_what_load_may_lower_is_not_kept_by_what_was_disturbed(a_session: Any) -> None:
+    of = thresholds_of(parse_thresholds("energy:<1000J"), ["peak_rss"])
+    now = a_session(9, disturbed=6)
+    for r in now.cases[0].rounds:
+        r.values["energy"] = 1.0
+    assert judgment(one(compare([a_session(1)], now, of)), "energy").verdict is Verdict.INVALID
+
+
+def test_a_limit_on_times_that_their_own_client_spoiled_is_not_kept(a_session: Any) -> None:
+    now = a_session(9)
+    now.cases[0].processes[0].load = a_load_record(invalid="the client was busy: ask for a smaller load")
+    of = thresholds_of(parse_thresholds("ttft:<5s"), ["peak_rss"])
+    assert judgment(one(compare([a_session(1)], now, of)), "ttft").verdict is Verdict.INVALID
+
+
 @pytest.mark.parametrize(("lost", "verdict"), [(True, Verdict.INVALID), (False, Verdict.PASS)])
 def test_rounds_whose_watch_was_lost_are_not_taken_for_undisturbed(
     a_session: Any, bases: list[Any], lost: bool, verdict: Verdict

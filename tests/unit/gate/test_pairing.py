@@ -457,3 +457,9 @@ def test_a_change_about_the_threshold_is_decided_by_more_pairs_where_the_budget_
     (one,) = judged(Source(busy({"tpot": (0.01, 0.0108)}, noise)), budget=Budget(pairs=200))
     assert one.verdict is Verdict.FAIL
     assert one.n > 32
+
+
+def test_the_cpu_clock_of_sides_that_do_not_tell_their_cpu_time_does_not_pass_silently() -> None:
+    (one,) = judged(Source(ever()), clock="cpu")
+    assert (one.metric, one.verdict) == ("cpu_time_per_token", Verdict.INVALID)
+    assert "CPU time was not measured" in (one.reason or "")

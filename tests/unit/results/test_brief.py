@@ -70,13 +70,18 @@ def facts(document: ResultsDocument | BriefDocument) -> list[Any]:
             measured.work,
             measured.usable,
             measured.spoiled,
-            measured.dropped,
+            measured.incomparable,
+            measured.crowd,
             measured.rounds,
             case.outcome,
             case.error,
             case.file,
             case.thresholds,
-            {name: (measured.values(name), measured.has(name)) for name in METRICS},
+            {
+                name: (measured.values(name), measured.has(name), measured.dropped_for(name))
+                for name in METRICS
+            },
+            case.clock,
         )
         for case in document.cases
         if (measured := Measured(case, document))
