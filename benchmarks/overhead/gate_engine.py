@@ -10,11 +10,13 @@ from statistics import median
 from delayed import Burden, backend, steps_per_second
 
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.cpu_time import comparable
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.threads import THREADS
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import Bench, EnginePool, Plan
+from pytest_llmbench.measure.run import Round
 from pytest_llmbench.models.resolve import resolve
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.report.progress import Progress
@@ -79,7 +81,10 @@ class Natural:
 
 
 def natural(work: Work) -> Natural:
-    """Measure it, here and now."""
+    """Measure it, here and now.
+
+    Of one thread by its CPU time, which is what it takes on a quiet machine and hardly more on another.
+    """
     bench = Bench(plan(Burden(), work), EnginePool(), None, Progress())
     try:
         bench.warm_up()
@@ -88,8 +93,21 @@ def natural(work: Work) -> Natural:
         steps = median((before, steps_per_second(), steps_per_second()))
     finally:
         bench.close()
-    ttft, tpot = (median(r.value(name) or 0.0 for r in rounds) for name in ("ttft", "tpot"))
+    times = map(_cpu_times if comparable(bench.record.engine) else _wall_times, rounds)
+    ttft, tpot = (median(values) for values in zip(*times, strict=True))
     return Natural(ttft, tpot, int(bench.record.peak_rss or 0), steps)
+
+
+def _wall_times(measured: Round) -> tuple[float, float]:
+    return measured.value("ttft") or 0.0, measured.value("tpot") or 0.0
+
+
+def _cpu_times(measured: Round) -> tuple[float, float]:
+    """The same in CPU time; the first token is there as soon as the prompt is evaluated."""
+    tokens = measured.timeline.output_tokens
+    prefill = measured.value("prefill_cpu_time") or 0.0
+    whole = tokens * (measured.value("cpu_time_per_token") or 0.0)
+    return prefill, (whole - prefill) / (tokens - 1)
 
 
 @contextmanager

@@ -119,7 +119,11 @@ class Outcome:
         )
         steal = self.meanwhile.steal
         machine = f"load {self.meanwhile.load:.1f}" + ("" if steal is None else f", steal {steal:.1%}")
-        return f"{self.scenario.name} {self.seed}: {said}; {self.seconds_a_pair:.1f} s a pair, {machine}"
+        told = f"{self.scenario.name} {self.seed}: {said}; {self.seconds_a_pair:.1f} s a pair, {machine}"
+        reasons = dict.fromkeys(
+            one.reason for found in self.judgments.values() for one in found if one.reason
+        )
+        return "\n  ".join([told, *(reason for reason in reasons if reason is not None)])
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -19,9 +19,10 @@ from gate_engine import Natural, Work, plan
 from machine import HEADS, Meanwhile, Watch, columns
 from tables import listed, markdown, rate
 
-from pytest_llmbench.gate.compare import CaseComparison, Comparison, compare
+from pytest_llmbench.gate.clock import clock_of
+from pytest_llmbench.gate.compare import CaseComparison, compare
 from pytest_llmbench.gate.measured import Measured
-from pytest_llmbench.gate.thresholds import Clock, by_clock, default_thresholds
+from pytest_llmbench.gate.thresholds import Clock
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool, Plan
 from pytest_llmbench.measure.loop import measure as measure_run
@@ -167,13 +168,8 @@ def _judged(session: Session, before: Sequence[Session], clocks: Sequence[Clock]
     if baseline is None:
         return session
     documents = [before[i].document for i in baseline]
-    judged = {clock: _compare(documents, session.document, clock).cases[0] for clock in clocks}
+    judged = {clock: compare(documents, session.document, clock=clock_of(clock)).cases[0] for clock in clocks}
     return replace(session, baseline=baseline, judged=judged)
-
-
-def _compare(baseline: Sequence[ResultsDocument], now: ResultsDocument, clock: Clock) -> Comparison:
-    thresholds = by_clock(default_thresholds(), clock)
-    return compare(baseline, now, lambda _: thresholds)
 
 
 def table(sessions: Sequence[Session]) -> str:
