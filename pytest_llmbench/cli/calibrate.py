@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_llmbench.cli.options import STORE, StoreOption
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from pytest_llmbench.gate.calibration import ShortSession
+    from pytest_llmbench.gate.calibration import Floor, ShortSession
+    from pytest_llmbench.gate.thresholds import Clock
     from pytest_llmbench.measure.loop import Plan
     from pytest_llmbench.measure.pairs import Pair
     from pytest_llmbench.measure.run import Run
     from pytest_llmbench.results.store import Store
 
-_METRICS = ("ttft", "tpot")
 _PROMPT = "Explain what a benchmark is in three sentences."
 
 
@@ -44,6 +44,15 @@ def calibrate(
     ] = 60.0,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each process.")] = 10,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=2, help="Tokens a round.")] = 32,
+    clock: Annotated[
+        str,
+        typer.Option(
+            "--clock",
+            metavar="auto|wall|cpu",
+            help="wall, times; cpu, CPU times, of an engine with one thread; auto, times, and CPU times "
+            "where they compare.",
+        ),
+    ] = "auto",
     threshold: Annotated[
         float, typer.Option("--threshold", min=0.0, help="Allowed change, 0.05 is 5%.")
     ] = 0.05,
@@ -53,38 +62,33 @@ def calibrate(
 
     Or measure short sessions, which show the gate how far sessions lie apart, for a baseline of one.
     """
-    from pytest_llmbench.gate.calibration import PAIRS, noise_floor, save_calibration
-    from pytest_llmbench.metrics import units
+    from pytest_llmbench.gate.calibration import calibrated_metrics, pair_floors, save_calibration
+    from pytest_llmbench.gate.clock import read_clock
+    from pytest_llmbench.measure.pairs import incomparable_of
+    from pytest_llmbench.metrics.table import chances, gated_metrics
     from pytest_llmbench.results.environment import machine
     from pytest_llmbench.results.store import Store
 
-    plan = _plan(backend, model, quant, rounds, max_new_tokens)
+    with saying_where("--clock"):
+        by = read_clock(clock)
+    plan = _plan(backend, model, quant, rounds, max_new_tokens, by)
     if sessions:
-        _calibrate_sessions(replace(plan, processes=processes), sessions, interval, threshold, Store(store))
+        plan = replace(plan, processes=processes)
+        _calibrate_sessions(plan, sessions, interval, threshold, Store(store), by)
         return
     started = time.monotonic()
     measured = _measure(plan, pairs)
     seconds = (time.monotonic() - started) / pairs
-    kept = [pair for pair in measured if pair.dropped("tpot") is None]
-    if len(kept) < 2:
-        msg = (
-            f"{len(measured) - len(kept)} of {len(measured)} pairs were disturbed by other load; repeat "
-            "it when the machine is quieter: what is left is not enough"
-        )
-        raise UsageError(msg)
-    floors = []
-    for metric in _METRICS:
-        differences = [d for pair in kept if (d := pair.difference(metric)) is not None]
-        floors.append(noise_floor(metric, differences, threshold))
-    typer.echo(f"{plan.engine.label}: {len(kept)} A/A pairs of {rounds} rounds, {seconds:.1f} s a pair")
-    if len(kept) < len(measured):
-        typer.echo(f"{len(measured) - len(kept)} more were disturbed by other load and left out")
-    typer.echo(f"\nsmallest change over {threshold:.0%} that is found in 4 of 5 cases:")
-    typer.echo("metric   spread  " + "".join(f"{n:>4} pairs" for n in PAIRS))
-    for floor in floors:
-        cells = "".join(f"{floor.detectable[str(n)]:>10.1%}" for n in PAIRS)
-        typer.echo(f"{floor.metric:<8}{floor.spread:>7.1%}  {cells}")
-    typer.echo("takes           " + "".join(f"{units.seconds(n * seconds):>10}" for n in PAIRS))
+    floors = pair_floors(measured, calibrated_metrics(chances(gated_metrics()), by), threshold)
+    disturbed = sum(pair.dropped("") is not None for pair in measured)
+    if not floors:
+        told = incomparable_of([pair.now for pair in measured]) if by == "cpu" else None
+        raise UsageError(_nothing_left(f"{disturbed} of {len(measured)} pairs were disturbed", told, by))
+    typer.echo(f"{plan.engine.label}: {len(measured)} A/A pairs of {rounds} rounds, {seconds:.1f} s a pair")
+    if disturbed:
+        used = " of all but CPU times" if max(f.pairs for f in floors) > len(measured) - disturbed else ""
+        typer.echo(f"{disturbed} were disturbed by other load and left out{used}")
+    _show_floors(floors, threshold, seconds)
     facts = {
         "backend": backend,
         "model": model,
@@ -93,75 +97,111 @@ def calibrate(
         "max_new_tokens": max_new_tokens,
         "threshold": threshold,
         "seconds_per_pair": seconds,
-        "disturbed": len(measured) - len(kept),
+        "clock": by,
+        "disturbed": disturbed,
     }
     path = save_calibration(Store(store), machine().id, floors, facts)
     typer.echo(f"\nkept in {path}")
 
 
-def _calibrate_sessions(plan: Plan, count: int, interval: float, threshold: float, store: Store) -> None:
-    from pytest_llmbench.gate.calibration import MIN_SESSIONS, add_sessions, read_calibration, session_noise
-    from pytest_llmbench.gate.stored import judge_stored
+def _nothing_left(said: str, incomparable: str | None, clock: Clock) -> str:
+    """Why there is nothing to calibrate with, and what to do.
+
+    :param incomparable: what the engine says of its CPU time, if that is why.
+    """
+    if incomparable is not None:
+        return f"the CPU time of this engine is {incomparable}; use --clock wall"
+    other = "" if clock == "cpu" else ", or with --clock cpu"
+    return f"{said} by other load; repeat it when the machine is quieter{other}"
+
+
+def _show_floors(floors: Sequence[Floor], threshold: float, seconds: float) -> None:
+    from pytest_llmbench.gate.calibration import PAIRS
     from pytest_llmbench.metrics import units
+
+    typer.echo(f"\nsmallest change over {threshold:.0%} that is found in 4 of 5 cases:")
+    wide = max(len(floor.metric) for floor in floors)
+    typer.echo(f"{'metric':<{wide}}  pairs  spread  " + "".join(f"{n:>4} pairs" for n in PAIRS))
+    for floor in floors:
+        cells = "".join(f"{floor.detectable[str(n)]:>10.1%}" for n in PAIRS)
+        typer.echo(f"{floor.metric:<{wide}}{floor.pairs:>7}{floor.spread:>8.1%}  {cells}")
+    typer.echo(f"{'takes':<{wide}}{'':>17}" + "".join(f"{units.seconds(n * seconds):>10}" for n in PAIRS))
+
+
+def _calibrate_sessions(
+    plan: Plan, count: int, interval: float, threshold: float, store: Store, clock: Clock
+) -> None:
+    from pytest_llmbench.gate.calibration import (
+        MIN_SESSIONS,
+        add_sessions,
+        calibrated_metrics,
+        read_calibration,
+        short_values,
+    )
+    from pytest_llmbench.measure.pairs import incomparable_of
     from pytest_llmbench.metrics.table import timeline_rows
     from pytest_llmbench.results.environment import machine
 
     here = machine().id
     known = read_calibration(store, here).sessions
+    metrics = calibrated_metrics((row.name for row in timeline_rows()), clock)
     measured: list[ShortSession] = []
+    told: str | None = None
     for run in _measure_sessions(plan, count, interval):
-        session = _short_session(plan, run)
-        if session is not None:
+        if values := short_values(run, metrics):
+            session = _short_session(plan, run, values)
             # One at a time: what is measured is kept, whatever comes after.
             path = add_sessions(store, here, [session])
             measured.append(session)
+        elif clock == "cpu":
+            told = incomparable_of(run.processes)
     typer.echo(f"{plan.engine.label}: {len(measured)} sessions of {plan.processes} processes")
+    if clock != "cpu" and (alone := sum(one.only_cpu_time for one in measured)):
+        typer.echo(f"{alone} of them were disturbed by other load and are kept for CPU times alone")
     if len(measured) < count:
         typer.echo(f"{count - len(measured)} more were disturbed by other load and left out")
     if not measured:
-        msg = "no session was left undisturbed; repeat it when the machine is quieter"
-        raise UsageError(msg)
+        raise UsageError(_nothing_left("no session was left undisturbed", told, clock))
     alike = [session for session in (*known, *measured) if session.kind == measured[-1].kind]
     if len(alike) > len(measured):
         typer.echo(f"with {len(alike) - len(measured)} of earlier calibrations, the first of {alike[0].date}")
     if len(alike) < MIN_SESSIONS:
         typer.echo(f"\n{MIN_SESSIONS} sessions are needed before the gate uses them: run it again")
     else:
-        typer.echo(f"\nsmallest change over {threshold:.0%} that one stored session finds in 4 of 5 cases:")
-        typer.echo("metric               sessions apart      finds")
-        for metric in timeline_rows():
-            if (noise := session_noise(metric.name, alike)) is None:
-                continue
-            same = [1.0] * plan.processes
-            found = judge_stored(metric.name, [same], same, threshold, noise=noise).detectable
-            spread, shown = noise.variance**0.5, units.UNKNOWN if found is None else f"{found:.1%}"
-            typer.echo(f"{metric.name:<20}{spread:>15.1%}{shown:>11}")
+        _show_sessions(alike, metrics, threshold, plan.processes)
     typer.echo(f"\nkept in {path}")
 
 
-def _short_session(plan: Plan, run: Run) -> ShortSession | None:
-    """What is kept of a session; None if too much of it was disturbed."""
-    from statistics import median
+def _show_sessions(
+    alike: Sequence[ShortSession], metrics: Sequence[str], threshold: float, processes: int
+) -> None:
+    """A row for each metric that any session has; those with too few of them say so."""
+    from pytest_llmbench.gate.calibration import session_noise
+    from pytest_llmbench.gate.stored import judge_stored
+    from pytest_llmbench.metrics import units
 
+    typer.echo(f"\nsmallest change over {threshold:.0%} that one stored session finds in 4 of 5 cases:")
+    typer.echo("metric              sessions          apart      finds")
+    for metric in metrics:
+        have = sum(metric in session.values for session in alike)
+        if not have:
+            continue
+        spread = finds = units.UNKNOWN
+        if (noise := session_noise(metric, alike)) is not None:
+            same = [1.0] * processes
+            found = judge_stored(metric, [same], same, threshold, noise=noise).detectable
+            spread, finds = f"{noise.variance**0.5:.1%}", units.UNKNOWN if found is None else f"{found:.1%}"
+        typer.echo(f"{metric:<20}{have:>8}{spread:>15}{finds:>11}")
+
+
+def _short_session(plan: Plan, run: Run, values: dict[str, list[float]]) -> ShortSession:
+    """What is kept of a session."""
     from pytest_llmbench.gate.calibration import ShortSession
     from pytest_llmbench.measure.engine import EngineSpec
-    from pytest_llmbench.measure.run import MAX_DISTURBED
-    from pytest_llmbench.metrics.table import timeline_rows
 
-    clean = [[r for r in process.rounds if not process.marks(r)] for process in run.processes]
-    if len(run.rounds) - sum(map(len, clean)) > MAX_DISTURBED * len(run.rounds):
-        return None
     assert isinstance(plan.engine, EngineSpec)
     model = plan.engine.model
     versions = [f"{name} {version}" for name, version in run.processes[0].versions.items()]
-    values = {
-        metric.name: [
-            median(known)
-            for rounds in clean
-            if (known := [value for r in rounds if (value := r.value(metric.name))])
-        ]
-        for metric in timeline_rows()
-    }
     return ShortSession(
         date=now(),
         backend=plan.engine.backend,
@@ -170,7 +210,7 @@ def _short_session(plan: Plan, run: Run) -> ShortSession | None:
         quantization=model.spec.quantization or model.quantization,
         rounds=plan.rounds,
         max_new_tokens=plan.params.max_new_tokens,
-        values={name: medians for name, medians in values.items() if medians},
+        values=values,
     )
 
 
@@ -190,7 +230,9 @@ def _measure_sessions(plan: Plan, count: int, interval: float) -> Iterator[Run]:
                 time.sleep(max(0.0, began + interval - time.monotonic()))
 
 
-def _plan(backend: str, model: str, quant: str | None, rounds: int, max_new_tokens: int) -> Plan:
+def _plan(
+    backend: str, model: str, quant: str | None, rounds: int, max_new_tokens: int, clock: Clock
+) -> Plan:
     from pytest_llmbench.backends.base import GenerationParams
     from pytest_llmbench.backends.options import option_values
     from pytest_llmbench.backends.registry import Registry, reference_of
@@ -204,13 +246,15 @@ def _plan(backend: str, model: str, quant: str | None, rounds: int, max_new_toke
     if (reason := described.availability().reason) is not None:
         raise UsageError(reason)
     spec = replace(parse_spec(model), quantization=quant)
-    if (reason := EngineTarget(described).misfit(spec, registry)) is not None:
+    target = EngineTarget(described)
+    if (reason := target.misfit(spec, registry)) is not None:
         raise UsageError(reason)
+    options = target.one_thread.of(backend) if clock == "cpu" else {}
     engine = EngineSpec(
         backend=backend,
         reference=reference_of(described),
         model=resolve(spec, described.form),
-        options=option_values(described, {}),
+        options=option_values(described, options),
     )
     return Plan(
         engine=engine,

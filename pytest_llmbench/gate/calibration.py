@@ -14,22 +14,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev, variance
+from statistics import fmean, median, stdev, variance
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.backends.cpu_time import comparable
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import smallest_detectable, to_change
 from pytest_llmbench.gate.stored import CalibratedNoise
+from pytest_llmbench.measure.run import MAX_DISTURBED
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.processes.wire import Json
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import NoiseOf
+    from pytest_llmbench.gate.thresholds import Clock
+    from pytest_llmbench.measure.pairs import Pair
+    from pytest_llmbench.measure.run import Run
     from pytest_llmbench.results.store import Store
 
 PAIRS = (8, 12, 20, 32)
@@ -51,6 +56,53 @@ class Floor:
     """Their mean: what equal sides seem to differ by; near 0, or the measurement leans."""
     detectable: Mapping[str, float]
     """Number of pairs to the smallest relative change over the threshold that they can find."""
+
+
+def calibrated_metrics(names: Iterable[str], clock: Clock = "auto") -> tuple[str, ...]:
+    """Of which metrics a calibration shows how far they lie apart, in the table's order.
+
+    Those of *names*, and those that tell the same of the CPU's clock; by a *clock* other than ``auto`` that
+    one's alone.
+    """
+    wall = set(names)
+    both = {*wall, *(METRICS[name].on_cpu for name in wall)}
+    return tuple(n for n, row in METRICS.items() if n in both and clock in ("auto", row.clock))
+
+
+def pair_floors(pairs: Sequence[Pair], metrics: Iterable[str], threshold: float) -> list[Floor]:
+    """The floor of each metric that two or more of the A/A pairs have undisturbed.
+
+    CPU times that compare have theirs from pairs that the load of others disturbed, too.
+    """
+    floors = []
+    for metric in metrics:
+        used = [pair for pair in pairs if pair.dropped(metric) is None]
+        if METRICS[metric].clock == "cpu":
+            used = [pair for pair in used if pair.incomparable is None]
+        differences = [found for pair in used if (found := pair.difference(metric)) is not None]
+        if len(differences) > 1:
+            floors.append(noise_floor(metric, differences, threshold))
+    return floors
+
+
+def short_values(run: Run, metrics: Iterable[str]) -> dict[str, list[float]]:
+    """What is kept of a short session: of each metric the median of each process, in the metric's unit.
+
+    A metric is left out where too many of the rounds that count for it were disturbed, and one of the CPU's
+    clock where the engine says that it does not compare.
+    """
+    there = all(comparable(process.engine) for process in run.processes)
+    found: dict[str, list[float]] = {}
+    for metric in metrics:
+        if METRICS[metric].clock == "cpu" and not there:
+            continue
+        clean = [[r for r in process.rounds if not process.marks(r, metric)] for process in run.processes]
+        if len(run.rounds) - sum(map(len, clean)) > MAX_DISTURBED * len(run.rounds):
+            continue
+        known = [[value for r in rounds if (value := r.value(metric))] for rounds in clean]
+        if medians := [median(values) for values in known if values]:
+            found[metric] = medians
+    return found
 
 
 def noise_floor(metric: str, differences: Sequence[float], threshold: float) -> Floor:
@@ -103,6 +155,11 @@ class ShortSession:
     max_new_tokens: int
     values: Mapping[str, Sequence[float]]
     """Metric to the median of each process, in the metric's unit."""
+
+    @property
+    def only_cpu_time(self) -> bool:
+        """Whether nothing is left of its times but those of the CPU's clock."""
+        return all((row := METRICS.get(name)) is not None and row.clock == "cpu" for name in self.values)
 
     @property
     def kind(self) -> tuple[object, ...]:

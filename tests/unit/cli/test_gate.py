@@ -14,6 +14,7 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.cli.app import app
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import Plan
+from pytest_llmbench.measure.pairs import Pair
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
@@ -185,8 +186,11 @@ def calibrating(monkeypatch: pytest.MonkeyPatch, a_session: Any) -> list[float]:
 
     def measure_sessions(plan: Plan, count: int, interval: float) -> Iterator[Run]:
         for speed in speeds:
-            rounds = [Round(timeline(speed * level), disturbance=marks) for level, marks in LEVELS]
-            yield Run("calibration", plan.protocol(), [ProcessRun(1, {}, VERSIONS, rounds)] * 3)
+            rounds = [
+                Round(timeline(speed * level), disturbance=marks, measured=cpu_times(speed * level))
+                for level, marks in LEVELS
+            ]
+            yield Run("calibration", plan.protocol(), [ProcessRun(1, ENGINE, VERSIONS, rounds)] * 3)
 
     monkeypatch.setattr(cli_calibrate, "_plan", lambda *_: calibration_plan())
     monkeypatch.setattr(cli_calibrate, "_measure_sessions", measure_sessions)
@@ -194,6 +198,7 @@ def calibrating(monkeypatch: pytest.MonkeyPatch, a_session: Any) -> list[float]:
     return speeds
 
 
+ENGINE: dict[str, object] = {}
 VERSIONS = {"llama-cpp-python": "0.3.36"}
 LEVELS: list[tuple[float, tuple[str, ...]]] = [(1.0, ()), (1.01, ()), (0.99, ()), (1.0, ()), (1.0, ())]
 
@@ -201,6 +206,10 @@ LEVELS: list[tuple[float, tuple[str, ...]]] = [(1.0, ()), (1.01, ()), (0.99, ())
 def timeline(speed: float) -> Timeline:
     times = tuple(round((50 + 10 * token) * 1e6 * speed) for token in range(8))
     return Timeline(0, 1000, times[0] - 1000, times, times[-1] + 5, 16, 8, "o", "p", "length")
+
+
+def cpu_times(speed: float) -> dict[str, float | None]:
+    return {"cpu_time_per_token": 0.01 * speed, "prefill_cpu_time": 0.05 * speed}
 
 
 def calibration_plan() -> Plan:
@@ -236,8 +245,69 @@ def test_a_calibrated_session_that_was_disturbed_is_left_out(
     monkeypatch.setattr(f"{__name__}.LEVELS", [(1.0, ("foreign_cpu",)), (1.0, ())])
     result = llmbench("calibrate", "--sessions", "1", status=2)
     assert "1 more were disturbed by other load and left out" in result.stdout
-    assert "no session was left undisturbed" in result.stderr
+    assert "no session was left undisturbed by other load" in result.stderr
+    assert "--clock cpu" in result.stderr
     assert not (store.path / "calibration").exists()
+
+
+def test_a_calibrated_session_that_was_disturbed_is_kept_for_its_cpu_times(
+    store: Store, calibrating: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrating[:] = [1.0, 1.01, 0.99]
+    monkeypatch.setattr(f"{__name__}.LEVELS", [(1.0, ("foreign_cpu",)), (1.0, ())])
+    monkeypatch.setattr(f"{__name__}.ENGINE", {"cpu_time": "comparable"})
+    shown = llmbench("calibrate", "--sessions", "3").stdout
+    assert "3 of them were disturbed by other load and are kept for CPU times alone" in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    assert rows["cpu_time_per_token"][:2] == ["3", "1.0%"]
+    assert "tpot" not in rows
+    monkeypatch.setattr(f"{__name__}.LEVELS", [(1.0, ()), (1.0, ())])
+    shown = llmbench("calibrate", "--sessions", "3").stdout
+    assert "kept for CPU times alone" not in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    assert (rows["cpu_time_per_token"][0], rows["tpot"][0]) == ("6", "3")
+    shown = llmbench("calibrate", "--sessions", "3", "--clock", "wall").stdout
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    assert rows["tpot"][0] == "6"
+    assert "cpu_time_per_token" not in rows
+
+
+def test_cpu_times_that_do_not_compare_are_not_calibrated(
+    store: Store, calibrating: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrating[:] = [1.0]
+    told = "not comparable: a GPU does the work"
+    monkeypatch.setattr(f"{__name__}.ENGINE", {"cpu_time": told})
+    result = llmbench("calibrate", "--sessions", "1", "--clock", "cpu", status=2)
+    assert f"the CPU time of this engine is {told}; use --clock wall" in result.stderr
+    assert "'gpu' is not a clock" in llmbench("calibrate", "--clock", "gpu", status=2).stderr
+
+
+@pytest.mark.parametrize(("load", "pairs"), [((), "4"), (("foreign_cpu",), "0")])
+def test_calibrated_pairs_show_floors_of_times_and_of_cpu_times(
+    store: Store, monkeypatch: pytest.MonkeyPatch, load: tuple[str, ...], pairs: str
+) -> None:
+    from pytest_llmbench.cli import calibrate as cli_calibrate
+    from pytest_llmbench.results import environment
+
+    def side(speed: float) -> ProcessRun:
+        rounds = [Round(timeline(speed), disturbance=load, measured=cpu_times(speed)) for _ in range(3)]
+        return ProcessRun(1, {"cpu_time": "comparable"}, VERSIONS, rounds)
+
+    found = [Pair(side(1.0), side(speed), alternating=True) for speed in (1.0, 1.01, 0.99, 1.0)]
+    monkeypatch.setattr(cli_calibrate, "_plan", lambda *_: calibration_plan())
+    monkeypatch.setattr(cli_calibrate, "_measure", lambda *_: found)
+    monkeypatch.setattr(environment, "machine", lambda: Machine(id="machine-a"))
+    shown = llmbench("calibrate", "--pairs", "4").stdout
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    assert rows["cpu_time_per_token"][0] == rows["prefill_cpu_time"][0] == "4"
+    assert rows.get("tpot", ["0"])[0] == rows.get("ttft", ["0"])[0] == pairs
+    assert ("4 were disturbed by other load and left out of all but CPU times" in shown) is bool(load)
+    kept = json.loads((store.path / "calibration" / "machine-a.json").read_text())
+    assert kept["disturbed"] == (4 if load else 0)
+    if load:
+        result = llmbench("calibrate", "--pairs", "4", "--clock", "wall", status=2)
+        assert "4 of 4 pairs were disturbed by other load" in result.stderr
 
 
 def test_a_damaged_calibration_is_a_warning(store: Store, fast: Path) -> None:

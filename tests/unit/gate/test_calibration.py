@@ -15,6 +15,7 @@ from pytest_llmbench.gate.calibration import (
     Calibration,
     ShortSession,
     add_sessions,
+    calibrated_metrics,
     calibrated_noise,
     read_calibration,
     session_noise,
@@ -23,6 +24,7 @@ from pytest_llmbench.gate.compare import compare
 from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.results.verdict import Judgment, Verdict
+from tests.unit.gate.conftest import CpuSession
 
 
 def short(*values: float, day: int = 24, **what: Any) -> ShortSession:
@@ -196,3 +198,26 @@ def test_single_processes_are_judged_by_the_calibration_of_their_own_model_alone
     other = judged([replace(one, model="other") for one in SESSIONS])
     assert other.verdict is Verdict.INCONCLUSIVE
     assert "calibration" not in other.details
+
+
+# --- CPU times ----------------------------------------------------------------------------------
+
+
+def test_what_gates_is_calibrated_by_both_clocks() -> None:
+    assert calibrated_metrics(["tpot", "ttft"]) == ("ttft", "tpot", "cpu_time_per_token", "prefill_cpu_time")
+    assert calibrated_metrics(["tpot", "load_time"], "wall") == ("tpot", "load_time")
+    assert calibrated_metrics(["tpot", "load_time"], "cpu") == ("cpu_time_per_token",)
+
+
+def test_a_single_session_is_judged_by_the_calibration_of_its_cpu_times(a_cpu_session: CpuSession) -> None:
+    values = [{"cpu_time_per_token": one.values["tpot"]} for one in SESSIONS]
+    sessions = [replace(one, values=found) for one, found in zip(SESSIONS * 2, values * 2, strict=True)]
+    assert all(one.only_cpu_time for one in sessions)
+    assert not SESSIONS[0].only_cpu_time
+    noise = Calibration("machine-a", sessions).noise_of
+    case = compare(
+        [a_cpu_session(1, crowded=1.0)], a_cpu_session(9, work=1.3, crowded=1.0), noise=noise
+    ).cases[0]
+    (cpu,) = (one for one in case.judgments if one.metric == "cpu_time_per_token")
+    assert (case.verdict, cpu.verdict) == (Verdict.FAIL, Verdict.FAIL)
+    assert "between-session noise 1.8% from the calibration of 2026-11-24" in (cpu.reason or "")

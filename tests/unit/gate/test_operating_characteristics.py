@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from pytest_llmbench.gate.calibration import ShortSession, session_noise
+from pytest_llmbench.gate.clock import beside_load
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.stored import judge_stored, pool_sessions
+
+if TYPE_CHECKING:
+    from pytest_llmbench.gate.measured import Measured
 
 pytestmark = pytest.mark.simulation
 
@@ -268,6 +273,92 @@ def test_twice_as_slow_is_caught_against_a_single_session() -> None:
             QUIET, sessions=1, processes=processes, pooled=False, comparisons=1, effect=1.0, suites=50
         )
         assert seen.share("fail") >= least
+
+
+# --- Stored sessions by CPU time, beside neighbors ------------------------------------------------
+
+# Of one thread on two cores: of ten fresh processes, 1.3% with two neighbors that spin, and 6% with three.
+TWO_NEIGHBORS = Machine(0.02, 0.013, 0.005, lag=0.5)
+NEIGHBORS = {
+    "two": TWO_NEIGHBORS,
+    "three": Machine(0.02, 0.06, 0.02),
+    "three that stay": Machine(0.02, 0.06, 0.02, lag=0.8),
+    "three, and sessions apart": Machine(0.03, 0.06, 0.02, lag=0.5),
+    "three, skewed": Machine(0.03, 0.06, 0.02, lag=0.5, shape=0.4),
+    "three, and sessions drift": Machine(0.03, 0.06, 0.02, lag=0.5, session_lag=0.5),
+}
+
+
+@pytest.mark.parametrize("machine", list(NEIGHBORS))
+@pytest.mark.parametrize("processes", [3, 5])
+def test_cpu_time_of_identical_code_beside_neighbors_fails_a_case_in_less_than_one_percent(
+    machine: str, processes: int
+) -> None:
+    seen = run_stored(
+        NEIGHBORS[machine], sessions=5, processes=processes, pooled=False, comparisons=1, suites=150
+    )
+    assert seen.share("fail") <= PER_CASE
+
+
+@pytest.mark.parametrize("machine", list(NEIGHBORS))
+def test_cpu_time_of_a_suite_beside_neighbors_fails_anywhere_in_less_than_five_percent(machine: str) -> None:
+    seen = run_stored(NEIGHBORS[machine], sessions=5, processes=5, pooled=True, comparisons=CASES, suites=150)
+    assert seen.suites <= PER_SUITE
+
+
+def test_twenty_percent_more_work_is_caught_by_the_cpu_time_of_five_sessions_beside_neighbors() -> None:
+    seen = run_stored(
+        TWO_NEIGHBORS, sessions=5, processes=5, pooled=False, comparisons=1, effect=0.2, suites=100
+    )
+    assert seen.share("fail") >= 0.90
+    # What processes differ by is in each session too: by 6%, it takes the other cases' spread to find it.
+    seen = run_stored(
+        NEIGHBORS["three"], sessions=5, processes=5, pooled=True, comparisons=CASES, effect=0.2, suites=50
+    )
+    assert seen.share("fail") >= 0.80
+
+
+class Ran(NamedTuple):
+    """What is asked of a session where load differs."""
+
+    rounds: int
+    crowd: Mapping[str, int]
+
+
+def run_beside_load(*, base: float, now: float, effect: float = 0.0) -> dict[str, Counter[str]]:
+    """Verdicts with a threshold of 2% as they are given, and as they would be without looking at the load.
+
+    :param base: by how much the load beside the baseline's sessions makes CPU times longer; likewise *now*.
+    """
+    logs = Machine(0.005, 0.013, 0.005).draw(np.random.default_rng(51), 50, 5, 5)
+    logs[:, :, :-1] += math.log1p(base)
+    logs[:, :, -1] += math.log1p(now) + math.log1p(effect)
+    bases, new = (cast("Measured", Ran(5, {"foreign_cpu": 5} if load else {})) for load in (base, now))
+    found: dict[str, Counter[str]] = {"given": Counter(), "blind": Counter()}
+    for case in np.exp(logs).reshape(-1, 6, 5).tolist():
+        judged = judge_stored("cpu_time_per_token", case[:-1], case[-1], 0.02)
+        found["blind"][str(judged.verdict)] += 1
+        found["given"][str(beside_load(judged, [bases] * 5, new).verdict)] += 1
+    return found
+
+
+def test_load_that_only_this_session_ran_beside_never_fails_it() -> None:
+    found = run_beside_load(base=0.0, now=0.065)
+    assert found["blind"]["fail"] >= 500
+    assert found["given"]["fail"] == 0
+
+
+def test_load_that_only_the_baseline_ran_beside_never_hides_that_it_got_slower() -> None:
+    found = run_beside_load(base=0.065, now=0.0, effect=0.06)
+    assert found["blind"]["pass"] >= 500
+    assert found["given"]["pass"] == 0
+    # What is worse than even that load made of it is worse.
+    assert run_beside_load(base=0.065, now=0.0, effect=0.2)["given"]["fail"] >= 900
+
+
+def test_load_beside_all_sessions_leaves_cpu_time_its_verdict() -> None:
+    assert run_beside_load(base=0.065, now=0.065)["given"]["fail"] <= PER_CASE * 1000
+    assert run_beside_load(base=0.065, now=0.065, effect=0.1)["given"]["fail"] >= 900
 
 
 # --- A single stored session, and a calibration ---------------------------------------------------
