@@ -227,11 +227,11 @@ class Gate:
             return CaseComparison(case, Verdict.INVALID, reason=work, sessions=sessions)
         # Limits need no baseline, so a case that has none is judged by them.
         thresholds, clock = self._gated(case)
-        gated = [one for one in thresholds if bases or one.limit is not None]
+        gated = [one for one in thresholds if (bases and not one.off) or one.limit is not None]
         judgments = [found for one in gated if (found := self._judge(one, bases, now)) is not None]
         judgments += no_cpu_time(gated, judgments, clock, "prediction")
         if clock == "auto" and bases:
-            judgments = self._with_cpu_time(gated, judgments, bases, now)
+            judgments = self._with_cpu_time(thresholds, judgments, bases, now)
         verdicts = verdicts_of(judgments)
         reason: str | None = None
         if mismatch is not None:

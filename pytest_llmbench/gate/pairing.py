@@ -104,7 +104,7 @@ class Pairing:
         noisy = [
             t for t in relative if not METRICS[t.metric].exact and METRICS[t.metric].scope in source.scopes
         ]
-        spare = [t for t in on_cpu(noisy) if METRICS[t.metric].scope in source.scopes]
+        spare = [t for t in on_cpu(thresholds) if METRICS[t.metric].scope in source.scopes]
         spare = spare if clock == "auto" else []
         feeds = _Feeds(
             [self._feed(t, (*noisy, *spare)) for t in noisy], [self._feed(t, (*noisy, *spare)) for t in spare]

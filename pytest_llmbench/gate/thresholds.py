@@ -168,13 +168,16 @@ def merge_thresholds(*layers: Sequence[Threshold]) -> tuple[Threshold, ...]:
     """What holds when several places say something, the weakest first.
 
     A later relative threshold replaces an earlier one of the same metric or percentile, and a later
-    limit an earlier limit; ``off`` replaces both, until a still later layer says otherwise.
+    limit an earlier limit; ``off`` replaces both, until a still later layer says otherwise. That of a metric
+    of the CPU's clock is in what is returned: nothing may stand for it by :func:`on_cpu`.
     """
     merged: dict[tuple[str, bool], Threshold] = {}
     for threshold in (one for layer in layers for one in layer):
         if threshold.off:
             merged.pop((threshold.name, True), None)
             merged.pop((threshold.name, False), None)
+            if threshold.definition.clock == "cpu" and threshold.percentile is None:
+                merged[threshold.name, False] = threshold
         else:
             merged[threshold.name, threshold.limit is not None] = threshold
     order = list(METRICS)
@@ -184,10 +187,10 @@ def merge_thresholds(*layers: Sequence[Threshold]) -> tuple[Threshold, ...]:
 def on_cpu(thresholds: Iterable[Threshold]) -> tuple[Threshold, ...]:
     """What *thresholds* of the wall's clock allow of the metrics that tell the same of the CPU's clock.
 
-    The strictest of several; none of a metric that has a relative threshold among them already. Limits and
-    percentiles are of the wall's clock alone.
+    The strictest of several; none of a metric that has a relative threshold among them already, or is off.
+    Limits and percentiles are of the wall's clock alone.
     """
-    given = {t.metric for t in thresholds if t.relative is not None}
+    given = {t.metric for t in thresholds if t.relative is not None or t.off}
     found: dict[str, Threshold] = {}
     for one in thresholds:
         name = METRICS[one.metric].on_cpu
@@ -202,7 +205,11 @@ def by_clock(thresholds: Sequence[Threshold], clock: Clock) -> tuple[Threshold, 
     """What holds where one clock judges: for the CPU's, CPU times stand for latencies and rates."""
     if clock != "cpu":
         return tuple(thresholds)
-    left = (t for t in thresholds if t.relative is None or METRICS[t.metric].on_cpu is None)
+    left = (
+        t
+        for t in thresholds
+        if t.relative is None or t.percentile is not None or METRICS[t.metric].on_cpu is None
+    )
     return merge_thresholds(tuple(left), on_cpu(thresholds))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from pytest_llmbench.cli.app import app
+from pytest_llmbench.hardware.monitor import HardwareMonitor
 from tests.plugin.conftest import Run
 
 pytest.importorskip("llama_cpp")
@@ -100,3 +104,35 @@ def test_what_is_not_a_choice_is_refused(
     result = on_llamacpp(option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {told}*"])
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every round runs beside the load of others."""
+    monkeypatch.setattr(HardwareMonitor, "disturbance", lambda *_: ("foreign_cpu",))
+
+
+def test_stored_sessions_of_a_machine_that_others_use_are_judged_by_their_cpu_times(
+    bench: pytest.Pytester, run: Run, document: Document, crowded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.makepyfile(BENCH.format(more=", processes=2"))
+    saved = run("--llm-clock=cpu", "--llm-save=main", backend="llamacpp", monitor=True)
+    saved.assert_outcomes(passed=1)
+    saved.stdout.fnmatch_lines(
+        ["*test_speed*: a baseline for CPU times alone: 4 of 4 rounds were disturbed*"]
+    )
+    assert document()["cases"][0]["clock"] == "cpu"
+    generous = ("--llm-threshold=cpu_time_per_token:99%", "--llm-threshold=prefill_cpu_time:off")
+    more = ("--llm-compare=main", "--llm-inconclusive=pass", *generous)
+    run("--llm-clock=cpu", *more, backend="llamacpp", monitor=True)
+    (case,) = document()["cases"]
+    (cpu,) = (one for one in case["judgments"] if one["metric"] == "cpu_time_per_token")
+    assert set(metrics_judged(document)) == {"cpu_time_per_token", "peak_rss"}
+    # By how much it differs is the machine's affair; that its disturbed rounds count is ours.
+    assert (cpu["method"], cpu["n"], cpu["verdict"] == "invalid") == ("single-session", 2, False)
+    # The same by wall, afterwards: nothing is left of it.
+    monkeypatch.chdir(bench.path)
+    shown = CliRunner().invoke(app, ["compare", "main", "out.json", "--clock=wall", "--format=json"]).output
+    verdicts = {one["metric"]: one["verdict"] for one in json.loads(shown)["cases"][0]["judgments"]}
+    assert verdicts["tpot"] == "invalid"
+    assert "cpu_time_per_token" not in verdicts

@@ -246,3 +246,13 @@ def test_nothing_is_said_where_cpu_time_does_not_gate() -> None:
     assert no_cpu_time(by_clock(default_thresholds(["peak_rss"]), "cpu"), (), "cpu", "prediction") == ()
     there = Judgment("prefill_cpu_time", Verdict.PASS, "prediction")
     assert no_cpu_time(gated, [there], "cpu", "prediction") == ()
+
+
+@pytest.mark.parametrize("clock", ["auto", "cpu"])
+def test_cpu_time_that_is_off_stands_for_nothing(
+    a_cpu_session: CpuSession, crowded: list[Any], clock: str
+) -> None:
+    now = a_cpu_session(9, crowded=1.0)
+    case = judged(crowded, now, clock, "prefill_cpu_time:off")
+    assert "prefill_cpu_time" not in [one.metric for one in case.judgments]
+    assert judgment(case, "cpu_time_per_token").verdict is Verdict.PASS

@@ -10,8 +10,10 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.thresholds import (
     Threshold,
     as_text,
+    by_clock,
     default_thresholds,
     merge_thresholds,
+    on_cpu,
     parse_thresholds,
     read_thresholds,
     thresholds_of,
@@ -147,3 +149,20 @@ def test_thresholds_that_a_case_kept_lie_between_the_command_line_and_the_defaul
         "tpot 7%",
         "peak_rss 2%",
     }
+
+
+def test_a_metric_of_the_cpus_clock_that_is_off_stays_so_by_every_clock() -> None:
+    merged = merge_thresholds(default_thresholds(["ttft", "tpot"]), parse_thresholds("prefill_cpu_time:off"))
+    assert [one.metric for one in on_cpu(merged)] == ["cpu_time_per_token"]
+    gated = [one.name for one in by_clock(merged, "cpu") if not one.off]
+    assert gated == ["cpu_time_per_token"]
+    again = merge_thresholds(merged, parse_thresholds("prefill_cpu_time:3%"))
+    assert {one.name: one.value for one in by_clock(again, "cpu")} == {
+        "cpu_time_per_token": "5%",
+        "prefill_cpu_time": "3%",
+    }
+
+
+def test_a_percentile_is_of_the_walls_clock_and_is_judged_by_every_clock() -> None:
+    merged = merge_thresholds(default_thresholds(["tpot"]), parse_thresholds("itl.p95:5%"))
+    assert [one.name for one in by_clock(merged, "cpu")] == ["itl.p95", "cpu_time_per_token"]
