@@ -236,6 +236,21 @@ def test_every_metric_of_the_judged_sessions_has_a_row_for_each_side(stored: Mod
     assert {row["clock"] for row in rows} == {"cpu"}
 
 
+def test_stored_sessions_that_were_kept_are_judged_again_by_other_clocks(
+    gate: ModuleType, stored: ModuleType, tmp_path: Path, a_session: Any
+) -> None:
+    machine = stored.Meanwhile(5.0, 0.01, 2.0)
+    sessions = [stored.Session(n, n % 2 == 1, a_session(n), machine) for n in range(10)]
+    file, again = tmp_path / "kept.json", tmp_path / "again.json"
+    told = [session.to_json() for session in sessions]
+    file.write_text(json.dumps({"kind": "stored", "results": told}))
+    assert gate.main(["stored", "--again", str(file), "--clock", "wall", "cpu", "--json", str(again)]) == 0
+    *first, last = json.loads(again.read_text())["results"]
+    assert [one["verdicts"] for one in first] == [{}] * 9
+    assert last["baseline"] == [0, 2, 4, 6, 8]
+    assert set(last["verdicts"]) == {"wall", "cpu"}
+
+
 @pytest.mark.parametrize("kind", ["pairs", "shared", "suite", "stored"])
 def test_a_run_that_was_ended_before_any_verdict_has_an_empty_table(gate: ModuleType, kind: str) -> None:
     assert gate.KINDS[kind].table([]).startswith("| ")
