@@ -186,6 +186,10 @@ def metrics() -> str:
         "level": "one load level",
         "case": "one case",
     }
+    clocks = {
+        "wall": "",
+        "cpu": "of the CPUs: the time that a process had of them, whatever others had meanwhile",
+    }
     overview = table(
         ("Metric", "Unit", "Better"),
         ((f"[`{row.name}`](#{row.name})", row.unit, row.better) for row in METRICS.values()),
@@ -198,6 +202,12 @@ def metrics() -> str:
                 ("unit", row.unit),
                 ("better", row.better),
                 ("one value for", scopes[row.scope]),
+                ("clock", clocks[row.clock]),
+                (
+                    "on the CPU's clock",
+                    f"[`{row.on_cpu}`](#{row.on_cpu}) tells the same" if row.on_cpu else "",
+                ),
+                ("limits", sentence(row.limits) if row.limits else ""),
                 ("source of the formula", row.source),
                 ("its limits", row.limits),
                 (

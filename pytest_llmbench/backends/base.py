@@ -96,7 +96,10 @@ class Engine(Protocol):
 
     @property
     def info(self) -> Facts:
-        """JSON-able facts of this load: threads, device, dtype, context, build flags, ..."""
+        """JSON-able facts of this load: threads, device, dtype, context, build flags, ...
+
+        ``n_threads`` and ``on_gpu`` say whether its CPU time compares (:mod:`.cpu_time`).
+        """
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a prompt, with the special tokens that the model puts before it."""

@@ -16,6 +16,9 @@ from pytest_llmbench.backends.threads import THREADS
 CPU_TIME = "cpu_time"
 """Among what an engine says of its load: :data:`COMPARABLE`, or why its CPU time does not compare."""
 COMPARABLE = "comparable"
+OF_PYTEST = (
+    "not measured: with --llm-isolation=none the engine's process is pytest's own, which does other work too"
+)
 
 
 def told_of_cpu_time(info: Mapping[str, object]) -> str:
@@ -32,6 +35,17 @@ def told_of_cpu_time(info: Mapping[str, object]) -> str:
     if max(counts) > 1:
         return f"not comparable beside other load: {max(counts)} threads that may wait in a loop"
     return COMPARABLE
+
+
+def told_of_server(unknown: str | None) -> str:
+    """Likewise of a server.
+
+    :param unknown: why the CPU time of its processes cannot be read; None if it can.
+    """
+    if unknown is not None:
+        return f"not measured: {unknown}"
+    # Not even of one that computes with one thread: others read the requests and write the answers.
+    return "not comparable beside other load: a server has several threads"
 
 
 def comparable(engine: Mapping[str, object]) -> bool:

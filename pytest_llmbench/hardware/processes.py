@@ -31,6 +31,8 @@ class ProcessReading:
     """Bytes, mapped files (a GGUF model, say) among them."""
     high_water: int | None
     """The kernel's own record of the largest ``rss`` so far, bytes."""
+    born: float = 0.0
+    """When it began, by some clock of the system: with its id, what no other process has."""
 
 
 class ProcessReader(Protocol):
@@ -74,6 +76,7 @@ class LinuxProcesses:
             cpu_of_children=(int(fields[13]) + int(fields[14])) * self._tick,
             rss=_kibibytes(text, b"\nVmRSS:") or 0,
             high_water=_kibibytes(text, b"\nVmHWM:"),
+            born=float(fields[19]),
         )
 
     def descendants(self, pid: int) -> Iterable[int]:
@@ -124,6 +127,7 @@ class PsutilProcesses:
                     + getattr(times, "children_system", 0.0),
                     rss=memory.rss,
                     high_water=getattr(memory, "peak_wset", None),
+                    born=process.create_time(),
                 )
         except psutil.Error:
             return None

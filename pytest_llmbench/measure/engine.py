@@ -16,6 +16,7 @@ from typing import Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
+from pytest_llmbench.backends.cpu_time import CPU_TIME, OF_PYTEST
 from pytest_llmbench.measure.worker import Host
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ResolvedModel
@@ -184,15 +185,19 @@ class LocalEngine(_Operations):
         started(os.getpid())
         self._host = Host()
         response = self._ask(spec.load_request(same_process=True), "loading")
-        self.loaded = Loaded(os.getpid(), response["load_time"], response["engine"], response["versions"])
+        engine = {**response["engine"], CPU_TIME: OF_PYTEST}
+        self.loaded = Loaded(os.getpid(), response["load_time"], engine, response["versions"])
 
     def _ask(self, request: Json, doing: str) -> Json:
         del doing
         return self._host.handle(request)
 
     def generate(self, prompt: Prompt, params: GenerationParams) -> Generation:
-        """One recorded generation; the peak memory of pytest's process is not the engine's."""
-        return dataclasses.replace(super().generate(prompt, params), peak_rss=None)
+        """One recorded generation; peak memory and CPU time of pytest's process are not the engine's."""
+        generation = super().generate(prompt, params)
+        return dataclasses.replace(
+            generation, peak_rss=None, cpu_time=None, prefill_cpu_time=None, cpu_wait=None
+        )
 
     def reset_peak(self) -> None:
         """Nothing: the peak of this process is not the engine's."""

@@ -16,6 +16,7 @@ from pytest_llmbench import errors
 from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, RequestResult
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.words import advice, is_refusal, send
+from pytest_llmbench.hardware.cpu_time import TreeTime
 from pytest_llmbench.measure.facts import FailedRequest, Level
 from pytest_llmbench.measure.level import summarize_level
 from pytest_llmbench.measure.loop import Monitor, ProgressListener, judge
@@ -129,7 +130,9 @@ class LoadBench:
             try:
                 start = monitor.edge() if monitor is not None else None
                 with _Readings(server) as readings:
+                    cpu_time = TreeTime(server.pid)
                     result = client.run(plan)
+                    had = cpu_time.until_now()
                 end = monitor.edge() if monitor is not None else None
             finally:
                 self._unfollow(client.pids)
@@ -146,6 +149,7 @@ class LoadBench:
         record.settle()
         rows = (row for row in METRICS.values() if row.scope == "level" and row.of_process is None)
         record.measured.update({row.name: getattr(level, row.name, None) for row in rows})
+        record.measured["cpu_time_per_token"] = _shared(had, result.requests)
         failures = (request.failure for request in result.requests if request.failure is not None)
         record.load = level = replace(
             level,
@@ -218,6 +222,13 @@ def _described(plan: LoadPlan) -> str:
     if plan.schedule is not None:
         return f"{count} in {min(plan.schedule[-1], plan.duration or math.inf):.0f} s"
     return f"{plan.concurrency} at once, {count if plan.duration is None else f'for {plan.duration:g} s'}"
+
+
+def _shared(cpu_time: float | None, requests: Iterable[RequestResult]) -> float | None:
+    """The server's CPU time, shared among all tokens that came, those of the warm-up and of failed requests
+    too: it was spent on them all."""
+    tokens = sum(request.timeline.output_tokens for request in requests if request.timeline is not None)
+    return None if cpu_time is None or not tokens else cpu_time / tokens
 
 
 def _failed(request: RequestResult, started: int) -> FailedRequest:

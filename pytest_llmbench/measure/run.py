@@ -84,8 +84,8 @@ class _Measured(ByName):
     def values(self) -> dict[str, float]:
         """Metric name to value, in the units of the metric table; of those that it has."""
         names = [name for name, row in METRICS.items() if row.scope in self._scopes]
-        # What was measured without a row is kept, too.
-        names += [name for name in self.measured if name not in METRICS]
+        # What was measured without a row is kept, too, and of a process what stands for its rounds.
+        names += [name for name in self.measured if name not in names]
         return {name: value for name in names if (value := self.value(name)) is not None}
 
     @property
@@ -148,7 +148,8 @@ class ProcessRun(_Measured):
     versions: Mapping[str, str]
     rounds: list[Round] = field(default_factory=list)
     measured: dict[str, float | None] = field(default_factory=dict)
-    """Values that were measured as such; without ``load_time`` where an earlier case loaded the process."""
+    """Values that were measured as such; without ``load_time`` where an earlier case loaded the process. Of a
+    level, ``cpu_time_per_token`` too, which stands for its requests."""
     hardware: HardwareSummary | None = None
     """Summary of the hardware samples over the process's rounds; None without a monitor."""
     unwatched: str | None = None

@@ -16,6 +16,7 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.plan import LoadPlan, Request, RequestResult
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.words import advice, send
+from pytest_llmbench.hardware.cpu_time import TreeTime
 from pytest_llmbench.measure.engine import Generation, Loaded, Prompt
 from pytest_llmbench.measure.load import RunningServer
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
@@ -98,9 +99,12 @@ class ServedEngine:
 
         :raises errors.EngineError: if it fails.
         """
+        cpu_time = TreeTime(self._server.pid)
         result = self._send(prompt, params)
+        had = cpu_time.until_now()
         assert result.timeline is not None
-        return Generation(result.timeline, result.text or "", None)
+        # Not told of the prefill: when it ends, only the server knows.
+        return Generation(result.timeline, result.text or "", None, cpu_time=had)
 
     def reset_peak(self) -> None:
         """Nothing: the server's peak is not ours to reset."""

@@ -37,7 +37,7 @@ class ProcessPart(Protocol):
     def rounds(self) -> Sequence[RoundPart]: ...
 
     def value(self, metric: str) -> float | None:
-        """Its value of a metric of a process or a level; None where it has none."""
+        """Its own value of a metric; None where it has none, as mostly of one of rounds or gaps."""
         ...
 
 

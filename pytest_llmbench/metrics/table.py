@@ -329,8 +329,10 @@ METRICS = Table(
             better="lower",
             scope="round",
             formula="CPU time, user and system, of the engine's process over the round / output tokens; of "
-            "a server: of its process tree over the level / output tokens of all its requests",
-            source="getrusage(2); clock_gettime(2), CLOCK_PROCESS_CPUTIME_ID",
+            "a server: of its process tree over the round, or over the level / output tokens of all its "
+            "requests",
+            source="getrusage(2); clock_gettime(2), CLOCK_PROCESS_CPUTIME_ID; of a server "
+            "clock_getcpuclockid(3), and proc_pid_stat(5), cutime and cstime",
             limits=_CPU_TIME_LIMITS,
             clock="cpu",
             head="CPU/token",
@@ -341,7 +343,7 @@ METRICS = Table(
             better="lower",
             scope="round",
             formula="CPU time, user and system, of the engine's process from the call with text until the "
-            "prompt is evaluated",
+            "prompt is evaluated; of a server it is not known",
             source="getrusage(2); clock_gettime(2), CLOCK_PROCESS_CPUTIME_ID",
             limits=_CPU_TIME_LIMITS,
             clock="cpu",

@@ -39,12 +39,17 @@ def process_values(
 ) -> list[float]:
     """Likewise what one process has of *metric*; nothing of one that only a case has.
 
+    Of a metric of rounds a process may have a value of its own, which then stands for all its rounds: the CPU
+    time of a load level is known as a whole, and cannot be split among requests that overlap.
+
     :param rounds: of which rounds, where it is one of rounds or gaps; by default of all that are counted.
     :param scope: the metric's, where it has no row.
     """
     scope = METRICS[metric].scope if scope is None else scope
     if scope in ("process", "level"):
         return [] if (value := process.value(metric)) is None else [float(value)]
+    if scope == "round" and (value := process.value(metric)) is not None:
+        return [float(value)]
     if rounds is None:
         rounds = (one for one in process.rounds if one.counted)
     if scope == "gap":

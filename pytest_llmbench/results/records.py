@@ -42,8 +42,11 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def _values(*scopes: Scope) -> Any:
-    """A field of values by the names of metrics of *scopes*; those without a value are left out."""
+def _values(*scopes: Scope, more: str = "") -> Any:
+    """A field of values by the names of metrics of *scopes*; those without a value are left out.
+
+    :param more: follows its description.
+    """
 
     def tell(schema: Json) -> None:
         schema["properties"] = {
@@ -52,7 +55,7 @@ def _values(*scopes: Scope) -> Any:
             if row.scope in scopes
         }
 
-    description = "metric: its value in the metric's unit; what was not measured is left out"
+    description = f"metric: its value in the metric's unit; what was not measured is left out{more}"
     return Field(default_factory=dict, description=description, json_schema_extra=tell)
 
 
@@ -274,7 +277,9 @@ class ProcessRecord(Stored, _Part):
     pid: int
     engine: Json = Field(default_factory=dict, description="what the engine said of its load")
     versions: dict[str, str] = Field(default_factory=dict)
-    values: dict[str, float] = _values("process", "level")
+    values: dict[str, float] = _values(
+        "process", "level", more="; of a metric of rounds, one value that stands for all of them"
+    )
     hardware: HardwareRecord | None = None
     unwatched: str | None = Field(
         default=None, description="why rounds have no disturbance, where they have none"

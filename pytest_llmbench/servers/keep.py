@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pytest_llmbench.backends.base import Options
+from pytest_llmbench.backends.cpu_time import CPU_TIME, told_of_server
 from pytest_llmbench.errors import EngineError, UsageError, few, warn
+from pytest_llmbench.hardware.cpu_time import TreeTime
 from pytest_llmbench.hardware.listeners import command_line, listener
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 from pytest_llmbench.servers import needs
@@ -275,6 +277,7 @@ class Servers:
                 "base_url": url.shown,
                 "context_length": info.context.get(spec.name),
                 "process_unknown": unknown,
+                CPU_TIME: told_of_server(unknown or _unreadable(pid)),
             },
             versions={} if info.engine is None or info.version is None else {info.engine: info.version},
             options=options,
@@ -325,7 +328,12 @@ class Servers:
             label=label,
             spec=replace(choice.spec, name=server.model_name),
             model=model,
-            engine={"server": engine, "command": server.command, "context_length": options["context"]},
+            engine={
+                "server": engine,
+                "command": server.command,
+                "context_length": options["context"],
+                CPU_TIME: told_of_server(_unreadable(server.pid)),
+            },
             versions=server.versions,
             options=options,
             pid=server.pid,
@@ -354,6 +362,15 @@ class Servers:
     def _unfollow(self, pid: int | None) -> None:
         if self._monitor is not None and pid is not None:
             self._monitor.unfollow(pid)
+
+
+def _unreadable(pid: int | None) -> str | None:
+    """Why the CPU time of a server's processes cannot be read; None if it can."""
+    if pid is None:
+        return "the container's processes are not on this machine"
+    if TreeTime(pid).until_now() is None:
+        return "the server's processes cannot be read, or this session runs in one of them"
+    return None
 
 
 def _access(endpoint: Endpoint) -> Access:

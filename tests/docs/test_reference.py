@@ -48,6 +48,16 @@ def test_every_row_of_a_table_has_a_place(reference: dict[str, str]) -> None:
         assert f"`server.{option.name}`" in reference["reference/servers.md"]
 
 
+def test_a_metric_says_of_which_clock_it_is_and_where_its_limits_are(reference: dict[str, str]) -> None:
+    page = reference["reference/metrics.md"]
+    parts = {name: page.partition(f"## `{name}`")[2].partition("\n## ")[0] for name in METRICS}
+    for name, row in METRICS.items():
+        assert ("- clock: of the CPUs" in parts[name]) is (row.clock == "cpu"), name
+        assert ("- limits: " in parts[name]) is bool(row.limits), name
+        assert row.limits.lower().rstrip(".") in parts[name].lower()
+        assert row.on_cpu is None or f"[`{row.on_cpu}`](#{row.on_cpu}) tells the same" in parts[name]
+
+
 def test_every_option_of_the_command_line_is_on_one_page(
     reference: dict[str, str], pytestconfig: pytest.Config
 ) -> None:

@@ -17,9 +17,11 @@ from typing import Any, ClassVar
 import pytest
 
 from pytest_llmbench.backends.base import Backend, Engine, GenerationParams
+from pytest_llmbench.backends.cpu_time import CPU_TIME, told_of_cpu_time
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import reference_of
 from pytest_llmbench.errors import EngineError, LLMBenchError, PromptTooLongError, UsageError
+from pytest_llmbench.measure.engine import EngineProcess, EngineSpec, Prompt
 from pytest_llmbench.models.forms import FORMS
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.workloads.messages import Message
@@ -197,6 +199,24 @@ class EngineContract:
         assert engine.context_length > 0
         engine.close()
         engine.close()
+
+    def test_a_process_counts_the_cpu_time_of_a_generation_and_says_whether_it_compares(
+        self, model: ResolvedModel
+    ) -> None:
+        options = option_values(self.backend, dict(self.options))
+        engine = EngineProcess(EngineSpec(self.backend.name, reference_of(self.backend), model, options))
+        try:
+            told = engine.loaded.engine
+            first = engine.generate(Prompt(text=TEXT), GenerationParams(max_new_tokens=1))
+            longer = engine.generate(Prompt(text=TEXT), GenerationParams(max_new_tokens=8))
+        finally:
+            engine.close()
+        # What it does not tell, it does not compare by.
+        assert told[CPU_TIME] == told_of_cpu_time(told)
+        for one in (first, longer):
+            assert one.cpu_time is not None
+            assert one.prefill_cpu_time is not None
+            assert 0 < one.prefill_cpu_time <= one.cpu_time
 
     def test_a_quantization_runs_or_is_refused_by_its_name(self, models: Models, quantization: str) -> None:
         form = FORMS[self.backend.form]

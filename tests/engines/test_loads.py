@@ -83,11 +83,19 @@ def test_a_session_starts_the_server_and_measures_it(
         assert process["engine"]["server"] == engine
         assert process["versions"]
         assert process["values"]["peak_rss"] > 2**25
+        assert case["metrics"]["cpu_time_per_token"]["min"] > 0
+        assert process["engine"]["cpu_time"].startswith("not comparable beside other load: ")
         assert process["failures"] == []
         for r in process["rounds"]:
             assert 0 < r["values"]["ttft"] <= r["values"]["e2e_latency"] <= r["done"]
             assert r["token_times"] == sorted(r["token_times"])
-    load = cases[f"test_load[{engine}-tiny-c3]"]["processes"][0]["load"]
+    level, alone = (
+        cases[f"{name}[{engine}-tiny{load}]"] for name, load in (("test_load", "-c3"), ("test_alone", ""))
+    )
+    assert level["metrics"]["cpu_time_per_token"]["n"] == 1
+    assert level["processes"][0]["values"]["cpu_time_per_token"] > 0
+    assert alone["metrics"]["cpu_time_per_token"]["n"] == 2
+    load = level["processes"][0]["load"]
     assert load["successful"] == 6
     if engine == "vllm":
         counted = load["server_metrics"]

@@ -55,10 +55,13 @@ def test_a_session_measures_and_keeps_everything(pytester: pytest.Pytester, back
         values = r["values"]
         assert r["tokenized"] <= r["prefilled"] <= values["ttft"] <= values["e2e_latency"] <= r["done"]
         assert r["token_times"] == sorted(r["token_times"])
+        assert 0 < values["prefill_cpu_time"] <= values["cpu_time_per_token"] * r["output_tokens"]
     for process in answer["processes"]:
         assert process["values"]["load_time"] > 0
         assert process["values"]["peak_rss"] > answer["model"]["size"]
         assert process["versions"]
+        assert isinstance(process["engine"]["n_threads"], int)
+        assert isinstance(process["engine"]["on_gpu"], bool)
         assert process["hardware"]["values"]
     assert {c["params"]["tokens"] for c in prompts} == {"32", "200"}
     assert [c for c in psutil.Process().children(recursive=True) if "llmbench" in " ".join(c.cmdline())] == []

@@ -93,6 +93,14 @@ def test_of_a_level_its_own_value_counts() -> None:
     assert both.difference("load_time") == pytest.approx(-math.log(2))
 
 
+def test_a_level_is_compared_by_the_cpu_time_that_it_had_as_a_whole() -> None:
+    rounds = [request(n, disturbance=("steal",) if n < 3 else ()) for n in range(20)]
+    both = pair(level(rounds, cpu_time_per_token=0.002), level(cpu_time_per_token=0.004))
+    assert both.value("base", "cpu_time_per_token") == 0.002
+    assert both.difference("cpu_time_per_token") == pytest.approx(math.log(2))
+    assert both.incomparable == "not comparable: not measured"
+
+
 def test_a_goodput_that_fell_to_nothing_is_worse_and_not_unknown() -> None:
     both = pair(level(goodput=6.0), level(goodput=0.0))
     # Half a request in a window of two seconds.

@@ -28,6 +28,8 @@ class Engine:
 
     def generate(self, prompt: Sequence[int], params: Any, sink: Any) -> str:
         self.happened.append("generate")
+        if params.top_k:
+            sink.prefilled()
         for _ in range(params.max_new_tokens):
             sink.token(7)
         return "length"
@@ -46,19 +48,28 @@ class Counter:
 PARAMS = {"max_new_tokens": 4, "ignore_eos": True, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0}
 
 
-def generate(readings: list[Reading | None] | None) -> tuple[dict[str, Any], list[str]]:
+def generate(readings: list[Reading | None] | None, **params: int) -> tuple[dict[str, Any], list[str]]:
     happened: list[str] = []
     counter: Any = None if readings is None else Counter(happened, iter(readings))
     host = Host(counter)
     engine: Any = Engine(happened)
     host._engine = engine
-    return host.handle({"op": "generate", "params": PARAMS, "text": "hello"}), happened
+    return host.handle({"op": "generate", "params": {**PARAMS, **params}, "text": "hello"}), happened
 
 
 def test_the_counter_is_read_around_the_generation_and_not_around_more() -> None:
     answer, happened = generate([Reading(100, 10, 10), Reading(5100, 20, 20)])
     assert answer["instructions"] == 5000
     assert happened == ["read", "tokenize", "generate", "read", "detokenize"]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["of its prefill", "not of its prefill"])
+def test_cpu_time_is_that_of_the_generation_and_of_its_prefill_if_the_engine_tells_of_it(told: bool) -> None:
+    answer, _ = generate(None, top_k=int(told))
+    assert answer["cpu_time"] > 0
+    assert (answer["prefill_cpu_time"] is not None) is told
+    assert (answer["prefill_cpu_time"] or 0) <= answer["cpu_time"]
+    assert answer["cpu_wait"] is None or answer["cpu_wait"] >= 0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.metrics.values import case_values, computed, process_values
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.convert import case_from_run
+from pytest_llmbench.results.rows import round_row
 from tests.fakes.llmbench_levels import a_level
 
 MS = 1_000_000
@@ -57,6 +58,24 @@ def test_a_metric_has_the_values_of_its_scope_that_count() -> None:
     assert case_values("system_throughput", run) == [80.0] * 2
     assert case_values("goodput", run) == []
     assert process_values("ttft", run.processes[0], run.processes[0].rounds[:2]) == [0.05, 0.07]
+
+
+def test_a_value_that_a_level_has_of_a_metric_of_rounds_stands_for_its_requests() -> None:
+    run = a_run()
+    assert case_values("cpu_time_per_token", run) == []
+    for number, process in enumerate(run.processes):
+        run.processes[number] = replace(process, measured={**process.measured, "cpu_time_per_token": 0.002})
+    case = case_from_run(run, nodeid="a::b", backend="x", model=ModelSpec("tiny"), outcome="passed")
+    for process in (*run.processes, *case.processes):
+        assert process.values["cpu_time_per_token"] == process.value("cpu_time_per_token") == 0.002
+        assert process_values("cpu_time_per_token", process, process.rounds[:1]) == [0.002]
+        assert process_values("cpu_time_per_token", process, []) == [0.002]
+    assert case.values("cpu_time_per_token") == list(run.cpu_time_per_token.values) == [0.002, 0.002]
+    record = case.metrics["cpu_time_per_token"]
+    assert (record.n, record.median, record.intervals) == (2, 0.002, None)
+    assert "cpu_time_per_token" not in case.processes[0].rounds[0].values
+    row = round_row(case, case.processes[0], 0, 0)
+    assert (row["cpu_time_per_token"], row["prefill_cpu_time"]) == (0.002, None)
 
 
 def test_a_metric_of_a_case_has_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
