@@ -49,7 +49,12 @@ def _waited() -> int | None:
     total = 0
     try:
         for task in os.listdir(_TASKS):  # noqa: PTH208 - names are all that is needed
-            total += int((_TASKS / task / "schedstat").read_bytes().split()[1])
+            # Not through Path, nor a file object: an engine may have dozens of threads, and this is faster.
+            file = os.open(f"{_TASKS}/{task}/schedstat", os.O_RDONLY)
+            try:
+                total += int(os.read(file, 128).split()[1])
+            finally:
+                os.close(file)
     except (OSError, IndexError, ValueError):
         return None
     return total
