@@ -257,8 +257,8 @@ class Gate:
         spoiled = now.spoiled_for(metric)
         values = now.values(metric)
         compared = threshold.relative is not None
-        clean = [base for base in bases if base.spoiled_for(metric) is None] if compared else []
-        clean = [base for base in clean if base.centers(metric)]
+        clean = [base for base in bases if not base.spoiled_for(metric) and base.centers(metric)]
+        clean = clean if compared else []
         had = any(base.has(metric) for base in bases) if compared and not clean else bool(clean)
         if not values and (why := now.unknown(metric)) is not None:
             return unjudged(threshold, Verdict.INVALID, why)

@@ -87,6 +87,8 @@ class Measured:
             if process.load is not None and self._load_invalid is None:
                 self._load_invalid = _spoiled_load(process)
         self._wall = self._keep()
+        self.spoiled = self._load_invalid or self._wall.why_not
+        """Why its times say nothing, if they do not: those of the wall's clock."""
         self.written = self._written()
         """All that :attr:`identity` is made of, as it was kept: equal, and so is the identity."""
 
@@ -128,14 +130,10 @@ class Measured:
         """Whether a later case may be compared with it."""
         return self.case.outcome == "passed" and bool(self.work)
 
-    @property
-    def spoiled(self) -> str | None:
-        """Why its times say nothing, if they do not: those of the wall's clock."""
-        return self._load_invalid or self._wall.why_not
-
     def spoiled_for(self, metric: str) -> str | None:
         """Why its values of a metric say nothing, if they do not; never for what no other load disturbs."""
-        if METRICS[metric].exact:
+        # What speaks against CPU times speaks against times as well.
+        if self.spoiled is None or METRICS[metric].exact:
             return None
         return self._load_invalid or self._kept(metric).why_not
 
@@ -210,12 +208,15 @@ class Measured:
         found: set[str] = set()
         for process, counted in zip(self.case.processes, self._counted, strict=True):
             there = cpu_time and comparable(process.engine)
-            clean = []
-            for r in counted:
-                if codes := marks(r.disturbance, process.watch_lost, cpu_time=there):
-                    found.update(codes)
-                else:
-                    clean.append(r)
+            clean = counted
+            # Most rounds are quiet, and there are a hundred thousand of them.
+            if any(r.disturbance or r.disturbance is None for r in counted):
+                clean = []
+                for r in counted:
+                    if codes := marks(r.disturbance, process.watch_lost, cpu_time=there):
+                        found.update(codes)
+                    else:
+                        clean.append(r)
             rounds.append(clean)
             disturbed += len(counted) - len(clean)
             dropped += bool(counted) and not clean
@@ -250,8 +251,13 @@ class Measured:
         if METRICS[metric].scope == "case":
             yield case_values(metric, self.case)
             return
+        of_rounds = METRICS[metric].scope == "round"
         for process, those in zip(self.case.processes, rounds, strict=True):
-            yield process_values(metric, process, those)
+            if of_rounds and metric not in process.values:
+                # The same without a call for each of a million rounds.
+                yield [value for r in those if (value := r.values.get(metric)) is not None]
+            else:
+                yield process_values(metric, process, those)
 
     def centers(self, metric: str) -> list[float]:
         """The median of each process."""
