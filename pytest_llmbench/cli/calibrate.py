@@ -157,7 +157,7 @@ def _calibrate_sessions(
             told = incomparable_of(run.processes)
     typer.echo(f"{plan.engine.label}: {len(measured)} sessions of {plan.processes} processes")
     if clock != "cpu" and (alone := sum(one.only_cpu_time for one in measured)):
-        typer.echo(f"{alone} of them were disturbed by other load and are kept for CPU times alone")
+        typer.echo(f"disturbed by other load, and kept for CPU times alone: {alone} of them")
     if len(measured) < count:
         typer.echo(f"{count - len(measured)} more were disturbed by other load and left out")
     if not measured:

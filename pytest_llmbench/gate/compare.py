@@ -36,7 +36,7 @@ NoiseOf = Callable[[str, Measured], CalibratedNoise | None]
 """What a calibration says of a metric of a case, by what was measured now."""
 
 
-_FOR_CPU_TIMES = "; used for CPU times alone"
+_BUT = ", but for CPU times"
 _ONLY_WORSE = frozenset({"s", "tokens/s", "requests/s"})
 """The units of what the load of others makes worse and never better: times and rates."""
 
@@ -246,7 +246,7 @@ class Gate:
             if base.spoiled is None:
                 continue
             used = any(base.spoiled_for(metric) is None for metric in by_cpu)
-            left_out.append(f"{base.session}: {base.spoiled}{_FOR_CPU_TIMES if used else ''}")
+            left_out.append(f"{base.session}{_BUT if used else ''}: {base.spoiled}")
         return CaseComparison(
             case, worst(verdicts), tuple(judgments), mismatch, reason, sessions, tuple(left_out)
         )

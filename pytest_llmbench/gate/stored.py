@@ -259,7 +259,7 @@ def judge_stored(
         better,
     )
     if verdict is Verdict.INCONCLUSIVE:
-        reason = _why(effect, shift, threshold, error, len(sessions), level, detectable)
+        reason = _why(metric, effect, shift, threshold, error, len(sessions), level, detectable)
     elif error.method == "single-session":
         reason = _calibrated(error, len(sessions)) or (
             f"{_few(len(sessions))} not show how far sessions lie apart; judged by the spread of "
@@ -335,6 +335,7 @@ def _stretch(error: _Error, level: float) -> float:
 
 
 def _why(
+    metric: str,
     effect: float,
     shift: float,
     threshold: float,
@@ -344,6 +345,7 @@ def _why(
     detectable: float,
 ) -> str:
     """What is in the way of a verdict, and what would take it away."""
+    clock = "--clock cpu " if METRICS[metric].clock == "cpu" else ""
     where = "above" if effect > shift else "below"
     said = f"{where} the threshold of {precise_percent(threshold)}, but not beyond doubt"
     if (calibrated := _calibrated(error, sessions)) is not None:
@@ -355,7 +357,7 @@ def _why(
         return (
             f"{said}: {_few(sessions)} not show how far sessions lie apart, and by the spread of processes "
             f"only a change of {precise_percent(detectable)} could be found; store five sessions, calibrate "
-            "some (llmbench calibrate --sessions 6), or compare A/B pairs"
+            f"some (llmbench calibrate {clock}--sessions 6), or compare A/B pairs"
         )
     session_sd = float(error.details["session_sd"])
     known = t_quantile(level if effect > shift else 0.05, math.inf) * session_sd

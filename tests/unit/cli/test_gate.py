@@ -257,13 +257,13 @@ def test_a_calibrated_session_that_was_disturbed_is_kept_for_its_cpu_times(
     monkeypatch.setattr(f"{__name__}.LEVELS", [(1.0, ("foreign_cpu",)), (1.0, ())])
     monkeypatch.setattr(f"{__name__}.ENGINE", {"cpu_time": "comparable"})
     shown = llmbench("calibrate", "--sessions", "3").stdout
-    assert "3 of them were disturbed by other load and are kept for CPU times alone" in shown
+    assert "disturbed by other load, and kept for CPU times alone: 3 of them" in shown
     rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
     assert rows["cpu_time_per_token"][:2] == ["3", "1.0%"]
     assert "tpot" not in rows
     monkeypatch.setattr(f"{__name__}.LEVELS", [(1.0, ()), (1.0, ())])
     shown = llmbench("calibrate", "--sessions", "3").stdout
-    assert "kept for CPU times alone" not in shown
+    assert "disturbed" not in shown
     rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
     assert (rows["cpu_time_per_token"][0], rows["tpot"][0]) == ("6", "3")
     shown = llmbench("calibrate", "--sessions", "3", "--clock", "wall").stdout
