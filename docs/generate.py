@@ -177,6 +177,8 @@ def metrics() -> str:
             return "never judged"
         how = " with a tolerance, since it repeats itself" if row.exact else " by a statistical test"
         when = "judged by default" if row.gates else "judged if `--llm-gate` names it"
+        if row.clock == "cpu":
+            when += ", and instead of times by [`--llm-clock`](settings.md#clock)"
         return f"{when},{how}; may be {row.allowed:.0%} worse by default"
 
     scopes = {
@@ -209,11 +211,6 @@ def metrics() -> str:
                 ),
                 ("limits", sentence(row.limits) if row.limits else ""),
                 ("source of the formula", row.source),
-                ("its limits", row.limits),
-                (
-                    "by the CPU's clock",
-                    f"[`{row.on_cpu}`](#{row.on_cpu}) stands for it" if row.on_cpu else "",
-                ),
                 ("in the gate", judged(row)),
                 ("as an SLO", "may be limited with `--llm-slo`" if row.slo else ""),
             )
