@@ -56,3 +56,9 @@ def comparable(engine: Mapping[str, object]) -> bool:
 def why_incomparable(engine: Mapping[str, object]) -> str | None:
     """What an engine that was so loaded says against it; None if it compares."""
     return None if comparable(engine) else str(engine.get(CPU_TIME, "not comparable: not measured"))
+
+
+def comparable_with_one_thread(engine: Mapping[str, object]) -> bool:
+    """Whether the CPU time of an engine that was so loaded would compare if it had one thread."""
+    one = {name: 1 if name.startswith(THREADS) and isinstance(n, int) else n for name, n in engine.items()}
+    return told_of_cpu_time(one) == COMPARABLE

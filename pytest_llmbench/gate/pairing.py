@@ -17,7 +17,7 @@ from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.budget import Budget
 from pytest_llmbench.gate.clock import no_cpu_time
 from pytest_llmbench.gate.exact import judge_exact
-from pytest_llmbench.gate.noise import MOSTLY, OnDisturbed, mostly_disturbed, one_sided
+from pytest_llmbench.gate.noise import MOSTLY, OnDisturbed, SpoiledBy, mostly_disturbed, one_sided
 from pytest_llmbench.gate.paired import PairedTest, looks_until
 from pytest_llmbench.gate.thresholds import (
     Clock,
@@ -175,8 +175,10 @@ class _Feed:
     """Reason codes to how many disturbed pairs were used all the same."""
     bad: int = 0
     """How many of the pairs were disturbed."""
-    spoiled: bool = False
-    """The load of others makes it invalid."""
+    noisy: int = 0
+    """How many disturbed pairs were used all the same."""
+    spoiled: SpoiledBy | None = None
+    """What of the load of others makes it invalid."""
     gone: bool = False
     """Neither side has the metric, and it was not asked for."""
 
@@ -193,7 +195,7 @@ class _Feed:
     def undecided(self) -> bool:
         """Whether it came to its end without a verdict, for noise and not because it has no values."""
         if self.test.verdict is Verdict.INVALID:
-            return self.spoiled
+            return self.spoiled is not None
         return self.test.verdict is Verdict.INCONCLUSIVE
 
     def take(self, pair: MeasuredPair) -> None:
@@ -210,7 +212,7 @@ class _Feed:
         else:
             self.test.drop(codes, disturbed=True)
             if self.disturbed == "drop" and self.bad > MOSTLY * self.most:
-                self._spoil(self._said(self.test.dropped))
+                self._spoil("load", self._said(self.test.dropped))
 
     def finish(self) -> None:
         """There are no more pairs."""
@@ -219,7 +221,7 @@ class _Feed:
         if self.disturbed == "auto" and self.bad > MOSTLY * len(self.pairs):
             self._keep()
         if self.bad and not self.test.differences:
-            self._spoil(self._said(self.test.dropped))
+            self._spoil("load", self._said(self.test.dropped))
         self.test.finish()
         self._check_sides()
 
@@ -257,17 +259,19 @@ class _Feed:
             self.test.drop(_NO_VALUE if base is None or now is None else _ZERO)
 
     def _note(self, pair: MeasuredPair) -> None:
-        for code in (pair.dropped(self.test.metric) or "").split("+"):
-            if code:
+        if codes := pair.dropped(self.test.metric):
+            self.noisy += 1
+            for code in codes.split("+"):
                 self.taken[code] = self.taken.get(code, 0) + 1
 
     def _check_sides(self) -> None:
         """Believe nothing where the load of others does not fall on both sides alike."""
         if self.taken and (why := one_sided(self.pairs)) is not None:
-            self._spoil(f"{self._said(self.taken)}, and {why}")
+            by: SpoiledBy = "one_sided" if self.pairs[-1].unlike is None else "threads"
+            self._spoil(by, f"{self._said(self.taken)}, and {why}")
 
-    def _spoil(self, reason: str) -> None:
-        self.spoiled = True
+    def _spoil(self, by: SpoiledBy, reason: str) -> None:
+        self.spoiled = by
         self.test.spoil(reason)
 
     def _said(self, codes: Mapping[str, int]) -> str:
@@ -275,8 +279,11 @@ class _Feed:
 
     def judgment(self) -> Judgment:
         judgment = self.test.judgment()
+        if self.spoiled is not None:
+            judgment = replace(judgment, details={**judgment.details, "spoiled_by": self.spoiled})
         if self.taken:
-            return replace(judgment, noise=dict(sorted(self.taken.items())))
+            told = {**judgment.details, "disturbed": self.noisy}
+            return replace(judgment, noise=dict(sorted(self.taken.items())), details=told)
         if self.test.differences or not set(self.test.dropped) <= {_NO_VALUE, _ZERO, *UNTIMED}:
             return judgment
         # No machine was disturbed, so a quieter one would not help.

@@ -53,6 +53,8 @@ CALIBRATION_RATIO = 2.0
 other within minutes, and neighbors are alike. Up to a correlation of 0.5 of successive sessions it
 keeps the false failures below 1%, by simulation."""
 ENOUGH_SESSIONS = 3
+SESSIONS_WANTED = 5
+"""So many show well how far they lie apart."""
 MIN_POOLED_CASES = 6
 """Fewer cases than this say too little about how their spreads differ."""
 
@@ -239,13 +241,14 @@ def judge_stored(
                 f"{'' if len(sessions) == 1 else 'each '}and {len(now)} now do not show how far values lie "
                 "apart; measure with processes=3 or more, store three sessions or more, or compare A/B pairs"
             ),
+            details={"processes_wanted": 3},
             **values,
         )
     half = t_quantile((1 - confidence) / 2, error.df) * error.spread
     low, high = effect - half, effect + half
     stretched = error.spread * _stretch(error, level)
     p = t_tail(effect / stretched, error.df) if stretched > 0 else float(effect <= 0)
-    verdict, reason = Verdict.INCONCLUSIVE, None
+    verdict, reason, wanted = Verdict.INCONCLUSIVE, None, {}
     if p <= level and low > shift:
         verdict = Verdict.FAIL
     elif high < shift:
@@ -259,7 +262,8 @@ def judge_stored(
         better,
     )
     if verdict is Verdict.INCONCLUSIVE:
-        reason = _why(metric, effect, shift, threshold, error, len(sessions), level, detectable)
+        reason, enough = _why(metric, effect, shift, threshold, error, len(sessions), level, detectable)
+        wanted = {"sessions_wanted": enough}
     elif error.method == "single-session":
         reason = _calibrated(error, len(sessions)) or (
             f"{_few(len(sessions))} not show how far sessions lie apart; judged by the spread of "
@@ -275,7 +279,7 @@ def judge_stored(
         p=p,
         reason=reason,
         improved=verdict is Verdict.PASS and to_change(high, better) < -threshold,
-        details={"sessions": len(sessions), "level_change": level, **error.details},
+        details={"sessions": len(sessions), "level_change": level, **error.details, **wanted},
         **values,
     )
 
@@ -343,8 +347,8 @@ def _why(
     sessions: int,
     level: float,
     detectable: float,
-) -> str:
-    """What is in the way of a verdict, and what would take it away."""
+) -> tuple[str, int | None]:
+    """What is in the way of a verdict, and what would take it away: so many stored sessions, or None."""
     clock = "--clock cpu " if METRICS[metric].clock == "cpu" else ""
     where = "above" if effect > shift else "below"
     said = f"{where} the threshold of {precise_percent(threshold)}, but not beyond doubt"
@@ -352,13 +356,13 @@ def _why(
         return (
             f"{said}. {calibrated}, by which a change of {precise_percent(detectable)} could be found; store "
             "five sessions, or compare A/B pairs"
-        )
+        ), SESSIONS_WANTED
     if error.method == "single-session":
         return (
             f"{said}: {_few(sessions)} not show how far sessions lie apart, and by the spread of processes "
             f"only a change of {precise_percent(detectable)} could be found; store five sessions, calibrate "
             f"some (llmbench calibrate {clock}--sessions 6), or compare A/B pairs"
-        )
+        ), SESSIONS_WANTED
     session_sd = float(error.details["session_sd"])
     known = t_quantile(level if effect > shift else 0.05, math.inf) * session_sd
     said = (
@@ -367,10 +371,9 @@ def _why(
         f"of {precise_percent(detectable)}"
     )
     if (effect if effect > shift else shift - effect) > known * 1.1:
-        return (
-            f"{said}; {max(10, 2 * sessions)} stored sessions would likely decide it, and so would A/B pairs"
-        )
-    return f"{said}; no number of stored sessions would decide it, A/B pairs may"
+        wanted = max(10, 2 * sessions)
+        return f"{said}; {wanted} stored sessions would likely decide it, and so would A/B pairs", wanted
+    return f"{said}; no number of stored sessions would decide it, A/B pairs may", None
 
 
 def _few(sessions: int) -> str:

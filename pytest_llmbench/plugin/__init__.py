@@ -203,6 +203,8 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
         terminalreporter.write_line(f"Skipped: {line}", yellow=True)
     for line in idle:
         terminalreporter.write_line(f"Note: {line}", yellow=True)
+    if recording is not None:
+        recording.conclude(terminalreporter)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -72,7 +72,8 @@ def judge_test(
     :param measured: each measurement, and as the document keeps it.
     :param failures: how many requests of a load level may fail.
     """
-    from pytest_llmbench.report.comparison import explain_case, headline
+    from pytest_llmbench.report.comparison import explain_case
+    from pytest_llmbench.report.verdicts import headline
 
     allowed = parse_allowed(failures)
     verdicts: dict[str, CaseComparison] = {}

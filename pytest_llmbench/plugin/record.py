@@ -6,6 +6,7 @@ kept, and where: :mod:`pytest_llmbench.results.session`.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -163,7 +164,6 @@ class Recording:
 
     def summarize(self, terminal: TerminalReporter) -> None:
         """The table of all cases, where the document lies, and what went wrong with it."""
-        from pytest_llmbench.gate.kept import kept_comparison
         from pytest_llmbench.report.comparison import comparison_table
         from pytest_llmbench.report.table import case_tables, render
         from pytest_llmbench.report.terminal import pytest_terminal
@@ -176,7 +176,7 @@ class Recording:
         table: Any
         for table in case_tables(self._results.document.cases, self._settings.columns):
             terminal.write(render(table, screen))
-        if (comparison := self._comparison or kept_comparison(self._results.document)) is not None:
+        if (comparison := self._comparison_shown) is not None:
             terminal.section("LLM comparison" if self.gating and self.gating.judge.compares else "LLM limits")
             table = comparison_table(comparison)
             terminal.write(render(table, screen))
@@ -186,6 +186,24 @@ class Recording:
             terminal.write_line(f"Results: {_shown(path, self._config)}")
         for problem in self._results.problems:
             terminal.write_line(f"Results: {mask(problem)}", red=True)
+
+    def conclude(self, terminal: TerminalReporter) -> None:
+        """Under CI, where only the last lines are read: how much the gate could not judge."""
+        from pytest_llmbench.gate.compare import under_ci
+        from pytest_llmbench.report.verdicts import unjudged
+
+        comparison = self._comparison_shown
+        if not self.shown or comparison is None or not under_ci(os.environ):
+            return
+        if (told := unjudged(comparison, self._settings.inconclusive)) is not None:
+            terminal.write_line(told, yellow=True)
+
+    @property
+    def _comparison_shown(self) -> Comparison | None:
+        """What the gate said, or what workers have kept of it."""
+        from pytest_llmbench.gate.kept import kept_comparison
+
+        return self._comparison or kept_comparison(self._results.document)
 
     def _finish_gate(self, session: pytest.Session, deselected: Collection[str]) -> list[Callable[[], str]]:
         """Close the comparison. Returns what puts the document into baselines, for when it is written."""

@@ -18,11 +18,21 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pytest_llmbench.errors import few
+from pytest_llmbench.gate.next_step import remedy_of
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.report import rows
-from pytest_llmbench.report.judgment import HEADS, Cells, cells, explain, headline_of, judged_name
+from pytest_llmbench.report.judgment import (
+    HEADS,
+    Cells,
+    cells,
+    decided_elsewhere,
+    explain,
+    noise_of,
+    stands_instead,
+)
 from pytest_llmbench.report.markdown import escaped
+from pytest_llmbench.report.verdicts import BY_GRAVITY, noisy, on_cpu_time, steps_said, summary
 from pytest_llmbench.results.records import label_of
 from pytest_llmbench.results.verdict import Judgment, Verdict
 
@@ -55,48 +65,16 @@ _WIDE_NAME = 12
 """Letters of a metric's name for which its head may stand."""
 
 
-def headline(case: CaseComparison) -> str:
-    """What became of one case, in one line: ``ttft +36% (+30 to +44)``; the gravest first."""
-    if case.improved:
-        told = [one for one in case.judgments if one.improved]
-        return f"improved: {_some([headline_of(one) for one in told])}"
-    told = [one for one in case.judgments if one.verdict is case.verdict]
-    if case.verdict is Verdict.FAIL:
-        return _some([headline_of(one) for one in told])
-    if told and not case.reason:
-        return f"{case.verdict}: {', '.join(map(judged_name, told))}"
-    return f"{case.verdict}: {case.reason}"
-
-
-def _some(texts: Sequence[str], most: int = 2) -> str:
-    """So many of *texts* as a line has room for."""
-    more = f"; {len(texts) - most} more" if len(texts) > most else ""
-    return "; ".join(texts[:most]) + more
-
-
 def explain_case(case: CaseComparison) -> str:
     """Everything that was judged of one case, what failed first."""
-    order = sorted(case.judgments, key=lambda one: _BY_GRAVITY.index(one.verdict))
+    order = sorted(case.judgments, key=lambda one: BY_GRAVITY.index(one.verdict))
     head = [case.reason] if case.reason else []
     if case.sessions:
         head.append(f"compared with {_sessions(case.sessions)}")
-    return "\n".join([*head, *map(explain, order), *(f"left out: {one}" for one in case.left_out)])
-
-
-_BY_GRAVITY = (Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.NEW, Verdict.PASS)
-
-
-def summary(comparison: Comparison) -> str:
-    """How many cases have which verdict, in one line."""
-    counts = comparison.counts
-    parts = [f"{counts[verdict]} {verdict}" for verdict in _BY_GRAVITY if verdict in counts]
-    improved = sum(case.improved for case in comparison.cases)
-    if improved:
-        parts.append(f"{improved} improved")
-    if comparison.missing:
-        parts.append(f"{len(comparison.missing)} missing")
-    total = len(comparison.cases)
-    return f"{count(total, 'case')}: {', '.join(parts) or 'nothing was compared'}"
+    tail = [f"left out: {one}" for one in case.left_out]
+    if (remedy := remedy_of(case)) is not None:
+        tail.append(f"to decide it: {remedy.said}")
+    return "\n".join([*head, *map(explain, order), *tail])
 
 
 def to_json(comparison: Comparison) -> dict[str, object]:
@@ -108,6 +86,7 @@ def to_json(comparison: Comparison) -> dict[str, object]:
         "counts": {verdict.value: count for verdict, count in comparison.counts.items()},
         "cases": [_case_json(case) for case in comparison.cases],
         "missing": [asdict(one) for one in comparison.missing],
+        "to_decide": steps_said(comparison),
         "notes": list(comparison.notes),
     }
 
@@ -119,7 +98,8 @@ def markdown_comparison(comparison: Comparison, *, full: bool = False) -> str:
     """
     told, quiet = _split(comparison, full=full)
     head = f"### {_MARKS[comparison.verdict]} LLM benchmarks: {summary(comparison)}"
-    tail = _markdown_unmatched(comparison) + [f"_{escaped(line)}_\n" for line in _footnotes(comparison)]
+    tail = [f"**{escaped(line)}**\n" for line in steps_said(comparison)]
+    tail += _markdown_unmatched(comparison) + [f"_{escaped(line)}_\n" for line in _footnotes(comparison)]
     parts = [head, ""]
     if told:
         parts += [*_markdown_table(told), ""]
@@ -176,6 +156,8 @@ class ComparisonTable:
         for note in _footnotes(self.comparison):
             yield from _wrapped(note, width, "", "dim")
         yield Text(summary(self.comparison), style=_STYLES[self.comparison.verdict])
+        for step in steps_said(self.comparison):
+            yield from _wrapped(step, width, "", "yellow")
 
 
 # --- The table of a terminal -------------------------------------------------------------------
@@ -213,9 +195,9 @@ def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
             if judged.reason and judged.mismatch is None:
                 yield from _wrapped(f"{judged.verdict}: {judged.reason}", width, "  ", "yellow")
             remarks = _remarks(judged.judgments)
-            for judgment, line, note in zip(judged.judgments, lines[case.key], remarks, strict=True):
-                yield row(line, _STYLES[judgment.verdict])
-                if note is not None:
+            for judgment, line, notes in zip(judged.judgments, lines[case.key], remarks, strict=True):
+                yield row(line, _STYLES[judgment.verdict] if judgment.decided_by is None else "dim")
+                for note in notes:
                     yield from _wrapped(note, width, "    ", "dim")
 
 
@@ -243,21 +225,27 @@ def _wrapped(text: str, width: int, indent: str, style: str) -> Iterator[Text]:
         yield Text(line, style=style)
 
 
-def _remarks(judgments: Iterable[Judgment]) -> list[str | None]:
-    """What to say below each judgment; of a case's like reasons only the first."""
+def _remarks(judgments: Iterable[Judgment]) -> list[list[str]]:
+    """What to say below each judgment; what holds for several of a case only below the first."""
     said: set[tuple[object, ...]] = set()
-    found: list[str | None] = []
+    found: list[list[str]] = []
     for one in judgments:
-        like = (one.verdict, one.method, one.improved)
-        remark = None
-        if like not in said:
-            if one.improved:
-                remark = "improved beyond the threshold: the baseline is stale"
-            elif one.verdict is not Verdict.PASS:
-                remark = one.reason or None
-        if remark is not None:
-            said.add(like)
-        found.append(remark)
+        remarks: dict[tuple[object, ...], str | None] = {}
+        if one.decided_by is not None:
+            remarks[one.decided_by, one.verdict] = decided_elsewhere(one)
+        elif one.improved:
+            remarks[one.verdict, one.method, "improved"] = (
+                "improved beyond the threshold: the baseline is stale"
+            )
+        elif one.verdict is not Verdict.PASS:
+            remarks[one.verdict, one.method] = one.reason
+        if one.stands_for:
+            remarks["instead", one.metric] = stands_instead(one)
+        if one.decided_by is None:
+            remarks["noise",] = noise_of(one)
+        new = {like: remark for like, remark in remarks.items() if remark and like not in said}
+        said.update(new)
+        found.append(list(new.values()))
     return found
 
 
@@ -346,13 +334,11 @@ def _markdown_table(cases: Iterable[CaseComparison]) -> list[str]:
             said = escaped(one.reason or "")
             lines.append(f"| {name} | {said} | | | | | | {_MARKS[one.verdict]} {one.verdict} | | |")
             name = ""
-        for judgment, remark in zip(one.judgments, _remarks(one.judgments), strict=True):
+        for judgment, remarks in zip(one.judgments, _remarks(one.judgments), strict=True):
             row = cells(judgment)
-            verdict = f"{_MARKS[judgment.verdict]} {row.verdict}" + (
-                f"<br>{escaped(remark)}" if remark else ""
-            )
+            told = [f"{_MARKS[judgment.verdict]} {row.verdict}", *map(escaped, remarks)]
             texts = [escaped(text) for text in row]
-            texts[6] = verdict
+            texts[6] = "<br>".join(told)
             lines.append(f"| {name} | {' | '.join(texts)} |")
             name = ""
     return lines
@@ -382,6 +368,7 @@ def _session(header: Header) -> dict[str, object]:
 
 
 def _case_json(case: CaseComparison) -> dict[str, object]:
+    remedy = remedy_of(case)
     return {
         "nodeid": case.nodeid,
         "measurement": case.case.measurement,
@@ -391,6 +378,9 @@ def _case_json(case: CaseComparison) -> dict[str, object]:
         "mismatch": None if case.mismatch is None else asdict(case.mismatch),
         "sessions": list(case.sessions),
         "left_out": list(case.left_out),
+        "on_cpu_time": on_cpu_time(case),
+        "noisy": noisy(case),
+        "to_decide": None if remedy is None else asdict(remedy),
         "judgments": [_finite(asdict(one)) for one in case.judgments],
     }
 

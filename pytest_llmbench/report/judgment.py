@@ -6,11 +6,12 @@ import math
 import textwrap
 from typing import NamedTuple
 
+from pytest_llmbench.measure.run import UNWATCHED
 from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.report import rows
-from pytest_llmbench.results.verdict import Judgment
+from pytest_llmbench.results.verdict import UNDECIDED, Judgment
 
 
 class Cells(NamedTuple):
@@ -41,7 +42,7 @@ def cells(judgment: Judgment) -> Cells:
         change=signed(_natural(judgment, judgment.change)),
         interval=_interval(judgment),
         threshold=_threshold(judgment),
-        verdict=judgment.verdict.value,
+        verdict=verdict_of(judgment),
         n=f"{judgment.n}{rows.DISTURBED_MARK}{judgment.dropped}" if judgment.dropped else str(judgment.n),
         sees=precise_percent(judgment.detectable),
     )
@@ -57,13 +58,48 @@ def headline_of(judgment: Judgment) -> str:
     change = signed(_natural(judgment, judgment.change) or 0.0)
     interval = _interval(judgment)
     within = "" if interval == units.UNKNOWN else f" ({interval.replace('…', ' to ')})"
-    return f"{name} {change}{within}"
+    noisy = ", noisy" if judgment.noise else ""
+    instead = f", judged instead of {', '.join(judgment.stands_for)}" if judgment.stands_for else ""
+    return f"{name} {change}{within}{noisy}{instead}"
+
+
+def verdict_of(judgment: Judgment) -> str:
+    """The verdict in a word: ``fail``, ``fail (noisy)``. Of one that is not decided, its reason says why."""
+    noisy = judgment.noise and judgment.verdict not in UNDECIDED
+    return f"{judgment.verdict} (noisy)" if noisy else judgment.verdict.value
+
+
+def noise_of(judgment: Judgment) -> str | None:
+    """What other load did to a judgment that stands all the same, and what that cost; None if it did not.
+
+    For example ``noisy: 9 of 12 pairs were disturbed and used (foreign_cpu 9); sees changes from 12% on``.
+    """
+    if not judgment.noise:
+        return None
+    sees = f"; sees changes from {precise_percent(judgment.detectable)} on" if judgment.detectable else ""
+    return f"noisy: {_disturbed(judgment)}{sees}"
+
+
+def stands_instead(judgment: Judgment) -> str | None:
+    """For which metrics a judgment of the CPU's clock stands; None if it was asked for."""
+    if not judgment.stands_for:
+        return None
+    return f"judged instead of {' and '.join(judgment.stands_for)}, which noise left undecided"
+
+
+def decided_elsewhere(judgment: Judgment) -> str | None:
+    """By what a metric is decided that noise left undecided, and what was in its way; None if by itself."""
+    if judgment.decided_by is None:
+        return None
+    # What would decide the metric itself is not wanted any more.
+    why = f": {judgment.reason.partition('; ')[0]}" if judgment.reason else ""
+    return f"decided by {judgment.decided_by}, as this is {judgment.verdict}{why}"
 
 
 def explain(judgment: Judgment) -> str:
     """The judgment in full, several lines: what a failed test says."""
     metric = METRICS[judgment.metric]
-    lines = [f"{judged_name(judgment)}: {judgment.verdict}"]
+    lines = [f"{judged_name(judgment)}: {verdict_of(judgment)}"]
 
     def add(what: str, text: str) -> None:
         lines.extend(textwrap.wrap(f"  {what:<10}{text}", 88, subsequent_indent=" " * 12))
@@ -86,14 +122,19 @@ def explain(judgment: Judgment) -> str:
             f"{precise_percent(details['allowed_share'])} may",
         )
     add("threshold", _said_threshold(judgment))
-    dropped = f", {judgment.dropped} dropped: the machine was disturbed" if judgment.dropped else ""
     pairs = judgment.method == "signed-rank"
     n = count(judgment.n, "pair") if pairs else count(judgment.n, "process", "processes")
     order = f"; {details['order']}" if "order" in details else ""
-    add("judged by", f"{judgment.method}, {n}{dropped}{order}")
+    add("judged by", f"{judgment.method}, {n}{_left_out(judgment)}{order}")
+    if judgment.noise:
+        add("noisy", _disturbed(judgment))
     if judgment.detectable is not None:
         add("sees", f"changes from {precise_percent(judgment.detectable)} on, in 4 of 5 such comparisons")
-    if judgment.reason:
+    if (instead := stands_instead(judgment)) is not None:
+        add("note", instead)
+    if (decided := decided_elsewhere(judgment)) is not None:
+        add("note", decided)
+    elif judgment.reason:
         add("why", judgment.reason)
     return "\n".join(lines)
 
@@ -102,6 +143,26 @@ def judged_name(judgment: Judgment) -> str:
     """``ttft`` or ``ttft.p99``."""
     percentile = judgment.details.get("percentile")
     return judgment.metric if percentile is None else f"{judgment.metric}.p{percentile:g}"
+
+
+def _disturbed(judgment: Judgment) -> str:
+    """``9 of 12 pairs were disturbed and used (foreign_cpu 9)``; of stored sessions, rounds."""
+    codes = judgment.noise or {}
+    how = "disturbed or not watched" if UNWATCHED in codes else "disturbed"
+    said = ", ".join(f"{code} {n}" for code, n in codes.items())
+    if judgment.method != "signed-rank":
+        return f"rounds were {how} and used ({said})"
+    n = judgment.details.get("disturbed", max(codes.values(), default=0))
+    return f"{n} of {count(judgment.n, 'pair')} {'was' if n == 1 else 'were'} {how} and used ({said})"
+
+
+def _left_out(judgment: Judgment) -> str:
+    """``, 3 more left out: foreign_cpu (3)``; empty for none."""
+    if not judgment.dropped:
+        return ""
+    reasons: dict[str, int] = judgment.details.get("dropped") or {}
+    why = ", ".join(f"{reason} ({n})" for reason, n in sorted(reasons.items()))
+    return f", {judgment.dropped} more left out: {why or 'the machine was disturbed'}"
 
 
 def _natural(judgment: Judgment, change: float | None) -> float | None:

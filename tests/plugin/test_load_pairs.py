@@ -156,7 +156,7 @@ def test_a_budget_ends_the_pairs(
         ab = (f"--llm-base-url={server.url}", f"--llm-ab=base_url={server.url}", "--llm-gate=tpot")
         result = run(*ab, f"--llm-budget={budget}", backend=None)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*LLMBenchWarning: inconclusive: tpot"])
+    result.stdout.fnmatch_lines(["*LLMBenchWarning: inconclusive: tpot; to decide it: add --llm-budget=*"])
     cases = sides(document())
     assert [len(case["processes"]) for case in cases] == [pairs, pairs]
     assert cases[0]["verdict"] == "inconclusive"

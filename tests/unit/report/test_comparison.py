@@ -16,11 +16,11 @@ from pytest_llmbench.report.comparison import (
     explain,
     explain_case,
     markdown_comparison,
-    summary,
     to_json,
 )
 from pytest_llmbench.report.table import render
 from pytest_llmbench.report.terminal import Screen
+from pytest_llmbench.report.verdicts import summary
 from pytest_llmbench.results.verdict import Judgment, Verdict
 
 
@@ -83,7 +83,7 @@ def test_a_failure_is_explained_in_lines() -> None:
         "  now       12.5 ms",
         "  change    +25% (worse), 90% interval +15% to +35%",
         "  threshold 5% worse than the baseline",
-        "  judged by prediction, 3 processes, 1 dropped: the machine was disturbed",
+        "  judged by prediction, 3 processes, 1 more left out: the machine was disturbed",
         "  sees      changes from 8% on, in 4 of 5 such comparisons",
         "  why       because",
     ]
