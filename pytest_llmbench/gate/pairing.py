@@ -220,6 +220,8 @@ class _Feed:
             return
         if self.disturbed == "auto" and self.bad > MOSTLY * len(self.pairs):
             self._keep()
+        if self.done:
+            return
         if self.bad and not self.test.differences:
             self._spoil("load", self._said(self.test.dropped))
         self.test.finish()
@@ -228,14 +230,18 @@ class _Feed:
     def _keep(self) -> None:
         """Use every pair so far, and all that come."""
         self.disturbed, metric = "keep", self.test.metric
-        found = []
+        found, without = [], []
         for pair in self.pairs:
-            if pair.dropped(metric, disturbed=True) is None:
-                base, now = (pair.value(side, metric, disturbed=True) for side in SIDES)
-                if (difference := pair.difference(metric, disturbed=True)) is not None:
-                    found.append((difference, base, now))
-                    self._note(pair)
+            difference = pair.difference(metric, disturbed=True)
+            if difference is None or pair.dropped(metric, disturbed=True) is not None:
+                without.append(pair)
+                continue
+            base, now = (pair.value(side, metric, disturbed=True) for side in SIDES)
+            found.append((difference, base, now))
+            self._note(pair)
         self.test.take_all(found)
+        for pair in without:
+            self._use(pair)
         self._check_sides()
 
     def _use(self, pair: MeasuredPair) -> None:
@@ -304,10 +310,12 @@ class _Feeds:
     def take(self, pair: MeasuredPair) -> None:
         for feed in (*self.wall, *self.cpu):
             feed.take(pair)
-        self.wall = [feed for feed in self.wall if not feed.gone]
         if (why := pair.incomparable) is not None:
             self.cpu, self.incomparable = [], why
-        self.cpu = [feed for feed in self.cpu if not feed.gone]
+        self._forget_gone()
+
+    def _forget_gone(self) -> None:
+        self.wall, self.cpu = ([feed for feed in feeds if not feed.gone] for feeds in (self.wall, self.cpu))
 
     @property
     def _wanted(self) -> list[_Feed]:
@@ -323,6 +331,7 @@ class _Feeds:
         """There are no more pairs."""
         for feed in (*self.wall, *self.cpu):
             feed.finish()
+        self._forget_gone()
 
     @property
     def judgments(self) -> tuple[Judgment, ...]:

@@ -333,6 +333,18 @@ def test_keep_uses_every_pair_from_the_first_and_believes_one_sided_load_as_litt
     assert "other threads" in str(one.reason)
 
 
+@pytest.mark.parametrize("pairs", [1, 32])
+def test_what_is_not_there_is_not_taken_for_disturbed(pairs: int) -> None:
+    sides: dict[str, tuple[float, float]] = {"tpot": (0.01, 0.01)}
+    found = case_verdict(Source(busy(sides, {})), "tpot", "goodput", budget=Budget(pairs=pairs))
+    assert [one.metric for one in found.judgments] == ["tpot"]
+    asked = parse_thresholds("goodput:5%")
+    of = {
+        one.metric: one for one in judged(Source(busy(sides, {})), marker=asked, budget=Budget(pairs=pairs))
+    }
+    assert (of["goodput"].verdict, of["goodput"].reason) == (Verdict.INVALID, "it was not measured")
+
+
 def test_drop_says_that_the_machine_was_disturbed_when_half_of_the_budget_was() -> None:
     source = Source(busy({"tpot": (0.01, 0.02)}, {}))
     (one,) = judged(source, disturbed="drop", budget=Budget(pairs=10))
