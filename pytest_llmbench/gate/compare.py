@@ -233,10 +233,11 @@ class Gate:
         # Limits need no baseline, so a case that has none is judged by them.
         thresholds, clock = self._gated(case)
         gated = [one for one in thresholds if (bases and not one.off) or one.limit is not None]
-        judgments = [found for one in gated if (found := self._judge(one, bases, now)) is not None]
+        given = [(one, found) for one in gated if (found := self._judge(one, bases, now)) is not None]
+        judgments = [found for _, found in given]
         judgments += no_cpu_time(gated, judgments, clock, "prediction")
         if clock == "auto" and bases:
-            judgments = self._with_cpu_time(thresholds, judgments, bases, now)
+            judgments = self._with_cpu_time(thresholds, given, bases, now)
         verdicts = verdicts_of(judgments)
         reason: str | None = None
         if mismatch is not None:
@@ -292,14 +293,19 @@ class Gate:
     def _with_cpu_time(
         self,
         thresholds: Sequence[Threshold],
-        judgments: Sequence[Judgment],
+        given: Sequence[tuple[Threshold, Judgment]],
         bases: Sequence[Measured],
         now: Measured,
     ) -> list[Judgment]:
-        """*judgments*, and beside those that noise keeps from a verdict CPU time's, where it compares."""
-        noisy = [one for one in judgments if _left_by_noise(one, bases, now)]
+        """The judgments *given*, and beside those that noise leaves undecided CPU time's, if it compares."""
+        judgments = [found for _, found in given]
+        noisy = [
+            found
+            for one, found in given
+            if one.relative is not None and one.percentile is None and _left_by_noise(found, bases, now)
+        ]
         if not noisy or now.incomparable is not None:
-            return list(judgments)
+            return judgments
         able = [base for base in bases if base.incomparable is None]
         names = {METRICS[one.metric].on_cpu for one in noisy}
         beside: list[Judgment] = []
@@ -309,7 +315,9 @@ class Gate:
             if one.metric in names and there and any(base.values(one.metric) for base in clean):
                 beside += filter(None, [self._judge(one, clean, now)])
         told = iter(with_cpu_time(noisy, beside, {one.metric for one in noisy}))
-        return [next(told) if one in noisy else one for one in judgments] + list(told)
+        # A percentile may have an equal judgment, for the same reason.
+        replaced = {id(one) for one in noisy}
+        return [next(told) if id(one) in replaced else one for one in judgments] + list(told)
 
     def _judged_by(
         self,
@@ -402,7 +410,7 @@ def _alike(bases: Sequence[Measured]) -> Collection[Sequence[Measured]]:
 def _left_by_noise(judged: Judgment, bases: Sequence[Measured], now: Measured) -> bool:
     """Whether a change could not be judged for noise: that of the numbers, or too much was disturbed."""
     metric = judged.metric
-    if judged.threshold is None or METRICS[metric].on_cpu is None:
+    if METRICS[metric].on_cpu is None:
         return False
     if judged.verdict is not Verdict.INVALID:
         return judged.verdict is Verdict.INCONCLUSIVE

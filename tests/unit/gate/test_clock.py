@@ -259,3 +259,14 @@ def test_cpu_time_that_is_off_stands_for_nothing(
     case = judged(crowded, now, clock, "prefill_cpu_time:off")
     assert "prefill_cpu_time" not in [one.metric for one in case.judgments]
     assert judgment(case, "cpu_time_per_token").verdict is Verdict.PASS
+
+
+def test_cpu_time_does_not_decide_limits_and_percentiles(
+    a_cpu_session: CpuSession, crowded: list[Any]
+) -> None:
+    now = a_cpu_session(9, crowded=1.0)
+    case = judged(crowded, now, "auto", "tpot.p95:5%", "tpot:5%,<1ms")
+    center, limit, tail = (one for one in case.judgments if one.metric == "tpot")
+    assert [one.verdict for one in (center, limit, tail)] == [Verdict.INVALID] * 3
+    assert [one.decided_by for one in (center, limit, tail)] == ["cpu_time_per_token", None, None]
+    assert case.verdict is Verdict.INVALID
