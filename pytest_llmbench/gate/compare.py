@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -36,7 +36,6 @@ NoiseOf = Callable[[str, Measured], CalibratedNoise | None]
 """What a calibration says of a metric of a case, by what was measured now."""
 
 
-_BUT = ", but for CPU times"
 _ONLY_WORSE = frozenset({"s", "tokens/s", "requests/s"})
 """The units of what the load of others makes worse and never better: times and rates."""
 
@@ -247,12 +246,7 @@ class Gate:
             verdicts.append(Verdict.INCONCLUSIVE)
             reason = "no metric that gates was measured on either side"
         left_out = [f"{one.session}: {one.reason}" for one in others]
-        by_cpu = {one.metric for one in judgments if METRICS[one.metric].clock == "cpu"}
-        for base in bases:
-            if base.spoiled is None:
-                continue
-            used = any(base.spoiled_for(metric) is None for metric in by_cpu)
-            left_out.append(f"{base.session}{_BUT if used else ''}: {base.spoiled}")
+        left_out += _left_out(bases, {one.metric for one in judgments})
         return CaseComparison(
             case, worst(verdicts), tuple(judgments), mismatch, reason, sessions, tuple(left_out)
         )
@@ -405,6 +399,17 @@ def _alike(bases: Sequence[Measured]) -> Collection[Sequence[Measured]]:
     for base in bases:
         groups[base.identity].append(base)
     return groups.values()
+
+
+def _left_out(bases: Sequence[Measured], metrics: Collection[str]) -> Iterator[str]:
+    """Which sessions of the baseline were not used for all *metrics* that were judged, and why."""
+    noisy = {metric for metric in metrics if not METRICS[metric].exact}
+    spoiled = [base for base in bases if base.spoiled is not None]
+    lacking = [(base, sum(base.spoiled_for(metric) is not None for metric in noisy)) for base in spoiled]
+    yield from (f"{base.session}: {base.spoiled}" for base, n in lacking if n and n == len(noisy))
+    if in_part := [base for base, n in lacking if 0 < n < len(noisy)]:
+        more = f" and {len(in_part) - 1} more" if len(in_part) > 1 else ""
+        yield f"{in_part[0].session}{more}, but for CPU times: {in_part[0].spoiled}"
 
 
 def _left_by_noise(judged: Judgment, bases: Sequence[Measured], now: Measured) -> bool:
