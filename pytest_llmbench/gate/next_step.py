@@ -245,8 +245,10 @@ def _disturbed(case: CaseRecord) -> bool:
 
 def _each(case: CaseRecord) -> float | None:
     """Seconds from the begin of one process's rounds to that of the next; None where that is not known."""
-    begins = [next((r.started for r in process.rounds if r.started), None) for process in case.processes]
-    times = sorted(datetime.fromisoformat(begin) for begin in begins if begin is not None)
+    # What is read of a document to compare it is left without.
+    begins = [[getattr(r, "started", None) for r in process.rounds] for process in case.processes]
+    first = (next(filter(None, those), None) for those in begins)
+    times = sorted(datetime.fromisoformat(begin) for begin in first if begin is not None)
     took = (times[-1] - times[0]).total_seconds() if times else 0.0
     return took / (len(times) - 1) if took > 0 else None
 
