@@ -42,8 +42,6 @@ MAX_DROPPED = 0.2
 """The share of pairs that may be dropped as disturbed before a case is invalid."""
 DEFAULT_SCREEN = 8
 """Pairs until the first look."""
-MANY = 500
-"""More pairs than this are not asked for in a reason: the change is about the threshold itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,8 @@ LOOKS: Plan = ((12, 20, 32), (0.1, 0.8, 0.1))
 """After how many pairs it is looked, and the share of the error that each look may use."""
 LONG_LOOKS = (64, 128, 256, 512)
 """Further ones, where a budget has room for them."""
+MANY = LONG_LOOKS[-1]
+"""More pairs than this are not asked for in a reason: the change is about the threshold itself."""
 
 
 def looks_until(pairs: int) -> Plan:

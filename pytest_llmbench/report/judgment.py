@@ -11,7 +11,7 @@ from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, precise_percent
 from pytest_llmbench.report import rows
-from pytest_llmbench.results.verdict import UNDECIDED, Judgment
+from pytest_llmbench.results.verdict import UNDECIDED, Judgment, Verdict
 
 
 class Cells(NamedTuple):
@@ -70,11 +70,11 @@ def verdict_of(judgment: Judgment) -> str:
 
 
 def noise_of(judgment: Judgment) -> str | None:
-    """What other load did to a judgment that stands all the same, and what that cost; None if it did not.
+    """What other load did to a judgment, and what that cost; None if nothing, or if it is the reason anyway.
 
     For example ``noisy: 9 of 12 pairs were disturbed and used (foreign_cpu 9); sees changes from 12% on``.
     """
-    if not judgment.noise:
+    if not judgment.noise or judgment.verdict is Verdict.INVALID:
         return None
     sees = f"; sees changes from {precise_percent(judgment.detectable)} on" if judgment.detectable else ""
     return f"noisy: {_disturbed(judgment)}{sees}"
@@ -126,7 +126,7 @@ def explain(judgment: Judgment) -> str:
     n = count(judgment.n, "pair") if pairs else count(judgment.n, "process", "processes")
     order = f"; {details['order']}" if "order" in details else ""
     add("judged by", f"{judgment.method}, {n}{_left_out(judgment)}{order}")
-    if judgment.noise:
+    if judgment.noise and judgment.verdict is not Verdict.INVALID:
         add("noisy", _disturbed(judgment))
     if judgment.detectable is not None:
         add("sees", f"changes from {precise_percent(judgment.detectable)} on, in 4 of 5 such comparisons")
@@ -162,7 +162,8 @@ def _left_out(judgment: Judgment) -> str:
         return ""
     reasons: dict[str, int] = judgment.details.get("dropped") or {}
     why = ", ".join(f"{reason} ({n})" for reason, n in sorted(reasons.items()))
-    return f", {judgment.dropped} more left out: {why or 'the machine was disturbed'}"
+    more = " more" if judgment.n else ""
+    return f", {judgment.dropped}{more} left out: {why or 'the machine was disturbed'}"
 
 
 def _natural(judgment: Judgment, change: float | None) -> float | None:

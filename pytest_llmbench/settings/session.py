@@ -115,8 +115,8 @@ class SessionSettings:
         None,
         read.budget,
         "--llm-budget",
-        "What a case of an A/B session may cost: 20 (pairs) or 10min; default: until decided, at most 32 "
-        "pairs",
+        "What a case of an A/B session may cost: 20 (pairs), 10min or 2h; default: until decided, at most 32 "
+        "pairs. More are possible, and the report says where they would decide: 128",
         role="session",
         ini_type=None,
     )

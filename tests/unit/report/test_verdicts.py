@@ -79,6 +79,18 @@ def test_noise_is_said_once_a_case(compared: Compared) -> None:
     assert sum("noisy:" in line for line in lines) == 1
 
 
+def test_what_is_invalid_for_its_noise_says_so_once(compared: Compared) -> None:
+    why = "9 of 12 pairs were disturbed: foreign_cpu (9), and the load falls on one side"
+    comparison = compared((pairs(verdict=INVALID, noise=LOAD, reason=why),))
+    assert not any("noisy" in line for line in shown(comparison))
+    assert "noisy" not in explain_case(comparison.cases[0])
+
+
+def test_what_was_all_left_out_is_not_more_than_nothing(compared: Compared) -> None:
+    judged = pairs(verdict=INVALID, n=0, dropped=3, details={"dropped": {"foreign_cpu": 3}})
+    assert "0 pairs, 3 left out: foreign_cpu (3)" in explain_case(compared((judged,)).cases[0])
+
+
 def test_a_failure_that_noise_did_not_touch_is_not_noisy(compared: Compared) -> None:
     (case,) = compared((NOISY, pairs("peak_rss", FAIL))).cases
     assert not noisy(case)
