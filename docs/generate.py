@@ -101,7 +101,8 @@ def settings() -> str:
     return page(
         "Settings of a case",
         "What is measured, how often, and with which model. Where several places set the same thing, the "
-        "command line wins over the marker, and the marker over the ini file. How to choose among them is "
+        "command line wins over the marker, and the marker over the ini file; a "
+        "[preset](../guides/presets.md) is weaker than the place that names it. How to choose among them is "
         "in [Writing benchmarks](../guides/measuring.md).",
         *overviews,
         "## One by one",
@@ -141,13 +142,14 @@ def session_options() -> str:
     from pytest_llmbench.settings.session import SESSION_SETTINGS
 
     parts = [
-        f"## `{row.flag}` {{ #{row.flag.removeprefix('--llm-')} }}\n\n{sentence(row.help)}\n\n"
+        f"## `{row.flag or row.name}` {{ #{row.flag.removeprefix('--llm-') or row.key} }}\n\n"
+        f"{sentence(row.help)}\n\n"
         + facts(
             (
                 (
                     "command line",
                     code(row.flag if row.switch else _flag(row.flag, row.metavar))
-                    + (", repeatable" if row.many else ""),
+                    + (", repeatable" if row.flag and row.many else ""),
                 ),
                 ("ini file", code(row.name) if row.ini_type else ""),
                 ("default", code(row.default_text)),

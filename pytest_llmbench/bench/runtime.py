@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
     from pytest_llmbench.servers.keep import Servers
     from pytest_llmbench.settings.case import CaseSettings, Fixture
+    from pytest_llmbench.settings.presets import Presets
 
 MONITOR_RATE = SessionSettings().monitor_rate
 """Hardware samples a second."""
@@ -47,6 +48,7 @@ class Runtime:
     :param progress: called with what is measured; by default it does nothing.
     :param uncaptured: opens the terminal itself, where what is written is captured otherwise.
     :param pairing: where cases are measured in pairs, against another side.
+    :param presets: which presets there are; by default those that come with the package.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Runtime:
         progress: Progress | None = None,
         uncaptured: Callable[[], AbstractContextManager[None]] = nullcontext,
         pairing: Pairing | None = None,
+        presets: Presets | None = None,
     ) -> None:
         self.registry = registry or Registry()
         self.precedence = precedence or Precedence()
@@ -68,6 +71,7 @@ class Runtime:
         self.monitor_rate = monitor_rate
         self.progress = progress or Progress()
         self.pairing = pairing
+        self._presets = presets
         self._uncaptured = uncaptured
         self._models: dict[tuple[ModelSpec, Form], ResolvedModel] = {}
         self._monitor: HardwareMonitor | None = None
@@ -107,6 +111,10 @@ class Runtime:
             can run.
         """
         marker = Source.of(read_marker([((), settings)], "settings")).located(self.registry)
+        if "preset" in marker:
+            from pytest_llmbench.settings.presets import shipped
+
+            marker = (self._presets or shipped()).attached(marker, "settings")
         self.selector.check_marker(marker)
         held = self.precedence.settings(marker)
         held.check()

@@ -7,13 +7,14 @@ cannot run is a skip with its reason, so that a matrix over several engines stay
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.cases.case import Case, LoadLevel
 from pytest_llmbench.cases.target import EngineTarget, ServerTarget, Target, other_form
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.servers.options import SERVER, options_of
 from pytest_llmbench.servers.urls import read_url
@@ -57,13 +58,15 @@ class Selector:
 
         :raises UsageError: listing what there is.
         """
-        for source in (self._options.command_line, self._options.ini):
-            self._check_names(source)
+        typed, ini = self._options.command_line, self._options.ini
+        for source in (*typed.chain(), *ini.chain()):
+            with _saying_which(source):
+                self._check_names(source)
+        for source in typed.chain():
             for name in source.values.backends:
-                if name in (AUTO, SERVER):
-                    continue
-                if source is self._options.command_line and (reason := self.missing(name)) is not None:
-                    msg = f"--llm-backend={name}: {reason}"
+                if name not in (AUTO, SERVER) and (reason := self.missing(name)) is not None:
+                    where = "--llm-backend" if source is typed else f"preset {source.name}: backends"
+                    msg = f"{where}={name}: {reason}"
                     raise UsageError(msg)
 
     def check_marker(self, marker: Source) -> None:
@@ -71,7 +74,9 @@ class Selector:
 
         :raises UsageError: listing what there is.
         """
-        self._check_names(marker)
+        for source in marker.chain():
+            with _saying_which(source):
+                self._check_names(source)
 
     def _check_names(self, source: Source) -> None:
         for name in source.values.backends:
@@ -106,10 +111,10 @@ class Selector:
     def targets(self, marker: Source) -> tuple[list[Target], str | None]:
         """On what a test of ``llm_model`` runs, and why not on something that was asked for.
 
-        A marker's ``backends`` says what the test supports; the command line and the ini file
-        select among them.
+        A marker's ``backends``, or its preset's, says what the test supports; the command line and the ini
+        file select among them.
         """
-        supported = marker.values.backends if "backends" in marker else None
+        supported = self._options.own("backends", marker)
         if supported is not None and AUTO in supported:
             supported = None
         wanted = self._options.settings().backends
@@ -144,7 +149,8 @@ class Selector:
     def server_targets(self, marker: Source) -> tuple[list[ServerTarget], str | None]:
         """On which servers a test of ``llm_load`` or ``llm_server`` runs, or none and why."""
         wanted = self._options.settings().backends
-        if not {AUTO, SERVER} & set(marker.values.backends):
+        supported = self._options.own("backends", marker)
+        if supported is not None and not {AUTO, SERVER} & set(supported):
             return [], _NOT_ON_SERVERS
         if not {AUTO, SERVER} & set(wanted):
             names = ", ".join(wanted)
@@ -270,3 +276,8 @@ class Selector:
                 )
                 msg = f"no backend has a quantization {name!r}; the quantizations are {there}"
                 raise UsageError(msg)
+
+
+def _saying_which(source: Source) -> AbstractContextManager[None]:
+    """Lets an error of a preset's say which it is of."""
+    return saying_where(f"preset {source.name}") if source.name else nullcontext()

@@ -19,6 +19,7 @@ from pytest_llmbench import __version__
 from pytest_llmbench.cli import gate as cli_gate
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
+from pytest_llmbench.cli.presets import list_presets
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.report.terminal import standard_output
@@ -53,6 +54,7 @@ app = typer.Typer(
     "REF is a document's path, 'latest', a session's id, or enough of the id to be the only one.",
 )
 app.add_typer(models_app, name="models")
+app.command("presets")(list_presets)
 
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="Which document; the newest by default.")]
 
@@ -79,6 +81,7 @@ class SchemaOf(StrEnum):
 
     DOCUMENT = "document"
     SETTINGS = "settings"
+    PRESETS = "presets"
 
 
 class Format(StrEnum):
@@ -207,14 +210,14 @@ def export(
 def schema(
     of: Annotated[SchemaOf, typer.Argument(help="What the schema is of.")] = SchemaOf.DOCUMENT,
 ) -> None:
-    """Print the JSON Schema of results documents, or of the settings of a case as YAML has them."""
+    """Print the JSON Schema of results documents; or, as YAML has them, of settings of a case or presets."""
     import json
 
-    if of is SchemaOf.SETTINGS:
+    if of is not SchemaOf.DOCUMENT:
         from pytest_llmbench.backends.registry import Registry
-        from pytest_llmbench.settings.schema import settings_schema
+        from pytest_llmbench.settings.schema import presets_schema, settings_schema
 
-        made = settings_schema(Registry())
+        made = (presets_schema if of is SchemaOf.PRESETS else settings_schema)(Registry())
     else:
         from pytest_llmbench.results.document import json_schema
 

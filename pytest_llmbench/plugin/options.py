@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_llmbench.backends.registry import Registry
+    from pytest_llmbench.settings.presets import Presets
 
 OPTIONS: Mapping[str, Setting] = {
-    row.name: row for table in (SETTINGS, SESSION_SETTINGS) for row in table.values() if row.flag
+    row.name: row for table in (SETTINGS, SESSION_SETTINGS) for row in table.values()
 }
-"""The rows that are options of the command line, by what ``config.option`` calls them."""
+"""The rows, by what ``config.option`` and the ini file call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Said:
 
     session: SessionSettings
     cases: Precedence
+    presets: Presets | None
+    """None where they are not needed so far, and are those that come with the package."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -44,7 +47,7 @@ def add_options(parser: pytest.Parser) -> None:
         told = f"{row.help}{' (repeatable)' if row.many else ''}.{default}".replace("%", "%%")
         if row.switch:
             group.addoption(row.flag, action="store_true", dest=name, help=told)
-        else:
+        elif row.flag:
             action = "append" if row.many else "store"
             group.addoption(row.flag, action=action, default=None, metavar=row.metavar, dest=name, help=told)
         if row.ini_type is not None:
@@ -84,12 +87,24 @@ def read_settings(config: pytest.Config, registry: Registry) -> Said:
     ini = {
         key: SETTINGS[key].read(value, f"ini option {SETTINGS[key].name}") for key, value in written.items()
     }
-    cases = Precedence(
-        Source.of(command_line, here).located(registry),
-        Source.of(ini, ini_folder).located(registry),
-        once=session.disable,
-    )
-    return Said(session, cases)
+    typed_source = Source.of(command_line, here).located(registry)
+    ini_source = Source.of(ini, ini_folder).located(registry)
+    presets = None
+    if session.presets or "preset" in typed_source or "preset" in ini_source:
+        presets = _presets(session.presets, registry, ini_folder)
+        row = SETTINGS["preset"]
+        typed_source = presets.attached(typed_source, row.flag)
+        ini_source = presets.attached(ini_source, f"ini option {row.name}")
+    cases = Precedence(typed_source, ini_source, once=session.disable)
+    return Said(session, cases, presets)
+
+
+def _presets(lines: Sequence[str], registry: Registry, ini_folder: Path) -> Presets:
+    """Those that come with the package, and those of the ini file."""
+    from pytest_llmbench.settings.presets import ini_presets
+
+    option = SESSION_SETTINGS["presets"].name
+    return ini_presets(lines, registry, folder=ini_folder, option=option)
 
 
 def _given(
@@ -121,6 +136,6 @@ def refuse_empty(config: pytest.Config) -> None:
     :raises UsageError: naming the option.
     """
     for name, row in OPTIONS.items():
-        if not row.switch and says_nothing(config.getoption(name)):
+        if row.flag and not row.switch and says_nothing(config.getoption(name)):
             msg = f"{row.flag} is empty: give it a value, or leave it out"
             raise UsageError(msg)

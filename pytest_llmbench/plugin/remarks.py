@@ -94,7 +94,14 @@ def _given(session: PytestSession, seen: set[str]) -> Iterator[tuple[str, list[s
     """Each option of the command line, and in words what it is for; nothing where that was seen."""
     typed = session.options.command_line
     for key, setting in SETTINGS.items():
-        if key in typed and key != "backend_options":
+        if key == "preset" and typed.preset is not None:
+            said = {one for source in typed.chain() if source.name for one in source.given}
+            # A preset is for whatever any of its settings is for.
+            only = list(
+                dict.fromkeys(kind for one in SETTINGS if one in said for kind in SETTINGS[one].only or ("",))
+            )
+            yield f"{setting.flag}={typed.values.preset}", [] if "" in only else _unseen(only, seen)
+        elif key in typed and key != "backend_options":
             yield setting.flag, _unseen(setting.only, seen)
     for name in typed.values.backend_options:
         for spec in options_of(name, session.registry).options:

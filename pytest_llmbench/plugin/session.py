@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.aliases import Aliases
     from pytest_llmbench.plugin.record import Recording
     from pytest_llmbench.settings.case import CaseSettings
+    from pytest_llmbench.settings.presets import Presets
 
 
 class PytestSession:
@@ -44,6 +45,7 @@ class PytestSession:
         with _config_warnings(config):
             said = read_settings(config, self.registry)
         self.settings, self.options = said.session, said.cases
+        self._presets = said.presets
         self.cases = 0
         """How many benchmarks were collected and will run."""
         self.seen: set[str] = set()
@@ -65,6 +67,15 @@ class PytestSession:
             self.selector.check_command_line()
 
     # -- collection -------------------------------------------------------------------------
+
+    @property
+    def presets(self) -> Presets:
+        """Those that come with the package, and those of the ini file."""
+        if self._presets is None:
+            from pytest_llmbench.settings.presets import shipped
+
+            self._presets = shipped()
+        return self._presets
 
     @property
     def selector(self) -> Selector:
@@ -89,6 +100,8 @@ class PytestSession:
             where = node.nodeid.partition("[")[0]
             values = read_marker(((mark.args, mark.kwargs) for mark in node.iter_markers("llm")), where)
             marker = Source.of(values, node.path.parent).located(self.registry)
+            if "preset" in marker:
+                marker = self.presets.attached(marker, where)
             with saying_where(where):
                 self.selector.check_marker(marker)
             self._markers[function] = marker

@@ -50,6 +50,9 @@ _NEVER: Mapping[Fixture, tuple[str, ...]] = {
 """What a case of a fixture never is."""
 
 
+NO_PRESET = "none"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseSettings:
     """Every setting of a case, as it holds or as one place says it."""
@@ -305,7 +308,7 @@ class CaseSettings:
         "128",
         read.length,
         "--llm-prompt-length",
-        "Tokens of a made prompt under load: 128, uniform:64:256 or lognormal:128:0.5",
+        "Tokens of a made prompt under load: 128, uniform:64:256, normal:512:128 or lognormal:128:0.5",
         role="work",
         metavar="TOKENS",
         only=("made",),
@@ -320,6 +323,7 @@ class CaseSettings:
         metavar="TOKENS",
         only=("load",),
         also=("random-output-len", "osl", "output-tokens-mean"),
+        instead_of="max_new_tokens",
     )
     dataset: str | None = setting(
         None,
@@ -362,6 +366,16 @@ class CaseSettings:
         "otherwise; auto, times, and CPU times where noise keeps those from a verdict",
         role="test",
         metavar="CLOCK",
+    )
+    preset: str = setting(
+        NO_PRESET,
+        read.text,
+        "--llm-preset",
+        "Settings under a name, which hold where the same place does not say otherwise: chatbot, rag, ... "
+        "(see llmbench presets); none takes back a marker's or the ini file's",
+        role="test",
+        metavar="NAME",
+        also=("preset",),
     )
 
     @property

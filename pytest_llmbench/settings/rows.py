@@ -83,6 +83,8 @@ class Setting:
     all."""
     also: tuple[str, ...] = ()
     """What other tools call it, as an option without its dashes: known in messages, not taken."""
+    instead_of: str = ""
+    """The setting that does nothing beside it. A preset does not say it to whoever says that one."""
 
     @property
     def name(self) -> str:
@@ -139,9 +141,27 @@ def setting(
     path: PathKind = "",
     only: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
+    instead_of: str = "",
 ) -> T:
     """Declare a field as a setting; see :class:`Setting`. Default, reader and field are of one type."""
-    row = Setting("", default, reader, flag, help, metavar, many, switch, ini_type, path, role, only, also)
+    row = Setting(
+        *(
+            "",
+            default,
+            reader,
+            flag,
+            help,
+            metavar,
+            many,
+            switch,
+            ini_type,
+            path,
+            role,
+            only,
+            also,
+            instead_of,
+        )
+    )
     if type(default).__hash__ is None:  # which a dataclass does not take as a default
         return field(default_factory=lambda: default, metadata={_ROW: row})
     return field(default=default, metadata={_ROW: row})

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.settings.case import KINDS, SETTINGS
+from pytest_llmbench.settings.case import KINDS, NO_PRESET, SETTINGS
+from pytest_llmbench.settings.presets import DESCRIPTION, EXTENDS, NAME
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.base import OptionSpec
@@ -39,6 +40,32 @@ def settings_schema(registry: Registry | None = None, rows: Mapping[str, Setting
         table = {**table, "properties": backends, "additionalProperties": False}
         properties["backend_options"] = {**properties["backend_options"], "anyOf": [table, lines]}
     return {"$schema": DIALECT, "type": "object", "properties": properties, "additionalProperties": False}
+
+
+def presets_schema(registry: Registry | None = None) -> Schema:
+    """The schema of presets by their names; see :meth:`pytest_llmbench.settings.presets.Presets.extended`."""
+    one = settings_schema(registry, {key: row for key, row in SETTINGS.items() if key != "preset"})
+    own = {
+        DESCRIPTION: {"type": "string", "description": "What it is for."},
+        EXTENDS: {"type": "string", "description": "The preset that it goes on from."},
+    }
+    settings = {key: _or_null(of) for key, of in one["properties"].items()}
+    return {
+        "$schema": DIALECT,
+        "type": "object",
+        "propertyNames": {"pattern": f"^(?!{NO_PRESET}$){NAME}$"},
+        "additionalProperties": {
+            "type": "object",
+            "properties": {**own, **settings},
+            "additionalProperties": False,
+        },
+    }
+
+
+def _or_null(of: Schema) -> Schema:
+    """What takes null too: the default."""
+    kept = {key: value for key, value in of.items() if key != "description"}
+    return {"anyOf": [kept, {"type": "null"}], "description": of["description"]}
 
 
 def _of_row(row: Setting) -> Schema:

@@ -40,6 +40,17 @@ class SessionSettings:
         metavar="FILE",
         path="file",
     )
+    presets: tuple[str, ...] = setting(
+        (),
+        read.texts,
+        "",
+        "Presets of your own, and other values for those that there are: mine.extends=chatbot, "
+        "chatbot.duration=30",
+        role="session",
+        metavar="NAME.KEY=VALUE",
+        many=True,
+        ini_type="linelist",
+    )
     python: str | None = setting(
         None,
         read.text,

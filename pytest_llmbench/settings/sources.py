@@ -2,17 +2,22 @@
 
 The command line beats the marker, and the marker beats the ini file. A call of ``measure()`` beats the
 marker, and the command line too in what is measured, not in how often. Options of backends hold one by one.
+
+A preset speaks for the place that names it, and is weaker than what the same place says itself: one of the
+command line beats the marker, one of the marker beats the ini file. Which one is named is a setting like any
+other: of several places that name one, the strongest place's is used, and the others' say nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.settings.case import SETTINGS, CaseSettings, Fixture, call_keys, other_names
+from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.values import TRACE
 
 if TYPE_CHECKING:
@@ -32,6 +37,10 @@ class Source:
     """The keys that it names."""
     folder: Path | None = None
     """From where its paths are meant; None: from the working directory."""
+    preset: Source | None = None
+    """What the preset says that this names, or that this preset extends; weaker than this."""
+    name: str = ""
+    """Of a preset; empty for a place."""
 
     @classmethod
     def of(cls, values: Values, folder: Path | None = None) -> Source:
@@ -40,6 +49,13 @@ class Source:
 
     def __contains__(self, key: str) -> bool:
         return key in self.given
+
+    def chain(self) -> Iterator[Source]:
+        """This, its preset, and what that extends."""
+        one: Source | None = self
+        while one is not None:
+            yield one
+            one = one.preset
 
     def located(self, registry: Registry) -> Source:
         """With every path absolute, those among the options of backends too.
@@ -84,24 +100,37 @@ class Precedence:
         self.once = once
         self._held: dict[Source, CaseSettings] = {}
 
+    def places(self, marker: Source = NOTHING) -> tuple[Source, ...]:
+        """What says something of a test with this *marker*, the strongest first: places, and one preset."""
+        said = (self.command_line, marker, self.ini)
+        naming = next((place for place in said if "preset" in place), None)
+        return tuple(one for place in said for one in (place.chain() if place is naming else (place,)))
+
     def place(self, key: str, marker: Source = NOTHING) -> Source | None:
         """The place whose word holds; None where the default does."""
-        return next((place for place in (self.command_line, marker, self.ini) if key in place), None)
+        return _holding(key, self.places(marker))
+
+    def own(self, key: str, marker: Source) -> Any:
+        """What the test itself says: its marker, or the preset that this names; None for nothing."""
+        others = {*self.command_line.chain(), *self.ini.chain()}
+        own = (place for place in self.places(marker) if place not in others)
+        return next((getattr(place.values, key) for place in own if key in place), None)
 
     def settings(self, marker: Source = NOTHING) -> CaseSettings:
         """Every setting as it holds for a test with this *marker*."""
         if marker not in self._held:
+            places = self.places(marker)
             values = {
                 key: getattr(place.values, key)
                 for key in SETTINGS
-                if (place := self.place(key, marker)) is not None
+                if (place := _holding(key, places)) is not None
             }
             if self.once:
                 values |= {"rounds": 1, "warmup_rounds": 0, "processes": 1}
-            typed, own, written = (
-                place.values.backend_options for place in (self.command_line, marker, self.ini)
-            )
-            values["backend_options"] = typed.over(own.over(written))
+            options = BackendOptions()
+            for place in places:
+                options = options.over(place.values.backend_options)
+            values["backend_options"] = options
             self._held[marker] = CaseSettings(**values)
         return self._held[marker]
 
@@ -110,7 +139,8 @@ class Precedence:
         kept = {
             key
             for key in call.given
-            if SETTINGS[key].role == "repeats" and (self.once or key in self.command_line)
+            if SETTINGS[key].role == "repeats"
+            and (self.once or any(key in one for one in self.command_line.chain()))
         }
         return replace(test, **{key: getattr(call.values, key) for key in call.given - kept})
 
@@ -118,18 +148,31 @@ class Precedence:
         """The load levels of a test: its marker's, else those of the command line, else of the ini file.
 
         Of a marker's levels, the command line replaces those of its own kind: a concurrency makes no
-        closed loop of a test of request rates, nor a rate an open one of a test of concurrencies.
+        closed loop of a test of request rates, nor a rate an open one of a test of concurrencies. A preset's
+        levels make a test neither: they hold where nothing stronger says levels.
         """
         trace = self.settings(marker).arrivals == TRACE
+        places = self.places(marker)
         own = _levels(marker, trace)
         if not own:
-            return _levels(self.command_line, trace) or _levels(self.ini, trace)
-        typed = self.command_line
-        if own.closed and "concurrency" in typed:
-            own = own._replace(closed=typed.values.concurrency)
-        if (own.open or own.trace) and "request_rate" in typed:
-            own = own._replace(open=typed.values.request_rate, trace=False)
+            return next((found for place in places if (found := _levels(place, trace))), Levels())
+        # Of what is typed, a preset's levels of the other kind are none either.
+        stronger = places[: places.index(marker)]
+        typed = next((found for place in stronger if (found := _levels(place, trace))), Levels())
+        if own.closed and typed.closed:
+            own = own._replace(closed=typed.closed)
+        if (own.open or own.trace) and typed.open:
+            own = own._replace(open=typed.open, trace=False)
         return own
+
+
+def _holding(key: str, places: tuple[Source, ...]) -> Source | None:
+    """Of *places*, the strongest first, the one whose word on *key* holds; None where the default does."""
+    instead = SETTINGS[key].instead_of
+    for number, place in enumerate(places):
+        if key in place and not (place.name and instead and any(instead in one for one in places[:number])):
+            return place
+    return None
 
 
 def _levels(source: Source, trace: bool) -> Levels:

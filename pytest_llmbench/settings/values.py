@@ -209,11 +209,14 @@ def backend_options(value: object) -> BackendOptions:
 
 
 @reader(
-    "a number of tokens, uniform:MIN:MAX or lognormal:MEDIAN:SIGMA[:MAX]",
+    "a number of tokens, uniform:MIN:MAX, normal:MEAN:STDDEV[:MAX] or lognormal:MEDIAN:SIGMA[:MAX]",
     lambda: {
         "anyOf": [
             {"type": "integer", "minimum": 1, "maximum": MANY},
-            {"type": "string", "pattern": r"^\s*([0-9]+|uniform(:[^:]+){2}|lognormal(:[^:]+){2,3})\s*$"},
+            {
+                "type": "string",
+                "pattern": r"^\s*([0-9]+|uniform(:[^:]+){2}|(normal|lognormal)(:[^:]+){2,3})\s*$",
+            },
         ]
     },
 )

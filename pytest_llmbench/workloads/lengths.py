@@ -1,7 +1,8 @@
 """How many tokens long are the prompts and answers of a load?
 
-Written ``128``, ``uniform:64:256`` or ``lognormal:128:0.5:1024``. Lengths of real prompts and answers
-are skewed to the right, for which the log-normal distribution is the usual model.
+Written ``128``, ``uniform:64:256``, ``normal:512:128`` or ``lognormal:128:0.5:1024``. Lengths of real prompts
+and answers are skewed to the right, for which the log-normal distribution is the usual model; workloads that
+others publish as 512±128 are normal ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from statistics import NormalDist
 
 from pytest_llmbench.errors import UsageError
 
-_FORMS = "a number of tokens such as 128, uniform:MIN:MAX such as uniform:64:256, or "
+_FORMS = "a number of tokens such as 128, uniform:MIN:MAX such as uniform:64:256, "
+_FORMS += "normal:MEAN:STDDEV[:MAX] such as normal:512:128, or "
 _FORMS += "lognormal:MEDIAN:SIGMA[:MAX] such as lognormal:128:0.5:1024"
 _LARGEST_SIGMA = 5.0
 LONGEST = 10_000_000
@@ -67,6 +69,25 @@ class Uniform(Length):
 
 
 @dataclass(frozen=True, slots=True)
+class Normal(Length):
+    """Normally distributed lengths, rounded to whole tokens; those below 1 are cut to it."""
+
+    mean: int
+    deviation: int
+    """Standard deviation, in tokens."""
+    most: int | None = None
+    """Longer ones are cut to it."""
+
+    def _quantile(self, probability: float) -> int:
+        z = NormalDist().inv_cdf(probability or 0.5)
+        return min(max(1, round(self.mean + self.deviation * z)), self.most or LONGEST)
+
+    def __str__(self) -> str:
+        end = "" if self.most is None else f":{self.most}"
+        return f"normal:{self.mean}:{self.deviation}{end}"
+
+
+@dataclass(frozen=True, slots=True)
 class LogNormal(Length):
     """Lengths whose logarithms are normally distributed, rounded to whole tokens."""
 
@@ -99,6 +120,10 @@ def parse_length(text: str | int) -> Length:
                 return Fixed(_tokens(tokens))
             case ["uniform", least, most]:
                 return _uniform(_tokens(least), _tokens(most))
+            case ["normal", mean, deviation]:
+                return _normal(_tokens(mean), _tokens(deviation), None)
+            case ["normal", mean, deviation, most]:
+                return _normal(_tokens(mean), _tokens(deviation), _tokens(most))
             case ["lognormal", median, sigma]:
                 return _lognormal(_tokens(median), float(sigma), None)
             case ["lognormal", median, sigma, most]:
@@ -128,6 +153,13 @@ def _uniform(least: int, most: int) -> Uniform:
         msg = f"MIN is {least} and above MAX"
         raise _OutOfRangeError(msg)
     return Uniform(least, most)
+
+
+def _normal(mean: int, deviation: int, most: int | None) -> Normal:
+    if most is not None and most < mean:
+        msg = f"MAX is below the mean of {mean}"
+        raise _OutOfRangeError(msg)
+    return Normal(mean, deviation, most)
 
 
 def _lognormal(median: int, sigma: float, most: int | None) -> LogNormal:

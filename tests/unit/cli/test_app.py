@@ -242,6 +242,12 @@ def test_schema_prints_that_of_the_settings_too() -> None:
     assert not validator.is_valid({"rounds": 0})
 
 
+def test_schema_prints_that_of_presets_too() -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(call("schema", "presets").stdout))
+    assert list(validator.iter_errors({"mine": {"extends": "rag", "rounds": 3}})) == []
+    assert list(validator.iter_errors({"mine": {"round": 3}}))
+
+
 def test_schema_prints_a_schema_that_documents_fit(store: Store) -> None:
     schema = json.loads(call("schema").stdout)
     written = json.loads(store.document_path(OLD).read_text())

@@ -10,7 +10,8 @@ import pytest
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings.case import SETTINGS
-from pytest_llmbench.settings.schema import settings_schema
+from pytest_llmbench.settings.presets import Presets
+from pytest_llmbench.settings.schema import presets_schema, settings_schema
 
 SCHEMA = settings_schema()
 KNOWN = settings_schema(Registry())
@@ -21,6 +22,7 @@ def fits(settings: Any, schema: dict[str, Any] = SCHEMA) -> bool:
 
 
 GOOD: list[tuple[str, Any]] = [
+    ("preset", "chatbot"),
     ("models", "tiny"),
     ("models", ["tiny", "synthetic/llama-82m"]),
     ("quantizations", []),
@@ -46,6 +48,7 @@ GOOD: list[tuple[str, Any]] = [
     ("failures", 3),
     ("prompt_length", 128),
     ("prompt_length", "uniform:64:256"),
+    ("prompt_length", "normal:512:128"),
     ("output_length", "lognormal:128:0.5:512"),
     ("dataset", "prompts.jsonl"),
     ("time_unit", "ms"),
@@ -54,6 +57,7 @@ GOOD: list[tuple[str, Any]] = [
 ]
 
 BAD: list[tuple[str, Any]] = [
+    ("preset", ["chatbot"]),
     ("models", 3),
     ("models", [""]),
     ("backend_options", {"llamacpp": 2}),
@@ -121,3 +125,30 @@ def test_options_of_known_backends_have_their_types() -> None:
     assert not fits({"backend_options": {"llamacpp": {"n_thread": 2}}}, KNOWN)
     assert not fits({"backend_options": {"lamacpp": {}}}, KNOWN)
     assert fits({"backend_options": {"lamacpp": {"anything": 1}}})
+
+
+@pytest.mark.parametrize(
+    ("presets", "good"),
+    [
+        ({}, True),
+        ({"mine": {"extends": "mine2", "description": "x", "rounds": 3}, "mine2": {}}, True),
+        ({"chatbot": {"duration": None, "concurrency": [2, 4]}}, True),
+        ({"mine": {"preset": "chatbot"}}, False),
+        ({"mine": {"round": 3}}, False),
+        ({"mine": {"rounds": 0}}, False),
+        ({"none": {}}, False),
+        ({"my preset": {}}, False),
+        ({"mine": 3}, False),
+        ([], False),
+    ],
+)
+def test_the_schema_of_presets_takes_what_is_read(presets: Any, good: bool) -> None:
+    schema = presets_schema(Registry())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert fits(presets, schema) == good
+    try:
+        Presets().extended(presets, ".".join, Registry(), folder=None, origin="a file")
+        read = True
+    except UsageError:
+        read = False
+    assert read == good

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pytest_llmbench.settings.sources import (
 
 ROUNDS = 300
 PLAIN = [key for key in SETTINGS if key != "backend_options"]
+PRESETTABLE = [key for key in PLAIN if key != "preset"]
 
 
 class Word:
@@ -62,6 +64,114 @@ def test_the_command_line_holds_over_the_marker_and_the_marker_over_the_ini_file
             places = [place for place in (typed, marker, ini) if key in place]
             expected = getattr(places[0].values, key) if places else SETTINGS[key].default
             assert getattr(held, key) is expected or getattr(held, key) == expected, key
+
+
+def named(place: str, draw: random.Random, depth: int) -> Source:
+    """A preset that says words of its own, and goes on from *depth* others."""
+    behind = named(f"{place}'", draw, depth - 1) if depth else None
+    return replace(say(place, some(draw, PRESETTABLE)), preset=behind, name=place)
+
+
+def naming(place: str, draw: random.Random) -> Source:
+    """A place that may name a preset."""
+    keys = some(draw, PRESETTABLE)
+    if draw.random() < 0.5:
+        return say(place, keys)
+    preset = named(f"preset of {place}", draw, draw.randrange(3))
+    return replace(say(place, [*keys, "preset"]), preset=preset)
+
+
+def test_a_preset_holds_below_the_place_that_names_it_and_above_the_next_and_only_the_first_named() -> None:
+    draw = random.Random(13)
+    for _ in range(ROUNDS):
+        typed, marker, ini = (naming(place, draw) for place in ("typed", "marker", "ini"))
+        precedence = Precedence(typed, ini)
+        held = precedence.settings(marker)
+        order, used = list[Source](), False
+        for place in (typed, marker, ini):
+            order.append(place)
+            behind = place.preset
+            while behind is not None and not used:
+                order.append(behind)
+                behind = behind.preset
+            used = used or place.preset is not None
+        assert list(precedence.places(marker)) == order
+        for key in PLAIN:
+            instead = SETTINGS[key].instead_of
+            said: object = SETTINGS[key].default
+            for number, source in enumerate(order):
+                yields = source.name and any(instead in stronger.given for stronger in order[:number])
+                if key in source.given and not yields:
+                    said = getattr(source.values, key)
+                    break
+            assert getattr(held, key) is said or getattr(held, key) == said, key
+        call = say("call", some(draw, call_keys("llm_load")))
+        of_call = precedence.of_call(held, call)
+        for key in call.given:
+            typed_too = any(key in one.given for one in (typed, *behind_of(typed)))
+            kept = SETTINGS[key].role == "repeats" and typed_too
+            assert getattr(of_call, key) is getattr(held if kept else call.values, key), key
+
+
+def behind_of(source: Source) -> list[Source]:
+    return [] if source.preset is None else [source.preset, *behind_of(source.preset)]
+
+
+def preset(values: dict[str, Any], place: dict[str, Any] | None = None) -> Source:
+    """A place that says *place* and names a preset of these *values*."""
+    return replace(
+        Source.of({**(place or {}), "preset": "mine"}), preset=replace(Source.of(values), name="mine")
+    )
+
+
+def test_options_of_backends_of_a_preset_hold_one_by_one() -> None:
+    behind = {"backend_options": BackendOptions({"a": {"x": 1, "y": 1}})}
+    own = {"backend_options": BackendOptions({"a": {"x": 2}})}
+    weaker = Source.of({"backend_options": BackendOptions({"a": {"y": 3, "z": 3}})})
+    held = Precedence(ini=weaker).settings(preset(behind, own)).backend_options
+    assert held.of("a") == {"x": 2, "y": 1, "z": 3}
+
+
+def test_a_preset_does_not_stand_before_what_a_stronger_place_says_of_the_same_thing() -> None:
+    marker = preset({"output_length": "256", "max_new_tokens": 256})
+    assert Precedence().settings(marker).output_length == "256"
+    typed = Precedence(Source.of({"max_new_tokens": 8})).settings(marker)
+    assert (typed.max_new_tokens, typed.output_length) == (8, None)
+    # What a place says itself holds as it always did.
+    explicit = Source.of({"output_length": "256"})
+    assert Precedence(Source.of({"max_new_tokens": 8})).settings(explicit).output_length == "256"
+
+
+@pytest.mark.parametrize(
+    ("typed", "marker", "ini", "levels"),
+    [
+        (NOTHING, preset({"concurrency": (4,)}), NOTHING, Levels((4,))),
+        (NOTHING, preset({"concurrency": (4,)}), Source.of({"concurrency": (9,)}), Levels((4,))),
+        # It makes a test neither closed nor open for good.
+        (Source.of({"request_rate": (2.0,)}), preset({"concurrency": (4,)}), NOTHING, Levels((), (2.0,))),
+        (NOTHING, preset({"concurrency": (4,)}, {"request_rate": (2.0,)}), NOTHING, Levels((), (2.0,))),
+        (preset({"concurrency": (4,)}, {"request_rate": (2.0,)}), NOTHING, NOTHING, Levels((), (2.0,))),
+        # A test of its own levels has those of its kind from a preset that is typed, and no others.
+        (preset({"concurrency": (4,)}), Source.of({"concurrency": (9,)}), NOTHING, Levels((4,))),
+        (preset({"concurrency": (4,)}), Source.of({"request_rate": (2.0,)}), NOTHING, Levels((), (2.0,))),
+        (preset({"concurrency": (4,)}), preset({"request_rate": (2.0,)}), NOTHING, Levels((4,))),
+        (NOTHING, Source.of({"concurrency": (9,)}), preset({"concurrency": (4,)}), Levels((9,))),
+        (NOTHING, NOTHING, preset({"arrivals": "trace"}), Levels(trace=True)),
+    ],
+)
+def test_levels_of_a_preset_yield_to_those_of_any_kind_that_a_stronger_place_says(
+    typed: Source, marker: Source, ini: Source, levels: Levels
+) -> None:
+    assert Precedence(typed, ini).levels(marker) == levels
+
+
+def test_what_a_test_itself_says_is_its_markers_and_the_preset_that_this_names() -> None:
+    marker = preset({"backends": ("llamacpp",)})
+    assert Precedence().own("backends", marker) == ("llamacpp",)
+    assert Precedence().own("backends", preset({}, {"backends": ("server",)})) == ("server",)
+    # Another one is named on the command line.
+    assert Precedence(preset({"backends": ("transformers",)})).own("backends", marker) is None
+    assert Precedence(ini=preset({"backends": ("transformers",)})).own("backends", NOTHING) is None
 
 
 def test_a_call_holds_over_the_marker_and_over_the_command_line_only_in_what_is_measured() -> None:

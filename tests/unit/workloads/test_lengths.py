@@ -8,7 +8,7 @@ from statistics import NormalDist, fmean, median
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.workloads.lengths import Fixed, LogNormal, Uniform, parse_length
+from pytest_llmbench.workloads.lengths import Fixed, LogNormal, Normal, Uniform, parse_length
 
 MANY = 20_000
 
@@ -20,6 +20,8 @@ MANY = 20_000
         (" 128 ", Fixed(128)),
         ("uniform:64:256", Uniform(64, 256)),
         ("uniform: 5 : 5", Uniform(5, 5)),
+        ("normal:512:128", Normal(512, 128)),
+        ("normal:2048:1024:8192", Normal(2048, 1024, 8192)),
         ("lognormal:128:0.5", LogNormal(128, 0.5)),
         ("lognormal:128:1e0:1024", LogNormal(128, 1.0, 1024)),
     ],
@@ -38,7 +40,16 @@ def test_one_meaning_has_one_spelling() -> None:
     "text",
     [
         *("", "many", "0", "-3", "12.5", True, None, "uniform", "uniform:1", "uniform:0:5", "uniform:1:2:3"),
-        *("uniform:a:b", "normal:1:2", "lognormal:128", "lognormal:128:0", "lognormal:128:nan"),
+        *(
+            "uniform:a:b",
+            "normal:1",
+            "normal:1:2:3:4",
+            "normal:8:0",
+            "gauss:1:2",
+            "lognormal:128",
+            "lognormal:128:0",
+            "lognormal:128:nan",
+        ),
         *("lognormal:128:-1", "lognormal:128:6", "lognormal:0:1", "lognormal:128:1:0", "lognormal:8:1:9:9"),
     ],
 )
@@ -51,7 +62,11 @@ def test_anything_else_is_refused_with_the_forms(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("uniform:9:3", "MIN is 9 and above MAX"), ("lognormal:128:1:100", "MAX is below the median of 128")],
+    [
+        ("uniform:9:3", "MIN is 9 and above MAX"),
+        ("normal:128:1:100", "MAX is below the mean of 128"),
+        ("lognormal:128:1:100", "MAX is below the median of 128"),
+    ],
 )
 def test_limits_that_contradict_each_other_are_told(text: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
@@ -103,3 +118,13 @@ def test_a_seed_gives_the_same_lengths_again_and_another_seed_others(length: Uni
 def test_lengths_stay_as_they_are_from_version_to_version() -> None:
     assert Uniform(64, 256).sample(5, seed=0) == [242, 83, 185, 234, 105]
     assert LogNormal(128, 0.5).sample(5, seed=0) == [262, 67, 151, 234, 86]
+
+
+def test_normal_lengths_have_their_mean_and_deviation_and_are_cut_at_both_ends() -> None:
+    found = Normal(512, 128).sample(MANY, seed=1)
+    wide, cut = Normal(64, 64).sample(MANY, seed=2), Normal(64, 64, 100).sample(MANY, seed=2)
+
+    assert NormalDist.from_samples(found).mean == pytest.approx(512, rel=0.01)
+    assert NormalDist.from_samples(found).stdev == pytest.approx(128, rel=0.03)
+    assert min(wide) == 1
+    assert cut == [min(value, 100) for value in wide]

@@ -1,0 +1,104 @@
+"""Which presets are there, and what do they say: ``llmbench presets``?"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_llmbench.cli.options import say
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.settings.case import SETTINGS
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings.presets import Preset
+
+_OPTION = "llm_presets"
+
+
+def list_presets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show what this one says, as YAML for a suite.")
+    ] = None,
+    ini: Annotated[
+        Path | None,
+        typer.Option(
+            "--ini",
+            metavar="FILE",
+            help="The ini file with presets of your own; by default the one that pytest finds from here.",
+        ),
+    ] = None,
+) -> None:
+    """List the presets: those that come with the package, and those of the ini file."""
+    from pytest_llmbench.backends.registry import Registry
+    from pytest_llmbench.plugin.rootdir import find
+    from pytest_llmbench.settings.presets import ini_presets
+
+    here = Path.cwd()
+    file = find(here, [])[1] if ini is None else ini.expanduser().absolute()
+    lines = [] if file is None else _lines(file)
+    presets = ini_presets(lines, Registry(), folder=None if file is None else file.parent)
+    if name is not None:
+        typer.echo(_shown(presets.find(name)), nl=False)
+        return
+    found = presets.all()
+    width = max(map(len, found))
+    for preset in found.values():
+        told = preset.description or ", ".join(preset.written)
+        say(f"{preset.name.ljust(width)}  {told}" + (f" ({preset.origin})" if "ini" in preset.origin else ""))
+
+
+def _shown(preset: Preset) -> str:
+    """A preset whole, as YAML that a suite takes."""
+    import yaml
+
+    from pytest_llmbench.errors import shown
+    from pytest_llmbench.settings.presets import DESCRIPTION
+
+    content = {DESCRIPTION: preset.description} if preset.description else {}
+    text = yaml.safe_dump(
+        {preset.name: {**content, **{key: _typed(key, said) for key, said in preset.written.items()}}},
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False,
+        width=1000,
+    )
+    return f"# {shown(preset.origin)}\n{shown(text)}"
+
+
+def _typed(key: str, said: object) -> object:
+    """What an ini file says as a text, as the number that is meant."""
+    row = SETTINGS[key]
+    for number in (int, float):
+        with contextlib.suppress(ValueError, UsageError):
+            if isinstance(said, str) and row.read(number(said), key) == row.read(said, key):
+                return number(said)
+    return said
+
+
+def _lines(file: Path) -> Sequence[str]:
+    """The lines of the ini option in one of pytest's files; none where it is not said.
+
+    :raises UsageError: if the file cannot be read.
+    """
+    try:
+        if file.suffix == ".toml":
+            said = tomllib.loads(file.read_text("utf-8"))
+            tool = said.get("tool", {}).get("pytest", {})
+            tables = (said.get("pytest", {}), tool.get("ini_options", {}), tool)
+            value: object = next((table[_OPTION] for table in tables if _OPTION in table), [])
+        else:
+            parser = configparser.ConfigParser(interpolation=None, strict=False)
+            parser.read_string(file.read_text("utf-8"))
+            section = "tool:pytest" if file.name == "setup.cfg" else "pytest"
+            value = parser.get(section, _OPTION, fallback="")
+    except (OSError, ValueError, configparser.Error, AttributeError) as error:
+        msg = f"the ini file {file} cannot be read: {error}"
+        raise UsageError(msg) from error
+    lines = value.splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
+    return [line.strip() for line in map(str, lines) if line.strip()]
