@@ -192,6 +192,9 @@ def _pairs_needed(judgment: Judgment, pairs: int) -> int | None:
 def _of_stored(case: CaseRecord, judgments: Sequence[Judgment], *, tried: bool) -> Remedy | None:
     """Of a case that was compared with stored sessions."""
     pairs = "compare A/B pairs (--llm-ab)"
+    # CPU times that were judged stand for the others, and take less.
+    if by_cpu := [one for one in judgments if METRICS[one.metric].clock == "cpu"]:
+        judgments = by_cpu
     if _disturbed(case) and any(one.verdict is Verdict.INVALID for one in judgments):
         engines = [process.engine for process in case.processes]
         if not tried and all(map(comparable, engines)) and case.values("cpu_time_per_token"):
@@ -204,11 +207,10 @@ def _of_stored(case: CaseRecord, judgments: Sequence[Judgment], *, tried: bool) 
     if most := max((n for n in few if n), default=0):
         return Remedy({_PROCESSES: most}, _times(most, _each(case)))
     known = [one.details["sessions_wanted"] for one in judgments if "sessions_wanted" in one.details]
-    on_cpu = any(METRICS[one.metric].clock == "cpu" for one in judgments)
-    if not known and not on_cpu:
+    if not known and not by_cpu:
         return None
     if None in known or not known:
-        # CPU times of sessions, of which one alone ran beside load, are as well told apart by pairs alone.
+        # Also CPU times of which one side alone was measured beside load.
         return Remedy(instead=pairs)
     return Remedy(instead=f"store {max(known)} sessions (--llm-save=NAME), or {pairs}")
 

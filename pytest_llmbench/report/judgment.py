@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from typing import NamedTuple
 
@@ -92,7 +93,8 @@ def decided_elsewhere(judgment: Judgment) -> str | None:
     if judgment.decided_by is None:
         return None
     # What would decide the metric itself is not wanted any more.
-    why = f": {judgment.reason.partition('; ')[0]}" if judgment.reason else ""
+    reason = re.split("; |: measure again", judgment.reason or "", maxsplit=1)[0]
+    why = f": {reason}" if reason else ""
     return f"decided by {judgment.decided_by}, as this is {judgment.verdict}{why}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +159,16 @@ def test_a_disturbed_session_is_judged_by_cpu_time_that_it_has(compared: Compare
         for r in process.rounds:
             r.values["cpu_time_per_token"] = 0.01
     assert said(case) == "add --llm-clock=cpu"
+
+
+def test_cpu_times_that_were_judged_say_what_is_missing(compared: Compared) -> None:
+    wall = stored(Verdict.INVALID)
+    cpu = replace(stored(sessions_wanted=10), metric="prefill_cpu_time", stands_for=("ttft",))
+    case = compared(wall, cpu, verdict=Verdict.INVALID, disturbed=9)
+    assert said(case).startswith("store 10 sessions")
+    # One side alone ran beside load: no number of sessions is known.
+    one_sided = replace(cpu, details={})
+    assert said(compared(wall, one_sided, verdict=Verdict.INVALID)) == "compare A/B pairs (--llm-ab)"
 
 
 def test_the_time_that_processes_take_is_that_between_their_begins(compared: Compared) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,6 +118,13 @@ def test_a_verdict_on_cpu_time_is_never_silent(compared: Compared) -> None:
     # What would decide the metric itself is not wanted any more.
     assert "20 pairs" not in told
     assert "20 pairs" not in explain_case(case)
+
+
+def test_what_another_metric_decides_asks_for_nothing(compared: Compared) -> None:
+    reason = "15 of 15 rounds were disturbed (foreign_cpu): measure again on a quieter machine"
+    said = "\n".join(shown(compared((replace(BY_CPU[0], reason=reason), BY_CPU[1]))))
+    assert "(foreign_cpu)" in said
+    assert "measure again" not in said
 
 
 def test_a_failure_by_cpu_time_says_for_what_it_stands(compared: Compared) -> None:
