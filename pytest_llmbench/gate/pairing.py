@@ -202,6 +202,10 @@ class _Feed:
         """The next pair."""
         if self.done:
             return
+        if (spoiled := pair.dropped(self.test.metric, disturbed=True)) is not None:
+            # The measuring itself spoiled it: no rule for disturbed pairs gives it a value.
+            self.test.drop(spoiled)
+            return
         self.pairs.append(pair)
         codes = pair.dropped(self.test.metric)
         self.bad += codes is not None
@@ -232,8 +236,7 @@ class _Feed:
         self.disturbed, metric = "keep", self.test.metric
         found, without = [], []
         for pair in self.pairs:
-            difference = pair.difference(metric, disturbed=True)
-            if difference is None or pair.dropped(metric, disturbed=True) is not None:
+            if (difference := pair.difference(metric, disturbed=True)) is None:
                 without.append(pair)
                 continue
             base, now = (pair.value(side, metric, disturbed=True) for side in SIDES)
@@ -246,9 +249,6 @@ class _Feed:
 
     def _use(self, pair: MeasuredPair) -> None:
         metric, disturbed = self.test.metric, self.keeps
-        if (codes := pair.dropped(metric, disturbed=disturbed)) is not None:
-            self.test.drop(codes, disturbed=True)
-            return
         base, now = (pair.value(side, metric, disturbed=disturbed) for side in SIDES)
         difference = pair.difference(metric, disturbed=disturbed)
         if difference is not None:

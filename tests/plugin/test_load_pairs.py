@@ -206,14 +206,28 @@ def test_disturbed_pairs_are_dropped_and_too_many_make_a_case_invalid(
     bench.makepyfile(LEVEL)
     with fake_server() as server:
         ab = (f"--llm-base-url={server.url}", f"--llm-ab=base_url={server.url}", "--llm-gate=tpot")
-        result = run(*ab, backend=None, monitor=True)
+        few = ("--llm-disturbed=drop", "--llm-budget=4")
+        result = run(*ab, *few, backend=None, monitor=True)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*LLMBenchWarning: invalid: tpot"])
+    result.stdout.fnmatch_lines(["*LLMBenchWarning: invalid: tpot*"])
     case, _ = sides(document())
     assert case["verdict"] == "invalid"
     (judged,) = case["judgments"]
     assert "3 of 3 pairs were disturbed: foreign_gpu (3)" in judged["reason"]
     assert judged["dropped"] == len(case["processes"]) == 3
+
+
+def test_pairs_of_a_machine_that_is_disturbed_all_the_time_are_used_and_the_verdict_says_so(
+    bench: pytest.Pytester, run: Run, document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HardwareMonitor, "disturbance", lambda self, start, end: ("foreign_gpu",))
+    bench.makepyfile(LEVEL)
+    with fake_server() as server:
+        ab = (f"--llm-base-url={server.url}", f"--llm-ab=base_url={server.url}", "--llm-gate=tpot")
+        run(*ab, "--llm-budget=2", backend=None, monitor=True)
+    (judged,) = sides(document())[0]["judgments"]
+    assert (judged["verdict"], judged["n"], judged["dropped"]) == ("inconclusive", 2, 0)
+    assert judged["noise"] == {"foreign_gpu": 2}
 
 
 def test_a_late_client_spoils_its_pairs_and_says_why(

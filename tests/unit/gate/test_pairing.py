@@ -39,6 +39,8 @@ class Scripted:
     values: Mapping[str, tuple[float | None, float | None]]
     codes: str | None = None
     """Why it is dropped, but for the metrics of the CPU's clock."""
+    spoiled: str | None = None
+    """Why it is dropped in any case."""
     invalid: str | None = None
     reasons: Mapping[str, Untimed] = field(default_factory=dict)
     incomparable: str | None = None
@@ -46,7 +48,8 @@ class Scripted:
     unlike: str | None = None
 
     def dropped(self, metric: str, *, disturbed: bool = False) -> str | None:
-        return None if disturbed or METRICS[metric].clock == "cpu" else self.codes
+        codes = None if disturbed or METRICS[metric].clock == "cpu" else self.codes
+        return self.spoiled or codes
 
     def unknown(self, metric: str) -> Untimed | None:
         return self.reasons.get(metric)
@@ -343,6 +346,16 @@ def test_what_is_not_there_is_not_taken_for_disturbed(pairs: int) -> None:
         one.metric: one for one in judged(Source(busy(sides, {})), marker=asked, budget=Budget(pairs=pairs))
     }
     assert (of["goodput"].verdict, of["goodput"].reason) == (Verdict.INVALID, "it was not measured")
+
+
+@pytest.mark.parametrize("how", ["auto", "drop", "keep"])
+def test_pairs_that_the_measuring_itself_spoiled_are_used_by_no_rule_and_end_it_soon(
+    how: OnDisturbed,
+) -> None:
+    source = Source(busy({"tpot": (0.01, 0.01)}, {}, spoiled="client"))
+    (one,) = judged(source, disturbed=how)
+    assert (one.verdict, source.measured, one.dropped, one.noise) == (Verdict.INVALID, 3, 3, None)
+    assert one.reason == "3 of 3 pairs have no value of it: client (3)"
 
 
 def test_drop_says_that_the_machine_was_disturbed_when_half_of_the_budget_was() -> None:
