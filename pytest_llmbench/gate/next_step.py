@@ -134,6 +134,8 @@ def _of_pairs(case: CaseRecord, judgments: Sequence[Judgment], *, tried: bool) -
     spoiled = {one.details.get("spoiled_by") for one in judgments}
     if "threads" in spoiled:
         return Remedy(instead=f"{_QUIETER}, or give both sides the same number of threads")
+    if "unusable" in spoiled:
+        return None
     noise = spoiled != {None} or any(one.noise or one.dropped for one in judgments)
     if noise and not tried and (options := _on_cpu(case, judgments)) is not None:
         return Remedy(options, _times(_MOSTLY_ENOUGH, each))

@@ -22,9 +22,10 @@ from pytest_llmbench.metrics.units import percent
 
 OnDisturbed = Literal["auto", "drop", "keep"]
 """``drop`` replaces disturbed pairs, ``keep`` uses them, ``auto`` replaces them unless most are disturbed."""
-SpoiledBy = Literal["load", "one_sided", "threads"]
-"""What makes pairs invalid: that too few of them were quiet; that others' load falls on one side more than on
-the other; or that the sides have other numbers of threads, which load cannot hit alike."""
+SpoiledBy = Literal["load", "unusable", "one_sided", "threads"]
+"""What makes pairs invalid: that too few of them were quiet; that none could be used, quiet or not; that
+others' load falls on one side more than on the other; or that the sides have other numbers of threads, which
+load cannot hit alike."""
 MOSTLY = 0.5
 """From this share of disturbed pairs on, more of them can hardly be replaced."""
 ONE_SIDED_FIRST, ONE_SIDED_LATER = 0.01, 0.001

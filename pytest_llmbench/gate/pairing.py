@@ -227,7 +227,8 @@ class _Feed:
         if self.done:
             return
         if self.bad and not self.test.differences:
-            self._spoil("load", self._said(self.test.dropped))
+            by: SpoiledBy = "load" if self.disturbed == "drop" else "unusable"
+            self._spoil(by, self._said(self.test.dropped))
         self.test.finish()
         self._check_sides()
 

@@ -129,6 +129,11 @@ def test_pairs_that_were_all_dropped_can_be_used(compared: Compared) -> None:
     assert said(case) == "add --llm-disturbed=auto (about 40 s)"
 
 
+def test_pairs_of_which_none_can_be_used_are_decided_by_no_option(compared: Compared) -> None:
+    judged = pairs(Verdict.INVALID, noise=None, n=0, dropped=3, details={"spoiled_by": "unusable"})
+    assert remedy_of(compared(judged, verdict=Verdict.INVALID)) is None
+
+
 def test_other_work_is_decided_by_no_option(compared: Compared) -> None:
     judged = pairs(Verdict.INVALID, noise=None, reason="the two sides did not do the same work")
     assert remedy_of(compared(judged, verdict=Verdict.INVALID)) is None
