@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_llmbench.servers.table import Start
     from pytest_llmbench.settings.rows import Setting
 
 ROOT = Path(__file__).parents[1]
@@ -314,11 +315,13 @@ def servers() -> str:
             f"\nStart your own with {codes([' '.join(need.arguments)])}: {sentence(need.why)}\n"
             for need in row.needs
         )
+        + _starts(row.name, row.starts)
         for row in ENGINES.values()
     ]
     return page(
         "Servers that a session can start",
-        "`--llm-serve=NAME` starts one of these, and `--llm-serve=docker:NAME` its container image. Rows "
+        "`--llm-serve=NAME` starts one of these, `--llm-serve=docker:NAME` its container image, and "
+        "`--llm-serve=NAME:PRESET` either with a [preset](../guides/servers.md#presets-of-a-start). Rows "
         "that are not tested with the real server are made from that server's documentation; only the "
         "command built from them is tested. [Load tests](../guides/load-tests.md) says how to measure one.",
         overview,
@@ -328,6 +331,14 @@ def servers() -> str:
         options_table(SERVER, SERVER_OPTIONS.options),
         *details,
     )
+
+
+def _starts(engine: str, starts: Sequence[Start]) -> str:
+    """The presets of an engine's start; nothing where it has none."""
+    if not starts:
+        return ""
+    rows = ((code(f"{engine}:{one.name}"), sentence(one.description), code(one.text)) for one in starts)
+    return "\n" + table(("Preset", "For", "It is started with"), rows)
 
 
 # -- command line -----------------------------------------------------------------------------

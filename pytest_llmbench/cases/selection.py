@@ -24,6 +24,7 @@ from pytest_llmbench.settings.sources import Precedence, Source
 if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.models.aliases import Aliases
+    from pytest_llmbench.servers.starts import Starts
 
 NO_SERVER = "this test needs a server: name one with --llm-base-url, or start one with --llm-serve"
 _NOT_ON_SERVERS = "this test does not run on a server"
@@ -42,8 +43,19 @@ class Selected:
 class Selector:
     """Turns settings into cases; asks each backend only once whether it is there."""
 
-    def __init__(self, registry: Registry, options: Precedence, aliases: Aliases | None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        options: Precedence,
+        aliases: Aliases | None,
+        starts: Starts | None = None,
+    ) -> None:
+        """Look nothing up yet.
+
+        :param starts: the presets of servers' starts; by default those that come with the package.
+        """
         self._registry = registry
+        self._given_starts = starts
         self._options = options
         self._aliases = aliases
         self._missing: dict[str, str | None] = {}
@@ -166,7 +178,7 @@ class Selector:
         held = self._options.settings(marker)
         return [
             *(ServerTarget(base_url=url, alone=len(held.base_url) == 1) for url in held.base_url),
-            *(ServerTarget(engine=engine) for engine in held.serve),
+            *(ServerTarget(engine=engine, start=self._starts.find(engine)) for engine in held.serve),
         ]
 
     def loads(self, marker: Source) -> list[LoadLevel]:
@@ -257,9 +269,15 @@ class Selector:
         for url in source.values.base_url:
             read_url(url)
         for engine in source.values.serve:
-            from pytest_llmbench.servers.table import find_engine
+            self._starts.find(engine)
 
-            find_engine(engine)
+    @property
+    def _starts(self) -> Starts:
+        if self._given_starts is None:
+            from pytest_llmbench.servers.starts import Starts
+
+            self._given_starts = Starts()
+        return self._given_starts
 
     def _check_options(self, source: Source) -> None:
         from pytest_llmbench.backends.options import option_values

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.measure.loop import Startable
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
     from pytest_llmbench.servers.keep import ServerChoice, Servers, Teller
+    from pytest_llmbench.servers.table import Start
 
 _OF_A_CONTAINER = frozenset(spec.name for spec in SERVER_OPTIONS.options if "docker" in spec.only)
 _OF_A_START = _OF_A_CONTAINER | {spec.name for spec in SERVER_OPTIONS.options if "started" in spec.only}
@@ -182,7 +183,9 @@ class ServerTarget:
     base_url: str | None = field(default=None, repr=False)
     """It may have a password in it."""
     engine: str | None = None
-    """As in ``--llm-serve``: ``vllm``, ``docker:vllm``."""
+    """As in ``--llm-serve``: ``vllm``, ``docker:vllm``, ``vllm:single-user``."""
+    start: Start | None = None
+    """The preset that *engine* names."""
     alone: bool = True
     """Whether it is the only one that runs already."""
 
@@ -193,7 +196,11 @@ class ServerTarget:
     @property
     def label(self) -> str:
         if self.engine is not None:
-            return self.engine.replace(":", "-")
+            from pytest_llmbench.servers.table import without_preset
+
+            # No engine has a plus in its name, so that no preset is taken for a part of one, or of a model's.
+            served, preset = without_preset(self.engine)
+            return served.replace(":", "-") + (preset and f"+{preset}")
         return SERVER if self.alone else f"{SERVER}@{read_url(self.base_url or '').place}"
 
     @property
@@ -241,7 +248,7 @@ class ServerTarget:
         from pytest_llmbench.servers.keep import ServerChoice
 
         options = option_values(SERVER_OPTIONS, given.of(SERVER))
-        return ServerChoice(spec, options, self.base_url, self.engine, resources.python)
+        return ServerChoice(spec, options, self.base_url, self.engine, self.start, resources.python)
 
     def resolved(
         self, spec: ModelSpec, given: BackendOptions, resources: Resources
@@ -291,7 +298,7 @@ class ServerTarget:
             own += [f"{SERVER}.{option}" for option in given if option in _OF_A_START]
             _refuse(own, f"{url} runs already", base.base_url)
             spec = now.spec if base.model is None else replace(now.spec, name=base.model)
-            return replace(now, options=options, base_url=url, engine=None, spec=spec)
+            return replace(now, options=options, base_url=url, engine=None, start=None, spec=spec)
         self._check_start(now.engine, base, given)
         spec = _base_spec(now.spec, base, resources)
         if (why := self.misfit(spec, resources.registry)) is not None:

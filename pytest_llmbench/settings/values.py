@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.ab import BaseSide
     from pytest_llmbench.gate.budget import Budget
     from pytest_llmbench.gate.thresholds import Threshold
+    from pytest_llmbench.servers.starts import Starts
     from pytest_llmbench.settings.options import BackendOptions
 
 TRACE = "trace"
@@ -360,6 +361,17 @@ def base_side(value: object) -> BaseSide:
     from pytest_llmbench.gate.ab import parse_base_side
 
     return parse_base_side(text(value))
+
+
+@reader(
+    "ENGINE:PRESET.OPTION=VALUE, once or several times",
+    lambda: _one_or_several({"type": "string", "pattern": "="}),
+)
+def starts(value: object) -> Starts:
+    """A reader of presets of servers' starts."""
+    from pytest_llmbench.servers.starts import read_starts
+
+    return read_starts(texts(value))
 
 
 @reader("a number of pairs (20) or a time (90s, 10min, 2h)", lambda: {"type": ["string", "integer"]})

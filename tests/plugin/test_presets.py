@@ -141,3 +141,77 @@ def test_a_marker_that_names_none_there_is_fails_its_test(bench: pytest.Pytester
     result = run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*::test_speed: there is no preset 'chatbt'; did you mean 'chatbot'*"])
+
+
+STARTED = """
+import pytest
+
+@pytest.mark.llm(requests=4, warmup_requests=0, prompt_length=20, max_new_tokens=2)
+def test_load(llm_load):
+    llm_load.measure()
+"""
+
+STARTS = """
+[pytest]
+llm_serve_presets =
+    fake-server:slow.seconds = {seconds}
+    fake-server:named.extends = slow
+    fake-server:named.env.LLMBENCH_FAKE_SIDE = named
+"""
+
+
+def test_a_server_is_started_with_the_options_and_variables_of_its_preset(
+    bench: pytest.Pytester,
+    run: Run,
+    document: Document,
+    engine: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLMBENCH_FAKE_LOG", str(bench.path / "starts"))
+    bench.makeini(STARTS.format(seconds=0.001))
+    bench.makepyfile(STARTED)
+    result = run(f"--llm-serve={engine},{engine}:named", backend=None)
+    result.assert_outcomes(passed=2)
+    plain, named = document()["cases"]
+    assert [case["name"] for case in (plain, named)] == [
+        "test_load[fake-server-tiny-c1]",
+        "test_load[fake-server+named-tiny-c1]",
+    ]
+    ours, theirs = plain["processes"][0]["engine"], named["processes"][0]["engine"]
+    assert (ours["server"], theirs["server"]) == ("fake-server", "fake-server:named")
+    assert "arguments" not in ours
+    assert theirs["arguments"] == "LLMBENCH_FAKE_SIDE=named --seconds 0.001"
+    assert theirs["command"][-2:] == ["--seconds", "0.001"]
+    assert [line.split()[0] for line in (bench.path / "starts").read_text().splitlines()] == ["now", "named"]
+
+
+def test_a_start_that_was_changed_under_its_name_is_not_compared(
+    bench: pytest.Pytester, run: Run, engine: str
+) -> None:
+    bench.makepyfile(STARTED)
+    arguments = (f"--llm-serve={engine}:slow", "--llm-missing=fail")
+    bench.makeini(STARTS.format(seconds=0.001))
+    run(*arguments, "--llm-save=main", backend=None).assert_outcomes(passed=1)
+    run(*arguments, "--llm-compare=main", "--llm-inconclusive=pass", backend=None).assert_outcomes(passed=1)
+    bench.makeini(STARTS.format(seconds=0.002))
+    result = run(*arguments, "--llm-compare=main", "--llm-inconclusive=pass", backend=None)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*--seconds 0.00[12]*"])
+
+
+@pytest.mark.parametrize(
+    ("serve", "line", "said"),
+    [
+        ("vllm:single", "", "vllm has no preset 'single' to start it with; did you mean 'single-user'*"),
+        ("vllm", "vllm:mine=3", "ini option llm_serve_presets: 'vllm:mine=3' is not ENGINE:PRESET.OPTION=*"),
+        ("vllm", "vlm:mine.a=3", "ini option llm_serve_presets: there is no server 'vlm'; did you mean*"),
+    ],
+)
+def test_a_start_that_there_is_not_is_refused(
+    bench: pytest.Pytester, run: Run, serve: str, line: str, said: str
+) -> None:
+    bench.makeini(f"[pytest]\nllm_serve_presets = {line}\n")
+    bench.makepyfile(STARTED)
+    result = run(f"--llm-serve={serve}", backend=None)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {said}"])

@@ -51,6 +51,12 @@ def test_a_case_is_a_model_in_a_quantization_on_an_engine(registry: Registry) ->
 def test_who_names_a_server_measures_on_it_alone(registry: Registry) -> None:
     assert ids(selected(registry, "llm_model", base_url=(URL,))) == ["server"]
     assert ids(selected(registry, "llm_model", serve=("vllm",))) == ["vllm-tiny"]
+    both = ("vllm", "vllm:single-user", "docker:vllm:debug")
+    assert ids(selected(registry, "llm_model", serve=both)) == [
+        "vllm-tiny",
+        "vllm+single-user-tiny",
+        "docker-vllm+debug-tiny",
+    ]
 
 
 def test_a_backend_is_measured_beside_a_server_where_both_are_named(registry: Registry) -> None:

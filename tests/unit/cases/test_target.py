@@ -15,6 +15,7 @@ from pytest_llmbench.models.resolve import parse_spec
 from pytest_llmbench.models.spec import Form, ModelSpec
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.servers.keep import ServerChoice, Servers
+from pytest_llmbench.servers.starts import Starts
 from pytest_llmbench.settings.options import BackendOptions
 
 URL = "http://127.0.0.1:8000/v1"
@@ -59,9 +60,28 @@ def test_a_case_is_called_by_target_model_and_load() -> None:
     engine = EngineTarget(LENT.registry.get("llamacpp"))
     assert Case(engine, tiny).id == "llamacpp-tiny-q8_0"
     assert Case(ServerTarget(engine="docker:vllm"), tiny, level).id == "docker-vllm-tiny-q8_0-c8"
+    # A preset of its start is neither a part of the engine's name nor of the model's.
+    assert Case(ServerTarget(engine="vllm:debug"), tiny).id == "vllm+debug-tiny-q8_0"
+    assert Case(ServerTarget(engine="docker:vllm:debug"), tiny).id == "docker-vllm+debug-tiny-q8_0"
     assert Case(ServerTarget(base_url=URL), ModelSpec(""), LoadLevel(request_rate=2.5)).id == "server-r2.5"
     other = ServerTarget(base_url=URL, alone=False)
     assert Case(other, ModelSpec("m"), LoadLevel()).id == "server@127.0.0.1:8000-m-trace"
+
+
+def test_a_preset_of_a_start_is_of_both_sides_and_of_no_server_that_runs() -> None:
+    start = Starts().find("vllm:single-user")
+    target = ServerTarget(engine="vllm:single-user", start=start)
+    assert (target.form, target.kinds) == ("hf", {"started"})
+    now = target.choice(ModelSpec("tiny"), BackendOptions(), LENT)
+    assert now.start is start
+    plain = ServerTarget(engine="vllm").choice(ModelSpec("tiny"), BackendOptions(), LENT)
+    assert now.key != plain.key
+    base = target.base_choice("test_x[a]", now, parse_base_side("server.arguments='--max-num-seqs 8'"), LENT)
+    assert (base.engine, base.start, base.options["arguments"]) == (now.engine, start, "--max-num-seqs 8")
+    runs = target.base_choice("test_x[a]", now, parse_base_side(f"base_url={OTHER}"), LENT)
+    assert (runs.engine, runs.start) == (None, None)
+    inside = ServerTarget(engine="docker:vllm:single-user", start=start)
+    assert inside.kinds == {"started", "docker"}
 
 
 def test_a_target_says_which_files_it_reads_and_of_which_kind_its_cases_are() -> None:
