@@ -305,14 +305,12 @@ class _Feeds:
 
     wall: list[_Feed]
     cpu: list[_Feed]
-    incomparable: str | None = None
-    """Why CPU times of this case do not compare."""
 
     def take(self, pair: MeasuredPair) -> None:
         for feed in (*self.wall, *self.cpu):
             feed.take(pair)
-        if (why := pair.incomparable) is not None:
-            self.cpu, self.incomparable = [], why
+        if pair.incomparable is not None:
+            self.cpu = []
         self._forget_gone()
 
     def _forget_gone(self) -> None:
