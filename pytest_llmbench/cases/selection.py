@@ -59,7 +59,7 @@ class Selector:
         self._options = options
         self._aliases = aliases
         self._missing: dict[str, str | None] = {}
-        self._specs: dict[tuple[str, Path | None], ModelSpec] = {}
+        self._specs: dict[tuple[str, Path | None, Aliases | None], ModelSpec] = {}
         self._misfits: dict[tuple[str, str, ModelSpec], str | None] = {}
         self._unreadable: dict[tuple[str, str, str], str | None] = {}
         self.notes: dict[str, None] = {}
@@ -90,13 +90,21 @@ class Selector:
             with _saying_which(source):
                 self._check_names(source)
 
+    def typed(self, path: str) -> bool:
+        """Whether the command line says a setting, or an option: ``backend_options.BACKEND.NAME``."""
+        key, *parts = path.split(".")
+        if key == "backend_options" and len(parts) == 2:
+            backend, name = parts
+            return name in self._options.command_line.values.backend_options.of(backend)
+        return key in self._options.command_line
+
     def _check_names(self, source: Source) -> None:
         for name in source.values.backends:
             self._check_backend(name)
         self._check_servers(source)
         if "models" in source and not self._options.settings(source).base_url:
             for model in source.values.models:
-                self.spec(model, source.folder)
+                self.spec(model, source.folder, source.aliases)
         self._check_options(source)
         self._check_quantizations(source)
 
@@ -198,10 +206,10 @@ class Selector:
             for model in held.models if place is not None else ("",):
                 yield ModelSpec(model)
             return
-        folder = None if place is None else place.folder
+        folder, aliases = (None, None) if place is None else (place.folder, place.aliases)
         quantizations: Sequence[str | None] = held.quantizations or (None,)
         for model in held.models:
-            spec = self.spec(model, folder)
+            spec = self.spec(model, folder, aliases)
             if self._left_out(target, spec, targets):
                 continue
             for quantization in quantizations:
@@ -235,14 +243,20 @@ class Selector:
             )
         return self._missing[name]
 
-    def spec(self, model: str, folder: Path | None = None) -> ModelSpec:
-        """The spec that a name stands for; a relative path is meant from *folder*, or the command line's."""
+    def spec(self, model: str, folder: Path | None = None, aliases: Aliases | None = None) -> ModelSpec:
+        """The spec that a name stands for.
+
+        :param folder: from where a relative path is meant; the command line's if None.
+        :param aliases: names that are stronger than those of the session.
+        """
         folder = folder or self._options.command_line.folder
-        if (model, folder) not in self._specs:
+        key = (model, folder, aliases)
+        if key not in self._specs:
             from pytest_llmbench.models.resolve import parse_spec
 
-            self._specs[model, folder] = parse_spec(model, aliases=self._aliases, folder=folder)
-        return self._specs[model, folder]
+            both = self._aliases if aliases is None else aliases.over(self._aliases)
+            self._specs[key] = parse_spec(model, aliases=both, folder=folder)
+        return self._specs[key]
 
     def _unread(self, target: Target, spec: ModelSpec) -> str | None:
         """Why a target cannot read a model's files, found out once; None if it may."""

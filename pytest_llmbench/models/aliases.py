@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,18 +37,30 @@ class Alias(BaseModel):
     revision: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Aliases:
-    """The names of one file."""
+class Written(NamedTuple):
+    """Where an alias is written."""
 
-    path: Path
+    file: Path
+    where: str
+    """``FILE:LINE``, for messages."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aliases:
+    """The names of one file, or of a suite."""
+
     entries: Mapping[str, Alias]
-    lines: Mapping[str, int]
-    """Where in the file each name stands, counted from 1."""
+    written: Mapping[str, Written]
 
     @property
     def names(self) -> list[str]:
         return list(self.entries)
+
+    def over(self, weaker: Aliases | None) -> Aliases:
+        """These, and of *weaker* those whose names these do not have."""
+        if weaker is None:
+            return self
+        return Aliases({**weaker.entries, **self.entries}, {**weaker.written, **self.written})
 
     def spec(self, name: str) -> ModelSpec:
         """The model that *name* stands for.
@@ -55,10 +68,10 @@ class Aliases:
         :raises UsageError: saying in which line, if the model is unknown.
         """
         alias = self.entries[name]
-        where = f"{self.path}:{self.lines[name]}: alias {name!r}"
+        where = f"{self.written[name].where}: alias {name!r}"
         model = alias.model
         if ModelSpec(model).is_path and not model.startswith("~"):
-            model = str(self.path.parent / model)
+            model = str(self.written[name].file.parent / model)
         try:
             spec = read_name(model)
         except UsageError as error:
@@ -94,7 +107,7 @@ def read_aliases(path: Path) -> Aliases:
         msg = f"{where}: this is not valid YAML: {getattr(error, 'problem', None) or error}"
         raise UsageError(msg) from error
     if root is None:
-        return Aliases(path, {}, {})
+        return Aliases({}, {})
     if not isinstance(content, dict):
         msg = f"{path}:1: expected names with a model each, such as 'small: synthetic/llama-82m'"
         raise UsageError(msg)
@@ -109,20 +122,23 @@ def read_aliases(path: Path) -> Aliases:
         key_lines = {}
         if isinstance(content[name], dict):
             key_lines = {inner.value: inner.start_mark.line + 1 for inner, _ in value.value}
-        entries[name] = _entry(path, name, content[name], line, key_lines)
-    return Aliases(path, entries, lines)
+        keys = {key: f"{path}:{inner}" for key, inner in key_lines.items()}
+        entries[name] = read_alias(name, content[name], f"{path}:{line}", keys)
+    return Aliases(entries, {name: Written(path, f"{path}:{line}") for name, line in lines.items()})
 
 
-def _entry(path: Path, name: str, value: object, line: int, key_lines: Mapping[str, int]) -> Alias:
+def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) -> Alias:
+    """What one name stands for; every part of *value* is a text.
+
+    :param where: where the name stands, and *keys*, where each of its own keys does.
+    :raises UsageError: if it is not a valid name, or not what one can stand for.
+    """
     if is_synthetic(name) or "@" in name or not name or ModelSpec(name).is_path:
-        msg = (
-            f"{path}:{line}: {name!r} is not a valid alias, because models are written that way; "
-            "choose another"
-        )
+        msg = f"{where}: {name!r} is not a valid alias, because models are written that way; choose another"
         raise UsageError(msg)
     fields = {"model": value} if isinstance(value, str) else value
     if not isinstance(fields, dict) or not fields.get("model"):
-        msg = f"{path}:{line}: {name!r} needs a model: '{name}: org/name', or a mapping with the key 'model'"
+        msg = f"{where}: {name!r} needs a model: '{name}: org/name', or a mapping with the key 'model'"
         raise UsageError(msg)
     try:
         return Alias.model_validate({k: None if v in ("", "~", "null") else v for k, v in fields.items()})
@@ -133,5 +149,5 @@ def _entry(path: Path, name: str, value: object, line: int, key_lines: Mapping[s
         what = first["msg"]
         if first["type"] == "extra_forbidden":
             what = f"unknown key{suggest(key, known).rstrip('?')}; the keys are {', '.join(known)}"
-        msg = f"{path}:{key_lines.get(key, line)}: {name!r}, key {key!r}: {what}"
+        msg = f"{keys.get(key, where)}: {name!r}, key {key!r}: {what}"
         raise UsageError(msg) from None

@@ -14,12 +14,14 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help
-from pytest_llmbench.plugin.parametrize import parametrize
+from pytest_llmbench.plugin.parametrize import SUITE_TESTS, parametrize, parametrize_suite
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession, is_benchmark
-from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller
+from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller, refuse_suite
 from pytest_llmbench.settings.case import CASE_FIXTURES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from _pytest.terminal import TerminalReporter
 
 __all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
@@ -86,6 +88,31 @@ def pytest_report_header(config: pytest.Config) -> str:
     return header_line(backends, options=held.backend_options.given, one_thread=held.clock == "cpu")
 
 
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collect_file"""
+    if file_path.suffix not in (".yaml", ".yml"):
+        return None
+    # Every other file of YAML belongs to somebody else, unless it is named itself.
+    if not file_path.stem.endswith(".llm") and not parent.session.isinitpath(file_path):
+        return None
+    from pytest_llmbench.plugin.suites import SuiteModule
+
+    module: pytest.Module = SuiteModule.from_parent(parent, path=file_path)
+    return module
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_make_collect_report"""
+    report = yield
+    # Where a test is named, the session collects its file inside its own collection, which would swallow it.
+    if (refused := collector.config.stash[SESSION].refused) is not None:
+        refuse_suite(collector.config, report, refused)
+    return report
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_generate_tests"""
     if not (used := [name for name in CASE_FIXTURES if name in metafunc.fixturenames]):
@@ -95,6 +122,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         if not session.settings.disable:
             check_workers(metafunc.config)
+        if (tests := getattr(metafunc.function, SUITE_TESTS, None)) is not None:
+            parametrize_suite(metafunc, tests)
+            return
         marker = session.marker(metafunc.definition, metafunc.function)
         parametrize(metafunc, *session.selector.cases(used, marker))
     except UsageError as error:

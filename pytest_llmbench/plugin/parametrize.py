@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmbench.settings.case import FIXTURES
+
 if TYPE_CHECKING:
     from pytest_llmbench.cases.selection import Selected
+    from pytest_llmbench.cases.suites import SuiteTest
+    from pytest_llmbench.settings.suite import Point
+
+POINT = "llm_point"
+"""The parameter of a suite's test that says what holds for it."""
+SUITE_TESTS = "llmbench_tests"
+"""What a function has that stands for a case of a suite: its tests."""
 
 
 def parametrize(metafunc: pytest.Metafunc, fixture: str, selected: Iterable[Selected]) -> None:
     """Make one test of each case that was *selected*; what cannot run is a skip with its reason."""
-    params = [
-        pytest.param(one.case, id=one.id, marks=() if one.skip is None else pytest.mark.skip(reason=one.skip))
-        for one in selected
-    ]
+    params = [pytest.param(one.case, id=one.id, marks=_marks(one)) for one in selected]
     metafunc.parametrize(fixture, params, indirect=True)
+
+
+def parametrize_suite(metafunc: pytest.Metafunc, tests: Iterable[SuiteTest]) -> None:
+    """Make the *tests* of a case of a suite."""
+    fixture = next(name for name in metafunc.fixturenames if name in FIXTURES)
+    params = [
+        pytest.param(test.selected.case, test.point, id=test.id, marks=_marks(test.selected))
+        for test in tests
+    ]
+    metafunc.parametrize((fixture, POINT), params, indirect=[fixture])
+
+
+def point_of(item: pytest.Item) -> Point | None:
+    """What holds for a test of a suite; None for one that is written in Python."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get(POINT)
+
+
+def _marks(selected: Selected) -> Sequence[pytest.MarkDecorator]:
+    return () if selected.skip is None else [pytest.mark.skip(reason=selected.skip)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
+from pytest_llmbench.plugin.parametrize import point_of
 from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.environment import snapshot
 from pytest_llmbench.results.records import CaseRecord, Outcome
@@ -277,7 +278,9 @@ class Recording:
 
 
 def _user_params(item: pytest.Item) -> dict[str, object]:
-    """The values of the user's own ``parametrize``: not what our fixtures stand for."""
+    """The values of the user's own ``parametrize`` or of a suite's sweep: not what our fixtures stand for."""
+    if (point := point_of(item)) is not None:
+        return dict(point.combination.plain)
     callspec = getattr(item, "callspec", None)
     params: dict[str, object] = callspec.params if callspec is not None else {}
     return {name: value for name, value in params.items() if name not in CASE_FIXTURES}

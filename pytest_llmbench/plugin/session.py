@@ -15,6 +15,7 @@ import pytest
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.errors import LLMBenchWarning, saying_where
 from pytest_llmbench.plugin.options import learn_secrets, read_settings
+from pytest_llmbench.plugin.parametrize import point_of
 from pytest_llmbench.settings.case import CASE_FIXTURES
 from pytest_llmbench.settings.sources import Source, read_marker
 
@@ -52,6 +53,8 @@ class PytestSession:
         """What kinds of cases were measured; see :mod:`pytest_llmbench.plugin.remarks`."""
         self.deselected: set[str] = set()
         """The ids of tests that were not to be run: they are not missing."""
+        self.refused: str | None = None
+        """Why a suite is not valid."""
         self.recording: Recording | None = None
         self._markers: dict[object, Source] = {}
         self._selector: Selector | None = None
@@ -134,7 +137,9 @@ class PytestSession:
 
         :raises UsageError: for settings that contradict each other.
         """
-        settings = self.options.settings(self.marker(item, getattr(item, "obj", item)))
+        point = point_of(item)
+        own = self.marker(item, getattr(item, "obj", item)) if point is None else point.source
+        settings = self.options.settings(own)
         with saying_where(item.nodeid):
             settings.check()
         return settings

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.processes.wire import Json
 
 _REFUSAL = "llmbench: more xdist workers than devices"
+_SUITE = "llmbench_refused"
+"""What a worker's report has whose suite is not valid."""
 _SESSION_ID = pytest.StashKey[str]()
 
 
@@ -70,9 +72,21 @@ class Controller:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A worker could only report the refusal as a failure to collect: here it ends the run."""
+        if (refused := getattr(report, _SUITE, None)) is not None:
+            raise pytest.UsageError(refused)
         text = str(report.longrepr) if report.failed else ""
         if _REFUSAL in text:
             raise pytest.UsageError(text.strip())
+
+
+def refuse_suite(config: pytest.Config, report: pytest.CollectReport, why: str) -> None:
+    """End the session, because a suite is not valid; a worker lets its controller do so.
+
+    :raises pytest.UsageError: if this is not a worker of xdist.
+    """
+    if worker_id(config) is None:
+        raise pytest.UsageError(why)
+    setattr(report, _SUITE, why)
 
 
 def is_controller(config: pytest.Config) -> bool:

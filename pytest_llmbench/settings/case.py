@@ -403,10 +403,14 @@ SETTINGS: Mapping[str, Setting] = rows_of(CaseSettings)
 """The rows, by key."""
 
 
+def does_for(row: Setting, fixture: Fixture) -> bool:
+    """Whether a setting does anything for a case of the fixture."""
+    return not row.only or bool(set(row.only).difference(_NEVER[fixture]))
+
+
 def call_keys(fixture: Fixture) -> list[str]:
     """What a call of the fixture's ``measure()`` can set: what is measured, then how often."""
-    never = _NEVER[fixture]
-    for_it = [row for row in SETTINGS.values() if not row.only or set(row.only).difference(never)]
+    for_it = [row for row in SETTINGS.values() if does_for(row, fixture)]
     return [row.key for role in ("work", "repeats") for row in for_it if row.role == role]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmbench.backends.registry import Registry
+    from pytest_llmbench.models.aliases import Aliases
     from pytest_llmbench.settings.rows import Setting, Values
 
 
@@ -41,11 +42,13 @@ class Source:
     """What the preset says that this names, or that this preset extends; weaker than this."""
     name: str = ""
     """Of a preset; empty for a place."""
+    aliases: Aliases | None = None
+    """Names of models that hold here, beside those of the session."""
 
     @classmethod
-    def of(cls, values: Values, folder: Path | None = None) -> Source:
+    def of(cls, values: Values, folder: Path | None = None, aliases: Aliases | None = None) -> Source:
         """What says these *values*, by key and as they are typed in :class:`CaseSettings`."""
-        return cls(CaseSettings(**values), frozenset(values), folder)
+        return cls(CaseSettings(**values), frozenset(values), folder, aliases=aliases)
 
     def __contains__(self, key: str) -> bool:
         return key in self.given

@@ -399,7 +399,7 @@ def _listed(value: object) -> list[object]:
     """
     if isinstance(value, str):
         return [value]
-    if not isinstance(value, Iterable):
+    if not isinstance(value, Iterable) or isinstance(value, Mapping):
         raise ValueError
     return list(value)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-# pytester forgets what was imported during a run, and numpy cannot be imported twice.
+# pytester forgets what was imported during a run, and neither numpy nor PyYAML can be imported twice.
 import scipy.stats  # noqa: F401
+import yaml  # noqa: F401
 
 from pytest_llmbench.servers import table
 from tests.fakes import openai_server

@@ -1,0 +1,80 @@
+"""Which tests does a case of a suite stand for?
+
+Every combination that its settings select, at every point of its sweep. Tests that share an engine or a
+server follow each other: what needs a restart varies slowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from pytest_llmbench.cases.selection import Selected, Selector
+from pytest_llmbench.errors import saying_where
+from pytest_llmbench.settings.case import SETTINGS
+from pytest_llmbench.settings.suite import Point, Suite, SuiteCase
+from pytest_llmbench.settings.sweep import Combination
+
+_SELECTING = [*(key for key, row in SETTINGS.items() if row.role == "cases"), "arrivals", "preset"]
+"""The settings on which it depends which cases there are."""
+
+
+class SuiteTest(NamedTuple):
+    """One test of a suite."""
+
+    id: str
+    """What stands in brackets after the case's name."""
+    point: Point
+    selected: Selected
+
+
+def check_suite(suite: Suite, selector: Selector) -> None:
+    """Refuse what a suite names and nothing has: a model, a backend, an option.
+
+    :raises UsageError: in one line, with the place.
+    """
+    for place, source in suite.said:
+        with saying_where(str(place)):
+            selector.check_marker(source)
+
+
+def tests_of(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
+    """The tests of one case, in the order in which they are to run.
+
+    :raises UsageError: if two have the same id.
+    """
+    known: dict[Hashable, list[Selected]] = {}
+    groups: dict[Hashable, list[SuiteTest]] = {}
+    ids: set[str] = set()
+    for point in _left(case.points, selector):
+        key = tuple(point.values.get(name) for name in _SELECTING)
+        if key not in known:
+            with saying_where(str(case.place)):
+                known[key] = selector.cases([case.fixture], point.source)[1]
+        options = point.values.get("backend_options")
+        started_with = repr(options) if options else ""
+        for one in known[key]:
+            name = f"{one.id}-{point.label}" if point.label else one.id
+            if name in ids:
+                case.place.refuse(
+                    f"two tests of the case {case.name!r} would be called [{name}]: give their models "
+                    "aliases, or leave one out"
+                )
+            ids.add(name)
+            runs_on = None if one.case is None else (one.case.target.label, one.case.spec)
+            groups.setdefault((runs_on, started_with), []).append(SuiteTest(name, point, one))
+    return [test for group in groups.values() for test in group]
+
+
+def _left(points: Sequence[Point], selector: Selector) -> Sequence[Point]:
+    """The points that differ where the command line has the last word on some of what is swept."""
+    paths = {value.path for point in points for value in point.combination.values}
+    typed = {path for path in paths if selector.typed(path)}
+    if not typed:
+        return points
+    left: dict[str, Point] = {}
+    for point in points:
+        rest = Combination([value for value in point.combination.values if value.path not in typed])
+        left.setdefault(repr(rest.plain), replace(point, combination=rest))
+    return list(left.values())

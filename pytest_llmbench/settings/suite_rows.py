@@ -1,0 +1,83 @@
+"""What can a suite say, and what can a case of it say?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.settings import values as read
+from pytest_llmbench.settings.case import SETTINGS
+from pytest_llmbench.settings.rows import Setting, rows_of, setting
+from pytest_llmbench.workloads.lengths import LONGEST
+from pytest_llmbench.workloads.messages import Message
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings.rows import Schema
+
+VERSION = 1
+"""Of the format."""
+
+
+def _messages_schema() -> Schema:
+    texts = {key: {"type": "string"} for key in Message.__annotations__}
+    one = {"type": "object", "properties": texts, "required": list(texts), "additionalProperties": False}
+    return {"type": "array", "items": one, "minItems": 1, "maxItems": 10_000}
+
+
+@read.reader("a list of {role: ..., content: ...}", _messages_schema)
+def _messages(value: object) -> tuple[Message, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= 10_000:
+        raise ValueError
+    for one in value:
+        if not isinstance(one, Mapping) or one.keys() != Message.__annotations__.keys():
+            raise ValueError
+        if not all(isinstance(part, str) for part in one.values()):
+            raise ValueError
+    return tuple(Message(role=one["role"], content=one["content"]) for one in value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a case asks: one of these; under load, made prompts of ``prompt_length`` if none."""
+
+    prompt: str | None = setting(
+        None,
+        read.text,
+        "",
+        "Text that is asked, in the model's own words for a chat or as it is",
+        role="work",
+    )
+    messages: tuple[Message, ...] | None = setting(
+        None, _messages, "", "Messages of a chat, for the model's own template", role="work"
+    )
+    prompt_tokens: int | None = setting(
+        None,
+        read.whole(1, LONGEST),
+        "",
+        "Made text of exactly so many tokens, instead of a prompt",
+        role="work",
+        only=("model",),
+    )
+
+
+ASKED: Mapping[str, Setting] = rows_of(Asked)
+"""The rows, by key."""
+ROWS: Mapping[str, Setting] = {**ASKED, **SETTINGS}
+"""What a case can say of itself, beside :data:`CASE_KEYS`."""
+CASE_KEYS: Mapping[str, str] = {
+    "name": "What test ids call the case: letters, digits, '_', '-', '.' and '+'.",
+    "tags": "Markers of the case, for pytest -m.",
+    "sweep": "Points of this case, instead of the suite's sweep; null for none.",
+}
+SUITE_KEYS: Mapping[str, str] = {
+    "version": "Of this format.",
+    "extends": "Another suite, from this file's folder. Its models, variables, presets and defaults hold "
+    "where this file has none of the same name, and its cases and its sweep where this file has none.",
+    "models": "Names for models: a model each, or a table with model, quantization and revision.",
+    "presets": "Presets by name, over those that there are: see llmbench presets.",
+    "variables": "What ${NAME} stands for; then the environment does, then the default of ${NAME:default}.",
+    "defaults": "Settings of every case that does not say otherwise.",
+    "sweep": "Points of every case that has no sweep of its own.",
+    "cases": "What is measured.",
+}
