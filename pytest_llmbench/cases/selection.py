@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.cases.case import Case, LoadLevel
+from pytest_llmbench.cases.room import Space
 from pytest_llmbench.cases.target import EngineTarget, ServerTarget, Target, other_form
 from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.models.spec import ModelSpec
@@ -61,7 +62,8 @@ class Selector:
         self._missing: dict[str, str | None] = {}
         self._specs: dict[tuple[str, Path | None, Aliases | None], ModelSpec] = {}
         self._misfits: dict[tuple[str, str, ModelSpec], str | None] = {}
-        self._unreadable: dict[tuple[str, str, str], str | None] = {}
+        self._unreadable: dict[tuple[str, str, ModelSpec], str | None] = {}
+        self._space = Space()
         self.notes: dict[str, None] = {}
         """What a person is to know of the cases that were made, each once and in order."""
 
@@ -119,8 +121,14 @@ class Selector:
         fixture = next(name for name in ("llm_load", "llm_model", "llm_server") if name in used)
         targets, why = self.targets(marker) if fixture == "llm_model" else self.server_targets(marker)
         levels = self.loads(marker) if fixture == "llm_load" else [None]
+        held = self._options.settings(marker)
         selected = [
-            Selected(case.id, case, self._misfit(target, spec))
+            Selected(
+                case.id,
+                case,
+                self._misfit(target, spec)
+                or self._space.misfit(target, spec, held, load=fixture == "llm_load"),
+            )
             for target in targets
             for spec in self._specs_for(target, targets, marker)
             for level in levels
@@ -260,7 +268,7 @@ class Selector:
 
     def _unread(self, target: Target, spec: ModelSpec) -> str | None:
         """Why a target cannot read a model's files, found out once; None if it may."""
-        key = (target.name, target.label, spec.name)
+        key = (target.name, target.label, spec)
         if key not in self._unreadable:
             assert target.form is not None
             self._unreadable[key] = other_form(target.form, spec, target.label)

@@ -331,8 +331,13 @@ class ServerTarget:
 def other_form(form: Form, spec: ModelSpec, name: str) -> str | None:
     """Why what runs models of *form*, and is called *name*, cannot read the files at a path; None if it may.
 
-    Where no model lies there, whatever reads it gives the reason.
+    Where no model lies there, whatever reads it gives the reason. An alias may have no repository of *form*.
     """
+    if not spec.has_form(form):
+        from pytest_llmbench.models.forms import find_form
+
+        models = find_form(form).models
+        return f"{name} runs {models}, and the models file names none for {spec.alias} ({form}_repo)"
     if not spec.is_path:
         return None
     from pytest_llmbench.models.forms import find_form, forms_at

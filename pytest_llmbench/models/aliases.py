@@ -7,6 +7,12 @@ A YAML file of names, each with a model or with a model and what belongs to it::
       model: org/name-GGUF
       quantization: q4_k_m
       revision: main
+    llama:
+      hf_repo: org/name
+      gguf_repo: org/name-GGUF
+      gguf_file: name-Q4_K_M.gguf
+      context_length: 8192
+      recommended_memory_gb: 6
 
 Everything is text as it is written (a revision ``0123`` keeps its zero). A relative path is meant
 from the file's own folder.
@@ -23,8 +29,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.models.names import read_name
-from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.models.spec import Form, Known, ModelSpec
 from pytest_llmbench.models.synthetic.shapes import is_synthetic
+
+GB = 10**9
+"""Bytes of a unit of ``recommended_memory_gb``."""
 
 
 class Alias(BaseModel):
@@ -32,9 +41,32 @@ class Alias(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field(min_length=1)
+    model: str | None = None
     quantization: str | None = None
     revision: str | None = None
+    hf_repo: str | None = None
+    gguf_repo: str | None = None
+    gguf_file: str | None = None
+    context_length: int | None = Field(None, gt=0, le=2**40)
+    recommended_memory_gb: float | None = Field(None, gt=0, le=2**20)
+
+    @property
+    def repos(self) -> tuple[tuple[Form, str], ...]:
+        """The hub's repository for each form that has one of its own."""
+        both = (("hf", self.hf_repo), ("gguf", self.gguf_repo))
+        return tuple((form, repo) for form, repo in both if repo is not None)
+
+    @property
+    def known(self) -> Known | None:
+        """What it says beside where its model is."""
+        memory = self.recommended_memory_gb
+        known = Known(
+            self.repos,
+            self.gguf_file,
+            self.context_length,
+            None if memory is None else int(memory * GB),
+        )
+        return None if known == Known() else known
 
 
 class Written(NamedTuple):
@@ -69,7 +101,7 @@ class Aliases:
         """
         alias = self.entries[name]
         where = f"{self.written[name].where}: alias {name!r}"
-        model = alias.model
+        model = alias.model or alias.repos[0][1]
         if ModelSpec(model).is_path and not model.startswith("~"):
             model = str(self.written[name].file.parent / model)
         try:
@@ -79,10 +111,14 @@ class Aliases:
             raise UsageError(msg) from None
         if alias.revision is not None:
             if spec.is_path or is_synthetic(spec.name):
-                msg = f"{where}: {alias.model} has no revisions; only models of a hub have"
+                msg = f"{where}: {model} has no revisions; only models of a hub have"
                 raise UsageError(msg)
             spec = replace(spec, revision=alias.revision)
-        return replace(spec, quantization=alias.quantization, alias=name)
+        for _, repo in alias.repos:
+            if ModelSpec(repo).is_path or is_synthetic(repo) or "@" in repo:
+                msg = f"{where}: {repo!r} is not a hub's repository, which is written ORG/NAME"
+                raise UsageError(msg)
+        return replace(spec, quantization=alias.quantization, alias=name, known=alias.known)
 
 
 def read_aliases(path: Path) -> Aliases:
@@ -137,11 +173,12 @@ def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) ->
         msg = f"{where}: {name!r} is not a valid alias, because models are written that way; choose another"
         raise UsageError(msg)
     fields = {"model": value} if isinstance(value, str) else value
-    if not isinstance(fields, dict) or not fields.get("model"):
+    named = isinstance(fields, dict) and any(fields.get(key) for key in ("model", "hf_repo", "gguf_repo"))
+    if not isinstance(fields, dict) or not named:
         msg = f"{where}: {name!r} needs a model: '{name}: org/name', or a mapping with the key 'model'"
         raise UsageError(msg)
     try:
-        return Alias.model_validate({k: None if v in ("", "~", "null") else v for k, v in fields.items()})
+        alias = Alias.model_validate({k: None if v in ("", "~", "null") else v for k, v in fields.items()})
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
@@ -151,3 +188,14 @@ def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) ->
             what = f"unknown key{suggest(key, known).rstrip('?')}; the keys are {', '.join(known)}"
         msg = f"{keys.get(key, where)}: {name!r}, key {key!r}: {what}"
         raise UsageError(msg) from None
+    contradiction = None
+    if alias.model is not None and alias.repos:
+        contradiction = "'model' is for all backends; give it, or 'hf_repo' and 'gguf_repo', and not both"
+    elif alias.gguf_file is not None and alias.gguf_repo is None:
+        contradiction = "'gguf_file' is a file of 'gguf_repo': give that too"
+    elif alias.revision is not None and len(alias.repos) > 1:
+        contradiction = "'revision' is that of one repository, and there are 'hf_repo' and 'gguf_repo'"
+    if contradiction is not None:
+        msg = f"{where}: {name!r}: {contradiction}"
+        raise UsageError(msg)
+    return alias

@@ -95,6 +95,8 @@ class Gguf:
 
         :raises ModelError: if no model fits or several do; it lists what there is.
         """
+        if spec.file is not None:
+            return _file_of(names, spec.file, where)
         return choose_gguf(names, spec.quantization, where)
 
     def fetched(self, spec: ModelSpec, folder: Path, chosen: Sequence[str]) -> ResolvedModel:
@@ -229,6 +231,22 @@ def choose_gguf(
             f"{where} has several GGUF files for the quantization {quantization}: {there}; name one by its "
             "path (of a hub's repository, download it first)"
         )
+    raise ModelError(msg)
+
+
+def _file_of(names: Sequence[str], file: str, where: str) -> list[str]:
+    """The model among *names* that *file* is, or is a part of.
+
+    :raises ModelError: if there is no such file; it names the nearest.
+    """
+    models = _models(names)
+    for files in models.values():
+        if file in files:
+            return files
+    there = [files[0] for files in models.values()]
+    msg = (
+        f"{where} has no GGUF file {file!r}{suggest(file, there) or '.'} There is {few(there, 20) or 'none'}"
+    )
     raise ModelError(msg)
 
 

@@ -46,6 +46,7 @@ def resolve(spec: ModelSpec, form: Form, *, quiet: bool = False) -> ResolvedMode
     """
     from pytest_llmbench.models.forms import find_form
 
+    spec = spec.of_form(form)
     if is_synthetic(spec.name):
         entry = find_form(form).synthetic(shape_of(spec.name), spec.quantization)
         return entry.resolved(spec, quiet=quiet)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 Form = str
 """The file form an engine loads: the name of a row of :data:`pytest_llmbench.models.forms.FORMS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an alias says of a model beside its name."""
+
+    repos: tuple[tuple[Form, str], ...] = ()
+    """The hub's repository of each form that it has one for; empty where the model's name is for all."""
+    file: str | None = None
+    """Of the GGUF repository, where no quantization is asked for."""
+    context_length: int | None = None
+    """Tokens."""
+    memory: int | None = None
+    """Bytes that a machine should have for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +37,22 @@ class ModelSpec:
     revision: str | None = None
     alias: str | None = None
     """What the aliases file calls it; ``name`` is then what the alias stands for."""
+    file: str | None = None
+    """The file of its repository that is meant, where no quantization is asked for."""
+    known: Known | None = None
+    """What the aliases file says of it; None once its form has been chosen."""
+
+    def has_form(self, form: Form) -> bool:
+        """Whether it may have files of *form*, as far as its alias says."""
+        return self.known is None or not self.known.repos or form in dict(self.known.repos)
+
+    def of_form(self, form: Form) -> ModelSpec:
+        """The model whose files are of *form*."""
+        if self.known is None:
+            return self
+        repos = dict(self.known.repos)
+        file = self.known.file if form == "gguf" and self.quantization is None else None
+        return replace(self, name=repos.get(form, self.name), file=file, known=None)
 
     @property
     def label(self) -> str:

@@ -36,6 +36,11 @@ class Length(ABC):
         draw = random.Random(f"lengths/{seed}").random
         return [self._quantile(draw()) for _ in range(n)]
 
+    @property
+    def middle(self) -> int:
+        """The median, tokens."""
+        return self._quantile(0.5)
+
     @abstractmethod
     def _quantile(self, probability: float) -> int:
         """The length that is not exceeded with *probability*, from 0 to below 1."""

@@ -326,3 +326,27 @@ def test_what_servers_were_called_still_holds_and_is_told(bench: pytest.Pytester
     result = run("--collect-only", "-q", *arguments, backend=None)
     result.stdout.fnmatch_lines(["*::test_load[[]server-c1]", "*write server instead of openai*"])
     assert result.ret == 0
+
+
+ALIASES = """
+big: {model: tiny, recommended_memory_gb: 1000000}
+short: {model: tiny, context_length: 2}
+gguf: {gguf_repo: org/name-GGUF}
+fits: {model: tiny, recommended_memory_gb: 0.1, context_length: 8192}
+"""
+
+
+def test_a_model_that_cannot_fit_is_skipped_with_the_figures_before_it_is_loaded(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    bench.path.joinpath("models.yaml").write_text(ALIASES)
+    bench.makepyfile(MEASURE.format(marker='@pytest.mark.llm(models=["big", "short", "gguf", "fits"])'))
+    result = run("-rs", "--llm-models-file=models.yaml")
+    result.assert_outcomes(passed=1, skipped=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*SKIPPED*big needs 909 TiB of memory (recommended_memory_gb in the models file), and this *",
+            "*SKIPPED*short has a context of 2 tokens (context_length in the models file), and a prompt*",
+        ]
+    )
+    result.stdout.fnmatch_lines(["*SKIPPED*fake runs *, and the models file names none for gguf (*_repo)*"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.aliases import read_aliases
 from pytest_llmbench.models.resolve import parse_spec
-from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.models.spec import Known, ModelSpec
 
 
 @pytest.fixture
@@ -112,3 +113,64 @@ def test_a_model_that_is_not_there_is_told_when_it_is_asked_for(file: Path, text
 def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
     with pytest.raises(UsageError, match=r"models\.yaml cannot be read: No such file"):
         read_aliases(file)
+
+
+LLAMA = """
+llama:
+  hf_repo: org/name
+  gguf_repo: org/name-GGUF
+  gguf_file: name-q4.gguf
+  context_length: 8192
+  recommended_memory_gb: 5.5
+only: {gguf_repo: org/other-GGUF, revision: v2}
+known: {model: tiny, context_length: 100}
+"""
+
+
+def test_an_alias_has_a_repository_for_each_form_and_a_file_where_no_quantization_is_asked_for(
+    file: Path,
+) -> None:
+    file.write_text(LLAMA)
+    aliases = read_aliases(file)
+    llama = parse_spec("llama", aliases=aliases)
+    assert (llama.name, llama.label) == ("org/name", "llama")
+    assert llama.known == Known(
+        (("hf", "org/name"), ("gguf", "org/name-GGUF")), "name-q4.gguf", 8192, 5_500_000_000
+    )
+    assert llama.of_form("hf") == ModelSpec("org/name", alias="llama")
+    assert llama.of_form("gguf") == ModelSpec("org/name-GGUF", alias="llama", file="name-q4.gguf")
+    other = replace(llama, quantization="q8_0").of_form("gguf")
+    assert other == ModelSpec("org/name-GGUF", "q8_0", alias="llama")
+    assert other.of_form("hf") is other
+    only = parse_spec("only", aliases=aliases)
+    assert [only.has_form(form) for form in ("hf", "gguf")] == [False, True]
+    assert only.of_form("gguf") == ModelSpec("org/other-GGUF", revision="v2", alias="only")
+    known = parse_spec("known", aliases=aliases)
+    assert known.has_form("hf")
+    assert known.of_form("hf") == ModelSpec("tiny", alias="known")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {model: tiny, hf_repo: org/name}", r":1: 'a': 'model' is for all backends; give it, or "),
+        ("a: {hf_repo: org/name, gguf_file: x.gguf}", r":1: 'a': 'gguf_file' is a file of 'gguf_repo'"),
+        ("a: {hf_repo: o/n, gguf_repo: o/g, revision: x}", r":1: 'a': 'revision' is that of one repository"),
+        ("a: {context_length: 8}", r":1: 'a' needs a model"),
+        ("a:\n  model: tiny\n  context_length: none", r":3: 'a', key 'context_length': .*valid integer"),
+        ("a:\n  model: tiny\n  recommended_memory_gb: 0", r":3: 'a', key 'recommended_memory_gb': .*greater"),
+        ("a:\n  model: tiny\n  recomended_memory_gb: 3", r"did you mean 'recommended_memory_gb'; the keys"),
+    ],
+)
+def test_what_an_alias_cannot_say_of_its_model_is_refused(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_aliases(file)
+
+
+@pytest.mark.parametrize("repo", ["./name", "/name", "tiny", "synthetic/tiny", "org/name@v2", "name"])
+def test_a_repository_is_one_of_a_hub(file: Path, repo: str) -> None:
+    file.write_text(f"a: {{gguf_repo: {repo}}}")
+    aliases = read_aliases(file)
+    with pytest.raises(UsageError, match=r":1: alias 'a': "):
+        parse_spec("a", aliases=aliases)

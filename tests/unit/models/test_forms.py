@@ -12,7 +12,7 @@ import pytest
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models import gguf
 from pytest_llmbench.models.forms import forms_at
-from pytest_llmbench.models.gguf import choose_gguf, gguf_files, parts_of
+from pytest_llmbench.models.gguf import Gguf, choose_gguf, gguf_files, parts_of
 from pytest_llmbench.models.resolve import resolve
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
@@ -146,3 +146,19 @@ def test_a_file_whose_name_does_not_tell_is_found_by_its_header(
     assert resolve(ModelSpec(str(folder), "f16"), "gguf").path.name == "model.gguf"
     with pytest.raises(ModelError, match="no GGUF file for the quantization q8_0"):
         resolve(ModelSpec(str(folder), "q8_0"), "gguf")
+
+
+def test_a_file_that_an_alias_names_is_taken_with_all_its_parts() -> None:
+    parts = [f"big-0000{number}-of-00002.gguf" for number in (1, 2)]
+    names = ["a-q4.gguf", "b-q4.gguf", *parts, "README.md"]
+
+    def chosen(file: str) -> list[str]:
+        return Gguf().choose(ModelSpec("org/name", file=file), names, "org/name")
+
+    assert chosen("b-q4.gguf") == ["b-q4.gguf"]
+    assert chosen(parts[0]) == parts
+    for file in ("c-q4.gguf", "README.md", "../a-q4.gguf"):
+        with pytest.raises(
+            ModelError, match=r"^org/name has no GGUF file '.*There is a-q4\.gguf, b-q4\.gguf"
+        ):
+            chosen(file)
