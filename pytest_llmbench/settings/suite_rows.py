@@ -74,7 +74,7 @@ SUITE_KEYS: Mapping[str, str] = {
     "version": "Of this format.",
     "extends": "Another suite, from this file's folder. Its models, variables, presets and defaults hold "
     "where this file has none of the same name, and its cases and its sweep where this file has none.",
-    "models": "Names for models: a model each, or a table with model, quantization and revision.",
+    "models": "Names for models: a model each, or a table as in a file of aliases.",
     "presets": "Presets by name, over those that there are: see llmbench presets.",
     "variables": "What ${NAME} stands for; then the environment does, then the default of ${NAME:default}.",
     "defaults": "Settings of every case that does not say otherwise.",
