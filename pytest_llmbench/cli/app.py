@@ -20,6 +20,7 @@ from pytest_llmbench.cli import gate as cli_gate
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.cli.presets import list_presets
+from pytest_llmbench.cli.suite import suite_app
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.report.terminal import standard_output
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.command("presets")(list_presets)
+app.add_typer(suite_app, name="suite")
 
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="Which document; the newest by default.")]
 
@@ -82,6 +84,7 @@ class SchemaOf(StrEnum):
     DOCUMENT = "document"
     SETTINGS = "settings"
     PRESETS = "presets"
+    SUITE = "suite"
 
 
 class Format(StrEnum):
@@ -210,14 +213,16 @@ def export(
 def schema(
     of: Annotated[SchemaOf, typer.Argument(help="What the schema is of.")] = SchemaOf.DOCUMENT,
 ) -> None:
-    """Print the JSON Schema of results documents; or, as YAML has them, of settings of a case or presets."""
+    """Print the JSON Schema of results documents; or, as YAML has them, of settings, presets or suites."""
     import json
 
     if of is not SchemaOf.DOCUMENT:
         from pytest_llmbench.backends.registry import Registry
         from pytest_llmbench.settings.schema import presets_schema, settings_schema
+        from pytest_llmbench.settings.suite_schema import suite_schema
 
-        made = (presets_schema if of is SchemaOf.PRESETS else settings_schema)(Registry())
+        makers = {SchemaOf.PRESETS: presets_schema, SchemaOf.SUITE: suite_schema}
+        made = makers.get(of, settings_schema)(Registry())
     else:
         from pytest_llmbench.results.document import json_schema
 

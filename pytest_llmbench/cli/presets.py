@@ -16,7 +16,7 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings.case import SETTINGS
 
 if TYPE_CHECKING:
-    from pytest_llmbench.settings.presets import Preset
+    from pytest_llmbench.settings.presets import Preset, Presets
 
 _OPTION = "llm_presets"
 
@@ -35,14 +35,7 @@ def list_presets(
     ] = None,
 ) -> None:
     """List the presets: those that come with the package, and those of the ini file."""
-    from pytest_llmbench.backends.registry import Registry
-    from pytest_llmbench.plugin.rootdir import find
-    from pytest_llmbench.settings.presets import ini_presets
-
-    here = Path.cwd()
-    file = find(here, [])[1] if ini is None else ini.expanduser().absolute()
-    lines = [] if file is None else _lines(file)
-    presets = ini_presets(lines, Registry(), folder=None if file is None else file.parent)
+    presets = presets_of(ini)
     if name is not None:
         typer.echo(_shown(presets.find(name)), nl=False)
         return
@@ -51,6 +44,21 @@ def list_presets(
     for preset in found.values():
         told = preset.description or ", ".join(preset.written)
         say(f"{preset.name.ljust(width)}  {told}" + (f" ({preset.origin})" if "ini" in preset.origin else ""))
+
+
+def presets_of(ini: Path | None) -> Presets:
+    """The presets that come with the package, and those of an ini file.
+
+    :param ini: the file; None for the one that pytest finds from here.
+    :raises UsageError: if the file cannot be read, or a preset of it is not valid.
+    """
+    from pytest_llmbench.backends.registry import Registry
+    from pytest_llmbench.plugin.rootdir import find
+    from pytest_llmbench.settings.presets import ini_presets
+
+    file = find(Path.cwd(), [])[1] if ini is None else ini.expanduser().absolute()
+    lines = [] if file is None else _lines(file)
+    return ini_presets(lines, Registry(), folder=None if file is None else file.parent)
 
 
 def _shown(preset: Preset) -> str:

@@ -34,7 +34,7 @@ from pytest_llmbench.settings.case import NO_PRESET, SETTINGS, Fixture, does_for
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.sources import Source
 from pytest_llmbench.settings.suite_files import extended, refuse_key
-from pytest_llmbench.settings.suite_rows import ASKED, CASE_KEYS, ROWS, Asked
+from pytest_llmbench.settings.suite_rows import ASKED, CASE_KEYS, NAME, ROWS, TAG, Asked
 from pytest_llmbench.settings.sweep import MOST_POINTS, NO_SWEEP, Combination, Value, read_sweep
 from pytest_llmbench.settings.variables import Variables
 from pytest_llmbench.settings.yaml_nodes import Entry, Items, Node, Place, Table, plain, shown_path
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.settings.rows import Values
 
 _LONGEST_MESSAGE = 600
-_NAME = re.compile(r"[^\W_][\w.+-]{0,99}")
-_TAG = re.compile(r"[A-Za-z]\w{0,99}")
 _OF_MODULES = (
     *("setup_module", "teardown_module", "setUpModule", "tearDownModule"),
     *("setup_function", "teardown_function", "pytestmark", "pytest_plugins", "pytest_generate_tests"),
@@ -356,7 +354,7 @@ def _name(node: Table) -> str:
     if entry is None:
         node.place.refuse("the case has no name: write 'name: short'")
     name = entry.node.text if not isinstance(entry.node, Items | Table) else ""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         entry.node.place.refuse(
             f"name: {plain(entry.node)!r} is not a valid name: use at most 100 letters, digits, '_', '-', "
             "'.' and '+', a letter or a digit first"
@@ -374,7 +372,7 @@ def _tags(node: Table) -> tuple[str, ...]:
     tags = []
     for one in nodes:
         tag = plain(one)
-        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+        if not isinstance(tag, str) or not re.fullmatch(TAG, tag):
             one.place.refuse(f"tags: {tag!r} is not a valid tag: use letters, digits and _, a letter first")
         if tag in _MEANT_ELSEWHERE:
             one.place.refuse(f"tags: {tag!r} is a marker that means something else: choose another word")

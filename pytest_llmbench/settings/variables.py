@@ -15,7 +15,8 @@ from pytest_llmbench.settings.yaml_nodes import MOST_BYTES, Entry, Items, Node, 
 _DEEPEST = 20
 """Variables that name each other."""
 _FOUND = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NAME = "[A-Za-z_][A-Za-z0-9_]*"
+"""What a variable can be called, as a pattern."""
 
 
 class Variables:
@@ -32,7 +33,7 @@ class Variables:
         self._asking: list[str] = []
         self._left = MOST_BYTES
         for name, (place, node) in written or ():
-            if not _NAME.fullmatch(name):
+            if not re.fullmatch(NAME, name):
                 place.refuse(f"{name!r} is not a valid name of a variable: use letters, digits and _")
             if not isinstance(node, Scalar):
                 node.place.refuse(f"the variable {name} is a text or a number, not a list or a table")
@@ -58,7 +59,7 @@ class Variables:
             if not found[2]:
                 place.refuse("'${' has no '}' after it; for the two characters themselves write '$${'")
             name, colon, default = found[1].partition(":")
-            if not _NAME.fullmatch(name):
+            if not re.fullmatch(NAME, name):
                 place.refuse(f"'${{{found[1]}}}' is not a variable: write ${{NAME}} or ${{NAME:default}}")
             return self._value(name, default if colon else None, place)
 

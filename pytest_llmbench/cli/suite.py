@@ -1,0 +1,138 @@
+"""Is a suite valid, and which tests does it have: ``llmbench suite``?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pytest_llmbench.cli.options import say
+from pytest_llmbench.cli.presets import presets_of
+from pytest_llmbench.metrics.units import count
+
+if TYPE_CHECKING:
+    from pytest_llmbench.cases.suites import SuiteTest
+    from pytest_llmbench.settings.suite import Suite, SuiteCase
+
+suite_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Check suites, and list their tests."
+)
+
+BackendOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend", metavar="NAME", help="As pytest --llm-backend; by default every one that is installed."
+    ),
+]
+ModelsFileOption = Annotated[
+    Path | None, typer.Option("--models-file", metavar="FILE", help="As pytest --llm-models-file.")
+]
+
+
+@suite_app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Suites.")],
+    models_file: ModelsFileOption = None,
+) -> None:
+    """Check suites as pytest does before it measures anything."""
+    for file in files:
+        suite, found = _expanded(file, None, models_file)
+        tests = sum(len(tests) for _, tests in found)
+        say(f"{file}: {count(len(suite.cases), 'case')}, {count(tests, 'test')}")
+
+
+@suite_app.command()
+def expand(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A suite.")],
+    backend: BackendOption = None,
+    models_file: ModelsFileOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write a line of JSON for each test.")] = False,
+) -> None:
+    """List the tests of a suite, with the context that each needs and what the suite says of it.
+
+    The context is the prompt and the answer, in tokens. It is left out where only the model's tokenizer knows
+    how long the prompt is.
+    """
+    import json
+
+    _, found = _expanded(file, backend, models_file)
+    for case, tests in found:
+        for test in tests:
+            about = _about(case, test)
+            if as_json:
+                say(json.dumps(about))
+                continue
+            say(f"{file.name}::{about['id']}")
+            for key in ("skip", "context", "tags", "settings"):
+                if (text := _text(about[key])) is not None:
+                    say(f"  {f'{key}:'.ljust(9)} {text}")
+
+
+def _expanded(
+    file: Path, backends: list[str] | None, models_file: Path | None
+) -> tuple[Suite, list[tuple[SuiteCase, list[SuiteTest]]]]:
+    from pytest_llmbench.backends.registry import Registry
+    from pytest_llmbench.cases.selection import Selector
+    from pytest_llmbench.cases.suites import check_suite, tests_of
+    from pytest_llmbench.models.aliases import read_aliases
+    from pytest_llmbench.settings.sources import NOTHING, Precedence, Source
+    from pytest_llmbench.settings.suite import read_suite
+
+    registry = Registry()
+    typed = Source.of({"backends": tuple(backends)}) if backends else NOTHING
+    selector = Selector(
+        registry, Precedence(typed), None if models_file is None else read_aliases(models_file)
+    )
+    selector.check_command_line()
+    suite = read_suite(file, registry, presets_of(None))
+    check_suite(suite, selector)
+    return suite, [(case, tests_of(case, selector)) for case in suite.cases]
+
+
+def _about(case: SuiteCase, test: SuiteTest) -> dict[str, Any]:
+    """What is known of a test before it runs."""
+    from dataclasses import asdict
+
+    held = test.point.source.values
+    asked = {key: value for key, value in asdict(test.point.asked).items() if value is not None}
+    tokens = test.point.asked.prompt_tokens
+    context = None if tokens is None else tokens + held.max_new_tokens
+    return {
+        "id": f"{case.name}[{test.id}]",
+        "fixture": case.fixture,
+        "skip": test.selected.skip,
+        "context": context,
+        "tags": list(case.tags),
+        "settings": {**asked, **dict(_settings(test))},
+    }
+
+
+def _settings(test: SuiteTest) -> Iterator[tuple[str, object]]:
+    """What the suite says of a test, as JSON has it."""
+    from pytest_llmbench.gate.thresholds import as_text
+    from pytest_llmbench.secrets import mask_setting
+
+    for key, value in test.point.values.items():
+        if key == "backend_options":
+            # A key that is written in a suite is not shown either.
+            yield (
+                key,
+                {
+                    name: {option: mask_setting(option, said) for option, said in value.of(name).items()}
+                    for name in value
+                },
+            )
+        elif key == "thresholds":
+            yield key, as_text(value)
+        else:
+            yield key, list(value) if isinstance(value, tuple) else value
+
+
+def _text(value: object) -> str | None:
+    if value is None or value == []:
+        return None
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={one}" for key, one in value.items()) or None
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
