@@ -70,7 +70,7 @@ class Kind:
 
 
 def _work(given: argparse.Namespace) -> Work:
-    return Work(given.rounds, given.tokens, given.threads)
+    return Work(given.rounds, given.tokens, given.threads, given.model, given.quantization)
 
 
 def _pairs(given: argparse.Namespace, load: Neighbors) -> Results:
@@ -147,6 +147,8 @@ _OWNERS = {
     "rounds": _ENGINE,
     "tokens": _ENGINE,
     "threads": _ENGINE,
+    "model": _ENGINE,
+    "quantization": _ENGINE,
 }
 """Options that are not for every kind."""
 
@@ -179,6 +181,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="of the engine (its own choice; 1 if the cpu clock judges)"
     )
+    parser.add_argument("--model", metavar="NAME", help=f"that the engine runs ({_WORK.model})")
+    parser.add_argument("--quantization", metavar="NAME", help=f"of the model ({_WORK.quantization})")
     parser.add_argument(
         "--interval",
         type=float,
@@ -227,6 +231,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         _known(parser, "way", [given.disturbed], DISTURBED)
     given.rounds = _WORK.rounds if given.rounds is None else given.rounds
     given.tokens = _WORK.tokens if given.tokens is None else given.tokens
+    given.model = given.model or _WORK.model
+    given.quantization = given.quantization or _WORK.quantization
     if given.threads is None and "cpu" in given.clock and given.kind in _ENGINE:
         # As the plugin does where the CPU's clock judges.
         given.threads = 1
@@ -312,6 +318,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "rounds": given.rounds,
                 "tokens": given.tokens,
                 "threads": given.threads,
+                "model": given.model,
+                "quantization": given.quantization,
                 "load": given.load,
                 "load_kind": given.load_kind,
                 "cores_of_load": cores,

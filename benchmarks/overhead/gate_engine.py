@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from delayed import Burden, backend, steps_per_second
@@ -17,11 +17,11 @@ from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.engine import EngineSpec, Prompt
 from pytest_llmbench.measure.loop import Bench, EnginePool, Plan
 from pytest_llmbench.measure.run import Round
-from pytest_llmbench.models.resolve import resolve
-from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.models.resolve import parse_spec, resolve
 from pytest_llmbench.report.progress import Progress
 
-_ROUNDS = 20
+_PROCESSES, _ROUNDS = 5, 5
+"""That show what the plain engine takes: processes of one engine lie some percent apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,18 @@ class Work:
     """New ones of a round."""
     threads: int | None = None
     """None: what the engine takes where a user sets nothing."""
+    model: str = "tiny"
+    quantization: str = "f16"
 
 
 def plan(burden: Burden, work: Work, *, processes: int = 1) -> Plan:
-    """The measurement of llama.cpp on ``tiny``, with what it has to bear."""
+    """The measurement of llama.cpp, with what it has to bear.
+
+    :raises ModelError: if there is no such model.
+    """
     options = {} if work.threads is None else {THREADS: work.threads}
-    model = resolve(ModelSpec("tiny", "f16"), "gguf", quiet=True)
+    spec = replace(parse_spec(work.model), quantization=work.quantization)
+    model = resolve(spec, "gguf", quiet=True)
     engine = EngineSpec(
         "delayed",
         "delayed:backend",
@@ -85,17 +91,20 @@ def natural(work: Work) -> Natural:
 
     Of one thread by its CPU time, which is what it takes on a quiet machine and hardly more on another.
     """
-    bench = Bench(plan(Burden(), work), EnginePool(), None, Progress())
-    try:
-        bench.warm_up()
-        before = steps_per_second()
-        rounds = [bench.round()[0] for _ in range(_ROUNDS)]
-        steps = median((before, steps_per_second(), steps_per_second()))
-    finally:
-        bench.close()
-    times = map(_cpu_times if comparable(bench.record.engine) else _wall_times, rounds)
+    times: list[tuple[float, float]] = []
+    steps, memory = [], 0.0
+    for _ in range(_PROCESSES):
+        bench = Bench(plan(Burden(), work), EnginePool(), None, Progress())
+        try:
+            bench.warm_up()
+            rounds = [bench.round()[0] for _ in range(_ROUNDS)]
+            steps.append(steps_per_second())
+        finally:
+            bench.close()
+        times += map(_cpu_times if comparable(bench.record.engine) else _wall_times, rounds)
+        memory = max(memory, bench.record.peak_rss or 0.0)
     ttft, tpot = (median(values) for values in zip(*times, strict=True))
-    return Natural(ttft, tpot, int(bench.record.peak_rss or 0), steps)
+    return Natural(ttft, tpot, int(memory), median(steps))
 
 
 def _wall_times(measured: Round) -> tuple[float, float]:
