@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +14,6 @@ from pytest_llmbench.settings.case import SETTINGS
 
 if TYPE_CHECKING:
     from pytest_llmbench.settings.presets import Preset, Presets
-
-_OPTION = "llm_presets"
 
 
 def list_presets(
@@ -53,11 +48,11 @@ def presets_of(ini: Path | None) -> Presets:
     :raises UsageError: if the file cannot be read, or a preset of it is not valid.
     """
     from pytest_llmbench.backends.registry import Registry
-    from pytest_llmbench.plugin.rootdir import find
+    from pytest_llmbench.cli.ini import ini_file, ini_option
     from pytest_llmbench.settings.presets import ini_presets
 
-    file = find(Path.cwd(), [])[1] if ini is None else ini.expanduser().absolute()
-    lines = [] if file is None else _lines(file)
+    file = ini_file(ini)
+    lines = ini_option(file, "llm_presets")
     return ini_presets(lines, Registry(), folder=None if file is None else file.parent)
 
 
@@ -87,26 +82,3 @@ def _typed(key: str, said: object) -> object:
             if isinstance(said, str) and row.read(number(said), key) == row.read(said, key):
                 return number(said)
     return said
-
-
-def _lines(file: Path) -> Sequence[str]:
-    """The lines of the ini option in one of pytest's files; none where it is not said.
-
-    :raises UsageError: if the file cannot be read.
-    """
-    try:
-        if file.suffix == ".toml":
-            said = tomllib.loads(file.read_text("utf-8"))
-            tool = said.get("tool", {}).get("pytest", {})
-            tables = (said.get("pytest", {}), tool.get("ini_options", {}), tool)
-            value: object = next((table[_OPTION] for table in tables if _OPTION in table), [])
-        else:
-            parser = configparser.ConfigParser(interpolation=None, strict=False)
-            parser.read_string(file.read_text("utf-8"))
-            section = "tool:pytest" if file.name == "setup.cfg" else "pytest"
-            value = parser.get(section, _OPTION, fallback="")
-    except (OSError, ValueError, configparser.Error, AttributeError) as error:
-        msg = f"the ini file {file} cannot be read: {error}"
-        raise UsageError(msg) from error
-    lines = value.splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
-    return [line.strip() for line in map(str, lines) if line.strip()]

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models.forms import FileForm
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+
+_WEIGHTS = re.compile(r"\.(gguf|safetensors)$", re.IGNORECASE)
 
 
 def hub_model(spec: ModelSpec, form: FileForm, *, quiet: bool) -> ResolvedModel:
@@ -52,6 +57,77 @@ def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:
         files = [path.relative_to(cached).as_posix() for path in sorted(cached.rglob("*")) if path.is_file()]
         return files, error
     return [name for one in info.siblings or () if _is_below(name := one.rfilename)], None
+
+
+@cache
+def file_sizes(spec: ModelSpec) -> Mapping[str, int]:
+    """The files of a hub's repository, with the bytes of each; 0 where the hub does not say.
+
+    :raises ModelError: if there is no such repository, or the hub does not answer.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(spec.name, revision=spec.revision, files_metadata=True)
+    except Exception as error:
+        raise _explained(spec, error) from error
+    return {one.rfilename: one.size or 0 for one in info.siblings or () if _is_below(one.rfilename)}
+
+
+def kept_file(spec: ModelSpec, name: str) -> int | None:
+    """Bytes of a repository's file in the hub's cache; None if it is not there whole."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(spec.name, name, revision=spec.revision)
+    return Path(found).stat().st_size if isinstance(found, str) and Path(found).is_file() else None
+
+
+def hub_cache() -> Path:
+    """The folder of the hub's cache."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """A model of a hub that is in the cache, perhaps not whole."""
+
+    name: str
+    size: int
+    """Bytes on the disk, of all its revisions."""
+    largest: int
+    """Bytes of its largest GGUF file, or of all other weights of a revision: what has to fit into memory."""
+    files: tuple[str, ...]
+    """The names of its weights' files."""
+
+
+def cached_models() -> list[CachedModel]:
+    """The models in the hub's cache, by name; none where there is no cache."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except (CacheNotFound, OSError):
+        return []
+    found = []
+    for repo in repos:
+        if repo.repo_type != "model":
+            continue
+        weights = [
+            {file.file_name: file.size_on_disk for file in revision.files if _WEIGHTS.search(file.file_name)}
+            for revision in repo.revisions
+        ]
+        ggufs = [size for one in weights for name, size in one.items() if name.lower().endswith(".gguf")]
+        others = [
+            sum(size for name, size in one.items() if not name.lower().endswith(".gguf")) for one in weights
+        ]
+        names = dict.fromkeys(name for one in weights for name in sorted(one))
+        found.append(
+            CachedModel(repo.repo_id, repo.size_on_disk, max([*ggufs, *others], default=0), tuple(names))
+        )
+    return sorted(found, key=lambda model: model.name)
 
 
 def _is_below(name: str) -> bool:

@@ -7,7 +7,6 @@ is imported, so each question is asked in a process of its own.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
@@ -15,127 +14,18 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from pytest_llmbench.models.hub import _explained
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from tests.fakes.hub import COMMIT, REVISIONS, Hub
 
 pytest.importorskip("huggingface_hub")
 
 Tiny = Callable[..., ResolvedModel]
-COMMIT = hashlib.sha1(b"first").hexdigest()
-REVISIONS = {"main": COMMIT, "v2": hashlib.sha1(b"second").hexdigest()}
-
-
-class Hub:
-    """Repositories by name, each a mapping from file name to the file that is served."""
-
-    def __init__(self) -> None:
-        self.repositories: dict[str, dict[str, Path]] = {}
-        self.gated: set[str] = set()
-        self.broken = False
-        self.downloads: list[str] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                hub.answer(self, body=True)
-
-            def do_HEAD(self) -> None:
-                hub.answer(self, body=False)
-
-            def log_message(self, *args: object) -> None:
-                """Nothing: the tests' output is no access log."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def answer(self, request: BaseHTTPRequestHandler, *, body: bool) -> None:
-        path = unquote(urlsplit(request.path).path)
-        if self.broken:
-            return self._send(request, 503, b"out of order", body=body)
-        api = path.startswith("/api/models/")
-        parts = path.removeprefix("/api/models/").strip("/").split("/")
-        name, rest = "/".join(parts[:2]), parts[2:]
-        if name not in self.repositories:
-            return self._error(request, 404, "RepoNotFound", body=body)
-        revision = rest[1] if len(rest) > 1 else "main"
-        commit = REVISIONS.get(revision, revision)
-        if commit not in REVISIONS.values():
-            return self._error(request, 404, "RevisionNotFound", body=body)
-        if api:
-            return self._describe(request, name, commit, rest[:1] == ["tree"], body=body)
-        if name in self.gated:
-            return self._error(request, 403, "GatedRepo", body=body)
-        file = self.repositories[name].get("/".join(rest[2:]))
-        if file is None:
-            return self._error(request, 404, "EntryNotFound", body=body)
-        content = file.read_bytes()
-        if body:
-            self.downloads.append("/".join(rest[2:]))
-        etag = f'"{hashlib.sha256(content).hexdigest()}"'
-        return self._send(request, 200, content, {"ETag": etag, "X-Repo-Commit": commit}, body=body)
-
-    def _describe(
-        self, request: BaseHTTPRequestHandler, name: str, commit: str, tree: bool, *, body: bool
-    ) -> None:
-        files = self.repositories[name]
-        described: object = {
-            "id": name,
-            "modelId": name,
-            "sha": commit,
-            "private": False,
-            "tags": [],
-            "downloads": 0,
-            "siblings": [{"rfilename": file} for file in files],
-        }
-        if tree:
-            described = [
-                {
-                    "type": "file",
-                    "path": name,
-                    "size": file.stat().st_size,
-                    "oid": hashlib.sha1(name.encode()).hexdigest(),
-                }
-                for name, file in files.items()
-            ]
-        self._send(
-            request, 200, json.dumps(described).encode(), {"Content-Type": "application/json"}, body=body
-        )
-
-    def _error(self, request: BaseHTTPRequestHandler, status: int, code: str, *, body: bool) -> None:
-        self._send(request, status, b"{}", {"X-Error-Code": code, "X-Error-Message": code}, body=body)
-
-    def _send(
-        self,
-        request: BaseHTTPRequestHandler,
-        status: int,
-        content: bytes,
-        headers: dict[str, str] | None = None,
-        *,
-        body: bool,
-    ) -> None:
-        request.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
-            request.send_header(name, value)
-        request.end_headers()
-        if body:
-            request.wfile.write(content)
 
 
 @pytest.fixture
