@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pytest_llmbench.settings.case import CaseSettings
 
 
+READS = ("max_new_tokens", "output_length", "prompt_length", "dataset", "backend_options")
+"""The settings of which it depends whether a case fits."""
+
+
 class Space:
     """Looks once at what the machine has."""
 

@@ -10,14 +10,15 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from pytest_llmbench.cases.room import READS
 from pytest_llmbench.cases.selection import Selected, Selector
 from pytest_llmbench.errors import saying_where
 from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.suite import Point, Suite, SuiteCase
 from pytest_llmbench.settings.sweep import Combination
 
-_SELECTING = [*(key for key, row in SETTINGS.items() if row.role == "cases"), "arrivals", "preset"]
-"""The settings on which it depends which cases there are."""
+_SELECTING = [*(key for key, row in SETTINGS.items() if row.role == "cases"), "arrivals", "preset", *READS]
+"""The settings on which it depends which cases there are, and whether they can run."""
 
 
 class SuiteTest(NamedTuple):
@@ -48,12 +49,12 @@ def tests_of(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
     groups: dict[Hashable, list[SuiteTest]] = {}
     ids: set[str] = set()
     for point in _left(case.points, selector):
-        key = tuple(point.values.get(name) for name in _SELECTING)
+        options = point.values.get("backend_options")
+        values = {**point.values, "backend_options": repr(options) if options else ""}
+        key = tuple(values.get(name) for name in _SELECTING)
         if key not in known:
             with saying_where(str(case.place)):
                 known[key] = selector.cases([case.fixture], point.source)[1]
-        options = point.values.get("backend_options")
-        started_with = repr(options) if options else ""
         for one in known[key]:
             name = f"{one.id}-{point.label}" if point.label else one.id
             if name in ids:
@@ -63,7 +64,7 @@ def tests_of(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
                 )
             ids.add(name)
             runs_on = None if one.case is None else (one.case.target.label, one.case.spec)
-            groups.setdefault((runs_on, started_with), []).append(SuiteTest(name, point, one))
+            groups.setdefault((runs_on, values["backend_options"]), []).append(SuiteTest(name, point, one))
     return [test for group in groups.values() for test in group]
 
 

@@ -86,7 +86,7 @@ def _expanded(
         registry, Precedence(typed), None if models_file is None else read_aliases(models_file)
     )
     selector.check_command_line()
-    suite = read_suite(file, registry, presets_of(None))
+    suite = read_suite(file, registry, presets_of(None), models_beside=models_file is None)
     check_suite(suite, selector)
     return suite, [(case, tests_of(case, selector)) for case in suite.cases]
 

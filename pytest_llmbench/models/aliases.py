@@ -15,7 +15,8 @@ A YAML file of names, each with a model or with a model and what belongs to it::
       recommended_memory_gb: 6
 
 Everything is text as it is written (a revision ``0123`` keeps its zero). A relative path is meant
-from the file's own folder.
+from the file's own folder. The names may stand under a key ``models``, and ``hf_id`` and ``dtype_default``
+are other programs' words for ``hf_repo`` and ``quantization``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ GB = 10**9
 """Bytes of a unit of ``recommended_memory_gb``."""
 
 
+ELSEWHERE = {"hf_id": "hf_repo", "dtype_default": "quantization"}
+"""What other programs' files call a key of an alias, and what it is here."""
+_TYPES = {"fp16": "f16", "fp32": "f32"}
+"""What they call a type of weights."""
+
+
 class Alias(BaseModel):
     """What one name stands for, as it is written."""
 
@@ -49,6 +56,7 @@ class Alias(BaseModel):
     gguf_file: str | None = None
     context_length: int | None = Field(None, gt=0, le=2**40)
     recommended_memory_gb: float | None = Field(None, gt=0, le=2**20)
+    local_files_only: bool = False
 
     @property
     def repos(self) -> tuple[tuple[Form, str], ...]:
@@ -67,6 +75,10 @@ class Alias(BaseModel):
             None if memory is None else int(memory * GB),
         )
         return None if known == Known() else known
+
+
+ALIAS_KEYS = (*Alias.model_fields, *ELSEWHERE)
+"""What an alias may have."""
 
 
 class Written(NamedTuple):
@@ -118,7 +130,8 @@ class Aliases:
             if ModelSpec(repo).is_path or is_synthetic(repo) or "@" in repo:
                 msg = f"{where}: {repo!r} is not a hub's repository, which is written ORG/NAME"
                 raise UsageError(msg)
-        return replace(spec, quantization=alias.quantization, alias=name, known=alias.known)
+        spec = replace(spec, quantization=alias.quantization, alias=name, known=alias.known)
+        return replace(spec, local_files_only=alias.local_files_only)
 
 
 def read_aliases(path: Path) -> Aliases:
@@ -147,6 +160,8 @@ def read_aliases(path: Path) -> Aliases:
     if not isinstance(content, dict):
         msg = f"{path}:1: expected names with a model each, such as 'small: synthetic/llama-82m'"
         raise UsageError(msg)
+    if _wrapped(content):
+        root, content = root.value[0][1], content["models"]
     lines: dict[str, int] = {}
     entries: dict[str, Alias] = {}
     for key, value in root.value:
@@ -163,6 +178,17 @@ def read_aliases(path: Path) -> Aliases:
     return Aliases(entries, {name: Written(path, f"{path}:{line}") for name, line in lines.items()})
 
 
+def _known_type(key: str, said: object) -> object:
+    """What one key of an alias says; a type of weights by our name for it."""
+    return _TYPES.get(said, said) if key == "dtype_default" and isinstance(said, str) else said
+
+
+def _wrapped(content: dict[str, object]) -> bool:
+    """Whether the names stand under ``models``, as in other programs' files."""
+    inner = content.get("models")
+    return len(content) == 1 and isinstance(inner, dict) and not set(ALIAS_KEYS) & inner.keys()
+
+
 def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) -> Alias:
     """What one name stands for; every part of *value* is a text.
 
@@ -173,6 +199,12 @@ def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) ->
         msg = f"{where}: {name!r} is not a valid alias, because models are written that way; choose another"
         raise UsageError(msg)
     fields = {"model": value} if isinstance(value, str) else value
+    if isinstance(fields, dict):
+        for key in ELSEWHERE.keys() & fields.keys():
+            if ELSEWHERE[key] in fields:
+                msg = f"{keys.get(key, where)}: {name!r}: give {ELSEWHERE[key]!r} or {key!r}, and not both"
+                raise UsageError(msg)
+        fields = {ELSEWHERE.get(key, key): _known_type(key, said) for key, said in fields.items()}
     named = isinstance(fields, dict) and any(fields.get(key) for key in ("model", "hf_repo", "gguf_repo"))
     if not isinstance(fields, dict) or not named:
         msg = f"{where}: {name!r} needs a model: '{name}: org/name', or a mapping with the key 'model'"
@@ -182,7 +214,7 @@ def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) ->
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        known = list(Alias.model_fields)
+        known = list(ALIAS_KEYS)
         what = first["msg"]
         if first["type"] == "extra_forbidden":
             what = f"unknown key{suggest(key, known).rstrip('?')}; the keys are {', '.join(known)}"

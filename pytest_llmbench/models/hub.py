@@ -22,6 +22,10 @@ from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 _WEIGHTS = re.compile(r"\.(gguf|safetensors)$", re.IGNORECASE)
 
 
+class _NotAskedError(Exception):
+    """The hub is not to be asked."""
+
+
 def hub_model(spec: ModelSpec, form: FileForm, *, quiet: bool) -> ResolvedModel:
     """The model of a hub repository, downloaded if it is not in the hub's cache.
 
@@ -43,6 +47,8 @@ def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
+        if spec.local_files_only:
+            raise _NotAskedError
         info = HfApi().model_info(spec.name, revision=spec.revision)
     except RevisionNotFoundError as error:
         raise _explained(spec, error) from error
@@ -144,7 +150,11 @@ def _download(spec: ModelSpec, names: Sequence[str], *, quiet: bool) -> Path:
             patterns = [glob.escape(name) for name in names]
             return Path(
                 snapshot_download(
-                    spec.name, revision=spec.revision, allow_patterns=patterns, tqdm_class=_transient_bar()
+                    spec.name,
+                    revision=spec.revision,
+                    allow_patterns=patterns,
+                    tqdm_class=_transient_bar(),
+                    local_files_only=spec.local_files_only,
                 )
             )
     except Exception as error:
@@ -201,6 +211,11 @@ def _explained(spec: ModelSpec, error: Exception) -> ModelError:
         )
     if isinstance(error, errors.HFValidationError):
         return ModelError(f"{name} is not a valid name of a hub's model: {error}")
+    if spec.local_files_only:
+        return ModelError(
+            f"{name} is not complete in the hub's cache ({constants.HF_HUB_CACHE}), and its alias says "
+            f"local_files_only: leave that out, or run 'hf download {name}'"
+        )
     if offline:
         return ModelError(
             f"{name} is not complete in the hub's cache ({constants.HF_HUB_CACHE}), and "

@@ -41,6 +41,8 @@ class ModelSpec:
     """The file of its repository that is meant, where no quantization is asked for."""
     known: Known | None = None
     """What the aliases file says of it; None once its form has been chosen."""
+    local_files_only: bool = False
+    """Whether a hub's model is taken from the hub's cache alone."""
 
     def has_form(self, form: Form) -> bool:
         """Whether it may have files of *form*, as far as its alias says."""

@@ -41,7 +41,12 @@ class SuiteModule(pytest.Module):
         """
         session = self.config.stash[SESSION]
         try:
-            suite = read_suite(self.path, session.registry, session.presets)
+            suite = read_suite(
+                self.path,
+                session.registry,
+                session.presets,
+                models_beside=session.settings.models_file is None,
+            )
             check_suite(suite, session.selector)
             tests = {case.name: tests_of(case, session.selector) for case in suite.cases}
         except UsageError as error:

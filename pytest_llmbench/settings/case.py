@@ -67,6 +67,7 @@ class CaseSettings:
         many=True,
         ini_type="args",
         also=("model",),
+        short=("model",),
     )
     backends: tuple[str, ...] = setting(
         (AUTO,),
@@ -79,6 +80,7 @@ class CaseSettings:
         many=True,
         ini_type="args",
         also=("backend",),
+        short=("backend",),
     )
     quantizations: tuple[str, ...] = setting(
         (),
@@ -109,6 +111,7 @@ class CaseSettings:
         "Tokens to generate in a round",
         role="work",
         also=("max-tokens", "n-predict", "n-gen", "output-len"),
+        short=("new_tokens",),
     )
     rounds: int = setting(
         5,
@@ -118,6 +121,7 @@ class CaseSettings:
         role="repeats",
         only=("model",),
         also=("repetitions", "benchmark-min-rounds", "num-iters"),
+        short=("repeats",),
     )
     warmup_rounds: int = setting(
         1,
@@ -127,6 +131,7 @@ class CaseSettings:
         role="repeats",
         only=("model",),
         also=("benchmark-warmup-iterations", "num-iters-warmup"),
+        short=("warmup",),
     )
     processes: int = setting(
         1,
@@ -414,6 +419,12 @@ def call_keys(fixture: Fixture) -> list[str]:
     return [row.key for role in ("work", "repeats") for row in for_it if row.role == role]
 
 
+def short_names() -> dict[str, str]:
+    """What a suite without a version may call a setting to its key."""
+    return {name: row.key for row in SETTINGS.values() for name in row.short}
+
+
 def other_names() -> dict[str, str]:
     """What other tools call a setting to its key."""
-    return {name: row.key for row in SETTINGS.values() for name in row.also}
+    called = {name: row.key for row in SETTINGS.values() for name in row.also}
+    return called | {name.replace("_", "-"): key for name, key in short_names().items()}

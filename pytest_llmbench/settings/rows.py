@@ -85,6 +85,8 @@ class Setting:
     """What other tools call it, as an option without its dashes: known in messages, not taken."""
     instead_of: str = ""
     """The setting that does nothing beside it. A preset does not say it to whoever says that one."""
+    short: tuple[str, ...] = ()
+    """What a suite without a version may call it."""
 
     @property
     def name(self) -> str:
@@ -142,6 +144,7 @@ def setting(
     only: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
     instead_of: str = "",
+    short: tuple[str, ...] = (),
 ) -> T:
     """Declare a field as a setting; see :class:`Setting`. Default, reader and field are of one type."""
     row = Setting(
@@ -160,6 +163,7 @@ def setting(
             only,
             also,
             instead_of,
+            short,
         )
     )
     if type(default).__hash__ is None:  # which a dataclass does not take as a default

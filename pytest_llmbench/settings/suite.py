@@ -33,8 +33,9 @@ from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.settings.case import NO_PRESET, SETTINGS, Fixture, does_for
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.sources import Source
-from pytest_llmbench.settings.suite_files import extended, refuse_key
-from pytest_llmbench.settings.suite_rows import ASKED, CASE_KEYS, NAME, ROWS, TAG, Asked
+from pytest_llmbench.settings.suite_files import extended
+from pytest_llmbench.settings.suite_rows import ASKED, CASE_KEYS, NAME, ROWS, TAG, Asked, refuse_key
+from pytest_llmbench.settings.suite_short import aliases_beside
 from pytest_llmbench.settings.sweep import MOST_POINTS, NO_SWEEP, Combination, Value, read_sweep
 from pytest_llmbench.settings.variables import Variables
 from pytest_llmbench.settings.yaml_nodes import Entry, Items, Node, Place, Table, plain, shown_path
@@ -113,17 +114,24 @@ class Suite:
 
 
 def read_suite(
-    path: Path, registry: Registry, presets: Presets, environment: Mapping[str, str] | None = None
+    path: Path,
+    registry: Registry,
+    presets: Presets,
+    environment: Mapping[str, str] | None = None,
+    *,
+    models_beside: bool = True,
 ) -> Suite:
     """The suite in a file.
 
     :param registry: which backends there are, of whose options some are paths.
     :param presets: which there are beside its own.
     :param environment: for variables; the process's own by default.
+    :param models_beside: whether a suite without a version has the aliases of a ``models.yaml`` beside it.
     :raises UsageError: in one line, if something in it is not valid.
     """
+    environment = os.environ if environment is None else environment
     try:
-        return _Reader(path, registry, presets, os.environ if environment is None else environment).read()
+        return _Reader(path, registry, presets, environment, models_beside).read()
     except UsageError as error:
         raise UsageError(one_line(str(error), _LONGEST_MESSAGE)) from None
 
@@ -132,13 +140,19 @@ class _Reader:
     """Reads one suite."""
 
     def __init__(
-        self, path: Path, registry: Registry, presets: Presets, environment: Mapping[str, str]
+        self,
+        path: Path,
+        registry: Registry,
+        presets: Presets,
+        environment: Mapping[str, str],
+        beside: bool,
     ) -> None:
         path = Path(os.path.normpath(path.expanduser().absolute()))
         self._registry = registry
         self._environment = environment
         self._suite = Suite(path, presets)
         self._points = 0
+        self._beside = beside
 
     def read(self) -> Suite:
         top = extended(self._suite.path)
@@ -147,6 +161,8 @@ class _Reader:
         top = {key: entry for key, entry in top.items() if key != "variables"}
         top = {key: Entry(place, variables.fill(node)) for key, (place, node) in top.items()}
         self._suite.aliases = self._aliases(_table(top, "models", "NAME: MODEL"))
+        if "version" not in top and self._suite.aliases is None and self._beside:
+            self._suite.aliases = aliases_beside(self._suite.path)
         self._suite.presets = self._presets(_table(top, "presets", "mine: {extends: chatbot, rounds: 3}"))
         defaults = _table(top, "defaults", "rounds: 3")
         weaker: dict[str, Any] = {}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NoReturn
 
-from pytest_llmbench.errors import few, suggest
 from pytest_llmbench.models.paths import from_folder
-from pytest_llmbench.settings.case import other_names
-from pytest_llmbench.settings.suite_rows import ASKED, ROWS, SUITE_KEYS, VERSION
+from pytest_llmbench.settings.suite_rows import ASKED, ROWS, SUITE_KEYS, VERSION, refuse_key
+from pytest_llmbench.settings.suite_short import short_form
 from pytest_llmbench.settings.yaml_nodes import Entry, Place, Table, plain, read_yaml, shown_path
 
 _MOST_FILES = 10
@@ -52,14 +50,14 @@ def _top(path: Path) -> dict[str, Entry]:
         Place(path, 1, 1).refuse("the suite is empty: write 'version: 1' and 'cases:'")
     if not isinstance(root, Table):
         root.place.refuse("a suite is a table that begins with 'version: 1'")
+    if "version" not in root.entries:
+        return short_form(root)
     for key, entry in root:
         if key not in SUITE_KEYS:
             if key in ROWS:
                 entry.place.refuse(f"{key!r} is a setting of cases: write it under defaults, or in a case")
             refuse_key(key, entry.place, "a suite has", list(SUITE_KEYS))
-    version = root.entries.get("version")
-    if version is None:
-        root.place.refuse("the suite does not say its version: write 'version: 1'")
+    version = root.entries["version"]
     if plain(version.node) != VERSION or isinstance(plain(version.node), bool):
         version.node.place.refuse(
             f"version {plain(version.node)!r} is not known: this program reads version 1"
@@ -82,12 +80,3 @@ def _both(key: str, ours: Entry, theirs: Entry) -> Entry:
             }
         return Entry(ours.place, Table(entries, node.place))
     return ours
-
-
-def refuse_key(key: str, place: Place, who: str, known: list[str]) -> NoReturn:
-    """Refuse a key that there is not.
-
-    :raises UsageError: with the nearest of those *known*, or all of them.
-    """
-    near = suggest(key, known, other_names())
-    place.refuse(f"{who} no key {key!r}{near or '; there are ' + few(known, 60)}")

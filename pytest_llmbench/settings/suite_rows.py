@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from pytest_llmbench.errors import few, suggest
 from pytest_llmbench.settings import values as read
-from pytest_llmbench.settings.case import SETTINGS
+from pytest_llmbench.settings.case import SETTINGS, other_names
 from pytest_llmbench.settings.rows import Setting, rows_of, setting
+from pytest_llmbench.settings.yaml_nodes import Place
 from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message
 
@@ -85,3 +87,12 @@ SUITE_KEYS: Mapping[str, str] = {
     "sweep": "Points of every case that has no sweep of its own.",
     "cases": "What is measured.",
 }
+
+
+def refuse_key(key: str, place: Place, who: str, known: list[str]) -> NoReturn:
+    """Refuse a key that there is not.
+
+    :raises UsageError: with the nearest of those *known*, or all of them.
+    """
+    near = suggest(key, known, other_names())
+    place.refuse(f"{who} no key {key!r}{near or '; there are ' + few(known, 60)}")

@@ -98,9 +98,9 @@ def _sweep() -> Schema:
 
 
 def _models() -> Schema:
-    from pytest_llmbench.models.aliases import Alias
+    from pytest_llmbench.models.aliases import ALIAS_KEYS
 
-    one = _object(dict.fromkeys(Alias.model_fields, _SCALAR))
+    one = _object(dict.fromkeys(ALIAS_KEYS, _SCALAR))
     return {"type": "object", "additionalProperties": {"anyOf": [{"type": "string", "minLength": 1}, one]}}
 
 

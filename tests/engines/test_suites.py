@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pytest_llmbench.models.listing import build
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 SUITE = """
@@ -67,3 +69,64 @@ def test_the_shipped_suite_runs(
         {},
         *({"prompt_tokens": str(tokens)} for tokens in (32, 256, 2048)),
     ]
+
+
+BASELINE = """\
+model: "qwen3_4b"
+backend: "hf"
+warmup: 2
+repeats: 5
+cases:
+  - prompt: "Who are you?"
+    new_tokens: 32
+"""
+MODELS = """\
+models:
+  qwen3_4b:
+    hf_id: "Qwen/Qwen3-4B"
+    local_files_only: true
+    dtype_default: "fp16"
+"""
+
+
+@pytest.fixture
+def cached(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub's cache in which a model of that name lies: ours, with random weights."""
+    cache = pytester.path / "hub"
+    repository = cache / "models--Qwen--Qwen3-4B"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(build("tiny", None, "hf").path, repository / "snapshots" / commit)
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    return cache
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_other_programs_files_run_as_they_stand(pytester: pytest.Pytester, cached: Path, named: bool) -> None:
+    runs = pytester.path / "configs" / "runs"
+    runs.mkdir(parents=True)
+    (runs / "baseline.yaml").write_text(BASELINE)
+    models = pytester.path / ("elsewhere.yaml" if named else "configs/models.yaml")
+    models.write_text(MODELS)
+    result, document = measured(
+        pytester, "configs/runs/baseline.yaml", *(["--llm-models-file=elsewhere.yaml"] if named else [])
+    )
+    result.assert_outcomes(passed=1)
+    (case,) = document["cases"]
+    assert case["nodeid"] == "configs/runs/baseline.yaml::Who-are-you-32[transformers-qwen3_4b-f16]"
+    (process,) = case["processes"]
+    assert [one["output_tokens"] for one in process["rounds"]] == [32] * 5
+    assert case["protocol"]["warmup_rounds"] == 2
+    assert process["engine"]["dtype"] == "float16"
+
+
+def test_a_model_of_local_files_that_is_not_there_is_the_failure_of_its_case(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(pytester.path / "empty"))
+    (pytester.path / "baseline.yaml").write_text(BASELINE)
+    (pytester.path / "models.yaml").write_text(MODELS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "baseline.yaml")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Qwen/Qwen3-4B is not complete in the hub's cache*local_files_only*"])

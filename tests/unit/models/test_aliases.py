@@ -61,6 +61,28 @@ def test_a_path_is_meant_from_the_files_folder(
         assert spec.label == name
 
 
+def test_files_of_other_programs_are_read(file: Path) -> None:
+    file.write_text(
+        "models:\n  a: {hf_id: org/name, local_files_only: true, dtype_default: fp16}\n"
+        "  b: {hf_id: org/name, dtype_default: bf16}\n"
+    )
+    aliases = read_aliases(file)
+
+    assert aliases.names == ["a", "b"]
+    first, second = map(aliases.spec, aliases.names)
+    assert (first.name, first.quantization, first.local_files_only) == ("org/name", "f16", True)
+    assert (second.quantization, second.local_files_only) == ("bf16", False)
+    assert first.has_form("hf")
+    assert not first.has_form("gguf")
+    assert first.of_form("hf").local_files_only
+
+
+def test_an_alias_may_be_called_models(file: Path) -> None:
+    file.write_text("models: {model: tiny}\n")
+
+    assert read_aliases(file).names == ["models"]
+
+
 def test_an_empty_file_has_no_aliases(file: Path) -> None:
     file.write_text("# nothing yet\n")
 
@@ -74,6 +96,11 @@ def test_an_empty_file_has_no_aliases(file: Path) -> None:
         ("- tiny\n- small\n", r"models\.yaml:1: expected names with a model each"),
         ("a: tiny\nb: org/x\na: tiny\n", r"models\.yaml:3: the name 'a' was given in line 1 already"),
         ("a:\n  quantization: q4_0\n", r"models\.yaml:1: 'a' needs a model"),
+        (
+            "a: {hf_id: x/y, hf_repo: x/y}\n",
+            r"models\.yaml:1: 'a': give 'hf_repo' or 'hf_id', and not both",
+        ),
+        ("a: {model: tiny, local_files_only: perhaps}\n", r"models\.yaml:1: 'a', key 'local_files_only': "),
         ("a: tiny\nb:\n", r"models\.yaml:2: 'b' needs a model"),
         (
             "a:\n  model: tiny\n  quantisation: q4_0\n",

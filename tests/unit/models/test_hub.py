@@ -54,9 +54,9 @@ _SCRIPT = """
 import json, sys
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.models.resolve import ModelSpec, resolve
-name, revision, quantization, form, quiet = json.loads(sys.argv[1])
+name, revision, quantization, form, quiet, local = json.loads(sys.argv[1])
 try:
-    model = resolve(ModelSpec(name, quantization, revision), form, quiet=quiet)
+    model = resolve(ModelSpec(name, quantization, revision, local_files_only=local), form, quiet=quiet)
 except LLMBenchError as error:
     print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
 else:
@@ -112,6 +112,7 @@ def ask(hub: Hub, tmp_path: Path) -> Ask:
         url: str = hub.url,
         quiet: bool = False,
         terminal: bool = False,
+        local: bool = False,
         **environment: str,
     ) -> dict[str, object]:
         env = {
@@ -127,7 +128,8 @@ def ask(hub: Hub, tmp_path: Path) -> Ask:
             "LLMBENCH_CACHE": str(tmp_path / "cache"),
             **environment,
         }
-        command = [sys.executable, "-c", _SCRIPT, json.dumps([name, revision, quantization, form, quiet])]
+        spec = [name, revision, quantization, form, quiet, local]
+        command = [sys.executable, "-c", _SCRIPT, json.dumps(spec)]
         with Screen() if terminal else (tmp_path / "stderr").open("w+b") as stderr:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, env=env, check=False)
             stderr.seek(0)
@@ -265,6 +267,19 @@ def test_offline_without_the_model_says_how_to_get_it(repository: dict[str, Path
 
     assert "HF_HUB_OFFLINE is set" in error
     assert "hf download org/tiny" in error
+
+
+def test_local_files_only_does_not_ask_the_hub(hub: Hub, repository: dict[str, Path], ask: Ask) -> None:
+    """Neither for what it has not fetched yet, nor for what it has."""
+    error = str(ask("gguf", "f16", local=True)["error"])
+    assert "org/tiny is not complete in the hub's cache" in error
+    assert "local_files_only" in error
+    assert "hf download org/tiny" in error
+    assert hub.downloads == []
+
+    fetched = ask("gguf", "f16")
+    hub.broken = True
+    assert ask("gguf", "f16", local=True)["digest"] == fetched["digest"]
 
 
 def test_half_a_model_in_the_cache_is_not_enough_offline(repository: dict[str, Path], ask: Ask) -> None:
