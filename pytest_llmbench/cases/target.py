@@ -196,11 +196,9 @@ class ServerTarget:
     @property
     def label(self) -> str:
         if self.engine is not None:
-            from pytest_llmbench.servers.table import without_preset
+            from pytest_llmbench.servers.table import start_label
 
-            # No engine has a plus in its name, so that no preset is taken for a part of one, or of a model's.
-            served, preset = without_preset(self.engine)
-            return served.replace(":", "-") + (preset and f"+{preset}")
+            return start_label(self.engine)
         return SERVER if self.alone else f"{SERVER}@{read_url(self.base_url or '').place}"
 
     @property

@@ -15,6 +15,7 @@ from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.row import Metric, ResultsTable, Shown, Statistic
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, by_reason
+from pytest_llmbench.servers.table import start_label
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import CaseRecord
@@ -61,7 +62,8 @@ class Group:
         found = set()
         for case in self.cases:
             engine = case.processes[0].engine if case.processes else {}
-            found |= {_shown_name(case), str(engine.get("server")), *map(str, case.params.values())}
+            server = start_label(str(engine.get("server")))
+            found |= {_shown_name(case), server, *map(str, case.params.values())}
         return {name for name in found if "-" in name}
 
     def by_backend(self) -> list[Group]:

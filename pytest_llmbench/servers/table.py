@@ -436,6 +436,15 @@ def without_preset(text: str) -> tuple[str, str]:
     return inside + name, preset if preset or not colon else ":"
 
 
+def start_label(text: str) -> str:
+    """What test ids call that which ``--llm-serve`` names: ``docker-vllm``, ``vllm+single-user``.
+
+    No engine has a plus in its name, so that no preset is taken for a part of it, or of the model's.
+    """
+    served, preset = without_preset(text)
+    return served.replace(":", "-") + (preset and f"+{preset}")
+
+
 def find_engine(text: str) -> ServerEngine:
     """The engine of ``NAME``, ``docker:NAME`` or either with ``:PRESET``, whose preset is not looked at.
 

@@ -11,6 +11,7 @@ import os
 import signal
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -19,6 +20,8 @@ import pytest
 from pytest_llmbench.errors import EngineCrashedError
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.servers.launch import Server, ServerSpec, probe
+from pytest_llmbench.servers.starts import Starts
+from pytest_llmbench.servers.table import ENGINES
 from tests.waiting import until
 
 VARIABLE = "LLMBENCH_VLLM_PYTHON"
@@ -114,6 +117,17 @@ def test_it_is_recognized_by_one_who_did_not_start_it(server: Server) -> None:
 
 def test_its_tree_has_the_engine_core(server: Server) -> None:
     assert any("EngineCore" in " ".join(process.cmdline()) for process in tree(server))
+
+
+@pytest.mark.parametrize("preset", [one.name for one in ENGINES["vllm"].starts])
+def test_it_starts_with_each_of_its_presets(spec: ServerSpec, preset: str) -> None:
+    start = Starts().find(f"vllm:{preset}")
+    assert start is not None
+    options = {**spec.options, **dict(start.options)}
+    environment = {**spec.environment, **dict(start.environment)}
+    with Server(replace(spec, options=options, environment=environment)) as server:
+        chunks = events(server, "A benchmark is", stream_options={"include_usage": True}, ignore_eos=True)
+    assert chunks[-1]["usage"]["completion_tokens"] == 16
 
 
 def test_an_argument_that_it_does_not_know_is_explained_in_its_own_words(spec: ServerSpec) -> None:

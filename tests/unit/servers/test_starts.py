@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.servers.starts import DEEPEST, Starts, read_starts
-from pytest_llmbench.servers.table import ENGINES, Start, find_engine, without_preset
+from pytest_llmbench.servers.table import ENGINES, Start, find_engine, start_label, without_preset
 
 VLLM = [one.name for one in ENGINES["vllm"].starts]
 SINGLE = {
@@ -46,6 +46,11 @@ def test_what_stands_before_the_first_colon_is_docker_or_an_engine(
 ) -> None:
     assert without_preset(text) == (served, preset)
     assert find_engine(text).name == "vllm"
+
+
+def test_an_id_has_the_preset_behind_a_plus() -> None:
+    labels = [start_label(text) for text in ("llama-server", "docker:vllm", "docker:vllm:debug", "None")]
+    assert labels == ["llama-server", "docker-vllm", "docker-vllm+debug", "None"]
 
 
 def test_no_name_of_an_engine_or_preset_can_be_taken_for_another() -> None:
