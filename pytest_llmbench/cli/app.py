@@ -20,6 +20,7 @@ from pytest_llmbench.cli import gate as cli_gate
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.cli.presets import list_presets
+from pytest_llmbench.cli.run import run_suite
 from pytest_llmbench.cli.suite import suite_app
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
 from pytest_llmbench.metrics.units import count
@@ -57,6 +58,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.command("presets")(list_presets)
 app.add_typer(suite_app, name="suite")
+app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run_suite)
 
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="Which document; the newest by default.")]
 
@@ -93,6 +95,7 @@ class Format(StrEnum):
     CSV = "csv"
     CSV_LONG = "csv-long"
     JSONL = "jsonl"
+    PER_RUN = "per-run"
     MARKDOWN = "markdown"
     PYTEST_BENCHMARK = "pytest-benchmark"
 
@@ -190,8 +193,9 @@ def export(
 ) -> None:
     """Write a document in another form.
 
-    CSV has a row a case (csv-long: a row a number), JSON Lines a line a round, Markdown the table of
-    'show', and pytest-benchmark's JSON a benchmark a case, for the tools that read it.
+    CSV has a row a case (csv-long: a row a number), JSON Lines a line a round (per-run: under
+    the names of per_run.jsonl), Markdown the table of 'show', and pytest-benchmark's JSON a benchmark a case,
+    for the tools that read it.
     """
     if metric is not None and form is not Format.PYTEST_BENCHMARK:
         msg = f"--metric is for --format pytest-benchmark; {form.value} has every metric"
@@ -381,6 +385,8 @@ def _exported(document: ResultsDocument, form: Format, metric: str | None, colum
         return exports.to_long_csv(document)
     if form is Format.JSONL:
         return "".join(exports.to_jsonl(document))
+    if form is Format.PER_RUN:
+        return "".join(exports.to_per_run(document))
     if form is Format.MARKDOWN:
         from pytest_llmbench.report.markdown import markdown_table
 

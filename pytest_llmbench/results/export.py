@@ -1,8 +1,8 @@
 """In which other forms can a document be written?
 
-CSV has one row a case, or in its long form one row a number, JSON Lines one line a round, and
-pytest-benchmark's JSON one benchmark a case, for the tools that read it (github-action-benchmark's
-``pytest``, Bencher's ``python_pytest``, ``pytest-benchmark compare``).
+CSV has one row a case, or in its long form one row a number, JSON Lines one line a round (``per_run.jsonl``
+too, under other names), and pytest-benchmark's JSON one benchmark a case, for the tools that read it
+(github-action-benchmark's ``pytest``, Bencher's ``python_pytest``, ``pytest-benchmark compare``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pytest_llmbench.results.records import (
     ResultsDocument,
     Session,
 )
-from pytest_llmbench.results.rows import case_row, long_rows, round_row
+from pytest_llmbench.results.rows import case_row, long_rows, per_run_row, round_row
 
 DEFAULT_METRIC = "e2e_latency"
 """What pytest-benchmark itself measures: how long a call takes."""
@@ -61,6 +61,15 @@ def to_jsonl(document: ResultsDocument) -> Iterator[str]:
         for index, process in enumerate(case.processes):
             for number in range(len(process.rounds)):
                 yield pydantic_core.to_json(round_row(case, process, index, number)).decode() + "\n"
+
+
+def to_per_run(document: ResultsDocument) -> Iterator[str]:
+    """``per_run.jsonl``: one JSON object a round under the names of scripts that read such files."""
+    for case in document.cases:
+        for index, process in enumerate(case.processes):
+            for number in range(len(process.rounds)):
+                row = per_run_row(document, case, process, index, number)
+                yield pydantic_core.to_json(row).decode() + "\n"
 
 
 def to_pytest_benchmark(document: ResultsDocument, metric: str = DEFAULT_METRIC) -> Json:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from statistics import median_low
 
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.records import CaseRecord, Header, ProcessRecord, RoundRecord
+from pytest_llmbench.results.records import CaseRecord, Header, ProcessRecord, ResultsDocument, RoundRecord
 from pytest_llmbench.servers.urls import stored_url
 
 STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "n")
@@ -101,6 +101,40 @@ def round_row(
         **{f"metric_{name}" if name in taken else name: value for name, value in values.items()},
         **facts,
         **({} if measured.request is None else _prefixed("request", measured.request.model_dump())),
+    }
+
+
+def per_run_row(
+    document: ResultsDocument, case: CaseRecord, process: ProcessRecord, process_index: int, round_index: int
+) -> dict[str, object]:
+    """One round with the names that scripts for ``per_run.jsonl`` know.
+
+    Seconds, tokens, tokens a second and 10⁹ bytes; the prompt's length is in tokens. None where something was
+    not measured: without a GPU there is no memory of one.
+    """
+    measured = process.rounds[round_index]
+    values, engine = {**process.values, **measured.values}, process.engine
+    gpus = [] if document.machine is None else document.machine.gpus
+    vram = values.get("peak_vram")
+    return {
+        "run_id": document.session.id,
+        "case": case.nodeid,
+        "model": case.model.alias or case.model.name,
+        "backend": case.model.backend,
+        "dtype": engine.get("dtype") or case.model.quantization,
+        "process": process_index,
+        "repeat": round_index,
+        "prompt_len": measured.prompt_tokens,
+        "new_tokens": measured.output_tokens,
+        "ttft_s": values.get("ttft"),
+        "tpot_s": values.get("tpot"),
+        "dt_full_s": values.get("e2e_latency"),
+        "tok_s": values.get("output_throughput"),
+        "peak_memory_allocated_gb": None if vram is None else vram / 1e9,
+        "disturbed": bool(measured.disturbance),
+        "gpu": engine.get("device_name") or (gpus[0].get("name") if gpus else None),
+        "cuda_version": engine.get("cuda") or (gpus[0].get("cuda") if gpus else None),
+        "versions": {**document.versions, **process.versions},
     }
 
 
