@@ -52,7 +52,18 @@ class Space:
             served = held.backend_options.of(SERVER).get("context")
             if served is not None and int(served) > context:
                 asked, what = int(served), f"server.context={served} is longer"
-        if asked <= context:
-            return None
-        name = spec.alias or spec.name
-        return f"{name} has a context of {context} tokens (context_length in the models file), and {what}"
+        return _too_long(spec, asked, what)
+
+
+def prompt_too_long(spec: ModelSpec, prompt_tokens: int, new_tokens: int) -> str | None:
+    """Why a prompt of so many tokens and its answer do not fit into a model's context; None if they may."""
+    what = f"a prompt of {prompt_tokens} tokens and {new_tokens} more are longer"
+    return _too_long(spec, prompt_tokens + new_tokens, what)
+
+
+def _too_long(spec: ModelSpec, asked: int, what: str) -> str | None:
+    context = None if spec.known is None else spec.known.context_length
+    if context is None or asked <= context:
+        return None
+    name = spec.alias or spec.name
+    return f"{name} has a context of {context} tokens (context_length in the models file), and {what}"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.models.aliases import Aliases
     from pytest_llmbench.servers.starts import Starts
+    from pytest_llmbench.settings.case import CaseSettings
 
 NO_SERVER = "this test needs a server: name one with --llm-base-url, or start one with --llm-serve"
 _NOT_ON_SERVERS = "this test does not run on a server"
@@ -91,6 +92,10 @@ class Selector:
         for source in marker.chain():
             with _saying_which(source):
                 self._check_names(source)
+
+    def settings(self, marker: Source) -> CaseSettings:
+        """Every setting as it holds for a test."""
+        return self._options.settings(marker)
 
     def typed(self, path: str) -> bool:
         """Whether the command line says a setting, or an option: ``backend_options.BACKEND.NAME``."""

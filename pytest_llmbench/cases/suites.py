@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from pytest_llmbench.cases.room import READS
+from pytest_llmbench.cases.room import READS, prompt_too_long
 from pytest_llmbench.cases.selection import Selected, Selector
 from pytest_llmbench.errors import saying_where
 from pytest_llmbench.settings.case import SETTINGS
@@ -40,13 +40,13 @@ def check_suite(suite: Suite, selector: Selector) -> None:
             selector.check_marker(source)
 
 
-def tests_of(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
+def expand_case(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
     """The tests of one case, in the order in which they are to run.
 
     :raises UsageError: if two have the same id.
     """
     known: dict[Hashable, list[Selected]] = {}
-    groups: dict[Hashable, list[SuiteTest]] = {}
+    groups: dict[Hashable, dict[str, list[SuiteTest]]] = {}
     ids: set[str] = set()
     for point in _left(case.points, selector):
         options = point.values.get("backend_options")
@@ -63,9 +63,21 @@ def tests_of(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
                     "aliases, or leave one out"
                 )
             ids.add(name)
+            one = _that_fits(one, point, selector)
             runs_on = None if one.case is None else (one.case.target.label, one.case.spec)
-            groups.setdefault((runs_on, values["backend_options"]), []).append(SuiteTest(name, point, one))
-    return [test for group in groups.values() for test in group]
+            groups.setdefault(runs_on, {}).setdefault(values["backend_options"], []).append(
+                SuiteTest(name, point, one)
+            )
+    return [test for started in groups.values() for group in started.values() for test in group]
+
+
+def _that_fits(one: Selected, point: Point, selector: Selector) -> Selected:
+    """The same, skipped where its model's context is too short for the made prompt of this point."""
+    tokens = point.asked.prompt_tokens
+    if tokens is None or one.skip is not None or one.case is None or one.case.spec.known is None:
+        return one
+    why = prompt_too_long(one.case.spec, tokens, selector.settings(point.source).max_new_tokens)
+    return one if why is None else replace(one, skip=why)
 
 
 def _left(points: Sequence[Point], selector: Selector) -> Sequence[Point]:

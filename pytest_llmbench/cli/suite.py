@@ -13,8 +13,10 @@ from pytest_llmbench.cli.presets import presets_of
 from pytest_llmbench.metrics.units import count
 
 if TYPE_CHECKING:
+    from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.cases.suites import SuiteTest
-    from pytest_llmbench.settings.suite import Suite, SuiteCase
+    from pytest_llmbench.settings.case import CaseSettings
+    from pytest_llmbench.settings.suite import SuiteCase
 
 suite_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Check suites, and list their tests."
@@ -38,9 +40,9 @@ def validate(
 ) -> None:
     """Check suites as pytest does before it measures anything."""
     for file in files:
-        suite, found = _expanded(file, None, models_file)
+        _, found = _expanded(file, None, models_file)
         tests = sum(len(tests) for _, tests in found)
-        say(f"{file}: {count(len(suite.cases), 'case')}, {count(tests, 'test')}")
+        say(f"{file}: {count(len(found), 'case')}, {count(tests, 'test')}")
 
 
 @suite_app.command()
@@ -52,30 +54,31 @@ def expand(
 ) -> None:
     """List the tests of a suite, with the context that each needs and what the suite says of it.
 
-    The context is the prompt and the answer, in tokens. It is left out where only the model's tokenizer knows
-    how long the prompt is.
+    The context is the prompt and the answer, in tokens; under load, of middle lengths. It is left out where
+    only the model's tokenizer knows how long the prompt is. The memory, in bytes, is what the model's alias
+    recommends.
     """
     import json
 
-    _, found = _expanded(file, backend, models_file)
+    selector, found = _expanded(file, backend, models_file)
     for case, tests in found:
         for test in tests:
-            about = _about(case, test)
+            about = _about(case, test, selector)
             if as_json:
                 say(json.dumps(about))
                 continue
             say(f"{file.name}::{about['id']}")
-            for key in ("skip", "context", "tags", "settings"):
+            for key in ("skip", "context", "memory", "tags", "settings"):
                 if (text := _text(about[key])) is not None:
                     say(f"  {f'{key}:'.ljust(9)} {text}")
 
 
 def _expanded(
     file: Path, backends: list[str] | None, models_file: Path | None
-) -> tuple[Suite, list[tuple[SuiteCase, list[SuiteTest]]]]:
+) -> tuple[Selector, list[tuple[SuiteCase, list[SuiteTest]]]]:
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.cases.selection import Selector
-    from pytest_llmbench.cases.suites import check_suite, tests_of
+    from pytest_llmbench.cases.suites import check_suite, expand_case
     from pytest_llmbench.models.aliases import read_aliases
     from pytest_llmbench.settings.sources import NOTHING, Precedence, Source
     from pytest_llmbench.settings.suite import read_suite
@@ -88,25 +91,37 @@ def _expanded(
     selector.check_command_line()
     suite = read_suite(file, registry, presets_of(None), models_beside=models_file is None)
     check_suite(suite, selector)
-    return suite, [(case, tests_of(case, selector)) for case in suite.cases]
+    return selector, [(case, expand_case(case, selector)) for case in suite.cases]
 
 
-def _about(case: SuiteCase, test: SuiteTest) -> dict[str, Any]:
+def _about(case: SuiteCase, test: SuiteTest, selector: Selector) -> dict[str, Any]:
     """What is known of a test before it runs."""
     from dataclasses import asdict
 
-    held = test.point.source.values
     asked = {key: value for key, value in asdict(test.point.asked).items() if value is not None}
-    tokens = test.point.asked.prompt_tokens
-    context = None if tokens is None else tokens + held.max_new_tokens
+    known = None if test.selected.case is None else test.selected.case.spec.known
     return {
         "id": f"{case.name}[{test.id}]",
         "fixture": case.fixture,
         "skip": test.selected.skip,
-        "context": context,
+        "context": _context(case, test, selector.settings(test.point.source)),
+        "memory": None if known is None else known.memory,
         "tags": list(case.tags),
         "settings": {**asked, **dict(_settings(test))},
     }
+
+
+def _context(case: SuiteCase, test: SuiteTest, held: CaseSettings) -> int | None:
+    """Tokens of a prompt and its answer; under load, of middle lengths. None if they are not known."""
+    from pytest_llmbench.workloads.lengths import parse_length
+
+    asked = test.point.asked
+    if case.fixture == "llm_model":
+        return None if asked.prompt_tokens is None else asked.prompt_tokens + held.max_new_tokens
+    if asked.prompt is not None or asked.messages is not None or held.dataset is not None:
+        return None
+    answer = parse_length(held.output_length or held.max_new_tokens).middle
+    return parse_length(held.prompt_length).middle + answer
 
 
 def _settings(test: SuiteTest) -> Iterator[tuple[str, object]]:

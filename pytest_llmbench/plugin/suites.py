@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.cases.suites import check_suite, tests_of
+from pytest_llmbench.cases.suites import check_suite, expand_case
 from pytest_llmbench.errors import UsageError, one_line
 from pytest_llmbench.plugin.parametrize import SUITE_TESTS
 from pytest_llmbench.plugin.session import SESSION
@@ -48,7 +48,7 @@ class SuiteModule(pytest.Module):
                 models_beside=session.settings.models_file is None,
             )
             check_suite(suite, session.selector)
-            tests = {case.name: tests_of(case, session.selector) for case in suite.cases}
+            tests = {case.name: expand_case(case, session.selector) for case in suite.cases}
         except UsageError as error:
             session.refused = one_line(str(error), _LONGEST_MESSAGE)
             raise self.CollectError(session.refused) from None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.openai_server import fake_server
 from tests.plugin.conftest import Run
 
 SUITE = """
@@ -192,6 +193,30 @@ def test_one_worker_of_xdist_runs_a_suite(suite: Callable[..., None], run: Run, 
     result = run("-n1", "--strict-markers")
     result.assert_outcomes(passed=6)
     assert [case["nodeid"] for case in document()["cases"]] == IDS
+
+
+def test_a_load_level_of_a_suite_is_measured(
+    suite: Callable[..., None], run: Run, document: Document
+) -> None:
+    with fake_server("org/name") as server:
+        suite(
+            "version: 1\n"
+            f"defaults: {{base_url: {server.url}, requests: 8, max_new_tokens: 4}}\n"
+            "cases:\n"
+            "- {name: closed, concurrency: [1, 3], prompt_length: 20}\n"
+            "- {name: open, sweep: {parameters: {request_rate: [50, 80]}}, prompt: Hello there}\n"
+        )
+        run(backend=None).assert_outcomes(passed=4)
+    cases = document()["cases"]
+    assert [case["name"] for case in cases] == [
+        "closed[server-c1]",
+        "closed[server-c3]",
+        "open[server-r50]",
+        "open[server-r80]",
+    ]
+    for case in cases:
+        (process,) = case["processes"]
+        assert process["load"]["successful"] == len(process["rounds"]) == 8
 
 
 BAD = [

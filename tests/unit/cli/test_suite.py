@@ -84,8 +84,39 @@ def test_expand_writes_json_lines() -> None:
         "grid[llamacpp-tiny-prompt_tokens:16]",
     ]
     assert [one["context"] for one in tests] == [None, 12, 20]
+    assert [one["memory"] for one in tests] == [None] * 3
     assert tests[0]["tags"] == ["quick", "rag"]
     assert tests[2]["settings"]["prompt_tokens"] == 16
+
+
+def test_expand_says_what_an_alias_says_of_its_model_and_what_does_not_fit(suite: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    suite.write_text(
+        "version: 1\n"
+        "models: {small: {model: tiny, context_length: 100, recommended_memory_gb: 0.5}}\n"
+        "defaults: {models: small, max_new_tokens: 4}\n"
+        "cases: [{name: a, sweep: {parameters: {prompt_tokens: [96, 97]}}}]\n"
+    )
+    text = call("suite", "expand", "s.llm.yaml", "--backend", "llamacpp", "--json").stdout
+    first, second = (json.loads(line) for line in text.splitlines())
+    assert (first["context"], first["memory"], first["skip"]) == (100, 5 * 10**8, None)
+    assert second["skip"] == (
+        "small has a context of 100 tokens (context_length in the models file), and a prompt of 97 tokens "
+        "and 4 more are longer"
+    )
+
+
+def test_expand_knows_the_context_of_a_load(suite: Path) -> None:
+    suite.write_text(
+        "version: 1\n"
+        "defaults: {serve: vllm, concurrency: 2}\n"
+        "cases:\n"
+        "- {name: made, prompt_length: 'uniform:10:30', output_length: 5, shared_prefix: 8}\n"
+        "- {name: asked, prompt: Hello}\n"
+    )
+    tests = [json.loads(line) for line in call("suite", "expand", "s.llm.yaml", "--json").stdout.splitlines()]
+    assert [one["context"] for one in tests] == [25, None]
+    assert [one["fixture"] for one in tests] == ["llm_load", "llm_load"]
 
 
 def test_expand_knows_the_aliases_of_a_file(suite: Path) -> None:
