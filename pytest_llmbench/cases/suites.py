@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pytest_llmbench.cases.room import READS, prompt_too_long
 from pytest_llmbench.cases.selection import Selected, Selector
-from pytest_llmbench.errors import saying_where
+from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.suite import Point, Suite, SuiteCase
 from pytest_llmbench.settings.sweep import Combination
@@ -36,8 +36,10 @@ def check_suite(suite: Suite, selector: Selector) -> None:
     :raises UsageError: in one line, with the place.
     """
     for place, source in suite.said:
-        with saying_where(str(place)):
+        try:
             selector.check_marker(source)
+        except UsageError as error:
+            place.refuse(str(error))
 
 
 def expand_case(case: SuiteCase, selector: Selector) -> list[SuiteTest]:

@@ -204,13 +204,17 @@ def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) ->
             if ELSEWHERE[key] in fields:
                 msg = f"{keys.get(key, where)}: {name!r}: give {ELSEWHERE[key]!r} or {key!r}, and not both"
                 raise UsageError(msg)
-        fields = {ELSEWHERE.get(key, key): _known_type(key, said) for key, said in fields.items()}
+        none = ("", "~", "null")
+        fields = {
+            ELSEWHERE.get(key, key): None if said in none else _known_type(key, said)
+            for key, said in fields.items()
+        }
     named = isinstance(fields, dict) and any(fields.get(key) for key in ("model", "hf_repo", "gguf_repo"))
     if not isinstance(fields, dict) or not named:
         msg = f"{where}: {name!r} needs a model: '{name}: org/name', or a mapping with the key 'model'"
         raise UsageError(msg)
     try:
-        alias = Alias.model_validate({k: None if v in ("", "~", "null") else v for k, v in fields.items()})
+        alias = Alias.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmbench.errors import ModelError, UsageError, suggest
-from pytest_llmbench.models.paths import from_folder
+from pytest_llmbench.models.paths import from_folder, there_is
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.models.synthetic.shapes import PREFIX, SHAPES, is_synthetic, shape_of
 
@@ -25,8 +25,8 @@ def read_name(text: str, *, known: Sequence[str] = (), folder: Path | None = Non
     spec = ModelSpec(text)
     if spec.is_path:
         path = from_folder(text, folder)
-        if not path.exists():
-            where = "" if Path(text).expanduser().is_absolute() else f" in {folder or Path.cwd()}"
+        if not there_is(path):
+            where = "" if text.startswith("~") or Path(text).is_absolute() else f" in {folder or Path.cwd()}"
             msg = f"there is no model at {text}: no such file or folder{where}"
             raise UsageError(msg)
         _check_model_at(path)
@@ -73,7 +73,7 @@ def _check_model_at(path: Path) -> None:
 def _unknown(text: str, name: str, more: Sequence[str], folder: Path | None) -> UsageError:
     known = [*(shape.model_name for shape in SHAPES.values()), *more]
     hint = f"; did you mean {PREFIX + name!r}?" if name in SHAPES else suggest(name, known) or "."
-    if name and from_folder(text, folder).exists():
+    if name and there_is(from_folder(text, folder)):
         hint = f"; the file or folder of that name is written './{text}'."
     return UsageError(
         f"there is no model {text!r}{hint} There are {', '.join(known)}; a path to a GGUF file or a Hugging "

@@ -19,6 +19,14 @@ def from_folder(path: str | Path, folder: Path | None) -> Path:
     return (folder or Path()).absolute() / path
 
 
+def there_is(path: Path) -> bool:
+    """Whether there is such a file or folder; what is too long for a name of one is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def is_path(text: str) -> bool:
     """True for what is written as a path: absolute, or with ``./``, ``../`` or ``~`` before it."""
     return text.startswith(("/", "./", "../", "~", ".\\", "..\\")) or Path(text).is_absolute()

@@ -6,6 +6,8 @@ import os.path
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_llmbench.models.paths import from_folder
+
 Form = str
 """The file form an engine loads: the name of a row of :data:`pytest_llmbench.models.forms.FORMS`."""
 
@@ -62,7 +64,7 @@ class ModelSpec:
         name = self.alias or self.name
         if self.alias is None and self.is_path:
             # Path.stem would take what follows the dot of "model-1.7B" for a suffix. "./" has no last part.
-            last = Path(os.path.abspath(Path(self.name).expanduser())).name  # noqa: PTH100  # folds ".."
+            last = Path(os.path.abspath(from_folder(self.name, None))).name  # noqa: PTH100  # folds ".."
             name = last[: -len(".gguf")] if last.lower().endswith(".gguf") else last
         return name if self.quantization is None else f"{name}-{self.quantization}"
 

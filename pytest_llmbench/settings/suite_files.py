@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pytest_llmbench.models.paths import from_folder
+from pytest_llmbench.models.paths import from_folder, there_is
 from pytest_llmbench.settings.suite_rows import ASKED, ROWS, SUITE_KEYS, VERSION, refuse_key
 from pytest_llmbench.settings.suite_short import short_form
 from pytest_llmbench.settings.yaml_nodes import Entry, Place, Table, plain, read_yaml, shown_path
@@ -25,7 +25,7 @@ def extended(path: Path) -> dict[str, Entry]:
             way = " -> ".join(shown_path(one) for one in [*seen, path])
             many = f"more than {_MOST_FILES} files extend each other"
             place.refuse(f"the suite extends itself: {way}" if path in seen else many)
-        if place is not None and not path.is_file():
+        if place is not None and not (there_is(path) and path.is_file()):
             place.refuse(f"extends: there is no file {shown_path(path)}")
         seen.append(path)
         top = _top(path)

@@ -85,6 +85,9 @@ def test_what_the_command_line_says_is_not_swept(expand: Expand) -> None:
     ("case", "message"),
     [
         ("models: nothing", "there is no model 'nothing'"),
+        ("models: ~nothing/x", "there is no model at ~nothing/x"),
+        (f"models: {'x' * 300}", "there is no model 'xxx"),
+        ('base_url: "a\\nb"', "base-url"),
         ("backends: nothing", "nothing"),
         ("quantizations: nothing", "no backend has a quantization 'nothing'"),
         ("backend_options: {server: {nothing: 1}}", "nothing"),
@@ -96,3 +99,4 @@ def test_what_there_is_not_is_refused_with_its_place(expand: Expand, case: str, 
         expand(case)
     assert str(refused.value).startswith("s.llm.yaml:3:")
     assert message in str(refused.value)
+    assert "\n" not in str(refused.value)

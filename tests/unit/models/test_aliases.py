@@ -101,6 +101,8 @@ def test_an_empty_file_has_no_aliases(file: Path) -> None:
             r"models\.yaml:1: 'a': give 'hf_repo' or 'hf_id', and not both",
         ),
         ("a: {model: tiny, local_files_only: perhaps}\n", r"models\.yaml:1: 'a', key 'local_files_only': "),
+        ("a: {model: null}\n", r"models\.yaml:1: 'a' needs a model"),
+        ("a: {hf_id: ''}\n", r"models\.yaml:1: 'a' needs a model"),
         ("a: tiny\nb:\n", r"models\.yaml:2: 'b' needs a model"),
         (
             "a:\n  model: tiny\n  quantisation: q4_0\n",

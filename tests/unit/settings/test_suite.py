@@ -333,6 +333,8 @@ BAD: list[tuple[str, str]] = [
         "s.llm.yaml:2:1: the suite extends itself: s.llm.yaml -> s.llm.yaml",
     ),
     ("version: 1\nextends: no.yaml\n", "s.llm.yaml:2:1: extends: there is no file no.yaml"),
+    (f"version: 1\nextends: {'x' * 300}\n", "s.llm.yaml:2:1: extends: there is no file xxx"),
+    ("version: 1\nextends: .\n", "s.llm.yaml:2:1: extends: there is no file"),
     ("version: 1\nextends: [a]\n", "s.llm.yaml:2:10: extends is the path of one other suite"),
 ]
 """What is not valid, and how the message begins."""
