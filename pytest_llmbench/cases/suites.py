@@ -17,8 +17,13 @@ from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.suite import Point, Suite, SuiteCase
 from pytest_llmbench.settings.sweep import Combination
 
-_SELECTING = [*(key for key, row in SETTINGS.items() if row.role == "cases"), "arrivals", "preset", *READS]
-"""The settings on which it depends which cases there are, and whether they can run."""
+_OPTIONS = "backend_options"
+_SELECTING = [
+    *(key for key, row in SETTINGS.items() if row.role == "cases"),
+    *("arrivals", "preset"),
+    *(key for key in READS if key != _OPTIONS),
+]
+"""The settings, options left out, on which it depends which cases there are, and whether they can run."""
 
 
 class SuiteTest(NamedTuple):
@@ -51,9 +56,9 @@ def expand_case(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
     groups: dict[Hashable, dict[str, list[SuiteTest]]] = {}
     ids: set[str] = set()
     for point in _left(case.points, selector):
-        options = point.values.get("backend_options")
-        values = {**point.values, "backend_options": repr(options) if options else ""}
-        key = tuple(values.get(name) for name in _SELECTING)
+        options = point.values.get(_OPTIONS)
+        started_with = repr(options) if options else ""
+        key = (started_with, *map(point.values.get, _SELECTING))
         if key not in known:
             with saying_where(str(case.place)):
                 known[key] = selector.cases([case.fixture], point.source)[1]
@@ -67,9 +72,7 @@ def expand_case(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
             ids.add(name)
             one = _that_fits(one, point, selector)
             runs_on = None if one.case is None else (one.case.target.label, one.case.spec)
-            groups.setdefault(runs_on, {}).setdefault(values["backend_options"], []).append(
-                SuiteTest(name, point, one)
-            )
+            groups.setdefault(runs_on, {}).setdefault(started_with, []).append(SuiteTest(name, point, one))
     return [test for started in groups.values() for group in started.values() for test in group]
 
 

@@ -404,6 +404,8 @@ class CaseSettings:
             raise UsageError(msg)
 
 
+CONTRADICTING = ("isolation", "processes")
+"""What :meth:`CaseSettings.check` looks at."""
 SETTINGS: Mapping[str, Setting] = rows_of(CaseSettings)
 """The rows, by key."""
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.errors import UsageError, one_line
 from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.settings.case import NO_PRESET, SETTINGS, Fixture, does_for
+from pytest_llmbench.settings.case import CONTRADICTING, NO_PRESET, SETTINGS, Fixture, does_for
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.sources import Source
 from pytest_llmbench.settings.suite_files import extended
@@ -152,6 +152,7 @@ class _Reader:
         self._environment = environment
         self._suite = Suite(path, presets)
         self._points = 0
+        self._checked: set[tuple[object, ...]] = set()
         self._beside = beside
 
     def read(self) -> Suite:
@@ -216,10 +217,13 @@ class _Reader:
         if len(asks) > 1:
             place.refuse(f"the sweep gives {' and '.join(asks)} together: a case asks one of them")
         point = Point(values, asked, combination, self._suite)
-        try:
-            point.source.values.check()
-        except UsageError as error:
-            place.refuse(str(error))
+        told = tuple(map(values.get, CONTRADICTING))
+        if told not in self._checked:
+            self._checked.add(told)
+            try:
+                point.source.values.check()
+            except UsageError as error:
+                place.refuse(str(error))
         return point
 
     # -- settings -----------------------------------------------------------------------------
