@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,37 +31,36 @@ def run_suite(
     What was measured is in FOLDER/RUN: the results document (document.json), and a line of JSON for each
     round (per_run.jsonl). Any options of pytest may follow, such as --llm-backend=llamacpp or -k q8_0.
     """
-    from tempfile import TemporaryDirectory
+    import time
+
+    from pytest_llmbench.results.ids import new_session_id
 
     if not config.is_file():
         msg = f"there is no file {config}"
         raise UsageError(msg)
+    run = output / new_session_id(time.time())
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".running-", dir=output) as folder:
-            status = _pytest(config, Path(folder) / DOCUMENT, context.args)
-            made = _keep(Path(folder) / DOCUMENT, output)
+        run.mkdir(parents=True)
+        status = _pytest(config, run, context.args)
+        if (run / DOCUMENT).is_file():
+            _write_rounds(run)
+            say(f"Results: {run / ROUNDS}")
+        else:
+            run.rmdir()
     except OSError as error:
-        msg = f"{output} cannot be written: {error.strerror or error}"
+        msg = f"{run} cannot be written: {error.strerror or error}"
         raise UsageError(msg) from None
-    if made is not None:
-        say(f"Results: {made / DOCUMENT}")
-        say(f"Results: {made / ROUNDS}")
     if status:
         raise typer.Exit(2 if status in _BAD_INPUT else 1)
 
 
-def _pytest(config: Path, document: Path, more: list[str]) -> int:
+def _pytest(config: Path, run: Path, more: list[str]) -> int:
     """Measure in a process of its own, which has the terminal; its exit status."""
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        str(config.absolute()),
-        f"--llm-json={document.absolute()}",
-        *more,
-    ]
-    with subprocess.Popen(words) as process:
+    from pytest_llmbench.results.ids import SESSION_VARIABLE
+
+    document = run.absolute() / DOCUMENT
+    words = [sys.executable, "-m", "pytest", str(config.absolute()), f"--llm-json={document}", *more]
+    with subprocess.Popen(words, env={**os.environ, SESSION_VARIABLE: run.name}) as process:
         while True:
             try:
                 return process.wait()
@@ -69,17 +69,11 @@ def _pytest(config: Path, document: Path, more: list[str]) -> int:
                 continue
 
 
-def _keep(document: Path, output: Path) -> Path | None:
-    """Move a document to where it stays, with its rounds beside it; None if there is none."""
+def _write_rounds(run: Path) -> None:
+    """Write the rounds of a run's document beside it."""
     from pytest_llmbench.results.document import read_document
     from pytest_llmbench.results.export import to_per_run
     from pytest_llmbench.results.files import atomic_write
 
-    if not document.is_file():
-        return None
-    content = read_document(document)
-    folder = output / content.session.id
-    folder.mkdir()
-    document.rename(folder / DOCUMENT)
-    atomic_write(folder / ROUNDS, "".join(to_per_run(content)).encode())
-    return folder
+    rounds = "".join(to_per_run(read_document(run / DOCUMENT)))
+    atomic_write(run / ROUNDS, rounds.encode())

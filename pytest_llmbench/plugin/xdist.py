@@ -6,6 +6,7 @@ on one device would measure each other, so that is refused, by the controller, i
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,12 @@ def session_id(config: pytest.Config) -> str:
     if "llmbench_session" in given:
         return str(given["llmbench_session"])
     if _SESSION_ID not in config.stash:
-        from pytest_llmbench.results.ids import new_session_id
+        from pytest_llmbench.results.ids import SESSION_VARIABLE, is_session_id, new_session_id
 
-        config.stash[_SESSION_ID] = new_session_id(time.time())
+        # Taken out: it is for this session, and not for one that a test starts.
+        given_id = os.environ.pop(SESSION_VARIABLE, "")
+        own = is_session_id(given_id)
+        config.stash[_SESSION_ID] = given_id if own else new_session_id(time.time())
     return config.stash[_SESSION_ID]
 
 

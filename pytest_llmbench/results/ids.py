@@ -12,6 +12,8 @@ import secrets
 from pytest_llmbench.errors import ResultsError, one_line
 from pytest_llmbench.times import stamp
 
+SESSION_VARIABLE = "LLMBENCH_SESSION"
+"""The environment variable by which ``llmbench run`` says the id of the session that it starts."""
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 

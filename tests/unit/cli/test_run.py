@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from pytest_llmbench.cli.app import app
 from pytest_llmbench.results.document import read_document
+from pytest_llmbench.results.ids import is_session_id
 
 CONFTEST = """
 from tests.fakes.llmbench_fake import backend
@@ -54,6 +55,7 @@ def test_a_run_has_a_folder_with_its_document_and_a_line_for_each_round() -> Non
     run = only("results/raw")
     assert {file.name for file in run.iterdir()} == {"document.json", "per_run.jsonl"}
     assert f"Results: {run / 'per_run.jsonl'}" in result.stdout.splitlines()
+    assert is_session_id(run.name)
     document = read_document(run / "document.json")
     assert document.session.id == run.name
     rows = [json.loads(line) for line in (run / "per_run.jsonl").read_text().splitlines()]
