@@ -26,6 +26,10 @@ _SELECTING = [
 """The settings, options left out, on which it depends which cases there are, and whether they can run."""
 
 
+_Known = dict[Hashable, list[Selected]]
+"""The selected cases by the values on which they depend."""
+
+
 class SuiteTest(NamedTuple):
     """One test of a suite."""
 
@@ -35,7 +39,18 @@ class SuiteTest(NamedTuple):
     selected: Selected
 
 
-def check_suite(suite: Suite, selector: Selector) -> None:
+def expand_suite(suite: Suite, selector: Selector) -> list[tuple[SuiteCase, list[SuiteTest]]]:
+    """The tests of each case, in the order in which they are to run.
+
+    :raises UsageError: in one line, with the place, for what the suite names and nothing has, and if two
+        tests of a case have the same id.
+    """
+    _check(suite, selector)
+    known: _Known = {}
+    return [(case, _tests(case, selector, known)) for case in suite.cases]
+
+
+def _check(suite: Suite, selector: Selector) -> None:
     """Refuse what a suite names and nothing has: a model, a backend, an option.
 
     :raises UsageError: in one line, with the place.
@@ -47,18 +62,14 @@ def check_suite(suite: Suite, selector: Selector) -> None:
             place.refuse(str(error))
 
 
-def expand_case(case: SuiteCase, selector: Selector) -> list[SuiteTest]:
-    """The tests of one case, in the order in which they are to run.
-
-    :raises UsageError: if two have the same id.
-    """
-    known: dict[Hashable, list[Selected]] = {}
+def _tests(case: SuiteCase, selector: Selector, known: _Known) -> list[SuiteTest]:
+    """The tests of one case; *known* is what earlier ones have found out."""
     groups: dict[Hashable, dict[str, list[SuiteTest]]] = {}
     ids: set[str] = set()
     for point in _left(case.points, selector):
         options = point.values.get(_OPTIONS)
         started_with = repr(options) if options else ""
-        key = (started_with, *map(point.values.get, _SELECTING))
+        key = (case.fixture, started_with, *map(point.values.get, _SELECTING))
         if key not in known:
             with saying_where(str(case.place)):
                 known[key] = selector.cases([case.fixture], point.source)[1]

@@ -78,7 +78,7 @@ def _expanded(
 ) -> tuple[Selector, list[tuple[SuiteCase, list[SuiteTest]]]]:
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.cases.selection import Selector
-    from pytest_llmbench.cases.suites import check_suite, expand_case
+    from pytest_llmbench.cases.suites import expand_suite
     from pytest_llmbench.models.aliases import read_aliases
     from pytest_llmbench.settings.sources import NOTHING, Precedence, Source
     from pytest_llmbench.settings.suite import read_suite
@@ -90,8 +90,7 @@ def _expanded(
     )
     selector.check_command_line()
     suite = read_suite(file, registry, presets_of(None), models_beside=models_file is None)
-    check_suite(suite, selector)
-    return selector, [(case, expand_case(case, selector)) for case in suite.cases]
+    return selector, expand_suite(suite, selector)
 
 
 def _about(case: SuiteCase, test: SuiteTest, selector: Selector) -> dict[str, Any]:

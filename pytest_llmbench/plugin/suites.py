@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.cases.suites import check_suite, expand_case
+from pytest_llmbench.cases.suites import expand_suite
 from pytest_llmbench.errors import UsageError, one_line
 from pytest_llmbench.plugin.parametrize import SUITE_TESTS
 from pytest_llmbench.plugin.session import SESSION
@@ -47,15 +47,14 @@ class SuiteModule(pytest.Module):
                 session.presets,
                 models_beside=session.settings.models_file is None,
             )
-            check_suite(suite, session.selector)
-            tests = {case.name: expand_case(case, session.selector) for case in suite.cases}
+            expanded = expand_suite(suite, session.selector)
         except UsageError as error:
             session.refused = one_line(str(error), _LONGEST_MESSAGE)
             raise self.CollectError(session.refused) from None
         _register(self.config, suite.tags)
         module = ModuleType(suite.path.name)
-        for case in suite.cases:
-            setattr(module, case.name, _function(case, tests[case.name]))
+        for case, tests in expanded:
+            setattr(module, case.name, _function(case, tests))
         self._made = module
         return super().collect()
 

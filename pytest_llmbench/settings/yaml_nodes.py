@@ -8,9 +8,11 @@ and ``0123`` is the number 123. https://yaml.org/spec/1.2.2/#103-core-schema
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -115,7 +117,11 @@ def plain(node: Node) -> Any:
 
 def shown_path(path: Path) -> str:
     """A path as messages show it: from the working directory where it is below it."""
-    here = Path.cwd()
+    return _shown_from(path, os.getcwd())  # noqa: PTH109  # a text, which is quick to look up
+
+
+@cache
+def _shown_from(path: Path, here: str) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.cases.selection import Selector
-from pytest_llmbench.cases.suites import SuiteTest, check_suite, expand_case
+from pytest_llmbench.cases.suites import SuiteTest, expand_suite
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings.presets import shipped
 from pytest_llmbench.settings.sources import NOTHING, Precedence, Source
@@ -28,8 +28,8 @@ def expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Expand:
         Path("s.llm.yaml").write_text(text)
         suite = read_suite(Path("s.llm.yaml"), Registry(), shipped(), {})
         selector = Selector(Registry(), Precedence(typed), None)
-        check_suite(suite, selector)
-        return expand_case(suite.cases[0], selector)
+        ((_, tests),) = expand_suite(suite, selector)
+        return tests
 
     return expand
 

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.cases.selection import Selector
-from pytest_llmbench.cases.suites import check_suite
+from pytest_llmbench.cases.suites import expand_suite
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings.presets import shipped
 from pytest_llmbench.settings.sources import Precedence
@@ -110,7 +110,7 @@ def test_what_is_refused_does_not_fit(tmp_path: Path, text: str) -> None:
 def check(path: Path) -> None:
     """As pytest does: which options a backend has is not known to whoever reads a suite."""
     suite = read_suite(path, Registry(), shipped(), {})
-    check_suite(suite, Selector(Registry(), Precedence(), None))
+    expand_suite(suite, Selector(Registry(), Precedence(), None))
 
 
 def test_the_schema_has_the_keys_that_are_read() -> None:
