@@ -42,7 +42,12 @@ QuantOption = Annotated[
 @models_app.callback()
 def list_models(context: typer.Context, models_file: ModelsFileOption = None) -> None:
     """List the models: aliases, those of a hub that are in its cache, and those that need no download."""
-    if context.invoked_subcommand is not None:
+    if (command := context.invoked_subcommand) is not None:
+        if models_file is not None:
+            msg = (
+                f"--models-file stands behind a command, in those that take it: llmbench models {command} ..."
+            )
+            raise UsageError(msg)
         return
     from pytest_llmbench.models.room import this_machine
 
@@ -57,7 +62,12 @@ def _list_aliases(aliases: Aliases | None, room: Room) -> None:
     from pytest_llmbench.models.room import too_large
 
     for name in () if aliases is None else aliases.names:
-        spec = aliases.spec(name)  # type: ignore[union-attr]
+        try:
+            spec = aliases.spec(name)  # type: ignore[union-attr]
+        except UsageError as error:
+            # The others can be used all the same.
+            say(f"{name} cannot be used: {error}")
+            continue
         memory = None if spec.known is None else spec.known.memory
         fits = "" if memory is None else f", needs {size(memory)} of memory"
         fits += "" if too_large(spec, room) is None else ": too much for this machine"

@@ -61,11 +61,18 @@ def _shown(preset: Preset) -> str:
     import yaml
 
     from pytest_llmbench.errors import shown
+    from pytest_llmbench.secrets import mask_setting
     from pytest_llmbench.settings.presets import DESCRIPTION
 
     content = {DESCRIPTION: preset.description} if preset.description else {}
+    written = {
+        # Options of backends are lines of their own, each with a name that may be a secret's.
+        key: [mask_setting(key, one) for one in said] if isinstance(said, list) else mask_setting(key, typed)
+        for key, said in preset.written.items()
+        for typed in [_typed(key, said)]
+    }
     text = yaml.safe_dump(
-        {preset.name: {**content, **{key: _typed(key, said) for key, said in preset.written.items()}}},
+        {preset.name: {**content, **written}},
         sort_keys=False,
         allow_unicode=True,
         default_flow_style=False,

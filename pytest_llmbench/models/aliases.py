@@ -29,13 +29,15 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.models.names import read_name
+from pytest_llmbench.metrics.units import size
+from pytest_llmbench.models.names import is_hub_name, read_name
 from pytest_llmbench.models.spec import Form, Known, ModelSpec
 from pytest_llmbench.models.synthetic.shapes import is_synthetic
 
 GB = 10**9
 """Bytes of a unit of ``recommended_memory_gb``."""
-
+MOST_BYTES = 2**20
+"""Of a file of aliases."""
 
 ELSEWHERE = {"hf_id": "hf_repo", "dtype_default": "quantization"}
 """What other programs' files call a key of an alias, and what it is here."""
@@ -127,7 +129,7 @@ class Aliases:
                 raise UsageError(msg)
             spec = replace(spec, revision=alias.revision)
         for _, repo in alias.repos:
-            if ModelSpec(repo).is_path or is_synthetic(repo) or "@" in repo:
+            if not is_hub_name(repo):
                 msg = f"{where}: {repo!r} is not a hub's repository, which is written ORG/NAME"
                 raise UsageError(msg)
         spec = replace(spec, quantization=alias.quantization, alias=name, known=alias.known)
@@ -143,7 +145,7 @@ def read_aliases(path: Path) -> Aliases:
 
     path = path.expanduser().absolute()
     try:
-        text = path.read_text("utf-8")
+        text = _text(path)
         root = yaml.compose(text, Loader=yaml.BaseLoader)
         # The base loader makes text of everything: no number, date or truth value is guessed.
         content = yaml.load(text, Loader=yaml.BaseLoader)
@@ -155,6 +157,9 @@ def read_aliases(path: Path) -> Aliases:
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         msg = f"{where}: this is not valid YAML: {getattr(error, 'problem', None) or error}"
         raise UsageError(msg) from error
+    except RecursionError:
+        msg = f"{path}: lists or mappings stand in one another too deep; a name has a model, or a mapping"
+        raise UsageError(msg) from None
     if root is None:
         return Aliases({}, {})
     if not isinstance(content, dict):
@@ -170,12 +175,32 @@ def read_aliases(path: Path) -> Aliases:
             msg = f"{path}:{line}: the name {name!r} was given in line {lines[name]} already"
             raise UsageError(msg)
         lines[name] = line
-        key_lines = {}
-        if isinstance(content[name], dict):
-            key_lines = {inner.value: inner.start_mark.line + 1 for inner, _ in value.value}
+        key_lines: dict[str, int] = {}
+        for inner, _ in value.value if isinstance(content[name], dict) else ():
+            own, own_line = inner.value, inner.start_mark.line + 1
+            if own in key_lines:
+                msg = (
+                    f"{path}:{own_line}: {name!r}, key {own!r}: it was given in line {key_lines[own]} already"
+                )
+                raise UsageError(msg)
+            key_lines[own] = own_line
         keys = {key: f"{path}:{inner}" for key, inner in key_lines.items()}
         entries[name] = read_alias(name, content[name], f"{path}:{line}", keys)
     return Aliases(entries, {name: Written(path, f"{path}:{line}") for name, line in lines.items()})
+
+
+def _text(path: Path) -> str:
+    """The text of a file; no more of it is read than one may have.
+
+    :raises OSError: if it cannot be read; :raises UnicodeDecodeError: if it is not UTF-8.
+    :raises UsageError: if it is too large.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        msg = f"the models file {path} is larger than {size(MOST_BYTES)}: is it one?"
+        raise UsageError(msg)
+    return content.decode("utf-8")
 
 
 def _known_type(key: str, said: object) -> object:
@@ -200,6 +225,11 @@ def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) ->
         raise UsageError(msg)
     fields = {"model": value} if isinstance(value, str) else value
     if isinstance(fields, dict):
+        known = list(ALIAS_KEYS)
+        if (unknown := next((key for key in fields if key not in known), None)) is not None:
+            hint = suggest(unknown, known).rstrip("?")
+            msg = f"{keys.get(unknown, where)}: {name!r}, key {unknown!r}: unknown key{hint}; the keys are "
+            raise UsageError(msg + ", ".join(known))
         for key in ELSEWHERE.keys() & fields.keys():
             if ELSEWHERE[key] in fields:
                 msg = f"{keys.get(key, where)}: {name!r}: give {ELSEWHERE[key]!r} or {key!r}, and not both"
@@ -218,11 +248,7 @@ def read_alias(name: str, value: object, where: str, keys: Mapping[str, str]) ->
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        known = list(ALIAS_KEYS)
-        what = first["msg"]
-        if first["type"] == "extra_forbidden":
-            what = f"unknown key{suggest(key, known).rstrip('?')}; the keys are {', '.join(known)}"
-        msg = f"{keys.get(key, where)}: {name!r}, key {key!r}: {what}"
+        msg = f"{keys.get(key, where)}: {name!r}, key {key!r}: {first['msg']}"
         raise UsageError(msg) from None
     contradiction = None
     if alias.model is not None and alias.repos:

@@ -43,13 +43,15 @@ def hub_model(spec: ModelSpec, form: FileForm, *, quiet: bool) -> ResolvedModel:
 
 def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:
     """What the repository holds; where the hub does not answer, what the cache holds of it, and why."""
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
         if spec.local_files_only:
             raise _NotAskedError
-        info = HfApi().model_info(spec.name, revision=spec.revision)
+        # Without a limit, a hub that takes the connection and says nothing is waited for without end.
+        limit = constants.HF_HUB_ETAG_TIMEOUT
+        info = HfApi().model_info(spec.name, revision=spec.revision, timeout=limit)
     except RevisionNotFoundError as error:
         raise _explained(spec, error) from error
     # huggingface_hub's client library, and with it the class of a lost connection, changes by version.
@@ -71,10 +73,11 @@ def file_sizes(spec: ModelSpec) -> Mapping[str, int]:
 
     :raises ModelError: if there is no such repository, or the hub does not answer.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
+    limit = constants.HF_HUB_ETAG_TIMEOUT
     try:
-        info = HfApi().model_info(spec.name, revision=spec.revision, files_metadata=True)
+        info = HfApi().model_info(spec.name, revision=spec.revision, timeout=limit, files_metadata=True)
     except Exception as error:
         raise _explained(spec, error) from error
     return {one.rfilename: one.size or 0 for one in info.siblings or () if _is_below(one.rfilename)}

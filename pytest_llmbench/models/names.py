@@ -15,6 +15,11 @@ from pytest_llmbench.models.synthetic.shapes import PREFIX, SHAPES, is_synthetic
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
+def is_hub_name(text: str) -> bool:
+    """Whether it is written as a hub's repository is: ``ORG/NAME``, and nothing that means another model."""
+    return _HUB_ID.fullmatch(text) is not None and not (is_synthetic(text) or ModelSpec(text).is_path)
+
+
 def read_name(text: str, *, known: Sequence[str] = (), folder: Path | None = None) -> ModelSpec:
     """The model at a path, a synthetic one, or one of a hub, at its revision if it names one.
 

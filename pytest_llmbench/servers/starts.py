@@ -91,7 +91,8 @@ def _made(engine: str, said: Mapping[str, Mapping[str, str]]) -> dict[str, Start
         if name in made:
             return made[name]
         if name in above or len(above) > DEEPEST:
-            msg = f"presets of {engine} extend one another in a circle: {' -> '.join((*above, name))}"
+            how = "in a circle" if name in above else f"more than {DEEPEST} deep"
+            msg = f"presets of {engine} extend one another {how}: {' -> '.join((*above, name))}"
             raise UsageError(msg)
         keys = said[name]
         extended = keys.get("extends", name if name in earlier else "")
@@ -100,9 +101,11 @@ def _made(engine: str, said: Mapping[str, Mapping[str, str]]) -> dict[str, Start
         elif extended in earlier:
             base = earlier[extended]
         elif extended:
-            known = list({**earlier, **said})
+            known = [one for one in {**earlier, **said} if one != name]
             msg = f"{engine}:{name}.extends: {engine} has no preset {extended!r}"
-            raise UsageError(f"{msg}{suggest(extended, known) or '.'} It has {', '.join(known)}")
+            msg += " to go on from" if extended == name else ""
+            there = ", ".join(known) or "none"
+            raise UsageError(f"{msg}{suggest(extended, known) or '.'} It has {there}")
         else:
             base = Start(name)
         given = {key: value for key, value in keys.items() if key not in ("extends", "description")}

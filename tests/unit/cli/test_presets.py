@@ -66,6 +66,19 @@ def test_what_is_shown_is_what_a_file_takes(name: str) -> None:
     assert again.description == shipped().find(name).description
 
 
+def test_a_key_that_a_preset_says_is_not_shown(tmp_path: Path) -> None:
+    options = ["mine.backend_options = server.api_key=guess", "mine.base_url = http://me:guess@host/v1"]
+    many = [*options, "mine.backend_options = server.context=4096"]
+    for lines in (options, many):
+        text = "\n    ".join(lines)
+        (tmp_path / "pytest.ini").write_text(f"[pytest]\nllm_presets =\n    {text}\n")
+        shown = llmbench("mine").output
+        assert "guess" not in shown
+        assert "server.api_key=***" in shown
+        assert "http://***@host/v1" in shown
+    assert "server.context=4096" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "text", "said"),
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models.aliases import read_aliases
+from pytest_llmbench.models.aliases import MOST_BYTES, read_aliases
 from pytest_llmbench.models.resolve import parse_spec
 from pytest_llmbench.models.spec import Known, ModelSpec
 
@@ -112,6 +112,16 @@ def test_an_empty_file_has_no_aliases(file: Path) -> None:
             "a:\n  model: tiny\n  revision: [1]\n",
             r"models\.yaml:3: 'a', key 'revision': Input should be a valid string",
         ),
+        (
+            "a:\n  modl: tiny\n",
+            r"models\.yaml:2: 'a', key 'modl': unknown key; did you mean 'model'; the keys",
+        ),
+        (
+            "a:\n  model: tiny\n  model: org/x\n",
+            r"models\.yaml:3: 'a', key 'model': it was given in line 2 al",
+        ),
+        ("a: " + "[" * 3000 + "]" * 3000, r"models\.yaml: lists or mappings stand in one another too deep"),
+        ("#" * (MOST_BYTES + 1), r"models\.yaml is larger than 1\.00 MiB"),
         ("x: tiny\ntiny: org/x\n", r"models\.yaml:2: 'tiny' is not a valid alias"),
         ("a@b: org/x\n", r"models\.yaml:1: 'a@b' is not a valid alias"),
     ],
@@ -197,9 +207,12 @@ def test_what_an_alias_cannot_say_of_its_model_is_refused(file: Path, text: str,
         read_aliases(file)
 
 
-@pytest.mark.parametrize("repo", ["./name", "/name", "tiny", "synthetic/tiny", "org/name@v2", "name"])
-def test_a_repository_is_one_of_a_hub(file: Path, repo: str) -> None:
-    file.write_text(f"a: {{gguf_repo: {repo}}}")
+@pytest.mark.parametrize("first", ["", "hf_repo: org/name, "])
+@pytest.mark.parametrize(
+    "repo", ["./name", "/name", "tiny", "synthetic/tiny", "org/name@v2", "name", "org/../name", "org/"]
+)
+def test_a_repository_is_one_of_a_hub(file: Path, repo: str, first: str) -> None:
+    file.write_text(f"a: {{{first}gguf_repo: {repo}}}")
     aliases = read_aliases(file)
     with pytest.raises(UsageError, match=r":1: alias 'a': "):
         parse_spec("a", aliases=aliases)

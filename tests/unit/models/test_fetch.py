@@ -6,6 +6,7 @@ Each command runs in a process of its own, since huggingface_hub reads its envir
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -179,6 +180,32 @@ def test_nothing_to_set_up_is_told(models: Call, tmp_path: Path, text: str | Non
     done = models("setup")
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for(models: Call) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        failed = models("download", "org/tiny", HF_ENDPOINT=url, HF_HUB_ETAG_TIMEOUT="1")
+        built = models("build", "org/tiny", HF_ENDPOINT=url, HF_HUB_ETAG_TIMEOUT="1")
+    for one in (failed, built):
+        assert one.returncode == 2
+        assert f"org/tiny cannot be fetched from {url}: " in one.stderr
+        assert len(one.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["setup", "download", "build"])
+def test_a_models_file_before_the_command_is_not_passed_over(models: Call, command: str) -> None:
+    refused = models("--models-file", "models.yaml", command, *(["small"] if command != "setup" else []))
+    assert refused.returncode == 2
+    assert "--models-file stands behind a command, in those that take it" in refused.stderr
+
+
+def test_an_alias_that_cannot_be_used_hides_no_other(models: Call, tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text("gone: ./gone.gguf\ntoy: tiny\n")
+    lines = models("--models-file", "models.yaml").stdout.splitlines()
+    assert lines[0].startswith("gone cannot be used: ")
+    assert "no such file or folder" in lines[0]
+    assert lines[1] == "toy, alias of tiny"
 
 
 def test_aliases_and_cached_models_are_listed_with_what_fits(

@@ -132,12 +132,22 @@ def test_a_users_presets_go_on_from_others_option_by_option() -> None:
             ["vllm:mine.extends=singel-user"],
             r"^vllm:mine\.extends: .*'singel-user'; did you mean 'single-user'\?",
         ),
-        (["vllm:mine.extends=mine"], r"^vllm:mine\.extends: vllm has no preset 'mine'"),
+        (
+            ["vllm:mine.extends=mine"],
+            r"^vllm:mine\.extends: vllm has no preset 'mine' to go on from\. It has single-user, debug$",
+        ),
+        (
+            ["ollama:mine.extends=mine"],
+            r"^ollama:mine\.extends: ollama has no preset 'mine' to go on from\. It has none$",
+        ),
         (
             ["vllm:a.extends=b", "vllm:b.extends=a"],
             r"^presets of vllm extend one another in a circle: a -> b -> a$",
         ),
-        ([f"vllm:p{n}.extends=p{n + 1}" for n in range(DEEPEST + 3)], r"^presets of vllm extend one another"),
+        (
+            [f"vllm:p{n}.extends=p{n + 1}" for n in range(DEEPEST + 3)],
+            r"^presets of vllm extend one another more t",
+        ),
     ],
 )
 def test_lines_that_are_none_are_refused(lines: list[str], said: str) -> None:
