@@ -206,12 +206,13 @@ def _aliases(models_file: Path | None) -> Aliases | None:
     """The aliases of a file that is named, or else of the ini file's; None without one."""
     from pytest_llmbench.cli.ini import ini_file, ini_option
     from pytest_llmbench.models.aliases import read_aliases
+    from pytest_llmbench.models.paths import from_folder
 
     if models_file is not None:
         return read_aliases(models_file)
     file = ini_file()
     said = ini_option(file, "llm_models_file")
-    return read_aliases(file.parent / said[0]) if file is not None and said else None
+    return read_aliases(from_folder(said[0], file.parent)) if file is not None and said else None
 
 
 @models_app.command("build")

@@ -56,8 +56,8 @@ class Starts:
 def read_starts(lines: Iterable[str]) -> Starts:
     """The presets that come with the package, and those of the *lines* of an ini file.
 
-    :raises UsageError: for a line of another form, an engine or preset that there is not, and presets that
-        extend one another in a circle.
+    :raises UsageError: for a line of another form, an engine or preset that there is not, what each start
+        chooses itself, and presets that extend one another in a circle.
     """
     said: dict[str, dict[str, dict[str, str]]] = {}
     for line in lines:
@@ -75,6 +75,9 @@ def read_starts(lines: Iterable[str]) -> Starts:
         ):
             msg = f"{engine}:{name}: {key!r} is not an option, which is written without its dashes"
             raise UsageError(msg)
+        if ENGINES[engine].chooses(key.removeprefix(_ENV), variable=key.startswith(_ENV)):
+            msg = f"{engine}:{name}.{key}: each start chooses this itself (the model, its name, the address)"
+            raise UsageError(f"{msg}: leave it out")
         keys = said.setdefault(engine, {}).setdefault(name, {})
         if key in keys:
             msg = f"{engine}:{name}.{key} is said twice"

@@ -128,6 +128,16 @@ class ServerEngine:
     """What ``/v1/models`` says in ``owned_by``; tells a running server's engine."""
     starts: tuple[Start, ...] = ()
     """Its presets; users have further ones, see :mod:`.starts`."""
+
+    def chooses(self, name: str, *, variable: bool = False) -> bool:
+        """Whether each start says itself what an option (without dashes) or a *variable* has: the model and
+        its name, the address. What limits the context is left to whoever asks for none."""
+        if variable:
+            return name in self.fixed_environment and "{context}" not in str(self.fixed_environment[name])
+        words = zip(self.arguments, self.arguments[1:], strict=False)
+        said = {option.lstrip("-") for option, value in words if option.startswith("-") and "{" in value}
+        return name.replace("_", "-") in {one.replace("_", "-") for one in said}
+
     ran: bool = False
     """Whether this project's tests run the real one; the other rows stand on its documentation."""
 

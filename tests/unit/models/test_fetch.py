@@ -214,6 +214,8 @@ def test_aliases_and_cached_models_are_listed_with_what_fits(
     (tmp_path / "pytest.ini").write_text("[pytest]\nllm_models_file = models.yaml\n")
     assert models("download", "org/tiny", "--quant", "f16").returncode == 0
     lines = models().stdout.splitlines()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nllm_models_file = ~/models.yaml\n")
+    assert models(HOME=str(tmp_path)).stdout.splitlines() == lines
     assert lines[0] == "toy, alias of tiny"
     assert lines[1] == "giant, alias of org/tiny, needs 909 TiB of memory: too much for this machine"
     assert lines[2] == "small, alias of org/none and org/tiny, needs 95.4 MiB of memory"

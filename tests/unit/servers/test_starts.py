@@ -95,6 +95,8 @@ def test_a_users_presets_go_on_from_others_option_by_option() -> None:
             "vllm:debug.max-num-seqs=1",
             "vllm:more.extends=mine",
             "llama-server:long.rope-scale=4",
+            "llama-server:long.ctx-size=4096",
+            "ollama:long.env.OLLAMA_CONTEXT_LENGTH=4096",
         ]
     )
     assert starts.find("vllm:mine") == Start(
@@ -127,6 +129,12 @@ def test_a_users_presets_go_on_from_others_option_by_option() -> None:
             r"^vllm:mine: '--max-num-seqs' is not an option, which is written w",
         ),
         (["vllm:mine.env.A B=4"], r"'env\.A B' is not an option"),
+        (
+            ["vllm:mine.host=0.0.0.0"],
+            r"^vllm:mine\.host: each start chooses this itself \(the model, its name,",
+        ),
+        (["vllm:mine.served_model_name=x"], r"^vllm:mine\.served_model_name: each start chooses this itself"),
+        (["llamacpp-server:mine.env.PORT=1"], r"^llamacpp-server:mine\.env\.PORT: each start chooses this"),
         (["vllm:mine.a=1", "vllm:mine.a=2"], r"^vllm:mine\.a is said twice$"),
         (
             ["vllm:mine.extends=singel-user"],
