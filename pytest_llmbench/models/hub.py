@@ -80,7 +80,8 @@ def file_sizes(spec: ModelSpec) -> Mapping[str, int]:
         info = HfApi().model_info(spec.name, revision=spec.revision, timeout=limit, files_metadata=True)
     except Exception as error:
         raise _explained(spec, error) from error
-    return {one.rfilename: one.size or 0 for one in info.siblings or () if _is_below(one.rfilename)}
+    said = {one.rfilename: one.size for one in info.siblings or () if _is_below(one.rfilename)}
+    return {name: size if isinstance(size, int) and size > 0 else 0 for name, size in said.items()}
 
 
 def kept_file(spec: ModelSpec, name: str) -> int | None:
@@ -118,7 +119,7 @@ def cached_models() -> list[CachedModel]:
 
     try:
         repos = scan_cache_dir().repos
-    except (CacheNotFound, OSError):
+    except (CacheNotFound, OSError, ValueError):  # the last one for a file in its place
         return []
     found = []
     for repo in repos:

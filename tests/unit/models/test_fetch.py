@@ -221,3 +221,11 @@ def test_aliases_and_cached_models_are_listed_with_what_fits(
     assert lines[2] == "small, alias of org/none and org/tiny, needs 95.4 MiB of memory"
     assert lines[4] == "org/tiny, in the hub's cache, 11.9 MiB (tiny-F16.gguf)"
     assert any(line.startswith("This machine has ") for line in lines)
+
+
+def test_a_file_in_the_place_of_the_cache_is_no_cache(models: Call, tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "hub").touch()
+    listed = models()
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.startswith("tiny, ")

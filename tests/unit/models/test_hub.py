@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_llmbench.models.hub import _explained
+from pytest_llmbench.models.hub import _explained, file_sizes
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from tests.fakes.hub import COMMIT, REVISIONS, Hub
 
@@ -334,3 +334,15 @@ def test_what_is_advised_follows_from_the_status(status: int, advice: str) -> No
     error = RuntimeError("no")
     error.response = SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
     assert advice in str(_explained(ModelSpec("org/tiny"), error))
+
+
+def test_a_size_that_a_hub_cannot_mean_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    said = {"a.gguf": 5, "b.gguf": None, "c.gguf": -5, "d.gguf": "5", "e.gguf": 5.5, "../f.gguf": 5}
+    siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in said.items()]
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda *_args, **_more: SimpleNamespace(siblings=siblings)
+    )
+    sizes = file_sizes(ModelSpec("org/sizes-of-all-kinds"))
+    assert sizes == {"a.gguf": 5, "b.gguf": 0, "c.gguf": 0, "d.gguf": 0, "e.gguf": 0}
