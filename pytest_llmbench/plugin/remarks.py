@@ -96,11 +96,13 @@ def _given(session: PytestSession, seen: set[str]) -> Iterator[tuple[str, list[s
     for key, setting in SETTINGS.items():
         if key == "preset" and typed.preset is not None:
             said = {one for source in typed.chain() if source.name for one in source.given}
-            # A preset is for whatever any of its settings is for.
-            only = list(
-                dict.fromkeys(kind for one in SETTINGS if one in said for kind in SETTINGS[one].only or ("",))
-            )
-            yield f"{setting.flag}={typed.values.preset}", [] if "" in only else _unseen(only, seen)
+            idle = {
+                one: kinds for one in SETTINGS if one in said and (kinds := _unseen(SETTINGS[one].only, seen))
+            }
+            option = f"{setting.flag}={typed.values.preset}"
+            if len(idle) < len(said):
+                option = f"what {option} says of {', '.join(idle)}"
+            yield option, list(dict.fromkeys(kind for kinds in idle.values() for kind in kinds))
         elif key in typed and key != "backend_options":
             yield setting.flag, _unseen(setting.only, seen)
     for name in typed.values.backend_options:

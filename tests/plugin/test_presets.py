@@ -99,6 +99,10 @@ def test_a_preset_that_does_nothing_for_what_ran_is_told(bench: pytest.Pytester,
     bench.makepyfile(MODEL.format(marker="rounds=1, warmup_rounds=0, max_new_tokens=2"))
     (note,) = told(run("--llm-preset=levels"))
     assert note.startswith("--llm-preset=levels does nothing for the chosen tests: it is for load levels")
+    (note,) = told(run("--llm-preset=edge-device"))
+    assert note.startswith(
+        "what --llm-preset=edge-device says of concurrency, requests, prompt_length, output_length does n"
+    )
 
 
 def test_a_preset_may_say_what_a_test_runs_on(bench: pytest.Pytester, run: Run) -> None:
