@@ -1,7 +1,8 @@
-"""A cache folder of its own for each test, and the model ``tiny``, built once."""
+"""A cache folder of its own for each test, the model ``tiny``, built once, and a hub on loopback."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pytest_llmbench.models.cache import ENVIRONMENT
 from pytest_llmbench.models.resolve import resolve
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
+from tests.fakes.hub import Hub
 
 
 @pytest.fixture
@@ -37,3 +39,11 @@ class Built:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """``tiny(form, quantization)``, built at the first call."""
     return Built(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A hub on loopback without repositories."""
+    served = Hub()
+    yield served
+    served.close()

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,13 +28,6 @@ giant: {gguf_repo: org/tiny, recommended_memory_gb: 1000000}
 small: {hf_repo: org/none, gguf_repo: org/tiny, gguf_file: tiny-F16.gguf, recommended_memory_gb: 0.1}
 only: {hf_repo: org/tiny}
 """
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    served = Hub()
-    yield served
-    served.close()
 
 
 @pytest.fixture

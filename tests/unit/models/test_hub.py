@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,13 +26,6 @@ from tests.fakes.hub import COMMIT, REVISIONS, Hub
 pytest.importorskip("huggingface_hub")
 
 Tiny = Callable[..., ResolvedModel]
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    served = Hub()
-    yield served
-    served.close()
 
 
 @pytest.fixture
