@@ -21,13 +21,18 @@ OF_PYTEST = (
 )
 
 
+def thread_counts(info: Mapping[str, object]) -> dict[str, int]:
+    """How many threads an engine says that it has: ``n_threads``, and what begins so."""
+    return {name: n for name, n in info.items() if name.startswith(THREADS) and isinstance(n, int)}
+
+
 def told_of_cpu_time(info: Mapping[str, object]) -> str:
     """What to say of it, from what an engine says of its load.
 
-    It has to say its number of threads in ``n_threads`` (and in what begins so, of several numbers the
-    largest), and in ``on_gpu`` whether a GPU does any of its work.
+    It has to say its number of threads (of several, the largest counts), and in ``on_gpu`` whether a GPU does
+    any of its work.
     """
-    counts = [value for name, value in info.items() if name.startswith(THREADS) and isinstance(value, int)]
+    counts = thread_counts(info).values()
     if info.get("on_gpu"):
         return "not comparable: a GPU does the work"
     if not counts or "on_gpu" not in info:
@@ -60,5 +65,4 @@ def why_incomparable(engine: Mapping[str, object]) -> str | None:
 
 def comparable_with_one_thread(engine: Mapping[str, object]) -> bool:
     """Whether the CPU time of an engine that was so loaded would compare if it had one thread."""
-    one = {name: 1 if name.startswith(THREADS) and isinstance(n, int) else n for name, n in engine.items()}
-    return told_of_cpu_time(one) == COMPARABLE
+    return told_of_cpu_time({**engine, **dict.fromkeys(thread_counts(engine), 1)}) == COMPARABLE

@@ -20,8 +20,7 @@ from statistics import median
 from typing import Literal, Protocol
 
 from pytest_llmbench import errors
-from pytest_llmbench.backends.cpu_time import why_incomparable
-from pytest_llmbench.backends.threads import THREADS
+from pytest_llmbench.backends.cpu_time import thread_counts, why_incomparable
 from pytest_llmbench.hardware.gpus import free_memory
 from pytest_llmbench.hardware.memory import available
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, ProgressListener
@@ -141,7 +140,9 @@ class Pair:
     @property
     def unlike(self) -> str | None:
         """That the sides have other numbers of threads: with more of them, one is more likely held up."""
-        base, now = (p.engine.get(THREADS) for p in (self.base, self.now))
+        counts = [thread_counts(p.engine) for p in (self.base, self.now)]
+        both = ([those.get(name) for those in counts] for name in counts[0] | counts[1])
+        base, now = next((pair for pair in both if pair[0] != pair[1]), (None, None))
         if base == now:
             return None
         return f"the base side has {base} and the new side {now} threads, which other load does not hit alike"

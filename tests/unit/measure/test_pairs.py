@@ -202,3 +202,10 @@ def test_sides_with_other_numbers_of_threads_are_unlike() -> None:
     assert Pair(lived(BUSY), lived(BUSY), alternating=True).unlike is None
     told = Pair(lived(BUSY), lived(BUSY, engine=two), alternating=True).unlike
     assert told == "the base side has 1 and the new side 2 threads, which other load does not hit alike"
+
+
+def test_sides_whose_threads_for_the_prompt_differ_are_unlike_too() -> None:
+    same: dict[str, object] = {"n_threads": 2, "n_threads_batch": 2}
+    base = lived(BUSY, engine={**same, "n_threads_batch": 1})
+    assert Pair(base, lived(BUSY, engine=same), alternating=True).unlike is not None
+    assert Pair(lived(BUSY, engine=same), lived(BUSY, engine=same), alternating=True).unlike is None
