@@ -32,13 +32,13 @@ from pairs import NotMeasuredError
 
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.gate.noise import OnDisturbed
-from pytest_llmbench.gate.thresholds import Clock
+from pytest_llmbench.gate.thresholds import ClockChoice
 from pytest_llmbench.results.files import atomic_write
 
 _BUSY = 10.0
 _INTERRUPTED = 130
 _WORK = Work()
-CLOCKS: tuple[str, ...] = get_args(Clock)
+CLOCKS: tuple[str, ...] = get_args(ClockChoice)
 DISTURBED: tuple[str, ...] = get_args(OnDisturbed)
 
 
@@ -65,7 +65,7 @@ class Kind:
     rows: Sequence[str] = ()
     """That can be named; empty where there is no choice."""
     default_rows: Sequence[str] = ()
-    clock: Sequence[Clock] = ()
+    clock: Sequence[ClockChoice] = ()
     """By default; empty: pytest's own."""
 
 

@@ -22,7 +22,7 @@ from tables import listed, markdown, rate
 from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.noise import OnDisturbed
 from pytest_llmbench.gate.pairing import Pairing
-from pytest_llmbench.gate.thresholds import Clock, Threshold
+from pytest_llmbench.gate.thresholds import ClockChoice, Threshold
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool
 from pytest_llmbench.measure.pairs import MeasuredPair, PairedBench, Side
@@ -76,7 +76,7 @@ ROWS = ("equal", "10", "5")
 class Judging:
     """By what the gate goes."""
 
-    clocks: Sequence[Clock] = ("wall",)
+    clocks: Sequence[ClockChoice] = ("wall",)
     disturbed: OnDisturbed = "auto"
     gates: Sequence[str] = GATES
 
@@ -87,15 +87,15 @@ class Outcome:
 
     scenario: Scenario
     seed: int
-    judgments: Mapping[Clock, Sequence[Judgment]]
+    judgments: Mapping[ClockChoice, Sequence[Judgment]]
     pairs: Sequence[KeptPair]
     meanwhile: Meanwhile
 
-    def verdict(self, clock: Clock) -> Verdict:
+    def verdict(self, clock: ClockChoice) -> Verdict:
         """Of the whole case."""
         return worst(verdicts_of(self.judgments[clock]))
 
-    def judgment(self, clock: Clock, metric: str) -> Judgment | None:
+    def judgment(self, clock: ClockChoice, metric: str) -> Judgment | None:
         return next((one for one in self.judgments[clock] if one.metric == metric), None)
 
     @property
@@ -310,7 +310,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return markdown(lines)
 
 
-def _row(scenario: Scenario, clock: Clock, metric: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+def _row(scenario: Scenario, clock: ClockChoice, metric: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     told = [
         (one, tuple(one.judgments[clock]) if metric == CASE else tuple(filter(None, [found])))
         for one in outcomes

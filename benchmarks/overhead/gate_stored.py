@@ -22,7 +22,7 @@ from tables import listed, markdown, rate
 from pytest_llmbench.gate.clock import clock_of
 from pytest_llmbench.gate.compare import CaseComparison, compare
 from pytest_llmbench.gate.measured import Measured
-from pytest_llmbench.gate.thresholds import Clock
+from pytest_llmbench.gate.thresholds import ClockChoice
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool, Plan
 from pytest_llmbench.measure.loop import measure as measure_run
@@ -72,7 +72,7 @@ class Session:
     meanwhile: Meanwhile
     baseline: tuple[int, ...] | None = None
     """The numbers of the sessions that it was judged by."""
-    judged: Mapping[Clock, CaseComparison] = field(default_factory=dict)
+    judged: Mapping[ClockChoice, CaseComparison] = field(default_factory=dict)
     """What each clock says; empty for a session that had no baseline yet."""
 
     @property
@@ -80,7 +80,7 @@ class Session:
         """Every session that its verdicts stand on."""
         return (*(self.baseline or ()), self.number)
 
-    def judgment(self, clock: Clock, metric: str) -> Judgment | None:
+    def judgment(self, clock: ClockChoice, metric: str) -> Judgment | None:
         return next((one for one in self.judged[clock].judgments if one.metric == metric), None)
 
     def __str__(self) -> str:
@@ -117,7 +117,7 @@ def measure(
     sessions: int,
     interval: float,
     work: Work,
-    clocks: Sequence[Clock],
+    clocks: Sequence[ClockChoice],
     natural: Natural,
     monitor: HardwareMonitor | None,
 ) -> Iterator[Session]:
@@ -151,7 +151,7 @@ def _document(planned: Plan, monitor: HardwareMonitor | None) -> ResultsDocument
     return document
 
 
-def judge_again(kept: Sequence[Mapping[str, Any]], clocks: Sequence[Clock]) -> Iterator[Session]:
+def judge_again(kept: Sequence[Mapping[str, Any]], clocks: Sequence[ClockChoice]) -> Iterator[Session]:
     """Judge sessions again that were kept by :meth:`Session.to_json`, in their order."""
     done: list[Session] = []
     for told in kept:
@@ -162,7 +162,7 @@ def judge_again(kept: Sequence[Mapping[str, Any]], clocks: Sequence[Clock]) -> I
         yield session
 
 
-def _judged(session: Session, before: Sequence[Session], clocks: Sequence[Clock]) -> Session:
+def _judged(session: Session, before: Sequence[Session], clocks: Sequence[ClockChoice]) -> Session:
     worse = [one.worse for one in before]
     baseline = baseline_of([*worse, session.worse], session.number)
     if baseline is None:
@@ -193,7 +193,7 @@ def table(sessions: Sequence[Session]) -> str:
     return markdown(lines)
 
 
-def _rows(worse: bool, clock: Clock, sessions: Sequence[Session]) -> Iterator[tuple[str, ...]]:
+def _rows(worse: bool, clock: ClockChoice, sessions: Sequence[Session]) -> Iterator[tuple[str, ...]]:
     """Those of one side and clock."""
     side = f"+{WORSE:.0%}" if worse else "A/A"
     separate = apart([one.window for one in sessions])

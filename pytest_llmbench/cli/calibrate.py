@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_llmbench.gate.calibration import Floor, ShortSession
-    from pytest_llmbench.gate.thresholds import Clock
+    from pytest_llmbench.gate.thresholds import ClockChoice
     from pytest_llmbench.measure.loop import Plan
     from pytest_llmbench.measure.pairs import Pair
     from pytest_llmbench.measure.run import Run
@@ -104,7 +104,7 @@ def calibrate(
     typer.echo(f"\nkept in {path}")
 
 
-def _nothing_left(said: str, incomparable: str | None, clock: Clock) -> str:
+def _nothing_left(said: str, incomparable: str | None, clock: ClockChoice) -> str:
     """Why there is nothing to calibrate with, and what to do.
 
     :param incomparable: what the engine says of its CPU time, if that is why.
@@ -129,7 +129,7 @@ def _show_floors(floors: Sequence[Floor], threshold: float, seconds: float) -> N
 
 
 def _calibrate_sessions(
-    plan: Plan, count: int, interval: float, threshold: float, store: Store, clock: Clock
+    plan: Plan, count: int, interval: float, threshold: float, store: Store, clock: ClockChoice
 ) -> None:
     from pytest_llmbench.gate.calibration import (
         MIN_SESSIONS,
@@ -231,7 +231,7 @@ def _measure_sessions(plan: Plan, count: int, interval: float) -> Iterator[Run]:
 
 
 def _plan(
-    backend: str, model: str, quant: str | None, rounds: int, max_new_tokens: int, clock: Clock
+    backend: str, model: str, quant: str | None, rounds: int, max_new_tokens: int, clock: ClockChoice
 ) -> Plan:
     from pytest_llmbench.backends.base import GenerationParams
     from pytest_llmbench.backends.options import option_values

@@ -26,13 +26,13 @@ from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import smallest_detectable, to_change
 from pytest_llmbench.gate.stored import CalibratedNoise
-from pytest_llmbench.measure.run import MAX_DISTURBED
+from pytest_llmbench.measure.run import too_many_disturbed
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.processes.wire import Json
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import NoiseOf
-    from pytest_llmbench.gate.thresholds import Clock
+    from pytest_llmbench.gate.thresholds import ClockChoice
     from pytest_llmbench.measure.pairs import Pair
     from pytest_llmbench.measure.run import Run
     from pytest_llmbench.results.store import Store
@@ -58,7 +58,7 @@ class Floor:
     """Number of pairs to the smallest relative change over the threshold that they can find."""
 
 
-def calibrated_metrics(names: Iterable[str], clock: Clock = "auto") -> tuple[str, ...]:
+def calibrated_metrics(names: Iterable[str], clock: ClockChoice = "auto") -> tuple[str, ...]:
     """Of which metrics a calibration shows how far they lie apart, in the table's order.
 
     Those of *names*, and those that tell the same of the CPU's clock; by a *clock* other than ``auto`` that
@@ -97,7 +97,7 @@ def short_values(run: Run, metrics: Iterable[str]) -> dict[str, list[float]]:
         if METRICS[metric].clock == "cpu" and not there:
             continue
         clean = [[r for r in process.rounds if not process.marks(r, metric)] for process in run.processes]
-        if len(run.rounds) - sum(map(len, clean)) > MAX_DISTURBED * len(run.rounds):
+        if too_many_disturbed(len(run.rounds) - sum(map(len, clean)), len(run.rounds)):
             continue
         known = [[value for r in rounds if (value := r.value(metric))] for rounds in clean]
         if medians := [median(values) for values in known if values]:

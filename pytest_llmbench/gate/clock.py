@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate.measured import Measured
-from pytest_llmbench.gate.thresholds import Clock, Threshold
+from pytest_llmbench.gate.thresholds import ClockChoice, Threshold
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import percent
 from pytest_llmbench.results.verdict import Judgment, Verdict
@@ -16,20 +16,20 @@ from pytest_llmbench.results.verdict import Judgment, Verdict
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import CaseRecord
 
-ClockOf = Callable[["CaseRecord"], Clock]
+ClockOf = Callable[["CaseRecord"], ClockChoice]
 
 
-def clock_of(given: Clock | None = None) -> ClockOf:
+def clock_of(given: ClockChoice | None = None) -> ClockOf:
     """The clock of each case: the one that is *given*, then what its document kept, then ``auto``."""
     return lambda case: given or case.clock or "auto"
 
 
-def read_clock(text: str) -> Clock:
+def read_clock(text: str) -> ClockChoice:
     """The clock of a name.
 
     :raises UsageError: for a name that is not one's.
     """
-    names: tuple[Clock, ...] = get_args(Clock)
+    names: tuple[ClockChoice, ...] = get_args(ClockChoice)
     for name in names:
         if name == text:
             return name
@@ -38,7 +38,7 @@ def read_clock(text: str) -> Clock:
 
 
 def no_cpu_time(
-    thresholds: Iterable[Threshold], judgments: Iterable[Judgment], clock: Clock, method: str
+    thresholds: Iterable[Threshold], judgments: Iterable[Judgment], clock: ClockChoice, method: str
 ) -> tuple[Judgment, ...]:
     """What is to be said of a case that the CPU's clock judges and of which neither side has a CPU time.
 

@@ -23,7 +23,7 @@ from pytest_llmbench.gate.stored import (
     judge_stored,
     pool_sessions,
 )
-from pytest_llmbench.gate.thresholds import Clock, Threshold, by_clock, on_cpu, thresholds_of
+from pytest_llmbench.gate.thresholds import ClockChoice, Threshold, by_clock, on_cpu, thresholds_of
 from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.results.brief import BriefDocument
 from pytest_llmbench.results.document import gc_paused
@@ -176,7 +176,7 @@ class Gate:
                 count += sum(any(base.has(name) for base in bases) for name in chances(noisy))
         return max(count, 1)
 
-    def _gated(self, case: CaseRecord) -> tuple[Sequence[Threshold], Clock]:
+    def _gated(self, case: CaseRecord) -> tuple[Sequence[Threshold], ClockChoice]:
         """What a case may not cross, by its clock."""
         clock = self._clock(case)
         return by_clock(self._thresholds(case), clock), clock

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pytest_llmbench.backends.base import FILTERS
 from pytest_llmbench.backends.cpu_time import comparable, why_incomparable
 from pytest_llmbench.hardware.disturbance import slows_cpu
-from pytest_llmbench.measure.run import MAX_DISTURBED, UNWATCHED, keeps_cpu_time, marks, too_many_failed
+from pytest_llmbench.measure.run import UNWATCHED, keeps_cpu_time, marks, too_many_disturbed, too_many_failed
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import by_reason, explain_untimed
 from pytest_llmbench.metrics.units import count
@@ -176,7 +176,7 @@ class Measured:
             for rounds in self._counted
             for r in rounds
         ]
-        if sum(map(bool, found)) <= MAX_DISTURBED * self.rounds:
+        if not too_many_disturbed(sum(map(bool, found)), self.rounds):
             return {}
         return dict(sorted(Counter(code for codes in found for code in codes).items()))
 
@@ -220,7 +220,7 @@ class Measured:
             rounds.append(clean)
             disturbed += len(counted) - len(clean)
             dropped += bool(counted) and not clean
-        if disturbed <= MAX_DISTURBED * self.rounds:
+        if not too_many_disturbed(disturbed, self.rounds):
             return _Kept(rounds, dropped, None, "")
         how = "disturbed or not watched" if UNWATCHED in found else "disturbed"
         why = f"{disturbed} of {self.rounds} rounds were {how} ({', '.join(sorted(found))})"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.backends.cpu_time import comparable, comparable_with_one_thread
 from pytest_llmbench.backends.threads import THREADS
 from pytest_llmbench.gate.paired import DEFAULT_SCREEN, LONG_LOOKS, LOOKS
-from pytest_llmbench.measure.run import MAX_DISTURBED, marks
+from pytest_llmbench.measure.run import marks, too_many_disturbed
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count, span
 from pytest_llmbench.results.verdict import UNDECIDED, Judgment, Verdict
@@ -244,7 +244,7 @@ def _disturbed(case: CaseRecord) -> bool:
     """Whether so many of its rounds were disturbed that its times say nothing."""
     counted = [(process, r) for process in case.processes for r in process.rounds if r.counted]
     bad = sum(bool(marks(r.disturbance, process.watch_lost)) for process, r in counted)
-    return bad > MAX_DISTURBED * len(counted)
+    return too_many_disturbed(bad, len(counted))
 
 
 def _each(case: CaseRecord) -> float | None:

@@ -55,8 +55,8 @@ class Look:
     """For "the effect is at most 0"."""
 
 
-Plan = tuple[tuple[int, ...], tuple[float, ...]]
-LOOKS: Plan = ((12, 20, 32), (0.1, 0.8, 0.1))
+Looks = tuple[tuple[int, ...], tuple[float, ...]]
+LOOKS: Looks = ((12, 20, 32), (0.1, 0.8, 0.1))
 """After how many pairs it is looked, and the share of the error that each look may use."""
 LONG_LOOKS = (64, 128, 256, 512)
 """Further ones, where a budget has room for them."""
@@ -64,7 +64,7 @@ MANY = LONG_LOOKS[-1]
 """More pairs than this are not asked for in a reason: the change is about the threshold itself."""
 
 
-def looks_until(pairs: int) -> Plan:
+def looks_until(pairs: int) -> Looks:
     """The looks of a session that may take so many pairs.
 
     Where there are further ones, the three first keep most of the error: most cases are decided by them.

@@ -20,7 +20,7 @@ from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.noise import MOSTLY, OnDisturbed, SpoiledBy, mostly_disturbed, one_sided
 from pytest_llmbench.gate.paired import PairedTest, looks_until
 from pytest_llmbench.gate.thresholds import (
-    Clock,
+    ClockChoice,
     Threshold,
     by_clock,
     default_thresholds,
@@ -82,7 +82,7 @@ class Pairing:
         run: Run,
         base_run: Run,
         marker: Sequence[Threshold] = (),
-        clock: Clock = "auto",
+        clock: ClockChoice = "auto",
     ) -> tuple[Judgment, ...]:
         """Measure pairs of both sides. Returns the judgment on each metric that gates.
 
@@ -104,11 +104,10 @@ class Pairing:
         noisy = [
             t for t in relative if not METRICS[t.metric].exact and METRICS[t.metric].scope in source.scopes
         ]
-        spare = [t for t in on_cpu(thresholds) if METRICS[t.metric].scope in source.scopes]
-        spare = spare if clock == "auto" else []
-        feeds = _Feeds(
-            [self._feed(t, (*noisy, *spare)) for t in noisy], [self._feed(t, (*noisy, *spare)) for t in spare]
-        )
+        stand_ins = on_cpu(thresholds) if clock == "auto" else ()
+        spare = [t for t in stand_ins if METRICS[t.metric].scope in source.scopes]
+        judged = (*noisy, *spare)
+        feeds = _Feeds(*([self._feed(t, judged) for t in those] for those in (noisy, spare)))
         most, began = self._budget.most, time.monotonic()
         invalid, over, pairs, seconds = None, False, 0, 0.0
         # Memory and limits have no test that asks for pairs; and what is not gated is measured too.

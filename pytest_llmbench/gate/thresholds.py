@@ -19,7 +19,7 @@ from pytest_llmbench.metrics.table import METRICS, gated_metrics
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import CaseRecord
 
-Clock = Literal["auto", "wall", "cpu"]
+ClockChoice = Literal["auto", "wall", "cpu"]
 """By which clock a case is judged; ``auto``: the wall's, and the CPU's where noise leaves that undecided."""
 
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
@@ -201,7 +201,7 @@ def on_cpu(thresholds: Iterable[Threshold]) -> tuple[Threshold, ...]:
     return tuple(found.values())
 
 
-def by_clock(thresholds: Sequence[Threshold], clock: Clock) -> tuple[Threshold, ...]:
+def by_clock(thresholds: Sequence[Threshold], clock: ClockChoice) -> tuple[Threshold, ...]:
     """What holds where one clock judges: for the CPU's, CPU times stand for latencies and rates."""
     if clock != "cpu":
         return tuple(thresholds)

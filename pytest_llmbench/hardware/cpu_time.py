@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llmbench.hardware.series import NANO
+
 if TYPE_CHECKING:
     from pytest_llmbench.hardware.processes import ProcessReader
 
@@ -35,8 +37,8 @@ class CpuReading(NamedTuple):
         """Seconds of CPU time, and of waiting, between this and *end*."""
         waited = None
         if self.waited is not None and end.waited is not None and end.waited >= self.waited:
-            waited = (end.waited - self.waited) * 1e-9
-        return (end.used - self.used) * 1e-9, waited
+            waited = (end.waited - self.waited) * NANO
+        return (end.used - self.used) * NANO, waited
 
 
 def read_cpu() -> CpuReading:
@@ -122,7 +124,7 @@ def _between(begin: _Tree, end: _Tree) -> float | None:
     ended = waited - sum(sum(begin[one]) for one in gone)
     if ended < -2 * _TICK * len(gone):
         return None
-    return (used + max(0, ended)) * 1e-9
+    return (used + max(0, ended)) * NANO
 
 
 def _read_tree(root: int, known: _Tree | None = None) -> _Tree | None:

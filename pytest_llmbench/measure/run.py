@@ -35,6 +35,11 @@ MAX_FAILED = 0.01
 """The share of failed requests above which the others' times were taken under another load."""
 
 
+def too_many_disturbed(disturbed: int, rounds: int) -> bool:
+    """Whether so many of some rounds were disturbed that the others say nothing of them all."""
+    return disturbed > MAX_DISTURBED * rounds
+
+
 def too_many_failed(failed: int, answered: int) -> bool:
     """Whether the times of requests that were answered say nothing of the load that was asked for."""
     return failed > MAX_FAILED * (failed + answered)

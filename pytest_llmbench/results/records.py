@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_llmbench.client.facts import ClientFacts, RequestFacts
 from pytest_llmbench.hardware.facts import Assessment, Energy, HardwareSummary
 from pytest_llmbench.measure.facts import FailedRequest, Level
-from pytest_llmbench.metrics.row import Better, Metric, Scope
+from pytest_llmbench.metrics.row import Better, Clock, Metric, Scope
 from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import UNTIMED, Timeline
@@ -334,7 +334,7 @@ class CaseRecord(_Part):
     outcome: Outcome
     error: str | None = None
     thresholds: Json | None = Field(default=None, description="what the test's marker allows")
-    clock: Literal["wall", "cpu"] | None = Field(
+    clock: Clock | None = Field(
         default=None, description="by which the gate was to judge it; null: auto, both"
     )
     verdict: str | None = Field(default=None, description="of the gate; null where nothing was compared")

@@ -17,7 +17,7 @@ from pytest_llmbench.settings.rows import Setting, rows_of, setting
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.base import GenerationParams
-    from pytest_llmbench.gate.thresholds import Clock, Threshold
+    from pytest_llmbench.gate.thresholds import ClockChoice, Threshold
 
 AUTO = "auto"
 Fixture = Literal["llm_model", "llm_load"]
@@ -364,7 +364,7 @@ class CaseSettings:
     thresholds: tuple[Threshold, ...] = setting(
         (), read.thresholds, "", "What the gate allows", role="test", ini_type=None
     )
-    clock: Clock = setting(
+    clock: ClockChoice = setting(
         "auto",
         read.one_of("auto", "wall", "cpu"),
         "--llm-clock",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.models.listing import build
+from tests.fakes.runs_of_others import BASELINE, MODELS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -69,24 +70,6 @@ def test_the_shipped_suite_runs(
         {},
         *({"prompt_tokens": str(tokens)} for tokens in (32, 256, 2048)),
     ]
-
-
-BASELINE = """\
-model: "qwen3_4b"
-backend: "hf"
-warmup: 2
-repeats: 5
-cases:
-  - prompt: "Who are you?"
-    new_tokens: 32
-"""
-MODELS = """\
-models:
-  qwen3_4b:
-    hf_id: "Qwen/Qwen3-4B"
-    local_files_only: true
-    dtype_default: "fp16"
-"""
 
 
 @pytest.fixture

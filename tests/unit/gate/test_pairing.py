@@ -17,7 +17,7 @@ from pytest_llmbench.gate.judge import PairedJudge
 from pytest_llmbench.gate.noise import OnDisturbed
 from pytest_llmbench.gate.paired import LOOKS, looks_until
 from pytest_llmbench.gate.pairing import Pairing
-from pytest_llmbench.gate.thresholds import Clock, Threshold, by_clock, parse_thresholds
+from pytest_llmbench.gate.thresholds import ClockChoice, Threshold, by_clock, parse_thresholds
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.row import Scope
@@ -106,7 +106,7 @@ def case_verdict(
     budget: Budget | None = None,
     marker: tuple[Threshold, ...] = (),
     disturbed: OnDisturbed = "auto",
-    clock: Clock = "auto",
+    clock: ClockChoice = "auto",
 ) -> CaseComparison:
     pairs = pairing(*metrics, budget=budget, disturbed=disturbed)
     paired = pairs.measure(source, source.now, source.base, marker, clock)
@@ -126,7 +126,7 @@ def judged(
     budget: Budget | None = None,
     marker: tuple[Threshold, ...] = (),
     disturbed: OnDisturbed = "auto",
-    clock: Clock = "auto",
+    clock: ClockChoice = "auto",
 ) -> list[Judgment]:
     found = case_verdict(source, *metrics, budget=budget, marker=marker, disturbed=disturbed, clock=clock)
     return list(found.judgments)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.noise import OnDisturbed
 from pytest_llmbench.gate.pairing import Pairing
-from pytest_llmbench.gate.thresholds import Clock, parse_thresholds
+from pytest_llmbench.gate.thresholds import ClockChoice, parse_thresholds
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.metrics.row import Scope
@@ -157,7 +157,7 @@ def run(
     *,
     effect: float = 0.0,
     threshold: str = "5%",
-    clock: Clock = "auto",
+    clock: ClockChoice = "auto",
     disturbed: OnDisturbed = "auto",
     sessions: int = 250,
     cases: int = 1,
@@ -187,7 +187,7 @@ def run(
 
 @pytest.mark.parametrize("clock", ["auto", "wall", "cpu"])
 @pytest.mark.parametrize("machine", list(MACHINES))
-def test_identical_code_fails_in_at_most_one_percent(machine: str, clock: Clock) -> None:
+def test_identical_code_fails_in_at_most_one_percent(machine: str, clock: ClockChoice) -> None:
     # The worst threshold: none. What is drawn for it is unchanged by any other.
     seen = run(MACHINES[machine], threshold="0%", clock=clock, sessions=1200)
     assert seen.share(Verdict.FAIL) <= PER_CASE

@@ -10,23 +10,7 @@ from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings.presets import shipped
 from pytest_llmbench.settings.suite import Suite, read_suite
-
-BASELINE = """\
-model: "qwen3_4b"
-backend: "hf"
-warmup: 2
-repeats: 5
-cases:
-  - prompt: "Who are you?"
-    new_tokens: 32
-"""
-MODELS = """\
-models:
-  qwen3_4b:
-    hf_id: "Qwen/Qwen3-4B"
-    local_files_only: true
-    dtype_default: "fp16"
-"""
+from tests.fakes.runs_of_others import BASELINE, MODELS
 
 
 @pytest.fixture(autouse=True)
