@@ -1,4 +1,4 @@
-"""How many tokens did a server count, and how many of them did it send?
+"""How many tokens did a server count, how many of them did it send, and how many did it have already?
 
 By OpenAI's API reference for ``usage``, with ``reasoning_tokens`` where SGLang has it too. Reasoning that
 a server keeps to itself is counted, and paid for, and never arrives; neither do tokens of a prediction that
@@ -35,6 +35,26 @@ def reasoning_tokens(usage: Json) -> int | None:
     """How many tokens of reasoning the server counted; None where it did not say."""
     told = _detail(usage, "reasoning_tokens")
     return whole(usage.get("reasoning_tokens")) if told is None else told
+
+
+class Cached(NamedTuple):
+    """Tokens of a prompt that a server did not have to read, as it says itself."""
+
+    tokens: int | None = None
+    source: str | None = None
+    """Where it says so: ``usage`` or ``timings``."""
+
+
+def cached_tokens(usage: Json, timings: Json) -> Cached:
+    """What a server's *usage* says of its cache, or else llama-server's *timings*.
+
+    Of llama-server ``cache_n``, which with ``prompt_n`` makes up the prompt.
+    """
+    told = _detail(usage, "cached_tokens", "prompt_tokens_details")
+    if told is not None:
+        return Cached(told, "usage")
+    told = whole(timings.get("cache_n"))
+    return Cached() if told is None else Cached(told, "timings")
 
 
 def told_ids(choice: Json) -> int | None:
@@ -85,6 +105,6 @@ def _unseen(reasoning: int, others: int, thoughts: int, answer: int) -> int:
     return reasoning - came if came < _SUMMARY * reasoning else 0
 
 
-def _detail(usage: Json, name: str) -> int | None:
-    details = usage.get("completion_tokens_details")
+def _detail(usage: Json, name: str, of: str = "completion_tokens_details") -> int | None:
+    details = usage.get(of)
     return whole(details.get(name)) if isinstance(details, dict) else None

@@ -38,6 +38,15 @@ class RequestFacts:
     token_source: str | None = None
     """Who counted the tokens: the server (``usage``), the model's ``tokenizer``, or neither (``chunks``, each
     counts as one); None where none came."""
+    cached_tokens: int | None = None
+    """Of the prompt's tokens, how many the server says it had from its cache; None where it did not say.
+    vLLM does not say 0."""
+    cached_source: str | None = None
+    """Where it said so: ``usage``, in its ``prompt_tokens_details``, or llama-server's ``timings``."""
+    conversation: int | None = None
+    """Which of the level's conversations it is a turn of; None where it is none."""
+    turn: int | None = None
+    """Which turn of its conversation, from 1 on."""
     attempts: int = 1
     new_connection: bool | None = None
     """Whether its connection was made for it."""

@@ -19,7 +19,7 @@ from itertools import accumulate
 from pydantic_core import from_json
 
 from pytest_llmbench.client.arrivals import count_first, find_arrivals, why_untimed
-from pytest_llmbench.client.counting import Counts, read_counts, reasoning_tokens, told_ids
+from pytest_llmbench.client.counting import Counts, cached_tokens, read_counts, reasoning_tokens, told_ids
 from pytest_llmbench.client.deltas import read_message
 from pytest_llmbench.client.plan import Failure, Request, RequestResult
 from pytest_llmbench.client.raw import RawResponse
@@ -70,6 +70,7 @@ def read_result(
         failure = Failure(failure.kind, one_line(mask(failure.detail)))
     text = "".join(output.parts)
     counts, source = output.tokens(count)
+    cached = cached_tokens(output.usage, output.timings)
     due = raw.sent if raw.scheduled is None else raw.scheduled
     timeline = None
     if output.times:
@@ -100,6 +101,8 @@ def read_result(
         first_content=None if output.first_content is None else _seconds(output.first_content - due),
         ignored_parts=output.ignored,
         token_source=source if output.times else None,
+        cached_tokens=cached.tokens,
+        cached_source=cached.source,
         attempts=raw.attempts,
         new_connection=raw.new_connection,
         warmup=raw.warmup,
@@ -138,6 +141,8 @@ class _Output:
         """The types of parts without text, each once."""
         self.usage: Json = {}
         """The last that came: where each chunk has it, it counts from the start."""
+        self.timings: Json = {}
+        """Of llama-server, the last that came."""
         self.finish_reason: str | None = None
         self.events = 0
         self.finished = False
@@ -188,6 +193,8 @@ class _Output:
         if isinstance(usage, dict):
             check_counts(usage)
             self.usage = usage
+        if isinstance(timings := chunk.get("timings"), dict):
+            self.timings = timings
         content = reasoning = False
         ids: int | None = None
         for choice in chunk.get("choices") or ():

@@ -16,7 +16,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -59,6 +59,8 @@ class FakeServer(ThreadingHTTPServer):
         """Keys of a request that it does not take; instead of ``max_tokens``, ``max_completion_tokens``."""
         self.lot = 1
         """So many chunks are passed on at once, as by a proxy that buffers."""
+        self.cached: Callable[[dict[str, Any]], int] | None = None
+        """How many of a prompt's tokens it says it had already, by the request; None: it does not say."""
         self.hidden = 0
         """So many of the tokens that were asked for are counted as reasoning, and not sent."""
         self.a_chunk = 1
@@ -125,6 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
         chat = self.path.partition("?")[0].endswith("/chat/completions")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
         usage = self._usage(prompt, body["max_tokens"])
+        if usage is not None and self.server.cached is not None:
+            usage["prompt_tokens_details"] = {"cached_tokens": self.server.cached(body)}
         if not body["stream"]:
             words = " ".join(f"word{index}" for index in range(body["max_tokens"]))
             choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}

@@ -422,6 +422,36 @@ def test_a_request_that_broke_off_has_the_tokens_counted_until_then() -> None:
     assert (result.timeline.output_tokens, len(result.timeline.token_times)) == (4, 2)
 
 
+@pytest.mark.parametrize(
+    ("told", "timings", "cached"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 5}}, None, (5, "usage")),
+        ({"prompt_tokens_details": {"cached_tokens": 0}}, {"cache_n": 3}, (0, "usage")),
+        ({"prompt_tokens_details": None}, {"cache_n": 3, "prompt_n": 4}, (3, "timings")),
+        ({}, {"cache_n": 0, "prompt_n": 7}, (0, "timings")),
+        ({"prompt_tokens_details": {"audio_tokens": 1}}, None, (None, None)),
+        ({"prompt_tokens_details": [5]}, {"cache_n": -1}, (None, None)),
+        ({"prompt_tokens_details": {"cached_tokens": "5"}}, "fast", (None, None)),
+        ({}, {"cache_n": 10**30}, (None, None)),
+    ],
+)
+def test_what_a_server_says_of_its_cache_is_kept_with_its_source(
+    told: dict[str, Any], timings: object, cached: tuple[int | None, str | None]
+) -> None:
+    last = usage(4, **told) | ({} if timings is None else {"timings": timings})
+    streamed = read(*FOUR, event(last), DONE)
+    assert (streamed.cached_tokens, streamed.cached_source) == cached
+    said = {"message": {"content": "a b"}, "finish_reason": "stop"}
+    whole = read(json.dumps(last | {"choices": [said]}).encode())
+    assert (whole.cached_tokens, whole.cached_source) == cached
+
+
+def test_timings_in_the_last_chunk_of_text_are_read_too() -> None:
+    first = completion(" a", timings={"cache_n": 1})
+    result = read(event(first), event(completion(finish="stop", timings={"cache_n": 6})), DONE)
+    assert (result.cached_tokens, result.cached_source) == (6, "timings")
+
+
 def test_without_usage_the_tokenizer_counts_and_else_the_chunks_do() -> None:
     def count(text: str) -> int:
         return 2 * len(text.split())
