@@ -1,7 +1,8 @@
 """Which architectures can be built without a download, and how large are they?
 
 All are Llama-shaped decoders. The figures of the published ones are those of their authors'
-``config.json``; the weights are random, so nothing but the shape is theirs.
+``config.json``; the weights are random, so nothing but the shape is theirs. ``tiny`` and ``long-128k`` are
+this project's own.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ SHAPES: dict[str, Shape] = {
         # Llama 3's scaling of RoPE beyond 8,192 positions changes no amount of work and is left out.
         Shape("llama-3.2-1b", 2048, 16, 32, 8, 8192, 128_256, 131_072, 500_000.0, 1e-5, tied=True),
         Shape("llama-3.1-8b", 4096, 32, 32, 8, 14_336, 128_256, 131_072, 500_000.0, 1e-5, tied=False),
+        # Of no published model: as little work a token as two heads that share their keys can be, so that a
+        # prompt of 128K tokens takes about a minute on one core. 32 values a head are a block of q8_0.
+        Shape("long-128k", 64, 1, 2, 1, 128, 4096, 131_072, 500_000.0, 1e-5, tied=True),
     )
 }
 

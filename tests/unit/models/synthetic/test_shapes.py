@@ -21,6 +21,14 @@ def test_a_published_shape_has_the_published_number_of_weights(name: str, parame
     assert SHAPES[name].parameters == parameters
 
 
+def test_the_shape_for_long_contexts_has_little_work_a_token() -> None:
+    shape = shape_of("synthetic/long-128k")
+    assert (shape.layers, shape.context) == (1, 131_072)
+    assert shape.parameters < 300_000
+    # Blocks of the quantized types of a KV cache have 32 values.
+    assert shape.head_size == 32
+
+
 def test_only_the_largest_shape_has_an_output_layer_of_its_own() -> None:
     assert [shape.name for shape in SHAPES.values() if not shape.tied] == ["llama-3.1-8b"]
 
