@@ -68,7 +68,8 @@ def page(title: str, *parts: str) -> str:
 
 def settings() -> str:
     """Every setting of a case: where it can be set, its default, and for which cases it is."""
-    from pytest_llmbench.settings.case import KINDS, SETTINGS
+    from pytest_llmbench.settings.case import SETTINGS
+    from pytest_llmbench.settings.kinds import KINDS
 
     titles = {
         "cases": "Which cases there are",
@@ -130,7 +131,8 @@ def _default(value: Any) -> str:
 
 
 def _call(key: str) -> str:
-    from pytest_llmbench.settings.case import FIXTURES, call_keys
+    from pytest_llmbench.settings.case import call_keys
+    from pytest_llmbench.settings.kinds import FIXTURES
 
     return ", ".join(code(f"{name}.measure({key}=...)") for name in FIXTURES if key in call_keys(name))
 
@@ -262,7 +264,7 @@ def backends() -> str:
 
 def options_table(owner: str, options: Iterable[Any]) -> str:
     """What can be set of a backend or of servers."""
-    from pytest_llmbench.settings.case import KINDS
+    from pytest_llmbench.settings.kinds import KINDS
 
     return table(
         ("Option", "Default", "What it does"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         OptionSpec,
         Sink,
     )
+    from pytest_llmbench.bench.chat import LLMChat
     from pytest_llmbench.bench.load import LLMLoad
     from pytest_llmbench.bench.measurement import recorded
     from pytest_llmbench.bench.model import Generated, LLMModel, TwoPass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.judge import StoredJudge
     from pytest_llmbench.hardware.monitor import HardwareMonitor
     from pytest_llmbench.measure.run import ProcessRun, Round, Run
+    from pytest_llmbench.measure.turns import ChatRun
     from pytest_llmbench.metrics.row import Metric, Shown
     from pytest_llmbench.metrics.summary import Summary
     from pytest_llmbench.metrics.table import METRICS
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.results.store import Store
     from pytest_llmbench.servers.keep import LLMServer
     from pytest_llmbench.workloads.messages import Message
+    from pytest_llmbench.workloads.scenarios.conversation import Conversation, Made, Turn
 
 _HOMES = {
     "pytest_llmbench.backends.base": (
@@ -61,6 +64,9 @@ _HOMES = {
     "pytest_llmbench.results.frames": ("Results", "load", "read_results"),
     "pytest_llmbench.servers.keep": ("LLMServer",),
     "pytest_llmbench.bench.load": ("LLMLoad",),
+    "pytest_llmbench.bench.chat": ("LLMChat",),
+    "pytest_llmbench.measure.turns": ("ChatRun",),
+    "pytest_llmbench.workloads.scenarios.conversation": ("Conversation", "Made", "Turn"),
     "pytest_llmbench.bench.measurement": ("recorded",),
     "pytest_llmbench.bench.runtime": ("Runtime",),
     "pytest_llmbench.gate.compare": ("Policy",),
@@ -75,15 +81,19 @@ __all__ = [
     "METRICS",
     "Availability",
     "Backend",
+    "ChatRun",
+    "Conversation",
     "Engine",
     "Generated",
     "GenerationParams",
     "HardwareMonitor",
     "LLMBenchError",
     "LLMBenchWarning",
+    "LLMChat",
     "LLMLoad",
     "LLMModel",
     "LLMServer",
+    "Made",
     "Message",
     "Metric",
     "OptionSpec",
@@ -100,6 +110,7 @@ __all__ = [
     "StoredJudge",
     "Summary",
     "Timeline",
+    "Turn",
     "TwoPass",
     "explain_case",
     "load",

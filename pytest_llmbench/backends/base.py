@@ -133,6 +133,60 @@ class Engine(Protocol):
         """Free the model."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """How many tokens of the last prompt lay in the KV cache already, and were not evaluated again."""
+
+    tokens: int | None
+    """None where it is not known, or where the model cannot reuse a part of what its cache holds."""
+    source: str
+    """Who says so, such as ``cut``: the engine cut its own cache there."""
+    reason: str | None = None
+    """Why ``tokens`` is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """A copy of what a KV cache holds."""
+
+    tokens: tuple[int, ...]
+    """Of which text, as ids."""
+    size: int
+    """Bytes of the copy."""
+    data: object
+    """The engine's own."""
+
+
+@runtime_checkable
+class CachingEngine(Engine, Protocol):
+    """An engine that keeps its KV cache from one generation to the next, and says what it reused of it.
+
+    What it says is held against what the token ids allow, so it has to be what was done, never a guess.
+    """
+
+    def reused(self) -> Reuse:
+        """Of the last :meth:`generate`."""
+
+    def tokenize_part(self, text: str) -> list[int]:
+        """Token ids of a part of a rendered chat that stands after other tokens: special tokens in it are
+        parsed, and none is put before it."""
+
+    def evaluate(self, tokens: Sequence[int]) -> None:
+        """Empty the KV cache and have it hold *tokens*; nothing is sampled.
+
+        :raises PromptTooLongError: if they do not fit into the context.
+        """
+
+    def save_state(self) -> SavedState:
+        """A copy of the KV cache and what it holds.
+
+        :raises EngineError: if this model or its cache cannot be copied; it says why.
+        """
+
+    def restore_state(self, state: SavedState) -> None:
+        """Have the KV cache hold what it held when *state* was saved; as often as wanted."""
+
+
 def _as_it_is(value: object) -> object:
     return value
 
@@ -153,7 +207,7 @@ class OptionSpec:
     path: bool = False
     """Whether it is a file's or a folder's path; see :mod:`pytest_llmbench.models.paths`."""
     only: tuple[str, ...] = ()
-    """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.case.KINDS`."""
+    """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.kinds.KINDS`."""
     also: tuple[str, ...] = ()
     """What other tools call it, as an option without its dashes: known in messages, not taken."""
     parse: Callable[[object], object] | None = None

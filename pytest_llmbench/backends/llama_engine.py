@@ -18,13 +18,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends import llama_native
-from pytest_llmbench.backends.base import Facts, GenerationParams, Options, Sink
+from pytest_llmbench.backends.base import Facts, GenerationParams, Options, Reuse, SavedState, Sink
 from pytest_llmbench.backends.checks import check_length
 from pytest_llmbench.backends.llama_native import Pointer
+from pytest_llmbench.backends.prefix import common_prefix
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.workloads.messages import Message
 
 _DEFAULT_CONTEXT = 4096
+_CUT = "cut"
+_NOT_CUT = (
+    "the memory of this model (recurrent, hybrid, or of a sliding window) cannot be cut: all is evaluated"
+)
 
 
 if TYPE_CHECKING:
@@ -59,6 +64,7 @@ class LlamaCppEngine:
         self._n_vocab = int(native.llama_vocab_n_tokens(self._vocab))
         self._eog = [t for t in range(self._n_vocab) if native.llama_vocab_is_eog(self._vocab, t)]
         self._in_cache: list[int] | None = None
+        self._reused = Reuse(0, _CUT)
         self._formatter: Pointer = None
         self._bind_decode_loop()
 
@@ -115,6 +121,10 @@ class LlamaCppEngine:
         bos = self._special_text("llama_vocab_bos")
         has_bos = bool(bos) and text.startswith(bos)
         return self._tokenize(text, add_special=not has_bos, parse_special=True)
+
+    def tokenize_part(self, text: str) -> list[int]:
+        """Token ids of a part of a rendered chat; special tokens in it are parsed, none is put before it."""
+        return self._tokenize(text, add_special=False, parse_special=True)
 
     def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode()
@@ -182,6 +192,38 @@ class LlamaCppEngine:
         self._native.llama_memory_clear(self._memory, False)
         self._in_cache = []
 
+    def reused(self) -> Reuse:
+        """Where the KV cache was cut for the last prompt."""
+        return self._reused
+
+    def evaluate(self, tokens: Sequence[int]) -> None:
+        """Have the KV cache hold *tokens*, and nothing else."""
+        ids = list(tokens)
+        self.reset()
+        self._in_cache = None
+        self._prefill(ids)
+        self._in_cache = ids
+
+    def save_state(self) -> SavedState:
+        """A copy of the sequence's state, in memory of this process."""
+        native = self._native
+        size = int(native.llama_state_seq_get_size(self._context, 0))
+        buffer = (ctypes.c_uint8 * size)()
+        if not size or not native.llama_state_seq_get_data(self._context, buffer, size, 0):
+            msg = f"llama.cpp cannot copy the state of this model's KV cache{llama_native.log_tail()}"
+            raise EngineError(msg)
+        return SavedState(tuple(self._in_cache or ()), size, buffer)
+
+    def restore_state(self, state: SavedState) -> None:
+        """Put a copy back in the place of what the KV cache holds."""
+        native = self._native
+        native.llama_memory_clear(self._memory, False)
+        self._in_cache = None
+        if not native.llama_state_seq_set_data(self._context, state.data, state.size, 0):
+            msg = f"llama.cpp cannot restore the state of its KV cache{llama_native.log_tail()}"
+            raise EngineError(msg)
+        self._in_cache = list(state.tokens)
+
     def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
         """Evaluate *prompt* in steps of ``n_batch``, then sample and decode token by token.
 
@@ -219,16 +261,16 @@ class LlamaCppEngine:
         The last prompt token is always evaluated again: its logits are needed.
         """
         cached, self._in_cache = self._in_cache, None
+        self._reused = Reuse(0, _CUT)
         if cached == []:
             return 0
-        shared = 0
-        if cached is not None:
-            limit = min(len(cached), len(ids) - 1)
-            while shared < limit and cached[shared] == ids[shared]:
-                shared += 1
+        shared = 0 if cached is None else common_prefix(cached, ids[:-1])
         # A recurrent state cannot be cut back; llama.cpp says so by False.
         if shared and self._native.llama_memory_seq_rm(self._memory, 0, shared, -1):
+            self._reused = Reuse(shared, _CUT)
             return shared
+        if shared:
+            self._reused = Reuse(None, _CUT, _NOT_CUT)
         self._native.llama_memory_clear(self._memory, False)
         return 0
 

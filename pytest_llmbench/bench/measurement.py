@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.session import ResultsSession
     from pytest_llmbench.results.verdict import Judgment
-    from pytest_llmbench.settings.case import CaseSettings, Fixture
+    from pytest_llmbench.settings.case import CaseSettings
+    from pytest_llmbench.settings.kinds import Fixture
 
 TargetT = TypeVar("TargetT", bound=Target)
 

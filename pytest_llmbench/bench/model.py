@@ -264,6 +264,7 @@ class LLMModel(CaseFixture[Target]):
             timeout=held.timeout,
             isolation=held.isolation,
             prefix_cache=held.prefix_cache,
+            depth=held.depth,
             prompt=None if prompt is None else Prompt.of(prompt),
             prompt_tokens=prompt_tokens,
         )

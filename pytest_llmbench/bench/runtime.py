@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.measure.loop import EnginePool
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
     from pytest_llmbench.servers.keep import Servers
-    from pytest_llmbench.settings.case import CaseSettings, Fixture
+    from pytest_llmbench.settings.case import CaseSettings
+    from pytest_llmbench.settings.kinds import Fixture
     from pytest_llmbench.settings.presets import Presets
 
 MONITOR_RATE = SessionSettings().monitor_rate

@@ -20,6 +20,7 @@ from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.servers.options import SERVER, options_of
 from pytest_llmbench.servers.urls import read_url
 from pytest_llmbench.settings.case import AUTO
+from pytest_llmbench.settings.kinds import FIXTURES
 from pytest_llmbench.settings.sources import Precedence, Source
 
 if TYPE_CHECKING:
@@ -120,11 +121,12 @@ class Selector:
 
         :raises UsageError: for fixtures that cannot stand for one case together.
         """
-        if "llm_model" in used and "llm_load" in used:
-            msg = "llm_model and llm_load in one test are two benchmarks: write a test for each"
+        if len(several := [name for name in used if name in FIXTURES]) > 1:
+            msg = f"{' and '.join(several)} in one test are {len(several)} benchmarks: write a test for each"
             raise UsageError(msg)
-        fixture = next(name for name in ("llm_load", "llm_model", "llm_server") if name in used)
-        targets, why = self.targets(marker) if fixture == "llm_model" else self.server_targets(marker)
+        fixture = next((name for name in used if name in FIXTURES), "llm_server")
+        on_engines = fixture in ("llm_model", "llm_chat")
+        targets, why = self.targets(marker) if on_engines else self.server_targets(marker)
         levels = self.loads(marker) if fixture == "llm_load" else [None]
         held = self._options.settings(marker)
         selected = [

@@ -83,7 +83,7 @@ class Target(Protocol):
 
     @property
     def kinds(self) -> frozenset[str]:
-        """What its cases are, of :data:`pytest_llmbench.settings.case.KINDS`."""
+        """What its cases are, of :data:`pytest_llmbench.settings.kinds.KINDS`."""
 
     @property
     def one_thread(self) -> BackendOptions:

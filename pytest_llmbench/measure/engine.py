@@ -96,6 +96,36 @@ class Generation:
     """Of them, those until the prompt was evaluated."""
     cpu_wait: float | None = None
     """Seconds that its threads were ready to run and had no CPU."""
+    reuse: CacheUse | None = None
+    """What of the prompt lay in the cache; None where nothing is known of it."""
+    ids: tuple[int, ...] | None = None
+    """What was generated, where it was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """What of a prompt lay in a prefix cache already."""
+
+    possible: int | None
+    """Tokens that the cache could have, by the ids; None where they are not known."""
+    tokens: int | None
+    """Tokens that were not evaluated again, as ``source`` reports; None where it is not reported."""
+    source: str | None
+    reason: str | None = None
+    """Why ``tokens`` is None."""
+    break_at: int | None = None
+    """As :attr:`.CacheFacts.break_at`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What was put into the KV cache before the prompt, once."""
+
+    tokens: int
+    size: int
+    """Bytes of the copy that is kept of it."""
+    seconds: float
+    """That making it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +134,9 @@ class Prompt:
 
     text: str | None = None
     messages: tuple[Message, ...] | None = None
+    answers: tuple[tuple[int, ...], ...] = ()
+    """Token ids of the assistant's messages, the first of them first, where they are known: they stand in
+    the prompt as they are, and their texts are not tokenized again."""
 
     @classmethod
     def of(cls, value: str | Sequence[Message]) -> Prompt:
@@ -123,7 +156,10 @@ class Prompt:
         return cls(messages=tuple(value))
 
     def to_json(self) -> Json:
-        return {"text": self.text} if self.messages is None else {"messages": list(self.messages)}
+        if self.messages is None:
+            return {"text": self.text}
+        known = {"answers": [list(one) for one in self.answers]} if self.answers else {}
+        return {"messages": list(self.messages), **known}
 
 
 class EngineHandle(Protocol):
@@ -133,9 +169,11 @@ class EngineHandle(Protocol):
 
     def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt: ...
 
+    def deepen(self, tokens: int, seed: int) -> Depth | None: ...
+
     def prepare(self, *, cold: bool) -> None: ...
 
-    def generate(self, prompt: Prompt, params: GenerationParams) -> Generation: ...
+    def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation: ...
 
     def reset_peak(self) -> None: ...
 
@@ -157,18 +195,34 @@ class _Operations(ABC):
         response = self._ask({"op": "prompt", "tokens": tokens, "seed": seed}, "making a prompt")
         return Prompt(text=response["text"])
 
+    def deepen(self, tokens: int, seed: int) -> Depth | None:
+        """Have each cold round find a text of *tokens* tokens in the KV cache; 0 takes it back.
+
+        :raises errors.EngineError: if the engine cannot keep the state of its cache.
+        """
+        response = self._ask({"op": "deepen", "tokens": tokens, "seed": seed}, "filling its cache")
+        return Depth(**response) if response else None
+
     def prepare(self, *, cold: bool) -> None:
         """Empty the caches if *cold*, and do what must not happen in a round."""
         self._ask({"op": "prepare", "cold": cold}, "emptying its caches")
 
-    def generate(self, prompt: Prompt, params: GenerationParams) -> Generation:
+    def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:
         """One recorded generation."""
         request = {"op": "generate", "params": dataclasses.asdict(params), **prompt.to_json()}
-        response = self._ask(request, "generating")
+        response = self._ask(request | ({"keep_ids": True} if keep_ids else {}), "generating")
         timeline = Timeline.from_json(response["timeline"])
         # Another environment may have a version that does not count.
         counted = {name: response.get(name) for name in _COUNTED}
-        return Generation(timeline, response["text"], response["peak_rss"], **counted)
+        reuse, ids = response.get("reuse"), response.get("ids")
+        return Generation(
+            timeline,
+            response["text"],
+            response["peak_rss"],
+            **counted,
+            reuse=None if reuse is None else CacheUse(**reuse),
+            ids=None if ids is None else tuple(ids),
+        )
 
     def reset_peak(self) -> None:
         """Let the peak of the resident set start anew."""
@@ -192,9 +246,9 @@ class LocalEngine(_Operations):
         del doing
         return self._host.handle(request)
 
-    def generate(self, prompt: Prompt, params: GenerationParams) -> Generation:
+    def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:
         """One recorded generation; peak memory and CPU time of pytest's process are not the engine's."""
-        generation = super().generate(prompt, params)
+        generation = super().generate(prompt, params, keep_ids=keep_ids)
         return dataclasses.replace(
             generation, peak_rss=None, cpu_time=None, prefill_cpu_time=None, cpu_wait=None
         )

@@ -1,4 +1,4 @@
-"""What is known of a load level, and of a request that failed?
+"""What is known of a load level, of a request that failed, and of the turns of a conversation?
 
 Each fact is one field here, and so in the results document; see :mod:`pytest_llmbench.client.facts`.
 """
@@ -24,6 +24,38 @@ class FailedRequest:
     output_tokens: int = 0
     """That had come before."""
     request: RequestFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheFacts:
+    """What of a prompt lay in a prefix cache; how many tokens, the metrics ``cached_possible`` and
+    ``cached_tokens`` say."""
+
+    source: str | None = None
+    """Who reported ``cached_tokens``: ``cut``, the engine cut its own cache there; ``usage`` or ``timings``,
+    the server's answer; ``counters``, the server's metrics over the request. None: it was not reported."""
+    unknown: str | None = None
+    """Why it was not reported."""
+    break_at: int | None = None
+    """Tokens after which the prompt left what the cache held; None where it went on with it, or where the
+    ids are not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnFacts:
+    """Which turn of which conversation a round is."""
+
+    conversation: str
+    turn: int
+    """From 1."""
+    repetition: int
+    """From 1: which time the process held the conversation."""
+    cache: str
+    """``warm``: with what the turn before left in the cache; ``cold``: with nothing."""
+    think_time: float = 0.0
+    """Seconds from the end of the answer before until it was sent, as asked for."""
+    same_output: bool | None = None
+    """Whether a warm turn generated what the cold one did; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,8 @@ from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.hardware.facts import Energy, HardwareSummary
 from pytest_llmbench.hardware.monitor import Edge
-from pytest_llmbench.measure.engine import (
-    EngineHandle,
-    Generation,
-    Prompt,
-)
+from pytest_llmbench.measure.engine import CacheUse, EngineHandle, Generation, Prompt
+from pytest_llmbench.measure.facts import CacheFacts
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
@@ -98,9 +95,13 @@ class Plan:
     isolation: str = "test"
     prefix_cache: bool = False
     """Leave the KV cache of the round before, as a chat application would."""
+    turn: bool = False
+    """It is a turn of a conversation: a generation says which tokens came, and a round what the cache had."""
     prompt: Prompt | None = None
     prompt_tokens: int | None = None
     """Instead of ``prompt``: a text of exactly so many tokens."""
+    depth: int = 0
+    """Tokens that lie in the KV cache before the prompt, made once for each process."""
 
     def protocol(self) -> dict[str, object]:
         """How it was measured, for the results document: cases compare only if these are equal."""
@@ -113,6 +114,7 @@ class Plan:
             "processes": self.processes,
             "isolation": self.isolation,
             "prefix_cache": self.prefix_cache,
+            **({"depth": self.depth} if self.depth else {}),
             "timeout": self.timeout,
             "options": dict(self.engine.options),
             **self.engine.told(),
@@ -200,6 +202,8 @@ class Bench:
     record: ProcessRun = field(init=False)
     _engine: EngineHandle = field(init=False)
     _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
+    _depth: int = field(init=False, default=-1)
+    """What the engine was last deepened to; -1: it may be what another test left."""
     _edges: list[tuple[Edge, Edge]] = field(init=False, default_factory=list)
     """The monitor's, of each round."""
     _failed: bool = field(init=False, default=False)
@@ -216,12 +220,23 @@ class Bench:
             unwatched=MONITOR_OFF if self.monitor is None else None,
         )
 
-    def warm_up(self) -> None:
-        """One generation that is not part of a round."""
+    def warm_up(self, plan: Plan | None = None) -> Generation:
+        """One generation that is not part of a round.
+
+        :param plan: what to ask, if not what the bench was made for; the engine stays.
+        """
+        plan = plan or self.plan
         try:
-            prompt = self._prompt(self.plan)
-            self._engine.prepare(cold=not self.plan.prefix_cache)
-            self._engine.generate(prompt, self.plan.params)
+            prompt = self._ready(plan)
+            return self._engine.generate(prompt, plan.params, keep_ids=plan.turn)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def text_of(self, tokens: int, seed: int) -> str:
+        """A made text of *tokens* tokens, as the engine's tokenizer counts them."""
+        try:
+            return self._engine.prompt_of_tokens(tokens, seed).text or ""
         except BaseException:
             self._failed = True
             raise
@@ -233,15 +248,14 @@ class Bench:
         """
         plan = plan or self.plan
         try:
-            prompt = self._prompt(plan)
-            self._engine.prepare(cold=not plan.prefix_cache)
+            prompt = self._ready(plan)
             start = self.monitor.edge() if self.monitor is not None else None
-            generation = self._engine.generate(prompt, plan.params)
+            generation = self._engine.generate(prompt, plan.params, keep_ids=plan.turn)
             end = self.monitor.edge() if self.monitor is not None else None
         except BaseException:
             self._failed = True
             raise
-        measured = _round_of(generation)
+        measured = _round_of(generation, told=plan.turn or plan.prefix_cache or plan.depth > 0)
         if self.monitor is not None and start is not None and end is not None:
             measured.measured["energy"] = self.monitor.energy(start, end).joules
             self._edges.append((start, end))
@@ -285,6 +299,15 @@ class Bench:
         known = [value for value in (self.record.measured.get("peak_rss"), rss) if value is not None]
         self.record.measured["peak_rss"] = max(known, default=None)
 
+    def _ready(self, plan: Plan) -> Prompt:
+        """Everything that has to be done before a generation, and its prompt."""
+        prompt = self._prompt(plan)
+        if plan.depth != self._depth and (plan.depth or plan.isolation != "test"):
+            self._engine.deepen(plan.depth, plan.params.seed)
+        self._depth = plan.depth
+        self._engine.prepare(cold=not plan.prefix_cache)
+        return prompt
+
     def _prompt(self, plan: Plan) -> Prompt:
         if plan.prompt is not None:
             return plan.prompt
@@ -297,14 +320,33 @@ class Bench:
         return self._made[key]
 
 
-def _round_of(generation: Generation) -> Round:
+def _round_of(generation: Generation, *, told: bool) -> Round:
+    """The round of a generation; *told*: whether it says what the cache had, even if that is nothing."""
     measured = Round(generation.timeline, instructions=generation.instructions, cpu_wait=generation.cpu_wait)
     tokens = generation.timeline.output_tokens
     if generation.cpu_time is not None and tokens:
         measured.measured["cpu_time_per_token"] = generation.cpu_time / tokens
     if generation.prefill_cpu_time is not None:
         measured.measured["prefill_cpu_time"] = generation.prefill_cpu_time
+    reuse = generation.reuse
+    # What was to be cold and was not says so all the same.
+    if reuse is not None and (told or reuse.tokens):
+        measured.cache = CacheFacts(source=reuse.source, unknown=reuse.reason, break_at=reuse.break_at)
+        counts = {"cached_tokens": reuse.tokens, "cached_possible": reuse.possible}
+        measured.measured |= {name: n for name, n in counts.items() if n is not None}
+        measured.invalid = _impossible(reuse)
+        measured.counted = measured.invalid is None
     return measured
+
+
+def _impossible(reuse: CacheUse) -> str | None:
+    """Why what is reported of a cache cannot be; None if it can."""
+    if reuse.tokens is None or reuse.possible is None or reuse.tokens <= reuse.possible:
+        return None
+    return (
+        f"{reuse.tokens} tokens are said to have come from the cache ({reuse.source}), and by the token ids "
+        f"it can have had {reuse.possible}"
+    )
 
 
 def measure(

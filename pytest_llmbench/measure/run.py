@@ -12,7 +12,7 @@ from pytest_llmbench.backends.cpu_time import comparable
 from pytest_llmbench.client.facts import RequestFacts
 from pytest_llmbench.hardware.disturbance import slows_cpu
 from pytest_llmbench.hardware.facts import HardwareSummary
-from pytest_llmbench.measure.facts import FailedRequest, Level
+from pytest_llmbench.measure.facts import CacheFacts, FailedRequest, Level, TurnFacts
 from pytest_llmbench.metrics.row import Scope
 from pytest_llmbench.metrics.summary import Summary, summarize
 from pytest_llmbench.metrics.table import METRICS
@@ -114,6 +114,12 @@ class Round(_Measured):
     watched: why, is in its process's ``unwatched``."""
     request: RequestFacts | None = None
     """Under load: what is known of the request beside its timeline."""
+    cache: CacheFacts | None = None
+    """What of its prompt lay in a prefix cache; None where nothing was to."""
+    turn: TurnFacts | None = None
+    """Which turn of a conversation it is."""
+    invalid: str | None = None
+    """Why its figures cannot be right; None if they can."""
     counted: bool = True
     """Whether it is part of the metrics: under load, whether it was sent in the steady window."""
     measured: dict[str, float | None] = field(default_factory=dict)
@@ -282,8 +288,10 @@ class Run:
 
     @property
     def invalid(self) -> str | None:
-        """Under load: why the figures are not valid; None if they are."""
-        return next((p.load.invalid for p in self.processes if p.load and p.load.invalid), None)
+        """Why the figures of a load level, or of a round, are not valid; None if they are."""
+        levels = (p.load.invalid for p in self.processes if p.load is not None)
+        rounds = (r.invalid for r in self.rounds)
+        return next((why for why in (*levels, *rounds) if why is not None), None)
 
     @property
     def doubts(self) -> list[str]:

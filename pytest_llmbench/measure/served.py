@@ -17,7 +17,7 @@ from pytest_llmbench.client.plan import LoadPlan, Request, RequestResult
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.words import advice, send
 from pytest_llmbench.hardware.cpu_time import TreeTime
-from pytest_llmbench.measure.engine import Generation, Loaded, Prompt
+from pytest_llmbench.measure.engine import Depth, Generation, Loaded, Prompt
 from pytest_llmbench.measure.load import RunningServer
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.servers.endpoint import asked_without
@@ -94,11 +94,23 @@ class ServedEngine:
         """Have the next request find no prefix cache of its own prompt, if *cold*."""
         self._cold = cold
 
-    def generate(self, prompt: Prompt, params: GenerationParams) -> Generation:
-        """One request.
+    def deepen(self, tokens: int, seed: int) -> Depth | None:
+        """Nothing can be put into a server's cache before.
+
+        :raises errors.UsageError: for a depth above 0.
+        """
+        del seed
+        if not tokens:
+            return None
+        msg = f"{self._server.label}: depth is for engines in a process of ours, not for servers"
+        raise errors.UsageError(msg)
+
+    def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:
+        """One request; which token ids came is not known.
 
         :raises errors.EngineError: if it fails.
         """
+        del keep_ids
         cpu_time = TreeTime(self._server.pid)
         result = self._send(prompt, params)
         had = cpu_time.until_now()

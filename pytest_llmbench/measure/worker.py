@@ -23,6 +23,7 @@ from pytest_llmbench.backends.cpu_time import CPU_TIME, told_of_cpu_time
 from pytest_llmbench.backends.registry import from_reference
 from pytest_llmbench.hardware.cpu_time import read_cpu
 from pytest_llmbench.hardware.instructions import InstructionCounter, open_counter
+from pytest_llmbench.measure.kv_cache import CacheWatch
 from pytest_llmbench.metrics.timeline import NANO, Recorder, Timeline, hash_tokens
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.processes.serve import peak_rss, prefer_for_oom_kill, serve
@@ -42,11 +43,13 @@ class Host:
 
     def __init__(self, counter: InstructionCounter | None = None, uncounted: str | None = None) -> None:
         self._engine: Engine | None = None
+        self._cache: CacheWatch | None = None
         self._counter = counter
         self._uncounted = uncounted
         self._operations: dict[str, Callable[..., Json]] = {
             "load": self.load,
             "prompt": self.prompt,
+            "deepen": self.deepen,
             "prepare": self.prepare,
             "generate": self.generate,
             "reset_peak": self.reset_peak,
@@ -71,6 +74,7 @@ class Host:
         started = time.perf_counter_ns()
         self._engine = described.load(resolved, options)
         load_time = (time.perf_counter_ns() - started) * NANO
+        self._cache = CacheWatch(self._engine)
         # What the import and the load left is never garbage: the collector need not walk it in a round.
         gc.collect()
         gc.freeze()
@@ -92,10 +96,24 @@ class Host:
         engine = self._loaded()
         return {"text": prompt_of_tokens(tokens, engine.tokenize, engine.detokenize, seed=seed)}
 
+    def deepen(self, *, tokens: int, seed: int) -> Json:
+        """Have each cold round find a text of *tokens* tokens in the KV cache; 0 for nothing."""
+        cache = self._watched()
+        cache.depth = None
+        if not tokens:
+            return {}
+        engine = self._loaded()
+        text = prompt_of_tokens(tokens, engine.tokenize, engine.detokenize, seed=seed)
+        started = time.perf_counter_ns()
+        state = cache.deepen(engine.tokenize(text))
+        seconds = (time.perf_counter_ns() - started) * NANO
+        return {"tokens": len(state.tokens), "size": state.size, "seconds": seconds}
+
     def prepare(self, *, cold: bool) -> Json:
         """What has to be done before a round and must not be in it."""
+        cache = self._watched()
         if cold:
-            self._loaded().reset()
+            cache.empty()
         gc.collect()
         return {}
 
@@ -105,9 +123,15 @@ class Host:
         params: Json,
         text: str | None = None,
         messages: list[Message] | None = None,
+        answers: list[list[int]] | None = None,
+        keep_ids: bool = False,
     ) -> Json:
-        """One generation, recorded."""
-        engine = self._loaded()
+        """One generation, recorded.
+
+        :param answers: the ids of the assistant's messages, where they are known.
+        :param keep_ids: whether the response has the ids of what was generated.
+        """
+        engine, cache = self._loaded(), self._watched()
         parameters = GenerationParams(**params)
         recorder = Recorder()
         clock = time.perf_counter_ns
@@ -115,11 +139,17 @@ class Host:
         cpu_before = read_cpu()
         sent = clock()
         if messages is not None:
-            prompt = engine.tokenize_rendered(engine.render_chat(messages))
+            prompt = cache.tokens_of(messages, answers or ())
+        elif cache.depth is not None:
+            prompt = cache.below_depth(text or "")
         else:
             prompt = engine.tokenize(text or "")
         tokenized = clock()
-        finish_reason = engine.generate(prompt, parameters, recorder)
+        try:
+            finish_reason = engine.generate(prompt, parameters, recorder)
+        except BaseException:
+            cache.lost()
+            raise
         done = clock()
         cpu_time, cpu_wait = cpu_before.until(read_cpu())
         prefill_cpu = recorder.prefill_cpu
@@ -144,6 +174,8 @@ class Host:
             "cpu_time": cpu_time,
             "prefill_cpu_time": None if prefill_cpu is None else (prefill_cpu - cpu_before.used) * NANO,
             "cpu_wait": cpu_wait,
+            "reuse": cache.after(prompt, recorder.tokens),
+            "ids": recorder.tokens if keep_ids else None,
         }
 
     def reset_peak(self) -> Json:
@@ -154,12 +186,17 @@ class Host:
 
     def close(self) -> Json:
         """Free the engine."""
-        engine, self._engine = self._engine, None
+        engine, self._engine, self._cache = self._engine, None, None
         if engine is not None:
             engine.close()
         gc.unfreeze()
         gc.collect()
         return {}
+
+    def _watched(self) -> CacheWatch:
+        self._loaded()
+        assert self._cache is not None
+        return self._cache
 
     def _loaded(self) -> Engine:
         if self._engine is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.metrics.parts import MeasuredRound
+from pytest_llmbench.metrics.parts import MeasuredCase, MeasuredRound
 from pytest_llmbench.metrics.row import Metric, Shown, Statistic, problem_of
 from pytest_llmbench.metrics.timeline import NANO, Timeline
 
@@ -49,6 +49,29 @@ def _prefill_throughput(t: Timeline) -> float | None:
     if t.prefilled is None or t.prefilled <= t.tokenized or not t.prompt_tokens:
         return None
     return t.prompt_tokens / ((t.prefilled - t.tokenized) * NANO)
+
+
+def _prefill_throughput_of_all(r: MeasuredRound) -> float | None:
+    # Of a prompt that lay in the cache in part, it would be the speed of what was not done.
+    return None if r.value("cached_tokens") else _prefill_throughput(r.timeline)
+
+
+def _uncached_prefill_throughput(r: MeasuredRound) -> float | None:
+    t, cached = r.timeline, r.value("cached_tokens")
+    if cached is None or t.prefilled is None or t.prefilled <= t.tokenized or not t.prompt_tokens:
+        return None
+    return (t.prompt_tokens - cached) / ((t.prefilled - t.tokenized) * NANO)
+
+
+def _cache_hit_rate(case: MeasuredCase) -> float | None:
+    counted = [
+        (cached, r.timeline.prompt_tokens)
+        for process in case.processes
+        for r in process.rounds
+        if r.counted and (cached := r.value("cached_tokens")) is not None
+    ]
+    prompts = sum(tokens for _, tokens in counted)
+    return sum(cached for cached, _ in counted) / prompts if prompts else None
 
 
 def _decode_throughput(t: Timeline) -> float | None:
@@ -198,12 +221,70 @@ METRICS = Table(
             unit="tokens/s",
             better="higher",
             scope="round",
-            formula="prompt tokens / (prompt evaluated - prompt tokenized)",
+            formula="prompt tokens / (prompt evaluated - prompt tokenized); of a prompt of which the cache "
+            "had a part there is none",
             source="llama.cpp, llama-bench, test pp",
-            compute=_prefill_throughput,
+            of_round=_prefill_throughput_of_all,
             on_cpu="prefill_cpu_time",
             head="prefill tok/s",
             shown=(Shown(table="cases", place=40),),
+        ),
+        Metric(
+            name="uncached_prefill_throughput",
+            unit="tokens/s",
+            better="higher",
+            scope="round",
+            formula="(prompt tokens - those that the cache had) / (prompt evaluated - prompt tokenized)",
+            source="llama.cpp, llama-bench, test pp at a depth",
+            of_round=_uncached_prefill_throughput,
+            on_cpu="prefill_cpu_time",
+            head="uncached tok/s",
+        ),
+        Metric(
+            name="cached_tokens",
+            unit="tokens",
+            better="higher",
+            scope="round",
+            formula="prompt tokens that lay in the prefix cache and were not evaluated again, as the engine "
+            "or the server reports",
+            source="OpenAI API reference, usage.prompt_tokens_details.cached_tokens; llama.cpp, "
+            "llama_memory_seq_rm",
+            judged="exact",
+            allowed=0.0,
+            head="cached",
+        ),
+        Metric(
+            name="cached_possible",
+            unit="tokens",
+            better="higher",
+            scope="round",
+            formula="longest beginning that the prompt has in common with the prompt and the answer before "
+            "it (without the answer's last token), by token ids, at most the prompt but its last token",
+            source="vLLM, automatic prefix caching; llama.cpp, server, cache_prompt",
+            judged="never",
+            head="possible",
+        ),
+        Metric(
+            name="cache_hit_rate",
+            unit="share",
+            better="higher",
+            scope="case",
+            formula="sum of cached tokens / sum of prompt tokens, over rounds of which both are known",
+            source="vLLM, prefix_cache_hits / prefix_cache_queries",
+            of_case=_cache_hit_rate,
+            judged="never",
+            head="hit rate",
+        ),
+        Metric(
+            name="cache_speedup",
+            unit="times",
+            better="higher",
+            scope="round",
+            formula="TTFT of a turn with an empty cache / TTFT of the same turn with what the turn before "
+            "left, one after the other in one process",
+            source="pytest-llmbench, cache=paired",
+            judged="never",
+            head="speedup",
         ),
         Metric(
             name="decode_throughput",

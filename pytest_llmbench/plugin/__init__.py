@@ -12,19 +12,19 @@ import pytest
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics.registry import MetricRegistry
-from pytest_llmbench.plugin.fixtures import hw_monitor, llm_load, llm_model, llm_server
+from pytest_llmbench.plugin.fixtures import hw_monitor, llm_chat, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help
 from pytest_llmbench.plugin.parametrize import SUITE_TESTS, parametrize, parametrize_suite
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession, is_benchmark
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller, refuse_suite
-from pytest_llmbench.settings.case import CASE_FIXTURES
+from pytest_llmbench.settings.kinds import CASE_FIXTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from _pytest.terminal import TerminalReporter
 
-__all__ = ["hw_monitor", "llm_load", "llm_model", "llm_server"]
+__all__ = ["hw_monitor", "llm_chat", "llm_load", "llm_model", "llm_server"]
 
 METRICS = pytest.StashKey[MetricRegistry]()
 

@@ -13,6 +13,7 @@ import pytest
 from pytest_llmbench.plugin.session import MEASURED, SESSION
 
 if TYPE_CHECKING:
+    from pytest_llmbench.bench.chat import LLMChat
     from pytest_llmbench.bench.load import LLMLoad
     from pytest_llmbench.bench.measurement import CaseFixture
     from pytest_llmbench.bench.model import LLMModel
@@ -60,6 +61,14 @@ def llm_model(request: pytest.FixtureRequest) -> Iterator[LLMModel]:
 
 
 @pytest.fixture
+def llm_chat(request: pytest.FixtureRequest) -> Iterator[LLMChat]:
+    """The model of this case, for conversations; see :class:`pytest_llmbench.LLMChat`."""
+    from pytest_llmbench.bench.chat import LLMChat
+
+    yield from _measuring(request, LLMChat)
+
+
+@pytest.fixture
 def llm_load(request: pytest.FixtureRequest) -> Iterator[LLMLoad]:
     """The server of this case under its load level; see :class:`pytest_llmbench.LLMLoad`."""
     from pytest_llmbench.bench.load import LLMLoad
@@ -76,9 +85,9 @@ def llm_server(request: pytest.FixtureRequest) -> LLMServer:
     from pytest_llmbench.cases.target import ServerTarget
 
     session = request.config.stash[SESSION]
-    # Beside llm_model, the case is that one's.
-    beside = "llm_model" in request.fixturenames
-    case: Case[Target] = request.node.callspec.params["llm_model"] if beside else request.param
+    # Beside llm_model or llm_chat, the case is that one's.
+    beside = next((name for name in ("llm_model", "llm_chat") if name in request.fixturenames), None)
+    case: Case[Target] = request.param if beside is None else request.node.callspec.params[beside]
     target = case.target
     if not isinstance(target, ServerTarget):
         pytest.skip(f"this test needs a server, and {case.id} runs in a process of its own (--llm-serve)")

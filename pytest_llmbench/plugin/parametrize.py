@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmbench.settings.case import FIXTURES
+from pytest_llmbench.settings.kinds import FIXTURES
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.selection import Selected

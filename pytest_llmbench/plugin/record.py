@@ -23,7 +23,7 @@ from pytest_llmbench.results.records import CaseRecord, Outcome
 from pytest_llmbench.results.session import ResultsSession
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.secrets import mask
-from pytest_llmbench.settings.case import CASE_FIXTURES
+from pytest_llmbench.settings.kinds import CASE_FIXTURES
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.servers.options import SERVER, options_of
-from pytest_llmbench.settings.case import CASE_FIXTURES, KINDS, SETTINGS
+from pytest_llmbench.settings.case import SETTINGS
+from pytest_llmbench.settings.kinds import CASE_FIXTURES, KINDS, OF_FIXTURE
 from pytest_llmbench.settings.session import SESSION_SETTINGS
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def skipped(reports: Iterable[pytest.TestReport]) -> list[str]:
 
 
 def kinds_of(item: pytest.Item, runs: Sequence[Run]) -> set[str]:
-    """What the case of a test is, of :data:`~pytest_llmbench.settings.case.KINDS`, and ``backend NAME``."""
+    """What the case of a test is, of :data:`~pytest_llmbench.settings.kinds.KINDS`, and ``backend NAME``."""
     callspec = getattr(item, "callspec", None)
     params: Mapping[str, Any] = callspec.params if callspec is not None else {}
     fixture = next((name for name in CASE_FIXTURES if params.get(name) is not None), None)
@@ -53,10 +54,10 @@ def kinds_of(item: pytest.Item, runs: Sequence[Run]) -> set[str]:
         return set()
     case: Case[Target] = params[fixture]
     kinds = {f"backend {case.target.name}", *case.target.kinds}
-    if fixture == "llm_model":
-        kinds.add("model")
+    if fixture in OF_FIXTURE:
+        kinds.add(OF_FIXTURE[fixture])
     if case.load is not None:
-        kinds |= {"load", "open" if case.load.concurrency is None else "closed"}
+        kinds |= {"open" if case.load.concurrency is None else "closed"}
     if not any(run.protocol for run in runs):
         # It failed before that was known: nothing is said of what it may have been.
         kinds |= {"sampled", "made"}

@@ -16,7 +16,7 @@ from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.errors import LLMBenchWarning, saying_where
 from pytest_llmbench.plugin.options import learn_secrets, read_settings
 from pytest_llmbench.plugin.parametrize import point_of
-from pytest_llmbench.settings.case import CASE_FIXTURES
+from pytest_llmbench.settings.kinds import CASE_FIXTURES
 from pytest_llmbench.settings.sources import Source, read_marker
 
 if TYPE_CHECKING:

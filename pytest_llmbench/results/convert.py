@@ -18,6 +18,7 @@ from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
+    CacheRecord,
     CaseRecord,
     FailureRecord,
     HardwareRecord,
@@ -29,6 +30,7 @@ from pytest_llmbench.results.records import (
     ProtocolRecord,
     RequestRecord,
     RoundRecord,
+    TurnRecord,
 )
 from pytest_llmbench.secrets import mask, mask_data, mask_setting
 from pytest_llmbench.times import iso_of_reading
@@ -153,6 +155,9 @@ def round_record(measured: Round) -> RoundRecord:
         done=round((timeline.done - sent) * NANO, 9),
         disturbance=_listed(measured.disturbance),
         request=_record(RequestRecord, measured.request),
+        cache=_record(CacheRecord, measured.cache),
+        turn=_record(TurnRecord, measured.turn),
+        invalid=measured.invalid,
         counted=measured.counted,
     )
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_llmbench.client.facts import ClientFacts, RequestFacts
 from pytest_llmbench.hardware.facts import Assessment, Energy, HardwareSummary
-from pytest_llmbench.measure.facts import FailedRequest, Level
+from pytest_llmbench.measure.facts import CacheFacts, FailedRequest, Level, TurnFacts
 from pytest_llmbench.metrics.row import Better, Clock, Metric, Scope
 from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
@@ -164,6 +164,14 @@ class ClientRecord(_Facts, ClientFacts, frozen=True):
     """The load client itself at one level."""
 
 
+class CacheRecord(_Facts, CacheFacts, frozen=True):
+    """What of a round's prompt lay in a prefix cache."""
+
+
+class TurnRecord(_Facts, TurnFacts, frozen=True):
+    """Which turn of a conversation a round is."""
+
+
 class FailureRecord(_Facts, FailedRequest, frozen=True):
     """A request that failed; it is not a round."""
 
@@ -200,6 +208,8 @@ class JudgmentRecord(_Facts, Judgment, frozen=True):
 FACTS: tuple[type[BaseModel], ...] = (
     RequestRecord,
     ClientRecord,
+    CacheRecord,
+    TurnRecord,
     FailureRecord,
     LoadRecord,
     EnergyRecord,
@@ -244,6 +254,9 @@ class RoundRecord(Stored, _Part):
         description="reason codes; null: it was not watched, and the process's unwatched says why",
     )
     request: RequestRecord | None = Field(default=None, description="null: not under load")
+    cache: CacheRecord | None = Field(default=None, description="null: nothing was to lie in a prefix cache")
+    turn: TurnRecord | None = Field(default=None, description="null: not of a conversation")
+    invalid: str | None = Field(default=None, description="why its figures cannot be right; null if they can")
     counted: bool = Field(default=True, description="whether it is part of the metrics")
 
     def timeline(self) -> Timeline:

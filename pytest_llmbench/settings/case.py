@@ -8,47 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings import values as read
+from pytest_llmbench.settings.kinds import NEVER, Fixture
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.rows import Setting, rows_of, setting
+from pytest_llmbench.workloads.lengths import LONGEST
+from pytest_llmbench.workloads.scenarios.conversation import HISTORIES, PLACEMENTS, History, Placement
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.base import GenerationParams
     from pytest_llmbench.gate.thresholds import ClockChoice, Threshold
 
 AUTO = "auto"
-Fixture = Literal["llm_model", "llm_load"]
-"""What has a ``measure()``."""
-CASE_FIXTURES = ("llm_model", "llm_load", "llm_server")
-"""The fixtures that stand for a case; a test that has one of them is a benchmark."""
-FIXTURES: tuple[Fixture, ...] = get_args(Fixture)
 Isolation = Literal["test", "model", "none"]
+CacheMode = Literal["cold", "warm", "paired"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
-
-KINDS = {
-    "model": "what llm_model measures",
-    "engine": "models in a process of their own",
-    "sampled": "a temperature above 0",
-    "running": "servers that run already (--llm-base-url)",
-    "started": "servers that are started (--llm-serve)",
-    "docker": "servers in a container (--llm-serve=docker:ENGINE)",
-    "https": "servers behind https://",
-    "load": "load levels (llm_load)",
-    "closed": "load levels of a concurrency",
-    "open": "load levels at a request rate",
-    "made": "load levels with made prompts",
-}
-"""What a case can be, in words; a setting or an option of a backend may be for some of them only."""
-
-_NEVER: Mapping[Fixture, tuple[str, ...]] = {
-    "llm_model": ("load", "closed", "open", "made"),
-    "llm_load": ("model", "engine"),
-}
-"""What a case of a fixture never is."""
-
 
 NO_PRESET = "none"
 
@@ -117,9 +94,9 @@ class CaseSettings:
         5,
         read.whole(1),
         "--llm-rounds",
-        "Measured rounds in each process",
+        "Measured rounds in each process; of a conversation, how often it is held",
         role="repeats",
-        only=("model",),
+        only=("model", "chat"),
         also=("repetitions", "benchmark-min-rounds", "num-iters"),
         short=("repeats",),
     )
@@ -129,7 +106,7 @@ class CaseSettings:
         "--llm-warmup-rounds",
         "Rounds before them that are not measured",
         role="repeats",
-        only=("model",),
+        only=("model", "chat"),
         also=("benchmark-warmup-iterations", "num-iters-warmup"),
         short=("warmup",),
     )
@@ -201,6 +178,56 @@ class CaseSettings:
         "Leave the KV cache of the round before",
         role="work",
         metavar="BOOL",
+        only=("model", "load"),
+    )
+    depth: int = setting(
+        0,
+        read.whole(0, LONGEST),
+        "--llm-depth",
+        "Tokens that lie in the KV cache before the prompt, made once and put back before each round",
+        role="work",
+        metavar="TOKENS",
+        only=("model",),
+        also=("n-depth",),
+    )
+    cache: CacheMode = setting(
+        "warm",
+        read.one_of("cold", "warm", "paired"),
+        "--llm-cache",
+        "What a turn finds in the KV cache: cold, nothing; warm, what the turn before left; paired, each "
+        "turn both ways, one after the other",
+        role="work",
+        metavar="KIND",
+        only=("chat",),
+    )
+    history: History | None = setting(
+        None,
+        read.one_of(*HISTORIES),
+        "--llm-history",
+        "Answers that later turns have before them: live, the model's own, or recorded, those that the "
+        "conversation gives; default: as the conversation says",
+        role="work",
+        metavar="KIND",
+        only=("chat",),
+    )
+    placement: Placement | None = setting(
+        None,
+        read.one_of(*PLACEMENTS),
+        "--llm-placement",
+        "Where retrieved documents stand: system, inline (in the turn that added them) or last (before the "
+        "last question); default: as the conversation says",
+        role="work",
+        metavar="PLACE",
+        only=("chat",),
+    )
+    same_output: bool = setting(
+        True,
+        read.yes_or_no,
+        "--llm-same-output",
+        "Fail where a turn generates something else with a warm cache than with a cold one, at temperature 0",
+        role="test",
+        metavar="BOOL",
+        only=("chat",),
     )
     base_url: tuple[str, ...] = setting(
         (),
@@ -412,7 +439,7 @@ SETTINGS: Mapping[str, Setting] = rows_of(CaseSettings)
 
 def does_for(row: Setting, fixture: Fixture) -> bool:
     """Whether a setting does anything for a case of the fixture."""
-    return not row.only or bool(set(row.only).difference(_NEVER[fixture]))
+    return not row.only or bool(set(row.only).difference(NEVER[fixture]))
 
 
 def call_keys(fixture: Fixture) -> list[str]:

@@ -79,7 +79,7 @@ class Setting:
     """Whether it is the path of a file or folder, or a program; see :mod:`pytest_llmbench.models.paths`."""
     role: Role = "work"
     only: tuple[str, ...] = ()
-    """The kinds of cases (:data:`pytest_llmbench.settings.case.KINDS`) for which it does anything; empty is
+    """The kinds of cases (:data:`pytest_llmbench.settings.kinds.KINDS`) for which it does anything; empty is
     all."""
     also: tuple[str, ...] = ()
     """What other tools call it, as an option without its dashes: known in messages, not taken."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.settings.case import KINDS, NO_PRESET, SETTINGS
+from pytest_llmbench.settings.case import NO_PRESET, SETTINGS
+from pytest_llmbench.settings.kinds import KINDS
 from pytest_llmbench.settings.presets import DESCRIPTION, EXTENDS, NAME
 
 if TYPE_CHECKING:

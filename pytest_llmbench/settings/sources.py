@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.models.paths import from_folder
-from pytest_llmbench.settings.case import SETTINGS, CaseSettings, Fixture, call_keys, other_names
+from pytest_llmbench.settings.case import SETTINGS, CaseSettings, call_keys, other_names
+from pytest_llmbench.settings.kinds import Fixture
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.values import TRACE
 

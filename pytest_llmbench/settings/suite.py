@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.errors import UsageError, one_line
 from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.models.spec import ModelSpec
-from pytest_llmbench.settings.case import CONTRADICTING, NO_PRESET, SETTINGS, Fixture, does_for
+from pytest_llmbench.settings.case import CONTRADICTING, NO_PRESET, SETTINGS, does_for
+from pytest_llmbench.settings.kinds import Fixture
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.sources import Source
 from pytest_llmbench.settings.suite_files import extended

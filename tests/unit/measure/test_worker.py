@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.hardware.instructions import Reading
+from pytest_llmbench.measure.kv_cache import CacheWatch
 from pytest_llmbench.measure.worker import Host
 
 
@@ -53,7 +54,7 @@ def generate(readings: list[Reading | None] | None, **params: int) -> tuple[dict
     counter: Any = None if readings is None else Counter(happened, iter(readings))
     host = Host(counter)
     engine: Any = Engine(happened)
-    host._engine = engine
+    host._engine, host._cache = engine, CacheWatch(engine)
     return host.handle({"op": "generate", "params": {**PARAMS, **params}, "text": "hello"}), happened
 
 

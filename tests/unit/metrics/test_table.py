@@ -49,7 +49,14 @@ def test_latencies_follow_from_the_timeline() -> None:
     assert values["e2e_latency"] == pytest.approx(0.090)
     assert values["decode_throughput"] == pytest.approx(75)
     assert values["output_throughput"] == pytest.approx(4 / 0.090)
-    assert values["prefill_throughput"] == pytest.approx(8 / 0.040)
+    assert Round(timeline(50, 60)).prefill_throughput == pytest.approx(8 / 0.040)
+
+
+def test_a_prompt_of_which_the_cache_had_a_part_has_the_speed_of_the_rest_alone() -> None:
+    measured = Round(timeline(50, 60), measured={"cached_tokens": 6.0})
+    assert measured.prefill_throughput is None
+    assert measured.uncached_prefill_throughput == pytest.approx(2 / 0.040)
+    assert Round(timeline(50, 60)).uncached_prefill_throughput is None
 
 
 def test_tokens_of_the_first_time_and_tokens_that_never_came_are_not_shared_out_among_the_gaps() -> None:
@@ -136,7 +143,6 @@ def test_chunks_of_several_tokens_count_by_their_tokens() -> None:
 
 def test_no_token_has_no_latency_at_all() -> None:
     values = timeline_metrics(timeline())
-    assert values.pop("prefill_throughput") == pytest.approx(8 / 0.040)
     assert set(values.values()) == {None}
 
 

@@ -105,8 +105,9 @@ def test_the_facts_of_a_load_level_are_in_the_schema_with_what_they_are(document
 @pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row.scope != "gap"])
 def test_the_schema_tells_the_unit_and_the_formula_of_each_metric(name: str) -> None:
     row = METRICS[name]
-    record = {"round": "RoundRecord", "process": "ProcessRecord", "level": "ProcessRecord"}[row.scope]
-    found = json_schema()["$defs"][record]["properties"]["values"]["properties"][name]
+    records = {"round": "RoundRecord", "process": "ProcessRecord", "level": "ProcessRecord"}
+    record, key = (records[row.scope], "values") if row.scope in records else ("CaseRecord", "case_values")
+    found = json_schema()["$defs"][record]["properties"][key]["properties"][name]
     assert found == {"type": "number", "description": f"{row.unit}: {row.formula}"}
 
 

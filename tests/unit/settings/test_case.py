@@ -9,9 +9,11 @@ import pytest
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.plugin.options import marker_help
-from pytest_llmbench.settings.case import KINDS, SETTINGS, CaseSettings, Fixture, call_keys, other_names
+from pytest_llmbench.settings.case import SETTINGS, CaseSettings, call_keys, other_names
+from pytest_llmbench.settings.kinds import KINDS, Fixture
 
 WORK = ["max_new_tokens", "seed", "temperature", "top_k", "top_p", "ignore_eos", "prefix_cache"]
+REPEATS = ["rounds", "warmup_rounds", "processes", "timeout"]
 OF_A_LOAD = ["arrivals", "slo", "prompt_length", "output_length", "dataset", "time_unit", "shared_prefix"]
 
 
@@ -42,7 +44,8 @@ def test_a_row_is_for_kinds_that_there_are() -> None:
 @pytest.mark.parametrize(
     ("fixture", "work", "repeats"),
     [
-        ("llm_model", WORK, ["rounds", "warmup_rounds", "processes", "timeout"]),
+        ("llm_model", [*WORK, "depth"], REPEATS),
+        ("llm_chat", [*WORK[:-1], "cache", "history", "placement"], REPEATS),
         (
             "llm_load",
             [*WORK, *OF_A_LOAD],

@@ -15,7 +15,8 @@ from pytest_llmbench.gate.budget import Budget
 from pytest_llmbench.gate.thresholds import parse_thresholds
 from pytest_llmbench.metrics.table import gated_metrics
 from pytest_llmbench.results import DEFAULT_STORE
-from pytest_llmbench.settings.case import KINDS, SETTINGS
+from pytest_llmbench.settings.case import SETTINGS
+from pytest_llmbench.settings.kinds import KINDS
 from pytest_llmbench.settings.session import SESSION_SETTINGS, SessionSettings, session_settings
 
 HERE, INI, ROOT = Path("/here"), Path("/ini"), Path("/root")

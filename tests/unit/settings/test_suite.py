@@ -89,6 +89,10 @@ def test_a_case_takes_every_setting_under_the_same_name(read: Read) -> None:
         "ignore_eos": True,
         "prefix_cache": False,
         "top_p": 0.5,
+        "cache": "paired",
+        "history": "live",
+        "placement": "last",
+        "same_output": False,
     }
     import json
 

@@ -1,0 +1,146 @@
+"""What of a prompt does the engine's KV cache hold, and what could it have reused?
+
+In the engine's own process, where the token ids are known: what the cache can have is the last prompt and
+what was generated after it but the last token. So the longest beginning that a prompt has in common with it
+is counted here, without asking the engine, and held against what the engine says.
+
+Only the standard library is imported here; see :mod:`.worker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.backends.base import CachingEngine, Engine, SavedState
+from pytest_llmbench.backends.prefix import common_prefix
+from pytest_llmbench.errors import EngineError
+from pytest_llmbench.processes.wire import Json
+from pytest_llmbench.workloads.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NOT_TOLD = "the backend does not say what it reused"
+_ANSWER = "ANSWER-{number}-OF-THE-MODEL"
+"""Stands in a rendered chat for an answer whose tokens are known."""
+
+
+@dataclass(slots=True)
+class CacheWatch:
+    """Follows what the KV cache of one engine holds."""
+
+    engine: Engine
+    depth: SavedState | None = None
+    """What each cold round finds in the cache, instead of nothing."""
+    _held: list[int] | None = field(default_factory=list)
+    """The ids that the cache can have; None where that is not known."""
+    _parts: dict[str, list[int]] = field(default_factory=dict)
+    """Parts of chats by their text: as in any chat that goes on, what was said is not tokenized again."""
+
+    @property
+    def caching(self) -> CachingEngine | None:
+        """The engine, if it keeps a cache and says what it reuses of it."""
+        return self.engine if isinstance(self.engine, CachingEngine) else None
+
+    def empty(self) -> None:
+        """Have the cache hold nothing, or the depth."""
+        self._parts.clear()
+        if self.depth is not None and self.caching is not None:
+            self.caching.restore_state(self.depth)
+            self._held = list(self.depth.tokens)
+            return
+        self.engine.reset()
+        self._held = []
+
+    def deepen(self, tokens: Sequence[int]) -> SavedState:
+        """Have each cold round find *tokens* in the cache.
+
+        :raises EngineError: if the engine cannot keep the state of its cache.
+        """
+        if self.caching is None:
+            msg = "this backend cannot keep the state of its KV cache: depth is not possible"
+            raise EngineError(msg)
+        self.caching.evaluate(tokens)
+        self.depth = self.caching.save_state()
+        self._held = list(self.depth.tokens)
+        return self.depth
+
+    def below_depth(self, text: str) -> list[int]:
+        """The ids of the depth, and after them those of *text* without what is put before a prompt."""
+        assert self.depth is not None
+        caching = self.caching
+        return [*self.depth.tokens, *(caching.tokenize_part(text) if caching is not None else ())]
+
+    def tokens_of(self, messages: Sequence[Message], answers: Sequence[Sequence[int]]) -> list[int]:
+        """The ids of a chat in which the assistant's messages are *answers*, by ids.
+
+        So the prompt of a turn has the very tokens that were generated: text that is tokenized again may give
+        others. Where the model's template does not keep the answers as they are, it is the text all the same.
+        """
+        caching = self.caching
+        marked, marks = _marked(messages, len(answers)) if answers and caching is not None else ((), ())
+        if caching is None or not marks:
+            return self.engine.tokenize_rendered(self.engine.render_chat(messages))
+        parts = _split(self.engine.render_chat(marked), marks)
+        if parts is None:
+            return self.engine.tokenize_rendered(self.engine.render_chat(messages))
+        first, *others = parts
+        ids = list(self._part(first, self.engine.tokenize_rendered))
+        for answer, part in zip(answers, others, strict=True):
+            ids += answer
+            ids += self._part(part, caching.tokenize_part)
+        return ids
+
+    def _part(self, text: str, tokenize: Callable[[str], list[int]]) -> list[int]:
+        if text not in self._parts:
+            self._parts[text] = tokenize(text)
+        return self._parts[text]
+
+    def lost(self) -> None:
+        """What the cache holds is not known any more."""
+        self._held = None
+
+    def after(self, prompt: Sequence[int], output: Sequence[int]) -> Json:
+        """What a generation could have reused, and what it did; the cache has it now.
+
+        ``possible``: tokens at the beginning of *prompt* that the cache could have; ``break_at``: where the
+        prompt left what it had, None if it did not; ``tokens``, ``source`` and ``reason`` as in
+        :class:`.Reuse`.
+        """
+        held, self._held = self._held, [*prompt, *output[:-1]]
+        possible = break_at = None
+        if held is not None:
+            common = common_prefix(held, prompt)
+            # The last token of the prompt is always evaluated: its logits are needed.
+            possible = min(common, len(prompt) - 1)
+            break_at = common if common < len(held) else None
+        told: Json = {"tokens": None, "source": None, "reason": NOT_TOLD}
+        if self.caching is not None:
+            reuse = self.caching.reused()
+            told = {"tokens": reuse.tokens, "source": reuse.source, "reason": reuse.reason}
+        return {"possible": possible, "break_at": break_at, **told}
+
+
+def _marked(messages: Sequence[Message], answers: int) -> tuple[list[Message], list[str]]:
+    """The messages with marks in place of the first *answers* of the assistant, and the marks."""
+    marks: list[str] = []
+    found: list[Message] = []
+    for message in messages:
+        if message["role"] == "assistant" and len(marks) < answers:
+            marks.append(_ANSWER.format(number=len(marks) + 1))
+            message = Message(role="assistant", content=marks[-1])
+        found.append(message)
+    return found, marks
+
+
+def _split(text: str, marks: Iterable[str]) -> list[str] | None:
+    """The parts of a rendered chat between its marks; None if a mark is not there exactly once, in order."""
+    parts: list[str] = []
+    for mark in marks:
+        if text.count(mark) != 1:
+            return None
+        before, _, text = text.partition(mark)
+        parts.append(before)
+    return [*parts, text]

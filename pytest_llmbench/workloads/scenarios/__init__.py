@@ -1,0 +1,1 @@
+"""What is a model asked over several turns?"""

@@ -1,0 +1,139 @@
+"""What is said in a conversation, and what stands in the prompt of each of its turns?
+
+A conversation is what a person says turn by turn, and which documents a retrieval puts before the model
+meanwhile. The answers are the model's own (``live``) or given (``recorded``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias, get_args
+
+from pytest_llmbench.workloads.messages import Message
+
+History = Literal["live", "recorded"]
+"""Whose answers the later turns have before them: the model's own, or those that are given."""
+Placement = Literal["system", "inline", "last"]
+"""Where documents stand while they are there: in the system prompt; in the message of the turn that added
+them; or before the last question, turn after turn."""
+HISTORIES: tuple[History, ...] = get_args(History)
+PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Text that is to be made, of so many tokens."""
+
+    tokens: int
+    before: str = ""
+    """What stands before it, such as the question about it."""
+
+
+Text: TypeAlias = str | Made
+MakeText: TypeAlias = Callable[[int, int], str]
+"""(tokens, number) to a text of so many tokens; another number, another text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message of a person, and the answer to it."""
+
+    user: Text
+    max_new_tokens: int | None = None
+    """Of the answer; None for the case's setting."""
+    think_time: float = 0.0
+    """Seconds from the end of the answer before until it is sent; the first turn has none."""
+    add: tuple[str, ...] = ()
+    """Documents that are there from this turn on, by name."""
+    remove: tuple[str, ...] = ()
+    """Documents that are not there any more from this turn on."""
+    answer: Text | None = None
+    """What a ``recorded`` history has as the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Turns that follow each other, each with all that was said before it in its prompt."""
+
+    name: str
+    turns: tuple[Turn, ...]
+    """At least one."""
+    tags: tuple[str, ...] = ()
+    task: str | None = None
+    description: str = ""
+    system: Text | None = None
+    history: History = "live"
+    placement: Placement = "system"
+    documents: Mapping[str, Text] = field(default_factory=dict)
+    """By name: what turns add and remove."""
+
+    def fill(self, make: MakeText) -> Conversation:
+        """The same with every text made; the same number gives a text its words each time."""
+        number = 0
+
+        def text(value: Text) -> str:
+            nonlocal number
+            number += 1
+            if isinstance(value, str):
+                return value
+            made = make(value.tokens, number)
+            return f"{value.before}\n\n{made}" if value.before else made
+
+        return replace(
+            self,
+            system=None if self.system is None else text(self.system),
+            documents={name: text(document) for name, document in self.documents.items()},
+            turns=tuple(
+                replace(turn, user=text(turn.user), answer=None if turn.answer is None else text(turn.answer))
+                for turn in self.turns
+            ),
+        )
+
+    def present(self, turn: int) -> dict[str, int]:
+        """The documents that are there in a turn (from 1), in the order in which they came in: name to the
+        turn that added it."""
+        found: dict[str, int] = {}
+        for number, one in enumerate(self.turns[:turn], 1):
+            for name in one.remove:
+                found.pop(name, None)
+            for name in one.add:
+                found.setdefault(name, number)
+        return found
+
+
+def messages_at(conversation: Conversation, turn: int, answers: Sequence[str]) -> tuple[Message, ...]:
+    """What is sent for a turn (from 1) of a conversation whose texts are made.
+
+    :param answers: what was answered in the turns before it; a ``recorded`` history has its own, where it
+        gives any.
+    """
+    there = conversation.present(turn)
+    last = turn if conversation.placement == "last" else 0
+    system = [] if conversation.system is None else [_made(conversation.system)]
+    if conversation.placement == "system":
+        system += [_document(conversation, name) for name in there]
+    messages = [Message(role="system", content="\n\n".join(system))] if system else []
+    for number, one in enumerate(conversation.turns[:turn], 1):
+        before: list[str] = []
+        if conversation.placement != "system":
+            before = [
+                _document(conversation, name) for name, since in there.items() if (last or since) == number
+            ]
+        messages.append(Message(role="user", content="\n\n".join([*before, _made(one.user)])))
+        if number < turn:
+            recorded = one.answer if conversation.history == "recorded" else None
+            content = answers[number - 1] if recorded is None else _made(recorded)
+            messages.append(Message(role="assistant", content=content))
+    return tuple(messages)
+
+
+def _document(conversation: Conversation, name: str) -> str:
+    return f"Document {name}:\n{_made(conversation.documents[name])}"
+
+
+def _made(text: Text) -> str:
+    if isinstance(text, str):
+        return text
+    msg = "the texts of a conversation have to be made before it is sent: Conversation.fill"
+    raise TypeError(msg)

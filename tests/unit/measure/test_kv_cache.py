@@ -1,0 +1,116 @@
+"""What could a prompt have reused, and what did it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llmbench.backends.base import GenerationParams, Reuse, SavedState, Sink
+from pytest_llmbench.measure.kv_cache import NOT_TOLD, CacheWatch
+from pytest_llmbench.workloads.messages import Message
+
+
+class PlainEngine:
+    """One that keeps nothing; a character is a token."""
+
+    context_length = 100
+    info: dict[str, Any] = {}  # noqa: RUF012
+
+    def tokenize(self, text: str) -> list[int]:
+        return [0, *map(ord, text)]
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return "".join(map(chr, tokens))
+
+    def render_chat(self, messages: Sequence[Message]) -> str:
+        return "".join(f"<{one['role']}>{one['content']}" for one in messages)
+
+    def tokenize_rendered(self, text: str) -> list[int]:
+        return self.tokenize(text)
+
+    def reset(self) -> None: ...
+
+    def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
+        return "length"
+
+    def close(self) -> None: ...
+
+
+class KeepingEngine(PlainEngine):
+    """One that says what a test wants of its cache."""
+
+    def __init__(self) -> None:
+        self.reuse = Reuse(0, "cut")
+
+    def reused(self) -> Reuse:
+        return self.reuse
+
+    def tokenize_part(self, text: str) -> list[int]:
+        return [*map(ord, text)]
+
+    def evaluate(self, tokens: Sequence[int]) -> None: ...
+
+    def save_state(self) -> SavedState:
+        return SavedState((5, 6, 7), 12, None)
+
+    def restore_state(self, state: SavedState) -> None: ...
+
+
+def chat(*contents: str) -> list[Message]:
+    roles = ["user", "assistant"] * len(contents)
+    return [Message(role=role, content=content) for role, content in zip(roles, contents, strict=False)]
+
+
+def test_what_is_possible_is_the_common_beginning_of_the_ids() -> None:
+    watch = CacheWatch(KeepingEngine())
+    first = watch.after([1, 2, 3], [4, 5])
+    assert (first["possible"], first["break_at"]) == (0, None)
+    went_on = watch.after([1, 2, 3, 4, 5, 6], [7, 8])
+    assert (went_on["possible"], went_on["break_at"]) == (4, None)
+    left = watch.after([1, 2, 9, 9], [1])
+    assert (left["possible"], left["break_at"]) == (2, 2)
+
+
+def test_the_last_token_of_a_prompt_is_always_evaluated() -> None:
+    watch = CacheWatch(KeepingEngine())
+    watch.after([1, 2, 3], [4, 5])
+    assert watch.after([1, 2, 3], [4])["possible"] == 2
+
+
+def test_an_emptied_cache_has_nothing_and_a_lost_one_nothing_that_is_known() -> None:
+    watch = CacheWatch(KeepingEngine())
+    watch.after([1, 2, 3], [4])
+    watch.empty()
+    assert watch.after([1, 2, 3], [4])["possible"] == 0
+    watch.lost()
+    assert watch.after([1, 2, 3], [4])["possible"] is None
+
+
+def test_an_engine_that_does_not_tell_has_no_number() -> None:
+    told = CacheWatch(PlainEngine()).after([1, 2], [3])
+    assert (told["tokens"], told["reason"]) == (None, NOT_TOLD)
+
+
+def test_answers_stand_in_a_prompt_by_their_ids() -> None:
+    watch = CacheWatch(KeepingEngine())
+    ids = watch.tokens_of(chat("Hi", "x", "More"), [(900, 901)])
+    assert ids == [0, *map(ord, "<user>Hi<assistant>"), 900, 901, *map(ord, "<user>More")]
+
+
+def test_a_template_that_drops_answers_gets_the_text() -> None:
+    class Dropping(KeepingEngine):
+        def render_chat(self, messages: Sequence[Message]) -> str:
+            return super().render_chat([one for one in messages if one["role"] == "user"])
+
+    ids = CacheWatch(Dropping()).tokens_of(chat("Hi", "x", "More"), [(900, 901)])
+    assert ids == [0, *map(ord, "<user>Hi<user>More")]
+
+
+def test_a_depth_is_what_a_cold_round_finds() -> None:
+    watch = CacheWatch(KeepingEngine())
+    assert watch.deepen([5, 6, 7]).size == 12
+    prompt = watch.below_depth("ab")
+    assert prompt == [5, 6, 7, 97, 98]
+    assert watch.after(prompt, [1])["possible"] == 3
+    watch.empty()
+    assert watch.after(prompt, [1])["possible"] == 3
