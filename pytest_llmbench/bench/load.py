@@ -209,7 +209,7 @@ class LLMLoad(CaseFixture[ServerTarget]):
         path = values.dataset
         if path is None:
             return None
-        dataset = read_dataset(path, time_unit=values.time_unit)
+        dataset = read_dataset(path, time_unit=values.time_unit, block_size=values.block_size)
         for note in dataset.notes:
             warn(f"{path}: {note}")
         return dataset

@@ -12,6 +12,7 @@ from pytest_llmbench.backends.base import GenerationParams, Options
 from pytest_llmbench.backends.options import kept_options
 from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.errors import EngineError, UsageError, warn
+from pytest_llmbench.hardware.memory import available
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.load import LoadBench
 from pytest_llmbench.measure.saturation import FEWEST_REQUESTS
@@ -43,6 +44,8 @@ _OPEN_LOOP_SECONDS = 30.0
 # A request alone may have been slower than most: a cold cache, a long output.
 _MARGIN = 2.0
 _SHORTEST = 1e-3
+# A word and a space: in a prompt, in the body that is made of it, and in the client's own copy.
+_BYTES_PER_TOKEN = 16
 # Words of the prompts from which a server's tokens a word are learned.
 _CALIBRATION_WORDS = (32, 256) * 4
 
@@ -256,6 +259,7 @@ class Workload:
             return from_items([fixed], count, seed=text_seed, unique=unique, text_of=text_of)
         output = parse_length(values.output_length or values.max_new_tokens)
         if self.dataset is not None:
+            self._check_room(self.dataset, count)
             items = from_items(self.dataset.items, count, seed=text_seed, unique=unique, text_of=text_of)
             if values.output_length is None:
                 return items
@@ -272,6 +276,22 @@ class Workload:
             shared_prefix=values.shared_prefix,
         )
 
+    def _check_room(self, dataset: Dataset, count: int) -> None:
+        """Refuse prompts that the memory has no room for: a trace may have any number of any length.
+
+        :raises UsageError: with the figures.
+        """
+        again, rest = divmod(count, len(dataset.items))
+        tokens = again * sum(item.prompt_tokens or 0 for item in dataset.items)
+        tokens += sum(item.prompt_tokens or 0 for item in dataset.items[:rest])
+        need, free = tokens * _BYTES_PER_TOKEN, available()
+        if need > free:
+            msg = (
+                f"{dataset.path}: {count} requests have prompts of {tokens} tokens together, which need some "
+                f"{need / 1e9:.2g} GB here, and {free / 1e9:.2g} GB are free: ask for fewer requests"
+            )
+            raise UsageError(msg)
+
     def protocol(self) -> Json:
         """What of it changes the work."""
         values = self.values
@@ -286,7 +306,13 @@ class Workload:
             "prompt_length": values.prompt_length if made else None,
             "output_length": values.output_length,
             "shared_prefix": (values.shared_prefix or None) if made else None,
+            **self._block_size(),
         }
+
+    def _block_size(self) -> Json:
+        """How many tokens requests have in common for each name of a block that they have in common."""
+        size = None if self.prompt is not None or self.dataset is None else self.dataset.block_size
+        return {} if size is None else {"block_size": size}
 
 
 def _request(item: Item, max_new_tokens: int, chat: bool) -> Request:

@@ -378,6 +378,16 @@ class CaseSettings:
         metavar="UNIT",
         only=("open",),
     )
+    block_size: int | None = setting(
+        None,
+        read.whole(1),
+        "--llm-block-size",
+        "Tokens for which each of a trace's hash_ids stands; default: as its form has them, 512, 16 or 64",
+        role="work",
+        metavar="TOKENS",
+        only=("load",),
+        also=("isl-block-size", "prompt-input-tokens-block-size"),
+    )
     shared_prefix: int = setting(
         0,
         read.whole(0),

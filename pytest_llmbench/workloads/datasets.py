@@ -11,35 +11,43 @@ A file is read as what its content says that it is:
 - a trace as Mooncake publishes them: ``{"timestamp": 27482, "input_length": 6955, "output_length": 52,
   "hash_ids": [46, 47, ...]}`` with milliseconds, where each of the ``hash_ids``, which may be left out,
   stands for 512 tokens (https://github.com/kvcache-ai/Mooncake); the same with ``chat_id``, as Bailian
-  publishes them, with seconds (https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon);
+  publishes them, with seconds, where each stands for 16
+  (https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon);
+- a trace as WEKA publishes them, one conversation an entry: ``{"id": "a", "block_size": 64, "requests":
+  [{"t": 0.0, "in": 25259, "out": 86, "hash_ids": [1, 2, ...]}]}``, or its requests alone, each with its
+  ``id``; with seconds since the conversation began, and ``hash_ids`` that mean something within it only,
+  unless its ``hash_id_scope`` is ``global`` (https://github.com/callanjfox/kv-cache-tester);
 - CSV with the columns TIMESTAMP, ContextTokens and GeneratedTokens, as Azure publishes traces, with dates
   (https://github.com/Azure/AzurePublicDataset), or Timestamp, Request tokens and Response tokens, as
-  BurstGPT's, with seconds (https://github.com/HPMLL/BurstGPT).
+  BurstGPT's, with seconds, where a request without a token of a response is one that failed
+  (https://github.com/HPMLL/BurstGPT).
 
-All but CSV are JSON Lines, one object a line, or a JSON array of such objects. An entry that is not a request
-is left out, counted and reported; a file without any is refused.
+All but CSV are JSON Lines, one object a line, a JSON array of such objects, or objects that take several
+lines each. An entry that is not a request is left out, counted and reported; a file without any is refused.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import json
-import re
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.paths import from_folder
-from pytest_llmbench.workloads.entries import (
+from pytest_llmbench.workloads.entries import read_entry
+from pytest_llmbench.workloads.json_values import CHUNK, Broken, MalformedError, first_character, json_values
+from pytest_llmbench.workloads.recorded import (
     COLUMNS,
     FORMS,
     OddEntryError,
     Reading,
-    read_entry,
+    conversation,
     read_row,
     shown,
 )
@@ -52,12 +60,19 @@ _SHORTEST, _LONGEST_TRACE, _MOST_A_SECOND = 10.0, 366 * 86400.0, 100.0
 """Seconds and requests a second of a trace beyond which its unit is asked for."""
 _SINCE_1970 = (1e9, 4e9)
 """Seconds: times of 2001 to 2096."""
-_BLANKS = re.compile(r"[ \t\r\n]*")
-_CHUNK = 1 << 20
-_LONGEST = 1 << 24
-"""Characters of one entry: a longer one is not a request."""
 _MOST_ENTRIES, _MOST_TEXT = 1_000_000, 1 << 29
 """Requests, and characters of them, after which a file is not read on."""
+_BLOCK = 32
+"""Characters as which the name of a block counts: what it needs of the memory."""
+_PACKED = {
+    b"\x1f\x8b": "is compressed: unpack it first, with gunzip",
+    b"\x28\xb5": "is compressed: unpack it first, with unzstd",
+    b"PK": "is an archive: unpack it first",
+    b"PA": "is a Parquet file: write its rows as JSON Lines first",
+    b"\xff\xfe": "is UTF-16 text: save it as UTF-8",
+    b"\xfe\xff": "is UTF-16 text: save it as UTF-8",
+}
+"""What a file is that begins so, and what to do. Nothing of ours begins so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,8 @@ class Dataset:
     """In which its times were read: a key of :data:`TIME_UNITS`, or ``date``; None without times."""
     doubt: str | None = None
     """Why its times are probably in another unit, if the unit was not named."""
+    block_size: int | None = None
+    """Tokens for which a name of a block stands; None if no prompt has blocks."""
 
     @property
     def needs_prompts(self) -> bool:
@@ -82,51 +99,115 @@ class Dataset:
         return any(item.prompt is None and item.messages is None for item in self.items)
 
 
-def read_dataset(path: str | Path, *, root: Path | None = None, time_unit: str | None = None) -> Dataset:
+def read_dataset(
+    path: str | Path, *, root: Path | None = None, time_unit: str | None = None, block_size: int | None = None
+) -> Dataset:
     """The requests in a file of one of the forms that this module names.
 
     :param root: where a relative *path* is meant from; the working directory if None.
     :param time_unit: of its time stamps, a key of :data:`TIME_UNITS`; by default, the form's own.
-    :raises UsageError: naming the file, and the line and what was expected there, or what was left out.
+    :param block_size: tokens for which each of its ``hash_ids`` stands; by default, the file's word, or else
+        the form's own.
+    :raises UsageError: naming the file, and the line and what was expected there, or what was left out; or if
+        *block_size* does not agree with the length of any prompt.
     """
     path = from_folder(path, root)
+    reading = Reading(block_size=block_size, asked=block_size is not None)
     try:
         with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+            packed = _PACKED.get(raw.read(2))
             raw.seek(0)
             digest = "sha256:" + hashlib.file_digest(raw, "sha256").hexdigest()
-        if packed:
-            msg = f"the data set {path} is compressed: unpack it first, with gunzip"
+        if packed is not None:
+            msg = f"the data set {path} {packed}"
             raise UsageError(msg)
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            items, notes, reading = _read(file)
+            items, notes = _read(file, reading)
     except OSError as error:
         msg = f"the data set {path} cannot be read: {error.strerror or error}"
         raise UsageError(msg) from error
-    except _MalformedError as error:
+    except MalformedError as error:
         msg = f"{path}:{error.line}: {error}"
         raise UsageError(msg) from None
     if not items:
         msg = f"the data set {path} holds no request{': ' if notes else ''}{'; '.join(notes)}"
         raise UsageError(msg)
+    notes += _of_blocks(path, reading)
+    found = Dataset(path, tuple(items), tuple(notes), digest)
+    if any(item.blocks is not None for item in items):
+        found = replace(found, block_size=reading.block_size)
+    return _timed(found, reading, time_unit)
+
+
+def _of_blocks(path: Path, reading: Reading) -> list[str]:
+    """What is to be told of the names of blocks.
+
+    :raises UsageError: if they have another size than the one that was asked for.
+    """
+    fit, size = reading.fit, reading.block_size
+    if not fit.misfits:
+        idle = reading.asked and not fit.entries
+        return (
+            [f"block_size={size} changes nothing: no request has hash_ids that name blocks"] if idle else []
+        )
+    guess = f"{fit.guess or 'no size'} fits them all"
+    if reading.asked and fit.misfits == fit.entries:
+        msg = (
+            f"{path}: no prompt has as many hash_ids as blocks of block_size={size} tokens need; {guess}; "
+            "without the setting, the size is the form's own"
+        )
+        raise UsageError(msg)
+    helps = f"--llm-block-size={guess}" if fit.guess else guess
+    return [
+        f"not used: hash_ids of {fit.misfits} of {fit.entries} prompts, which are not one for each {size} "
+        f"tokens: these prompts share nothing ({helps})"
+    ]
+
+
+def _timed(dataset: Dataset, reading: Reading, time_unit: str | None) -> Dataset:
+    """*dataset* with its times, now as they stand in its file, in seconds from 0; without if one has none."""
+    items, notes = dataset.items, list(dataset.notes)
     timed = sum(item.at is not None for item in items)
     if timed < len(items):
         if timed:
             notes.append(f"only {timed} of {len(items)} requests have a timestamp, so none is used")
-        return Dataset(path, tuple(replace(item, at=None) for item in items), tuple(notes), digest)
+        return replace(dataset, items=tuple(replace(item, at=None) for item in items), notes=tuple(notes))
     unit = reading.unit if time_unit is None or reading.unit == "date" else time_unit
-    doubt = None if time_unit is not None or unit == "date" else _doubt(items, unit)
-    return Dataset(path, tuple(_from_zero(items, unit)), tuple(notes), digest, unit, doubt)
+    if len(reading.clocks) > 1:
+        notes.append(
+            f"the times of its {len(reading.clocks)} conversations count from the beginning of each, so that "
+            "all begin at once"
+        )
+    elif late := _late(items):
+        notes.append(
+            f"{late} of {len(items)} requests stood after later ones: they are in the order of their times"
+        )
+    return replace(
+        dataset,
+        items=tuple(_from_zero(items, unit)),
+        notes=tuple(notes),
+        time_unit=unit,
+        doubt=None if time_unit is not None or unit == "date" else _doubt(items, unit),
+    )
 
 
-def _from_zero(items: list[Item], unit: str) -> list[Item]:
+def _late(items: Sequence[Item]) -> int:
+    """How many requests have an earlier time than one before them."""
+    latest, late = -math.inf, 0
+    for item in items:
+        late += (item.at or 0.0) < latest
+        latest = max(latest, item.at or 0.0)
+    return late
+
+
+def _from_zero(items: Sequence[Item], unit: str) -> list[Item]:
     """By time, in seconds from 0; every item has one, in *unit*."""
     scale, start = TIME_UNITS.get(unit, 1.0), min(item.at or 0.0 for item in items)
     moved = (replace(item, at=((item.at or 0.0) - start) * scale) for item in items)
     return sorted(moved, key=lambda item: item.at or 0.0)
 
 
-def _doubt(items: list[Item], unit: str) -> str | None:
+def _doubt(items: Sequence[Item], unit: str) -> str | None:
     """Why the times are probably not in *unit*; None if they may be."""
     times, scale = [item.at or 0.0 for item in items], TIME_UNITS[unit]
     first, span = min(times), (max(times) - min(times)) * scale
@@ -150,38 +231,24 @@ def _doubt(items: list[Item], unit: str) -> str | None:
     )
 
 
-class _MalformedError(Exception):
-    """What is wrong in a line of the file, so that it cannot be read on."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
 Read = Callable[[Reading], Item]
 Entries = Iterator[tuple[int, Read]]
 """The line in which each entry begins, and what makes a request of it."""
 
 
-def _read(file: TextIO) -> tuple[list[Item], list[str], Reading]:
+def _read(file: TextIO, reading: Reading) -> tuple[list[Item], list[str]]:
     """The items with their times as they stand, and the notes."""
-    text = _Text(file)
-    start = text.peek()
+    start = first_character(file)
     if not start:
-        return [], [], Reading()
-    if start == "[":
-        return _collect((line, _json(entry)) for line, entry in _array(text))
-    file.seek(0)
-    return _collect(_lines(file) if start == "{" else _rows(file))
+        return [], []
+    return _collect(_parsed(file) if start in "[{" else _rows(file), reading)
 
 
-def _collect(
-    entries: Iterable[tuple[int, Read]],
-) -> tuple[list[Item], list[str], Reading]:
+def _collect(entries: Iterable[tuple[int, Read]], reading: Reading) -> tuple[list[Item], list[str]]:
     items: list[Item] = []
     odd: dict[str, _Odd] = {}
     unused: Counter[str] = Counter()
-    reading, size, count, full = Reading(), 0, 0, False
+    size, count, full = 0, 0, False
     for line, read in entries:
         if full := count >= _MOST_ENTRIES or size > _MOST_TEXT:
             break
@@ -202,7 +269,8 @@ def _collect(
         items.append(item)
         unused.update(reading.unused)
         size += len(item.prompt or "") + sum(len(m["content"]) for m in item.messages or ())
-    return items, _notes(odd, unused, count, full), reading
+        size += 0 if item.blocks is None else _BLOCK * len(item.blocks.names)
+    return items, _notes(odd, unused, count, full)
 
 
 @dataclass(slots=True)
@@ -231,121 +299,17 @@ def _notes(odd: dict[str, _Odd], unused: Counter[str], count: int, full: bool) -
     return notes
 
 
-# --- JSON ---------------------------------------------------------------------------------------
-
-
-def _json(entry: object) -> Read:
-    return lambda reading: read_entry(entry, reading)
-
-
-def _lines(file: TextIO) -> Entries:
-    """Each line that is not blank; the rest of one that is too long is passed over."""
-    line = 0
-    while text := file.readline(_LONGEST):
-        line += 1
-        if whole := text.endswith("\n") or len(text) < _LONGEST:
-            if text.strip():
-                yield line, _line(text)
+def _parsed(file: TextIO) -> Entries:
+    for line, value in json_values(file):
+        if isinstance(value, Broken):
+            yield line, partial(_broken, value)
             continue
-        while not whole and (rest := file.readline(_LONGEST)):
-            whole = rest.endswith("\n")
-        yield line, _odd(f"longer than {_LONGEST >> 20} million characters")
+        for entry in conversation(value):
+            yield line, partial(read_entry, entry)
 
 
-def _line(text: str) -> Read:
-    def read(reading: Reading) -> Item:
-        try:
-            text.encode()
-            entry = json.loads(text)
-        except UnicodeEncodeError:
-            raise OddEntryError("not UTF-8 text") from None
-        except (ValueError, RecursionError):
-            raise OddEntryError("not one JSON object per line") from None
-        return read_entry(entry, reading)
-
-    return read
-
-
-def _odd(why: str) -> Read:
-    def read(_: Reading) -> Item:
-        raise OddEntryError(why)
-
-    return read
-
-
-class _Text:
-    """JSON text that is read from a file as it is needed.
-
-    Arrays have hundreds of megabytes; no more than an entry and a piece is held at a time.
-    """
-
-    def __init__(self, file: TextIO) -> None:
-        self.line = 1
-        self._file, self._text, self._at = file, "", 0
-        self._decode = json.JSONDecoder().raw_decode
-
-    def peek(self) -> str:
-        """The next character that is not blank; empty at the end."""
-        while True:
-            blanks = _BLANKS.match(self._text, self._at)
-            self._move(blanks.end() if blanks else self._at)
-            if self._at < len(self._text) or not self._more():
-                return self._text[self._at : self._at + 1]
-
-    def take(self, wanted: str) -> None:
-        """Go past *wanted*, a character.
-
-        :raises _MalformedError: if something else is next.
-        """
-        if (found := self.peek()) != wanted:
-            msg = f"expected {wanted!r} in the JSON array, got {found!r}"
-            raise _MalformedError(self.line, msg if found else "the JSON array is not closed")
-        self._at += 1
-
-    def value(self) -> object:
-        """The JSON value that is next."""
-        while True:
-            try:
-                value, end = self._decode(self._text, self._at)
-            except RecursionError:
-                raise _MalformedError(self.line, "an entry is nested too deeply") from None
-            except ValueError as error:
-                # Most likely it is not read to its end yet.
-                if len(self._text) - self._at > _LONGEST or not self._more():
-                    if not isinstance(error, json.JSONDecodeError):
-                        raise _MalformedError(self.line, "a number in it is too long") from None
-                    line = self.line + self._text.count("\n", self._at, error.pos)
-                    raise _MalformedError(line, f"expected a JSON array: {error.msg}") from None
-            else:
-                self._move(end)
-                return value
-
-    def _move(self, end: int) -> None:
-        self.line += self._text.count("\n", self._at, end)
-        self._at = end
-
-    def _more(self) -> bool:
-        """Read on; twice as much each time, so that a long entry is not decoded too often."""
-        rest = self._text[self._at :]
-        more = self._file.read(max(_CHUNK, len(rest)))
-        if more:
-            self._text, self._at = rest + more, 0
-        return bool(more)
-
-
-def _array(text: _Text) -> Iterator[tuple[int, object]]:
-    """Each entry of an array, and the line in which it begins."""
-    text.take("[")
-    more = text.peek() != "]"
-    while more:
-        text.peek()
-        yield text.line, text.value()
-        if more := text.peek() == ",":
-            text.take(",")
-    text.take("]")
-    if found := text.peek():
-        msg = f"expected nothing after the JSON array, got {found!r}"
-        raise _MalformedError(text.line, msg)
+def _broken(value: Broken, _: Reading) -> Item:
+    raise OddEntryError(value.why)
 
 
 # --- CSV ----------------------------------------------------------------------------------------
@@ -353,19 +317,15 @@ def _array(text: _Text) -> Iterator[tuple[int, object]]:
 
 def _rows(file: TextIO) -> Entries:
     # A line of any length is one of no text of ours.
-    reader = csv.DictReader(iter(lambda: file.readline(_CHUNK), ""))
+    reader = csv.DictReader(iter(lambda: file.readline(CHUNK), ""))
     try:
         names = reader.fieldnames or ()
-        columns = next((known for known in COLUMNS if set(known) <= set(names)), None)
+        columns = next((known for known in COLUMNS if known.names <= set(names)), None)
         if columns is None:
             msg = f"expected {FORMS}; got {shown(','.join(names))}"
-            raise _MalformedError(1, msg)
+            raise MalformedError(1, msg)
         for row in reader:
-            yield reader.line_num, _row(row, columns)
+            yield reader.line_num, partial(read_row, row, columns)
     except csv.Error as error:
         msg = f"expected CSV: {error}"
-        raise _MalformedError(reader.reader.line_num, msg) from None
-
-
-def _row(row: dict[str, object], columns: tuple[str, str, str]) -> Read:
-    return lambda reading: read_row(row, columns, reading)
+        raise MalformedError(reader.reader.line_num, msg) from None

@@ -1,20 +1,25 @@
 """What request is one entry of a data set, whatever its keys are called?
 
 Entries are JSON objects, or rows of CSV by their columns. What an entry cannot be is an
-:class:`OddEntryError`, which leaves the entry out and not the file.
+:class:`OddEntryError`, which leaves the entry out and not the file. What a trace recorded is in
+:mod:`.recorded`.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.times import read_iso
-from pytest_llmbench.workloads.requests import BLOCK, Item
+from pytest_llmbench.workloads.recorded import (
+    OddEntryError,
+    Reading,
+    is_recorded,
+    read_recorded,
+    shown,
+    time_of,
+    tokens,
+)
+from pytest_llmbench.workloads.requests import Item
 
 if TYPE_CHECKING:
     from pytest_llmbench.workloads.messages import Message
@@ -23,34 +28,6 @@ _PERSON = ("human", "user", "prompter")
 _CONVERSATIONS = ("conversations", "conversation", "messages", "items", "turns")
 _PROMPTS = ("prompt", "text", "question", "instruction", "text_input", "query", "content")
 _OUTPUTS = ("output_tokens", "output_length", "max_completion_tokens", "max_tokens", "max_new_tokens")
-_DIGITS = re.compile(r"[0-9]{1,18}")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{0,30})?")
-_NEVER = 1e19
-"""Above every time stamp, in whatever unit."""
-FORMS = (
-    'JSON Lines or a JSON array of {"prompt": ...}, {"messages": ...}, {"conversations": ...} or '
-    '{"timestamp": ..., "input_length": ..., "output_length": ...}, or CSV with the columns TIMESTAMP, '
-    "ContextTokens and GeneratedTokens, or Timestamp, Request tokens and Response tokens"
-)
-COLUMNS = (
-    ("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
-    ("Timestamp", "Request tokens", "Response tokens"),
-)
-"""Of Azure's traces and of BurstGPT's: when, and how many tokens in and out."""
-
-
-class OddEntryError(Exception):
-    """Why one entry is not a request."""
-
-
-@dataclass(slots=True)
-class Reading:
-    """What is known of a file besides its requests."""
-
-    unit: str = "s"
-    """Of its times, as its form has them: s, or ms; ``date`` where they are dates."""
-    unused: Counter[str] = field(default_factory=Counter)
-    """What of the entry that was read last is not used, in words."""
 
 
 def read_entry(entry: object, reading: Reading) -> Item:
@@ -63,8 +40,8 @@ def read_entry(entry: object, reading: Reading) -> Item:
     if not isinstance(entry, dict):
         msg = f"not an object, but {shown(entry)}"
         raise OddEntryError(msg)
-    if "input_length" in entry:
-        return _recorded(entry, reading)
+    if is_recorded(entry):
+        return read_recorded(entry, reading)
     item = _asked(entry, reading)
     key = next((key for key in _OUTPUTS if entry.get(key) is not None), None)
     output = None if key is None else tokens(entry[key], key)
@@ -110,11 +87,19 @@ def _conversation(turns: object, key: str, reading: Reading) -> Item:
     if key in ("messages", *_PROMPTS) and all("role" in turn for turn in turns):
         return Item(messages=_messages(turns, reading))
     said = [(turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))) for turn in turns]
-    text = next((_text(what, reading) for who, what in said if who in _PERSON), "")
-    if len(turns) < 2 or not text.strip():
+    asked = (_text(what, reading) for who, what in said if who in _PERSON)
+    text = next((text for text in asked if _has_text(text, reading)), None)
+    if len(turns) < 2 or text is None:
         msg = "only one turn, or no text from a person"
         raise OddEntryError(msg)
     return Item(text)
+
+
+def _has_text(text: str, reading: Reading) -> bool:
+    """Whether it has; an empty turn is one that never was, and is counted."""
+    if not (has := bool(text.strip())):
+        reading.unused["turns without text"] += 1
+    return has
 
 
 def _messages(turns: list[dict[str, object]], reading: Reading) -> tuple[Message, ...]:
@@ -124,13 +109,16 @@ def _messages(turns: list[dict[str, object]], reading: Reading) -> tuple[Message
         if not isinstance(role, str):
             msg = f"a message's role is not a text, but {shown(role)}"
             raise OddEntryError(msg)
-        if text:
+        if _has_text(text, reading):
             messages.append({"role": role, "content": text})
-        else:
-            reading.unused["messages without text"] += 1
+    answered = len(messages)
+    while messages and messages[-1]["role"] == "assistant":
+        messages.pop()
     if not messages:
-        msg = "no message with text"
+        msg = "only answers in messages" if answered else "no message with text"
         raise OddEntryError(msg)
+    if answered > len(messages):
+        reading.unused["answers at the end of messages"] += 1
     return tuple(messages)
 
 
@@ -161,78 +149,3 @@ def _encodable(text: str) -> str:
         msg = "text that is not Unicode"
         raise OddEntryError(msg) from None
     return text
-
-
-# --- Traces -------------------------------------------------------------------------------------
-
-
-def _recorded(entry: Mapping[str, object], reading: Reading) -> Item:
-    missing = [key for key in ("timestamp", "output_length") if entry.get(key) is None]
-    if missing:
-        msg = f"no {' and no '.join(missing)} in a trace's entry"
-        raise OddEntryError(msg)
-    # Of the same keys, Mooncake's traces have milliseconds, and those of Bailian, with chats, seconds.
-    chats = "chat_id" in entry or "parent_chat_id" in entry
-    reading.unit = "s" if chats else "ms"
-    item = _of_lengths(entry["input_length"], entry["output_length"], entry["timestamp"], reading)
-    blocks = entry.get("hash_ids")
-    if blocks is None:
-        return item
-    names = blocks if isinstance(blocks, list) else []
-    named = all(type(name) in (int, str) for name in names)
-    if not named or len(names) != math.ceil((item.prompt_tokens or 0) / BLOCK):
-        reading.unused[f"hash_ids that are not one for each {BLOCK} tokens: their prompts share nothing"] += 1
-        return item
-    return Item(
-        output_tokens=item.output_tokens, prompt_tokens=item.prompt_tokens, at=item.at, blocks=tuple(names)
-    )
-
-
-def read_row(row: Mapping[str, object], columns: tuple[str, str, str], reading: Reading) -> Item:
-    """The request that a row of CSV is; its time in seconds.
-
-    :raises OddEntryError: if it is none.
-    """
-    at, read, written = (row.get(column) for column in columns)
-    return _of_lengths(read, written, at, reading)
-
-
-def _of_lengths(read: object, written: object, at: object, reading: Reading) -> Item:
-    lengths = tokens(read, "tokens to read"), tokens(written, "tokens to generate")
-    time = time_of(at, reading)
-    if not all(lengths):
-        msg = "no token to read, or none to generate"
-        raise OddEntryError(msg)
-    return Item(output_tokens=lengths[1], prompt_tokens=lengths[0], at=time)
-
-
-def tokens(value: object, name: str) -> int:
-    """A whole number from 0 on; CSV has it as text."""
-    number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else value
-    if type(number) is not int or not 0 <= number < 10**18:
-        msg = f"{name} is not a number of tokens, but {shown(value)}"
-        raise OddEntryError(msg)
-    return number
-
-
-def time_of(value: object, reading: Reading) -> float:
-    """A number in the file's unit, or a date in seconds since 1970, UTC where no zone is given."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _NEVER:
-        return float(value)
-    try:
-        if not isinstance(value, str):
-            raise ValueError
-        seconds = read_iso(value)
-    except ValueError:
-        msg = f"timestamp is not a time, but {shown(value)}"
-        raise OddEntryError(msg) from None
-    reading.unit = "date"
-    return seconds
-
-
-def shown(value: object) -> str:
-    """A value for a message, cut."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

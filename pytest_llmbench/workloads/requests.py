@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.workloads.lengths import Length
-from pytest_llmbench.workloads.prompts import _opening, _pieces
+from pytest_llmbench.workloads.prompts import _opening, _pieces, _sentences
 
 if TYPE_CHECKING:
     from pytest_llmbench.workloads.messages import Message
@@ -26,17 +26,30 @@ TextOf = Callable[[int, int], str]
 """(tokens, seed) to a text of about so many tokens, all that the server adds included. Texts of
 neighboring seeds begin with different words."""
 
-BLOCK = 512
-"""Tokens for which one entry of :attr:`Item.blocks` stands."""
 # Openings of numbers below 10^9 are three words long. Below the limit a load's numbers have room.
 _LARGEST_FIRST_NUMBER = 900_000_000
 _OWN_WORDS = 3
 # Two prompts, in tokens, of which the words that any other has are derived.
-_SHORT, _LONG = BLOCK, 8 * BLOCK
+_SHORT, _LONG = 512, 4096
+# Words of each of the first two pieces of a block's text; two pieces tell millions of blocks apart.
+_PIECE = 4
+_BLOCKS_KEPT = 1 << 14
 LEAST_TOKENS_PER_WORD = 0.25
 """What a server counts less for, it does not count."""
 _TOKENS_PER_WORD = 4 / 3
 """English in the tokenizers of today's models, where a server does not report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """What a recorded prompt had in common with others: the names of its successive pieces."""
+
+    names: tuple[int | str, ...]
+    """At least one. The last piece may be shorter, or what follows the last may have no name."""
+    size: int
+    """Tokens for which each name stands."""
+    scope: str = ""
+    """Within which equal names are equal pieces: a conversation, or the whole data set if empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +64,8 @@ class Item:
     """How long the prompt is meant to be; None where nothing is known of it."""
     at: float | None = None
     """When it is due, in seconds since the start; None for no time of its own."""
-    blocks: tuple[int | str, ...] | None = None
-    """Names of the prompt's successive :data:`BLOCK` tokens, the last perhaps fewer; requests with
-    equal names have equal text there. None for nothing in common with others."""
+    blocks: Blocks | None = None
+    """Pieces of the prompt that equal text is made for; None for nothing in common with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +200,9 @@ def from_items(
     another process's request finds its prompt in a cache. Without, items are as the data set has them.
 
     Items that have a length only get a prompt made of it. Where such an item names its ``blocks``, each
-    name stands for a text, so that requests share the beginnings that they shared when they were
-    recorded. *unique* leaves that as it is, and gives each pass through the data set, and each seed,
-    texts of its own.
+    name stands for a text, the same wherever it stands, so that requests share the beginnings that they
+    shared when they were recorded. *unique* leaves that as it is, and gives each pass through the data
+    set, and each seed, texts of its own.
 
     Times go on, when the data set begins again, after the mean gap between its requests.
 
@@ -213,8 +225,8 @@ def from_items(
                 text = text_of(item.prompt_tokens, first + number if unique else place)
             else:
                 writer = writer or _BlockWriter(text_of)
-                scope = f"{seed}/{again}" if unique else ""
-                text = writer.text(item.blocks, item.prompt_tokens, scope)
+                scope, own = (f"{seed}/{again}", first + number) if unique else ("", place)
+                text = writer.text(item.blocks, item.prompt_tokens, scope, own)
             item = replace(item, prompt=text)
         elif unique:
             item = _marked(item, _opening(first + number, 0))
@@ -223,22 +235,67 @@ def from_items(
 
 
 class _BlockWriter:
-    """Makes prompts of named blocks."""
+    """Makes prompts of named blocks.
+
+    A block's text is its name's own, wherever it stands and whatever comes after it. A number of words is
+    whole and that of a block's tokens is not, so blocks of one size differ by a word at most; on average they
+    have their tokens.
+    """
 
     def __init__(self, text_of: TextOf) -> None:
-        # Blocks follow each other, so that what is added to every prompt must be known apart.
         sizes = [(len(text_of(tokens, 0).split()), tokens) for tokens in (_SHORT, _LONG)]
-        self._words_for = TokenEstimator.fit(sizes).words_for
-        longest = self._words_for(_LONG + BLOCK) - self._words_for(_LONG) + 1
-        self._block = cache(lambda name, scope: words_text(longest, seed=_derived(scope, name)).split())
+        fitted = TokenEstimator.fit(sizes)
+        self._per_word = fitted.per_word
+        # What the server adds is the same for all prompts, so that it shortens what all begin with.
+        self._added = max(0, round(fitted.per_prompt / fitted.per_word))
+        self._block = lru_cache(_BLOCKS_KEPT)(self._made)
 
-    def text(self, blocks: Sequence[int | str], tokens: int, scope: str) -> str:
-        """The prompt of *tokens* that consists of *blocks*; those of another *scope* have other text."""
+    def text(self, blocks: Blocks, tokens: int, scope: str, own: int) -> str:
+        """The prompt of *tokens* that consists of *blocks*; those of another *scope* have other text.
+
+        :param own: a number of the request's own, for what has no name.
+        """
+        named = f"{scope}/{blocks.scope}"
         words: list[str] = []
-        for number, name in enumerate(blocks, 1):
-            end = self._words_for(min(number * BLOCK, tokens))
-            words += self._block(name, scope)[: end - len(words)]
+        added, size = self._added, blocks.size
+        for place, name in enumerate((*blocks.names, None)):
+            left = tokens - place * size
+            if left <= 0:
+                break
+            if name is None:
+                piece = self._made(f"own/{own}", named, left)
+            else:
+                piece = self._block(name, named, size)
+                if left < size:
+                    piece = piece[: max(1, round(left / self._per_word))]
+            dropped = max(0, min(added, len(piece) - _OWN_WORDS))
+            added -= dropped
+            words += piece[: len(piece) - dropped]
         return " ".join(words)
+
+    def _made(self, name: int | str, scope: str, size: int) -> tuple[str, ...]:
+        """The words of a block of *size* tokens; one more or less, by its name."""
+        drawn = _derived(scope, name)
+        prose = _prose()
+        count = max(1, int(size / self._per_word + drawn % 1000 / 1000))
+        starts = [drawn // 1000 % len(prose), drawn // 1000 // len(prose) % len(prose)]
+        words = [word for start in starts for word in _from(prose, start, _PIECE)]
+        words += _from(prose, drawn // 1000 // len(prose) ** 2 % len(prose), count)
+        return tuple(words[:count])
+
+
+@cache
+def _prose() -> tuple[str, ...]:
+    """The words of the sentences of which texts are made."""
+    return tuple(word for sentence in _sentences() for word in sentence.split())
+
+
+def _from(words: Sequence[str], start: int, count: int) -> list[str]:
+    """*count* words from a place on, and from the beginning again."""
+    found = list(words[start : start + count])
+    while len(found) < count:
+        found += words[: count - len(found)]
+    return found
 
 
 def _marked(item: Item, opening: str) -> Item:

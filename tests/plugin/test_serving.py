@@ -267,6 +267,35 @@ def test_a_trace_is_replayed_at_its_times(bench: pytest.Pytester, run: Run, docu
     assert [r["output_tokens"] for r in case["processes"][0]["rounds"]] == [2, 3, 4, 5]
 
 
+def test_a_trace_of_blocks_shares_what_it_shared(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    recorded = {"timestamp": 0, "input_length": 128, "output_length": 2}
+    lines = [json.dumps({**recorded, "hash_ids": [1, 2, 3, last]}) for last in (4, 5)]
+    bench.makefile(".jsonl", trace="\n".join(lines))
+    bench.makepyfile(one_level("warmup_requests=0, concurrency=1", "requests=2"))
+    with fake_server() as server:
+        asked = f"--llm-base-url={server.url}", "--llm-dataset=trace.jsonl"
+        run(*asked, "--llm-block-size=32", backend=None).assert_outcomes(passed=1)
+        (case,) = document()["cases"]
+        one, other = server.prompts[-2:]
+        result = run(*asked, "--llm-block-size=16", backend=None)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*no prompt has as many hash_ids*block_size=16*; 32 fits them all*"])
+    assert case["protocol"]["block_size"] == 32
+    assert one[: 3 * len(one) // 5] == other[: 3 * len(one) // 5]
+    assert one != other
+
+
+def test_prompts_that_the_memory_has_no_room_for_are_refused(bench: pytest.Pytester, run: Run) -> None:
+    bench.makefile(".jsonl", trace=json.dumps({"timestamp": 0, "input_length": 10**8, "output_length": 2}))
+    bench.makepyfile(one_level("concurrency=1", "requests=100000"))
+    with fake_server() as server:
+        result = run(f"--llm-base-url={server.url}", "--llm-dataset=trace.jsonl", backend=None)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*requests have prompts of * tokens together*ask for fewer requests*"])
+
+
 def test_times_in_seconds_that_were_read_as_milliseconds_are_not_replayed(
     bench: pytest.Pytester, run: Run
 ) -> None:

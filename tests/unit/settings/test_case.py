@@ -14,7 +14,16 @@ from pytest_llmbench.settings.kinds import KINDS, Fixture
 
 WORK = ["max_new_tokens", "seed", "temperature", "top_k", "top_p", "ignore_eos", "prefix_cache"]
 REPEATS = ["rounds", "warmup_rounds", "processes", "timeout"]
-OF_A_LOAD = ["arrivals", "slo", "prompt_length", "output_length", "dataset", "time_unit", "shared_prefix"]
+OF_A_LOAD = [
+    "arrivals",
+    "slo",
+    "prompt_length",
+    "output_length",
+    "dataset",
+    "time_unit",
+    "block_size",
+    "shared_prefix",
+]
 
 
 def test_each_field_is_a_row_with_its_default() -> None:

@@ -52,6 +52,7 @@ GOOD: list[tuple[str, Any]] = [
     ("output_length", "lognormal:128:0.5:512"),
     ("dataset", "prompts.jsonl"),
     ("time_unit", "ms"),
+    ("block_size", 16),
     ("clock", "cpu"),
     ("thresholds", {"ttft": ["10%", "<300ms"], "peak_rss": 0.02, "ttft.p99": "<1s"}),
 ]
@@ -81,6 +82,7 @@ BAD: list[tuple[str, Any]] = [
     ("prompt_length", "uniform:64"),
     ("dataset", ""),
     ("time_unit", "min"),
+    ("block_size", 0),
     ("clock", "sun"),
     ("thresholds", {"tftt": "5%"}),
     ("thresholds", "5%"),

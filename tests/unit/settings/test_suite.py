@@ -83,6 +83,7 @@ def test_a_case_takes_every_setting_under_the_same_name(read: Read) -> None:
         "output_length": "uniform:2:4",
         "dataset": "data.jsonl",
         "time_unit": "ms",
+        "block_size": 16,
         "thresholds": {"ttft": "<1s"},
         "clock": "wall",
         "isolation": "test",

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.workloads import datasets
+from pytest_llmbench.workloads import datasets, json_values
 from pytest_llmbench.workloads.datasets import Dataset, read_dataset
-from pytest_llmbench.workloads.requests import Item
+from pytest_llmbench.workloads.requests import Blocks, Item
 
 Read = Callable[[str], Dataset]
 
@@ -68,7 +68,7 @@ def test_an_array_is_read_like_lines(read: Read) -> None:
 def test_an_array_is_read_in_pieces_wherever_they_end(
     read: Read, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(datasets, "_CHUNK", chunk)
+    monkeypatch.setattr(json_values, "CHUNK", chunk)
     entries = [{"prompt": f'"{number}" \\ é 漢 \n[]{{}}', "max_tokens": number} for number in range(1, 12)]
 
     assert read(json.dumps(entries)).items == read(lines(*entries)).items
@@ -143,9 +143,11 @@ def test_a_mooncake_trace_has_lengths_times_and_blocks(read: Read) -> None:
     )
 
     assert found.items == (
-        Item(output_tokens=52, prompt_tokens=512, at=0.0, blocks=("a0",)),
+        Item(output_tokens=52, prompt_tokens=512, at=0.0, blocks=Blocks(("a0",), 512)),
         Item(output_tokens=1, prompt_tokens=9, at=0.0),
-        Item(output_tokens=26, prompt_tokens=1100, at=pytest.approx(3.053), blocks=(46, 47, 2366)),
+        Item(
+            output_tokens=26, prompt_tokens=1100, at=pytest.approx(3.053), blocks=Blocks((46, 47, 2366), 512)
+        ),
     )
     assert found.needs_prompts
 
@@ -207,9 +209,9 @@ GOOD_ROW = "2024-05-10,1,2\n"
     [
         ("Once upon a time\n", 1, "expected JSON Lines or a JSON array of .* or CSV with the columns"),
         ('[{"prompt": "a"},\n {"prompt": "b"}', 2, "the JSON array is not closed"),
-        ('[{"prompt": "a"},\n]', 2, "expected a JSON array"),
+        ('[{"prompt": "a"},\n]', 2, "expected JSON: "),
         ('[\n{"prompt": "a"}\n{"prompt": "b"}]', 3, "expected ']' in the JSON array, got '{'"),
-        ('[\n{"prompt": "a",\n"x": oops}]', 3, "expected a JSON array"),
+        ('[\n{"prompt": "a",\n"x": oops}]', 3, "expected JSON: "),
         ('[{"prompt": "a"}]\nand more', 2, "expected nothing after the JSON array, got 'a'"),
         ("[" * 100_000, 1, "nested too deeply"),
         ("TIMESTAMP,ContextTokens\n", 1, "got 'TIMESTAMP,ContextTokens'"),
@@ -284,7 +286,7 @@ def test_an_odd_row_is_left_out_counted_and_told(read: Read, row: str, said: str
 
 
 def test_a_line_that_is_too_long_is_passed_over(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "_LONGEST", 50)
+    monkeypatch.setattr(json_values, "LONGEST", 50)
     found = read(GOOD + json.dumps({"prompt": "x" * 500}) + "\n" + GOOD)
 
     assert len(found.items) == 2
@@ -349,17 +351,214 @@ def test_parts_that_are_no_text_are_left_out_and_told(read: Read) -> None:
     assert found.notes == ("not used: parts that are not text, such as pictures (1)",)
 
 
-def test_block_names_of_another_size_are_not_used_and_that_is_told(read: Read) -> None:
-    found = read(lines(MOON, {**MOON, "hash_ids": [1, 2, 3]}, {**MOON, "hash_ids": "ab"}))
+@pytest.mark.parametrize("role", ["user", "system"])
+def test_turns_without_text_are_left_out_and_told(read: Read, role: str) -> None:
+    messages = [{"role": role, "content": " "}, {"role": "user", "content": "Why?"}]
 
-    assert [item.blocks for item in found.items] == [None] * 3
-    assert found.notes[0].startswith("not used: hash_ids that are not one for each 512 tokens")
+    assert read(lines({"messages": messages})).items == (Item(messages=(messages[1],)),)  # type: ignore[arg-type]
+    found = read(lines(turns(("human", ""), ("gpt", "What?"), ("human", "Why?"), ("gpt", ""))))
+    assert found.items == (Item("Why?"),)
+    assert found.notes == ("not used: turns without text (1)",)
 
 
-def test_a_compressed_file_is_to_be_unpacked(tmp_path: Path) -> None:
-    (tmp_path / "x.gz").write_bytes(gzip.compress(GOOD.encode()))
-    with pytest.raises(UsageError, match="is compressed: unpack it first"):
-        read_dataset(tmp_path / "x.gz")
+def test_an_answer_that_ends_messages_is_not_asked(read: Read) -> None:
+    asked: list[Any] = [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "So."},
+        {"role": "user", "content": "And?"},
+    ]
+    found = read(lines({"messages": [*asked, {"role": "assistant", "content": "No."}]}, {"messages": asked}))
+
+    assert found.items == (Item(messages=tuple(asked)),) * 2
+    assert found.notes == ("not used: answers at the end of messages (1)",)
+
+
+def test_a_conversation_of_wildchat_is_asked_at_its_time(read: Read) -> None:
+    def entry(text: str, timestamp: str) -> dict[str, Any]:
+        turn = {"language": "English", "toxic": False, "turn_identifier": 7}
+        said = [
+            {"role": "user", "content": text, "timestamp": None, **turn},
+            {"role": "assistant", "content": "So.", "timestamp": timestamp, **turn},
+        ]
+        return {"conversation_hash": "c0", "model": "gpt-4", "timestamp": timestamp, "conversation": said}
+
+    found = read(lines(entry("And?", "2023-04-09 00:03:00+00:00"), entry("Why?", "2023-04-09T00:02:00Z")))
+    assert found.items == (Item("Why?", at=0.0), Item("And?", at=60.0))
+    assert found.notes == ("1 of 2 requests stood after later ones: they are in the order of their times",)
+    assert found.time_unit == "date"
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (gzip.compress(GOOD.encode()), "is compressed: unpack it first, with gunzip"),
+        (b"\x28\xb5\x2f\xfd", "is compressed: unpack it first, with unzstd"),
+        (b"PK\x03\x04", "is an archive: unpack it first"),
+        (b"PAR1", "is a Parquet file: write its rows as JSON Lines first"),
+        (GOOD.encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path: Path, start: bytes, said: str) -> None:
+    (tmp_path / "x").write_bytes(start)
+    with pytest.raises(UsageError, match=said):
+        read_dataset(tmp_path / "x")
+
+
+# --- Blocks -------------------------------------------------------------------------------------
+
+
+def weka(*requests: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "id": "a",
+        "models": ["m"],
+        "block_size": 64,
+        "hash_id_scope": "local",
+        **more,
+        "requests": requests,
+    }
+
+
+def one(t: float, length: int, *names: int, out: int = 5, **more: Any) -> dict[str, Any]:
+    return {"t": t, "type": "s", "model": "m", "in": length, "out": out, "hash_ids": names, **more}
+
+
+def bailian(length: int, *names: int | str, **more: Any) -> dict[str, Any]:
+    entry = {"chat_id": 159, "parent_chat_id": -1, "timestamp": 61.114, "type": "text", "turn": 1}
+    return {**entry, "input_length": length, "output_length": 5, "hash_ids": names, **more}
+
+
+def mooncake(length: int, *names: int | str, **more: Any) -> dict[str, Any]:
+    return {"timestamp": 0, "input_length": length, "output_length": 5, "hash_ids": names, **more}
+
+
+@pytest.mark.parametrize(
+    ("entry", "size"),
+    [
+        (mooncake(1100, 1, 2, 3), 512),
+        (mooncake(100, 1, 2, block_size=64), 64),
+        (bailian(40, 1, 2, 3), 16),
+        (bailian(40, 1, 2, 3, parent_chat_id=55, turn=2), 16),
+        ({"id": "a", **one(0.0, 150, 1, 2, 3)}, 64),
+        ({"id": "a", **one(0.0, 150, 1, 2)}, 64),
+        ({"id": "a", "block_size": 32, **one(0.0, 70, 1, 2)}, 32),
+    ],
+)
+def test_the_size_of_a_block_is_that_of_the_form_unless_the_file_says(
+    read: Read, entry: dict[str, Any], size: int
+) -> None:
+    found = read(lines(entry))
+    (item,) = found.items
+
+    assert item.blocks is not None
+    assert (item.blocks.size, item.blocks.names) == (size, tuple(entry["hash_ids"]))
+    assert (found.block_size, found.notes) == (size, ())
+
+
+def test_the_size_of_a_block_can_be_said(tmp_path: Path) -> None:
+    (tmp_path / "trace").write_text(lines(mooncake(1100, *range(9)), mooncake(40, 1, block_size=7)))
+    found = read_dataset(tmp_path / "trace", block_size=128)
+
+    assert [item.blocks for item in found.items] == [Blocks(tuple(range(9)), 128), Blocks((1,), 128)]
+    assert (found.block_size, found.notes) == (128, ())
+
+
+def test_blocks_of_another_size_are_not_used_and_that_is_told_with_one_that_fits(read: Read) -> None:
+    found = read(lines(mooncake(600, 1, 2), mooncake(600, *range(38)), mooncake(1000, *range(63))))
+
+    assert [item.blocks is None for item in found.items] == [False, True, True]
+    assert found.notes == (
+        "not used: hash_ids of 2 of 3 prompts, which are not one for each 512 tokens: these prompts share "
+        "nothing (no size fits them all)",
+    )
+    found = read(lines(mooncake(600, *range(38)), mooncake(1000, *range(63))))
+    assert found.block_size is None
+    assert found.notes[0].endswith("(--llm-block-size=16 fits them all)")
+
+
+def test_a_size_that_was_said_and_fits_no_prompt_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trace").write_text(lines(mooncake(600, *range(38))))
+    with pytest.raises(UsageError, match=r"/trace: no prompt has .* block_size=64 .*; 16 fits them all"):
+        read_dataset(tmp_path / "trace", block_size=64)
+
+
+def test_a_size_of_blocks_that_no_prompt_has_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text(GOOD)
+
+    assert read_dataset(tmp_path / "data", block_size=64).notes == (
+        "block_size=64 changes nothing: no request has hash_ids that name blocks",
+    )
+
+
+def test_blocks_that_are_no_names_or_of_another_size_than_those_before_are_told(read: Read) -> None:
+    found = read(
+        lines(
+            mooncake(600, 1, 2),
+            {**MOON, "hash_ids": "ab"},
+            mooncake(64, 1, block_size=64),
+            mooncake(5, block_size=0),
+        )
+    )
+
+    assert [item.blocks is None for item in found.items] == [False, True]
+    assert found.notes == (
+        "2 of 4 entries were left out: hash_ids of other blocks than those before, which have 512 tokens (1, "
+        "the first in line 3), block_size is 0 (1, the first in line 4)",
+        "not used: hash_ids that are not a list of names: their prompts share nothing (1)",
+    )
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lines, lambda *all: json.dumps(all), lambda *all: "".join(json.dumps(one, indent=2) for one in all)],
+    ids=["lines", "array", "several lines each"],
+)
+def test_a_conversation_of_wekas_is_its_requests(read: Read, write: Callable[..., str]) -> None:
+    agent = {
+        "t": 1.0,
+        "type": "subagent",
+        "agent_id": "b",
+        "requests": [one(1.5, 64, 9), {"type": "subagent", "t": 2, "requests": [one(2.5, 70, 9)]}],
+    }
+    found = read(
+        write(weka(one(0.0, 130, 1, 2), agent, one(2.0, 200, 1, 2, 3)), weka(one(0.0, 64, 1), id="c"))
+    )
+
+    assert [(item.at, item.prompt_tokens) for item in found.items] == [
+        (0.0, 130),
+        (0.0, 64),
+        (1.5, 64),
+        (2.0, 200),
+        (2.5, 70),
+    ]
+    scopes = [item.blocks.scope for item in found.items if item.blocks is not None]
+    assert scopes == ["'a'", "'c'", "'a'", "'a'", "'a'"]
+    assert (found.time_unit, found.block_size) == ("s", 64)
+    assert found.notes == (
+        "the times of its 2 conversations count from the beginning of each, so that all begin at once",
+    )
+
+
+def test_names_of_blocks_mean_the_same_in_all_conversations_where_the_file_says_so(read: Read) -> None:
+    found = read(lines(weka(one(0.0, 64, 1), hash_id_scope="global"), weka(one(0.0, 64, 1), id="c")))
+
+    assert [item.blocks for item in found.items] == [Blocks((1,), 64), Blocks((1,), 64, "'c'")]
+
+
+def test_what_is_odd_in_a_conversation_does_not_take_the_rest_with_it(read: Read) -> None:
+    found = read(lines(weka(one(0.0, 64, 1), one(1.0, 64, 1, out=0), one(2.0, 70, 1)), weka(id="b"), 1))
+
+    assert [item.at for item in found.items] == [0.0, 2.0]
+    assert found.notes[0].startswith(
+        "3 of 5 entries were left out: no token to read, or none to generate (1, the first in line 1), "
+    )
+
+
+def test_names_of_blocks_count_as_what_is_read(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "_MOST_TEXT", 100)
+    found = read(lines(*[mooncake(1000, 1, 2)] * 5))
+
+    assert len(found.items) == 2
+    assert found.notes == ("only its first 2 entries were read: a load uses no more",)
 
 
 # --- Times --------------------------------------------------------------------------------------
@@ -385,6 +584,7 @@ BURST = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
         (moon(0, 60, chat_id=1, parent_chat_id=-1), "s", [0, 60]),
         (moon("2024-05-10T00:00:00", "2024-05-10T00:01:00Z"), "date", [0, 60]),
         (BURST, "s", [0, 60]),
+        (lines({"id": "a", **one(1, 9)}, {"id": "a", **one(61, 9)}), "s", [0, 60]),
         (lines({"prompt": "a", "timestamp": 1.7e9}, {"prompt": "b", "timestamp": 1.7e9 + 60}), "s", [0, 60]),
         (moon(1.7e12, 1.7e12 + 60000), "ms", [0, 60]),
     ],
@@ -395,6 +595,36 @@ def test_the_unit_of_times_is_that_of_the_form(read: Read, text: str, unit: str,
     assert [item.at for item in found.items] == times
     assert found.time_unit == unit
     assert found.doubt is None
+
+
+NEW_BURST = """Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type
+19440161.0,d598-bf9,2,ChatGPT,36,29,65,Conversation log
+19440110.0,1722-c82,43,GPT-4,906,446,1352,Conversation log
+19440192.0,,,ChatGPT,36,0,36,API log
+"""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_requests_that_failed_are_left_out_and_counted(read: Read, end: str, mark: str) -> None:
+    found = read(mark + NEW_BURST.replace("\n", end))
+
+    assert found.items == (
+        Item(output_tokens=446, prompt_tokens=906, at=0.0),
+        Item(output_tokens=29, prompt_tokens=36, at=51.0),
+    )
+    assert found.notes == (
+        "1 of 3 entries were left out: a request that failed: it has no token of a response (1, the first in "
+        "line 4)",
+        "1 of 2 requests stood after later ones: they are in the order of their times",
+    )
+
+
+def test_requests_that_stand_after_later_ones_are_counted(read: Read) -> None:
+    found = read(moon(5000, 1000, 60000, 2000, 60000))
+
+    assert [item.at for item in found.items] == [0, 1, 4, 59, 59]
+    assert found.notes == ("2 of 5 requests stood after later ones: they are in the order of their times",)
 
 
 @pytest.mark.parametrize(("unit", "span"), [("s", 60.0), ("ms", 0.06), ("us", 6e-5), ("ns", 6e-8)])
