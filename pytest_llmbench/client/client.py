@@ -15,13 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from pytest_llmbench.client.answers import LiveHistory, answer_of, has_answered
 from pytest_llmbench.client.connection import Connection, ConnectionFailedError
+from pytest_llmbench.client.endings import cut, malformed, retry_after, too_late
 from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.http import MalformedError
-from pytest_llmbench.client.outgoing import request_bytes
+from pytest_llmbench.client.outgoing import Writer
 from pytest_llmbench.client.patience import Pulse
 from pytest_llmbench.client.pending import PendingRequest
-from pytest_llmbench.client.plan import Failure, LoadPlan
+from pytest_llmbench.client.plan import Failure, LoadPlan, Request
 from pytest_llmbench.client.poller import WRITE
 from pytest_llmbench.client.pool import Pool
 from pytest_llmbench.client.priority import real_time
@@ -30,7 +32,7 @@ from pytest_llmbench.client.receiver import choose_receiver
 from pytest_llmbench.client.room import KEPT, why_too_large
 from pytest_llmbench.client.segments import Segment
 from pytest_llmbench.client.stamps import REFRESH, Clock
-from pytest_llmbench.times import read_http
+from pytest_llmbench.client.turns import Turns
 
 _SECOND = 1_000_000_000
 _BETWEEN_STREAMS = 1_000_000
@@ -39,8 +41,6 @@ all their tokens would go on coming at once: a queue of the client's making, whi
 _STALE = _SECOND
 """ns after a send in which the end of a kept connection means that it had ended before the send."""
 _BUSY = (429, 503)
-_PAUSE = 1.0
-"""Seconds before a request is sent again, where a busy server does not say."""
 
 
 @dataclass(slots=True)
@@ -53,6 +53,10 @@ class LevelRecording:
     """A schedule counts from here."""
     ended: int
     client: ClientFacts
+    requests: Sequence[Request]
+    """Those of the plan; with live answers, as they were sent."""
+    abandoned: int
+    """Turns that were not sent because one before them failed."""
 
 
 class Client:
@@ -67,21 +71,25 @@ class Client:
         self._plan = plan
         self._pulse = Pulse() if pulse is None else pulse
         self._pulse(0, 0)
-        self._bytes = request_bytes(plan.endpoint, plan.requests, plan.params)
+        self._writer = Writer(plan.endpoint, plan.params)
+        self._bytes = [self._writer.write(request) for request in plan.requests]
         self._timeout = round(plan.timeout * _SECOND)
         self._pool = pool = Pool(plan)
         self._receiver, self._receive = choose_receiver(
             pool.poller, pool.connections, pool.streams, pool.room
         )
         self._pending: list[PendingRequest] = []
-        self._next = 0
-        """The number of the next request."""
+        self._due = deque(enumerate(plan.schedule or ()))
+        """Open loop: the number of each request that is still to be sent, and when."""
+        self._turns = Turns(() if plan.schedule is not None else plan.requests)
+        """Closed loop: what is still to be sent."""
+        self._live = LiveHistory(plan.requests) if plan.history == "live" else None
+        self._most = plan.at_once or 0
+        """Closed loop: how many requests may be on their way."""
         self._active = 0
         """Requests on their way, those that wait to be sent again included."""
         self._streams = 0
         """Closed loop: streams that have begun."""
-        self._free = 0
-        """Of these, those without a request."""
         self._filling = False
         self._again: list[tuple[int, int, PendingRequest]] = []
         """A heap of what is sent again, by when."""
@@ -127,13 +135,15 @@ class Client:
                 receiver=self._receiver,
                 real_time=first,
             ),
+            requests=self._plan.requests if self._live is None else self._live.requests,
+            abandoned=self._turns.abandoned,
         )
 
     # -- the level -----------------------------------------------------------------------------
 
     def _loop(self) -> None:
         clock, receive, connections = time.perf_counter_ns, self._receive, self._pool.connections
-        while self._active or self._next < len(self._bytes):
+        while self._active or self._due or self._turns.left:
             now = clock()
             if now >= self._wake:
                 self._tick(now)
@@ -158,10 +168,11 @@ class Client:
         self._wake = self._look_again
         self._give_up(now)
         self._send_again(now)
-        if self._plan.schedule is not None:
-            self._send_due(self._plan.schedule)
-        else:
+        if self._due:
+            self._send_due()
+        elif self._plan.schedule is None:
             self._begin_streams(now)
+            self._await_thoughts(now)
             self._fill()
         if self._deadlines:
             self._wake = min(self._wake, self._deadlines[0][0])
@@ -209,54 +220,55 @@ class Client:
             else:
                 self._pool.streams.pop(connection.fd, None)
         else:
-            self._broken(connection, _cut(pending))
+            self._broken(connection, cut(pending))
 
     # -- sending -------------------------------------------------------------------------------
 
     def _begin_streams(self, now: int) -> None:
-        """Have the streams of a closed loop whose time has come."""
-        streams = self._plan.concurrency or 0
+        """Have the streams of a closed loop whose time has come, each with its first conversation."""
+        streams = self._plan.streams or 0
         while self._streams < streams:
             begin = self._started + self._streams * _BETWEEN_STREAMS
             if begin > now:
                 self._wake = min(self._wake, begin)
                 return
             self._streams += 1
-            self._free += 1
+            self._turns.begin()
 
     def _fill(self) -> None:
-        """Give each free stream of a closed loop its next request.
+        """Send what is ready in a closed loop, as far as there may be more on its way.
 
-        One that fails at once frees its stream again, which is filled when what has arrived meanwhile was
-        read: a server that refuses everything must not make the client deaf.
+        What one that fails at once makes ready is sent when what has arrived meanwhile was read: a server
+        that refuses everything must not make the client deaf.
         """
+        turns = self._turns
         self._filling = True
-        for _ in range(self._free):
-            if self._next < len(self._bytes) and not self._is_over(time.perf_counter_ns()):
-                self._free -= 1
-                self._launch(None)
+        for _ in range(min(len(turns.ready), self._most - self._active)):
+            if turns.ready and not self._is_over(time.perf_counter_ns()):
+                self._launch(turns.ready.popleft(), None)
         self._filling = False
 
-    def _send_due(self, schedule: Sequence[float]) -> None:
-        while self._next < len(schedule):
-            due = self._started + round(schedule[self._next] * _SECOND)
+    def _send_due(self) -> None:
+        while self._due:
+            number, at = self._due[0]
+            due = self._started + round(at * _SECOND)
             if due > time.perf_counter_ns():
                 self._wake = min(self._wake, due)
                 return
             if not self._is_over(due):
-                self._launch(due)
+                self._due.popleft()
+                self._launch(number, due)
 
     def _is_over(self, now: int) -> bool:
         """Whether the level's duration is; then nothing more is sent."""
         if self._stop is None or now < self._stop:
             return False
-        self._next = len(self._bytes)
+        self._due.clear()
+        self._turns.end()
         return True
 
-    def _launch(self, scheduled: int | None) -> None:
-        """Send the next request of the plan."""
-        number = self._next
-        self._next += 1
+    def _launch(self, number: int, scheduled: int | None) -> None:
+        """Send a request of the plan."""
         raw = RawResponse(number, number < self._plan.warmup, scheduled, sent=0)
         pending = PendingRequest(raw)
         self._pending.append(pending)
@@ -329,7 +341,7 @@ class Client:
         """Whether a busy server gets the request again, and when."""
         if pending.response.status not in _BUSY or pending.repeated >= self._plan.retries:
             return False
-        pause = _retry_after(pending.response.headers.get("retry-after", ""))
+        pause = retry_after(pending.response.headers.get("retry-after", ""))
         if pause > self._plan.timeout:
             return False
         pending.repeated += 1
@@ -354,7 +366,7 @@ class Client:
             return
         self._pool.drop(connection)
         pending.fd = None
-        failure = _malformed(pending) or failure
+        failure = malformed(pending) or failure
         refused: Failure | None = failure
         if not connection.connected:
             refused = self._pool.connect(pending, connection.address + 1, failure)
@@ -383,14 +395,13 @@ class Client:
                     return
                 self._pool.drop(self._pool.connections[pending.fd])
                 pending.fd = None
-                late = Failure("timeout", _too_late(pending, self._plan.timeout))
-                self._fail(pending, _malformed(pending) or late)
+                self._fail(pending, malformed(pending) or too_late(pending, self._plan.timeout))
             self._deadlines.popleft()
 
     def _give_up_long(self, connection: Connection, pending: PendingRequest, *, full: bool) -> None:
         """End what is longer than it may be; of what came, the beginning is enough."""
         request = self._plan.requests[pending.raw.number]
-        failure = _malformed(pending) or Failure("too_large", why_too_large(request, full=full))
+        failure = malformed(pending) or Failure("too_large", why_too_large(request, full=full))
         self._reads += len(pending.segments)
         self._forget(pending, KEPT)
         self._reads -= len(pending.segments)
@@ -415,41 +426,42 @@ class Client:
         self._bytes[raw.number] = b""
         self._active -= 1
         if self._plan.schedule is None:
-            self._free += 1
+            self._go_on(pending)
             if self._filling:
                 self._wake = 0
             else:
                 self._fill()
 
+    def _go_on(self, pending: PendingRequest) -> None:
+        """Have the next turn of a conversation whose request has ended, or else another conversation."""
+        raw, turns = pending.raw, self._turns
+        following = turns.after(raw.number)
+        if following is None:
+            turns.begin()
+        elif not self._was_answered(pending, following):
+            turns.abandon(following)
+            turns.begin()
+        elif not self._is_over(raw.ended):
+            turns.go_on(following, raw.ended)
+            self._await_thoughts(raw.ended)
 
-def _malformed(pending: PendingRequest) -> Failure | None:
-    """What was wrong with that of a response which was only stored until now; None if nothing was."""
-    try:
-        pending.follow()
-    except MalformedError as error:
-        return Failure("malformed", str(error))
-    return None
+    def _was_answered(self, pending: PendingRequest, following: int) -> bool:
+        """Whether a turn was, so that the *following* one can be sent; a live answer is put into that."""
+        if pending.raw.failure is not None:
+            return False
+        if self._live is None:
+            return has_answered(pending)
+        answer = answer_of(pending)
+        if answer is None:
+            return False
+        self._bytes[following] = self._writer.write(self._live.put(answer, following))
+        return True
 
-
-def _cut(pending: PendingRequest) -> Failure:
-    if not pending.segments:
-        return Failure("truncated", "the server closed the connection without an answer")
-    return Failure("truncated", "the server closed the connection in the middle of its answer")
-
-
-def _too_late(pending: PendingRequest, timeout: float) -> str:
-    came = "the response had begun" if pending.segments else "no answer had begun"
-    return f"after {timeout:g} s {came}"
-
-
-def _retry_after(value: str) -> float:
-    """Seconds to wait (RFC 9110, section 10.2.3)."""
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, read_http(value) - time.time())
-    except ValueError:
-        return _PAUSE
+    def _await_thoughts(self, now: int) -> None:
+        """Have those ready whose think time is over, and look again when the next one's is."""
+        over = self._turns.think(now)
+        if over is not None and not self._is_over(now):
+            self._wake = min(self._wake, over if self._stop is None else min(over, self._stop))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Every request is bytes before a level starts: head and body together, so that on
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from pytest_llmbench._version import __version__
 from pytest_llmbench.backends.base import FILTERS, GenerationParams
@@ -21,19 +20,24 @@ from pytest_llmbench.servers.urls import proxy_headers, read_proxy, read_url
 _PATHS = {"completions": "/completions", "chat": "/chat/completions"}
 
 
-def request_bytes(endpoint: Endpoint, requests: Sequence[Request], params: GenerationParams) -> list[bytes]:
-    """Each of *requests* as it goes over the wire.
+class Writer:
+    """Writes requests as they go over the wire.
 
     :raises UsageError: for a URL or header that cannot be sent, and for a key's variable that is not set.
     """
-    head = _head(endpoint)
-    found = []
-    for request in requests:
-        text = json.dumps(request_body(endpoint, request, params), ensure_ascii=False, separators=(",", ":"))
+
+    def __init__(self, endpoint: Endpoint, params: GenerationParams) -> None:
+        self._endpoint = endpoint
+        self._params = params
+        self._head = _head(endpoint)
+
+    def write(self, request: Request) -> bytes:
+        """Head and body of *request*."""
+        told = request_body(self._endpoint, request, self._params)
+        text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
         # Half of a surrogate pair has no UTF-8; its escape is JSON's own.
         body = text.encode(errors="backslashreplace")
-        found.append(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
-    return found
+        return b"%sContent-Length: %d\r\n\r\n%s" % (self._head, len(body), body)
 
 
 def _head(endpoint: Endpoint) -> bytes:

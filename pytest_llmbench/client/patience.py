@@ -53,9 +53,13 @@ def longest(plan: LoadPlan) -> float:
         sending = max(plan.schedule, default=0.0) + each
         connections = count
     else:
-        connections = min(plan.concurrency or 1, count)
-        waves = math.ceil(count / max(1, connections))
-        if plan.duration is not None:
-            waves = min(waves, 1 + math.ceil((plan.warmup + 1) / max(1, connections)))
-        sending = waves * each + (plan.duration or 0.0)
+        connections = min(plan.at_once or 1, count)
+        # What is sent after the duration's end was: of a level that has one, the warm-up and a wave.
+        waves = count if plan.duration is None else min(count, plan.warmup + 1 + max(1, connections))
+        sending = math.ceil(waves / max(1, connections)) * each + (plan.duration or 0.0)
+        if plan.conversations is not None:
+            # However they follow each other: what all think, by turns, and the longest on its own.
+            thoughts = [request.think_time for request in plan.requests]
+            turns = max((request.turn or 1 for request in plan.requests), default=1)
+            sending += sum(thoughts) / plan.conversations + turns * (each + max(thoughts, default=0.0))
     return sending + connections * _CONNECTING + (plan.memory or 0) / _READING + _GRACE

@@ -33,27 +33,43 @@ FailureKind = Literal[
     "empty",
 ]
 Receiver = Literal["native", "python"]
+History = Literal["recorded", "live"]
+"""Whose answers a turn has before it: those of its messages, or the server's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; either a ``prompt`` or ``messages``."""
+    """One request; either a ``prompt`` or ``messages``, which are all that its turn has before it."""
 
     max_new_tokens: int
     prompt: str | None = None
     messages: tuple[Message, ...] | None = None
+    follows: int | None = None
+    """The number of the request before it in its conversation, after whose end it is sent; None where it is
+    the first. At most one follows each."""
+    think_time: float = 0.0
+    """Seconds from the end of the answer before until it is sent."""
+    conversation: int | None = None
+    """From 1; None where it is of none."""
+    turn: int | None = None
+    """From 1. The first that is sent of a conversation need not be its turn 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """One load level: closed loop with ``concurrency``, open loop with ``schedule``."""
+    """One load level: closed loop with ``concurrency`` or ``conversations``, open loop with ``schedule``."""
 
     endpoint: Endpoint
     requests: tuple[Request, ...]
-    """In the order in which they are sent, warm-up first. Their number bounds the level."""
+    """In the order in which they are sent, warm-up first; conversation after conversation, each of which
+    begins in this order. Their number bounds the level."""
     params: GenerationParams
     concurrency: int | None = None
-    """Closed loop: so many requests at once; the next is sent when one has ended."""
+    """Closed loop: so many requests at once, or at most; the next is sent when one has ended."""
+    conversations: int | None = None
+    """Closed loop: so many conversations at once, those that think included; the next begins when one has
+    ended. None for as many as there are requests at once."""
+    history: History = "recorded"
     schedule: tuple[float, ...] | None = None
     """Open loop: when each request is due, in seconds since the start; shape (requests,)."""
     duration: float | None = None
@@ -67,26 +83,53 @@ class LoadPlan:
     memory: int | None = None
     """Bytes that all its responses may have together; None for as much as :func:`.room.room_for` finds."""
 
+    @property
+    def at_once(self) -> int | None:
+        """The most requests that can be on their way at a time; None in an open loop."""
+        return min(filter(None, (self.concurrency, self.conversations)), default=None)
+
+    @property
+    def streams(self) -> int | None:
+        """How many conversations there are at once, or requests without any; None in an open loop."""
+        return self.conversations or self.concurrency
+
     def to_json(self) -> Json:
-        """The plan as it crosses the socket."""
-        return dataclasses.asdict(self)
+        """The plan as it crosses the socket: of a turn, what the turn before it has not said already."""
+        data = dataclasses.asdict(dataclasses.replace(self, requests=()))
+        data["requests"] = sent = []
+        for request in self.requests:
+            one = dataclasses.asdict(dataclasses.replace(request, messages=None))
+            if request.messages is not None:
+                before = () if request.follows is None else self.requests[request.follows].messages or ()
+                one["same"] = same = _in_common(before, request.messages)
+                one["messages"] = request.messages[same:]
+            sent.append(one)
+        return data
 
     @classmethod
     def from_json(cls, data: Json) -> LoadPlan:
+        requests: list[Request] = []
+        for one in data["requests"]:
+            if (messages := one["messages"]) is not None:
+                same, follows = one.pop("same"), one["follows"]
+                before = () if follows is None else requests[follows].messages or ()
+                one["messages"] = (*before[:same], *messages)
+            requests.append(Request(**one))
         return cls(
             **{
                 **data,
                 "endpoint": Endpoint(**data["endpoint"]),
-                "requests": tuple(_request(one) for one in data["requests"]),
+                "requests": tuple(requests),
                 "params": GenerationParams(**data["params"]),
                 "schedule": None if data["schedule"] is None else tuple(data["schedule"]),
             }
         )
 
 
-def _request(data: Json) -> Request:
-    messages = data["messages"]
-    return Request(data["max_new_tokens"], data["prompt"], None if messages is None else tuple(messages))
+def _in_common(one: Sequence[Message], other: Sequence[Message]) -> int:
+    """How many messages both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +207,8 @@ class LoadResult:
     ended: int
     """ns: the last request had ended."""
     client: ClientFacts
+    abandoned: int = 0
+    """Turns that were not sent because one before them failed."""
 
     @property
     def measured(self) -> Sequence[RequestResult]:
@@ -177,9 +222,11 @@ class LoadResult:
             "started": self.started,
             "ended": self.ended,
             "client": vars(self.client),
+            "abandoned": self.abandoned,
         }
 
     @classmethod
     def from_json(cls, data: Json) -> LoadResult:
         requests = tuple(RequestResult.from_json(request) for request in data["requests"])
-        return cls(requests, data["started"], data["ended"], ClientFacts(**data["client"]))
+        client = ClientFacts(**data["client"])
+        return cls(requests, data["started"], data["ended"], client, data["abandoned"])

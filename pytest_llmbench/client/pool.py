@@ -69,7 +69,7 @@ class Pool:
                 assert route is not None
                 # Where it answers is where the level goes.
                 route.addresses.insert(0, route.addresses.pop(address))
-                self._make(min(plan.concurrency or _due_at_first(plan), len(plan.requests)), 0, handle, pulse)
+                self._make(min(plan.at_once or _due_at_first(plan), len(plan.requests)), 0, handle, pulse)
                 return
 
     def _make(
@@ -168,13 +168,13 @@ def _allow_open_files(plan: LoadPlan) -> None:
 
     :raises UsageError: if a closed loop cannot have its connections.
     """
-    streams = min(plan.concurrency or len(plan.requests), len(plan.requests))
+    streams = min(plan.at_once or len(plan.requests), len(plan.requests))
     needed = streams + _SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if most < needed and plan.concurrency is not None:
+    if most < needed and plan.at_once is not None:
         msg = (
             f"{streams} requests at once need {needed} open files, and {hard} are allowed: raise 'ulimit -n'"
         )

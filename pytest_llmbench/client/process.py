@@ -2,13 +2,15 @@
 
 One process receives some 100,000 chunks a second, and half of that without its native part; where it has
 no time to spare, it reads tokens late and two at a time, and the first come late in its figures. A closed
-loop of many streams is divided among several, as far as there are cores: each has every n-th request and
-its share of the streams, and runs on its own. An open loop has one schedule, and one process keeps it.
+loop of many streams is divided among several, as far as there are cores: each has every n-th conversation, or
+request without any, and its share of the streams, and runs on its own. An open loop has one schedule, and one
+process keeps it.
 """
 
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -53,7 +55,8 @@ class LoadClient:
         """
         count = processes_for(plan)
         # Here and not in each of them, which would all count on the same memory.
-        parts = divided(replace(plan, memory=room_for(plan) // count), count)
+        numbers = shares(plan, count)
+        parts = divided(replace(plan, memory=room_for(plan) // count), numbers)
         self._have(len(parts))
         busy = self._children[: len(parts)]
         try:
@@ -68,7 +71,7 @@ class LoadClient:
                     child.kill()
                 self._children.clear()
             raise
-        return joined([LoadResult.from_json(answer["result"]) for answer in answers])
+        return joined([LoadResult.from_json(answer["result"]) for answer in answers], numbers)
 
     def close(self) -> None:
         """End the processes."""
@@ -103,40 +106,65 @@ class LoadClient:
 
 def processes_for(plan: LoadPlan) -> int:
     """How many processes send *plan*."""
-    if plan.concurrency is None:
+    if plan.at_once is None:
         return 1
-    streams = min(plan.concurrency, len(plan.requests))
+    streams = min(plan.at_once, len(plan.requests))
     return max(1, min(-(-streams // STREAMS[fastest()]), usable_cores()))
 
 
-def divided(plan: LoadPlan, parts: int) -> list[LoadPlan]:
-    """A closed loop in *parts*: of n, part i has the requests i, i + n, ... and its share of the streams."""
+def shares(plan: LoadPlan, parts: int) -> list[list[int]]:
+    """The numbers of the requests of each of n *parts*: of part i, those that follow none i, i + n, ..., and
+    all that follow them."""
+    found: list[list[int]] = [[] for _ in range(parts)]
+    where: list[int] = []
+    begun = 0
+    for number, request in enumerate(plan.requests):
+        where.append(begun % parts if request.follows is None else where[request.follows])
+        begun += request.follows is None
+        found[where[-1]].append(number)
+    return found
+
+
+def divided(plan: LoadPlan, numbers: Sequence[Sequence[int]]) -> list[LoadPlan]:
+    """A closed loop in parts that have these :func:`shares` of the requests, and theirs of the streams."""
+    parts = len(numbers)
     if parts == 1:
         return [plan]
-    assert plan.concurrency is not None
-    return [
-        replace(
-            plan,
-            requests=plan.requests[part::parts],
-            warmup=len(range(part, plan.warmup, parts)),
-            concurrency=len(range(part, plan.concurrency, parts)),
+
+    def share(number: int, part: int) -> int:
+        return len(range(part, number, parts))
+
+    divided = []
+    for part, own in enumerate(numbers):
+        place = {number: at for at, number in enumerate(own)}
+        requests = (plan.requests[number] for number in own)
+        divided.append(
+            replace(
+                plan,
+                requests=tuple(
+                    one if one.follows is None else replace(one, follows=place[one.follows])
+                    for one in requests
+                ),
+                warmup=bisect_left(own, plan.warmup),
+                concurrency=None if plan.concurrency is None else share(plan.concurrency, part),
+                conversations=None if plan.conversations is None else share(plan.conversations, part),
+            )
         )
-        for part in range(parts)
-    ]
+    return divided
 
 
-def joined(results: Sequence[LoadResult]) -> LoadResult:
-    """The result of a plan from those of its parts, as :func:`divided` has them."""
+def joined(results: Sequence[LoadResult], numbers: Sequence[Sequence[int]]) -> LoadResult:
+    """The result of a plan from those of its parts, which had these :func:`shares`."""
     if len(results) == 1:
         return results[0]
     started = min(result.started for result in results)
     requests = [
         replace(
             request,
-            number=request.number * len(results) + part,
+            number=own[request.number],
             at=round(request.at + (result.started - started) * NANO, 9),
         )
-        for part, result in enumerate(results)
+        for own, result in zip(numbers, results, strict=True)
         for request in result.requests
     ]
     return LoadResult(
@@ -144,6 +172,7 @@ def joined(results: Sequence[LoadResult]) -> LoadResult:
         started=started,
         ended=max(result.ended for result in results),
         client=_together([result.client for result in results]),
+        abandoned=sum(result.abandoned for result in results),
     )
 
 

@@ -104,6 +104,8 @@ def read_result(
         cached_tokens=cached.tokens,
         cached_source=cached.source,
         attempts=raw.attempts,
+        conversation=request.conversation,
+        turn=request.turn,
         new_connection=raw.new_connection,
         warmup=raw.warmup,
         sent=raw.sent,
@@ -113,6 +115,15 @@ def read_result(
         timeline=timeline,
         text=text if keep_text else None,
     )
+
+
+def read_answer(raw: RawResponse) -> str | None:
+    """What the server answered, without its reasoning; None if the request failed by what *raw* has."""
+    output = _Output()
+    if raw.status is None or not 200 <= raw.status < 300:
+        return None
+    output.read(raw.body)
+    return None if _failure(raw, output) is not None else "".join(output.answer)
 
 
 def _seconds(nanoseconds: int) -> float:
@@ -127,6 +138,8 @@ class _Output:
         """When each chunk with tokens arrived."""
         self.parts: list[str] = []
         """The text, in order of arrival."""
+        self.answer: list[str] = []
+        """That of it which is not reasoning."""
         self.lengths = [0, 0]
         """Characters of the reasoning among it, and of everything else."""
         self.ends: list[int] = []
@@ -204,6 +217,8 @@ class _Output:
             for text, thought in said.words:
                 self.parts.append(text)
                 self.lengths[not thought] += len(text)
+                if not thought:
+                    self.answer.append(text)
                 reasoning |= thought
                 content |= not thought
             if (known := told_ids(choice)) is not None:

@@ -35,12 +35,12 @@ def run(plan: LoadPlan, pulse: Pulse) -> LoadResult:
     """
     count = None if plan.endpoint.tokenizer is None else token_counter(plan.endpoint.tokenizer)
     recording = Client(plan, pulse).run()
-    requests = tuple(_results(plan, recording, count, pulse))
-    return LoadResult(requests, recording.started, recording.ended, recording.client)
+    requests = tuple(_results(recording, count, pulse))
+    return LoadResult(requests, recording.started, recording.ended, recording.client, recording.abandoned)
 
 
 def _results(
-    plan: LoadPlan, recording: LevelRecording, count: Callable[[str], int] | None, pulse: Pulse
+    recording: LevelRecording, count: Callable[[str], int] | None, pulse: Pulse
 ) -> list[RequestResult]:
     responses = recording.responses
     read = partial(read_result, started=recording.started, count=count)
@@ -49,7 +49,7 @@ def _results(
     for raw in sorted(responses, key=lambda one: one.number):
         pulse(len(responses), len(responses))
         wanted = keep_text and not raw.warmup
-        result = read(raw, plan.requests[raw.number], keep_text=wanted)
+        result = read(raw, recording.requests[raw.number], keep_text=wanted)
         keep_text = keep_text and not (wanted and result.ok)
         raw.body.clear()
         found.append(result)

@@ -111,6 +111,13 @@ class Level:
     end of sequence was to be ignored."""
     in_flight: float
     """Mean number of requests, warm-up and failed ones too."""
+    conversations_in_flight: float | None = None
+    """Mean number of conversations, those that think included; None without any."""
+    history: str | None = None
+    """Whose answers the turns of conversations have before them: those that were given beforehand
+    (``recorded``), or the server's own (``live``), whose requests the client writes while the level runs."""
+    abandoned: int = 0
+    """Turns that were not sent because one before them failed."""
     saturated: bool | None
     """Whether requests came faster than the server ended them; None where it cannot be told."""
     saturation: str

@@ -55,6 +55,9 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
     nearly everywhere where streams are not in step. A window in which fewer than ``concurrency``
     requests were sent shows no steady state: the whole level after its warm-up is taken.
 
+    Of conversations, so many of these have to be in flight, which they are from their first turn's send to
+    their last turn's end: the window ends with the first end of one that no other takes the place of.
+
     **Window, open loop.** From the first due time of a measured request that comes no sooner after
     the level's first than 95% of the requests take, to the last due time. A server that keeps up has
     then as many requests in flight as it will have: their number depends on the arrivals within one
@@ -130,6 +133,9 @@ def summarize_level(result: LoadResult, plan: LoadPlan, *, slo: Mapping[str, flo
         ignored_parts=dict(Counter(kind for r in measured for kind in r.ignored_parts).most_common(_KINDS)),
         output_mismatch=sum(_mismatch(request, plan) for request in measured),
         in_flight=arrays.in_flight(start, end),
+        conversations_in_flight=arrays.conversations_in_flight(start, end),
+        history=None if plan.conversations is None else plan.history,
+        abandoned=result.abandoned,
         saturated=saturated,
         saturation=saturation,
         invalid=_invalid(result, timed, lags, client_cpu, together),

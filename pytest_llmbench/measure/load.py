@@ -221,7 +221,10 @@ def _described(plan: LoadPlan) -> str:
     count = f"{len(plan.requests)} requests"
     if plan.schedule is not None:
         return f"{count} in {min(plan.schedule[-1], plan.duration or math.inf):.0f} s"
-    return f"{plan.concurrency} at once, {count if plan.duration is None else f'for {plan.duration:g} s'}"
+    many = f"{plan.at_once} at once"
+    if plan.conversations is not None:
+        many = f"{units.count(plan.conversations, 'conversation')} at once"
+    return f"{many}, {count if plan.duration is None else f'for {plan.duration:g} s'}"
 
 
 def _shared(cpu_time: float | None, requests: Iterable[RequestResult]) -> float | None:

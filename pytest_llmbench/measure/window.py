@@ -6,6 +6,7 @@ The rules, and why they are these, are told by :func:`.level.summarize_level`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, RequestResult
@@ -32,6 +33,8 @@ class RequestArrays:
 
         self.sent = np.array([request.sent for request in requests], dtype=np.int64)
         self.ended = np.array([request.ended for request in requests], dtype=np.int64)
+        self.conversations = _spans(requests)
+        """When each conversation began and ended, by its beginning."""
         self.done = [request for request in requests if request.ok and request.timeline is not None]
         """The successful ones."""
         self.lines = lines = [request.timeline for request in self.done if request.timeline is not None]
@@ -53,10 +56,12 @@ class RequestArrays:
 
     def in_flight(self, start: int, end: int) -> float:
         """Mean number of requests between their send and their end."""
-        import numpy as np
+        return _overlap(self.sent, self.ended, start, end)
 
-        overlap = np.minimum(self.ended, end) - np.maximum(self.sent, start)
-        return float(overlap.clip(min=0).sum()) / max(end - start, 1)
+    def conversations_in_flight(self, start: int, end: int) -> float | None:
+        """Mean number of conversations between their first turn's send and their last turn's end, those that
+        think included; None without any."""
+        return _overlap(*self.conversations, start, end) if len(self.conversations[0]) else None
 
     def even_end(self, start: int, end: int) -> int:
         """The last moment up to *end* at which the window is as good as whole waves.
@@ -79,6 +84,27 @@ class RequestArrays:
         off = np.abs(counts - spread)
         even = np.flatnonzero(off <= _EVEN * counts)
         return int(at[even[-1] if len(even) else np.argmin(off)])
+
+
+def _spans(requests: Sequence[RequestResult]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """When each conversation's first turn was sent and its last one ended; shape (conversations,) each."""
+    import numpy as np
+
+    begun: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    for request in sorted(requests, key=attrgetter("sent")):
+        if (number := request.conversation) is not None:
+            begun.setdefault(number, request.sent)
+            ended[number] = request.ended
+    return np.array([*begun.values()], dtype=np.int64), np.array([ended[n] for n in begun], dtype=np.int64)
+
+
+def _overlap(begun: NDArray[np.int64], ended: NDArray[np.int64], start: int, end: int) -> float:
+    """How many there are at a time on average, from *start* to *end*."""
+    import numpy as np
+
+    inside = np.minimum(ended, end) - np.maximum(begun, start)
+    return float(inside.clip(min=0).sum()) / max(end - start, 1)
 
 
 def _parts(line: Timeline) -> NDArray[np.float64]:
@@ -111,28 +137,33 @@ def find_window(result: LoadResult, plan: LoadPlan, arrays: RequestArrays) -> tu
 def _closed_window(result: LoadResult, plan: LoadPlan, arrays: RequestArrays) -> tuple[int, int] | str:
     import numpy as np
 
-    concurrency = plan.concurrency or 1
+    streams, of = plan.streams or 1, "requests"
     sends, ends = np.sort(arrays.sent), np.sort(arrays.ended)
+    begun, over_at = sends, ends
+    if plan.conversations is not None:
+        of = "conversations"
+        begun, over_at = (np.sort(times) for times in arrays.conversations)
     together = int(_TOGETHER * np.median(arrays.ended - arrays.sent))
     over = min(request.sent for request in result.measured)
     warmup = len(result.requests) - len(result.measured)
     if warmup:
         over = max(over, int(ends[warmup - 1]) - together)
-    in_flight = np.arange(1, len(sends) + 1) - np.searchsorted(ends, sends - together, "right")
-    ready = np.flatnonzero((in_flight >= concurrency) & (sends >= over))
+    in_flight = np.searchsorted(begun, sends, "right") - np.searchsorted(over_at, sends - together, "right")
+    ready = np.flatnonzero((in_flight >= streams) & (sends >= over))
+    enough = f"send {4 * streams} {of} or more"
     if not len(ready):
         return (
-            f"there were never {concurrency} requests in flight after the warm-up: the whole level "
-            f"counts, with its start and its end; send {4 * concurrency} requests or more"
+            f"there were never {streams} {of} in flight after the warm-up: the whole level counts, with its "
+            f"start and its end; {enough}"
         )
     start = int(sends[ready[0]])
     # Each stream's first send follows no end: so many ends at the end are followed by no send.
-    end = arrays.even_end(start, int(ends[len(sends) - concurrency]))
+    end = arrays.even_end(start, int(over_at[len(begun) - streams]))
     inside = sum(start <= request.sent <= end for request in result.measured)
-    if inside < concurrency:
+    if inside < streams:
         return (
-            f"only {inside} of {len(result.measured)} requests were sent while {concurrency} were in "
-            f"flight: the whole level counts, with its start and its end; send {4 * concurrency} or more"
+            f"only {inside} of {len(result.measured)} requests were sent while {streams} {of} were in "
+            f"flight: the whole level counts, with its start and its end; {enough}"
         )
     return start, end
 

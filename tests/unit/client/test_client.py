@@ -13,8 +13,6 @@ import sys
 import threading
 import time
 import tracemalloc
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +20,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client import client, connection, room
+from pytest_llmbench.client import client, connection, endings, room
 from pytest_llmbench.client.client import Client, LevelRecording
 from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.client.raw import RawResponse
@@ -480,33 +478,6 @@ def test_one_that_waits_to_be_sent_again_does_not_block_the_others() -> None:
     assert numbers(server.asked)[-1] == late.number
 
 
-@pytest.mark.parametrize(
-    ("value", "least", "most"),
-    [
-        ("3", 3, 3),
-        ("", 1, 1),
-        ("soon", 1, 1),
-        ("-3", 1, 1),
-        ("Sun Nov  6 08:49:37 1994", 0, 0),
-        ("Fri, 31 Dec 9999 23:59:59 -2359", 1e9, 1e12),
-        ("Mon, 01 Jan 0001 00:00:00 +2359", 0, 0),
-        ("Sun, 06 Nov 1994 08:49:37 +99999999999999999999", 1, 1),
-        ("9" * 400, float("inf"), float("inf")),
-        ("1e999", 1, 1),
-        ("9" * 400 + " Nov 1994 08:49:37 GMT", 1, 1),
-        ("\u0663", 1, 1),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(value: str, least: float, most: float) -> None:
-    assert least <= client._retry_after(value) <= most
-
-
-@pytest.mark.parametrize(("hours", "least", "most"), [(1, 3500, 3600), (-1, 0, 0)])
-def test_retry_after_may_be_a_date(hours: int, least: float, most: float) -> None:
-    date = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
-    assert least <= client._retry_after(date) <= most
-
-
 @pytest.mark.parametrize("value", ["600", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_a_wait_longer_than_the_timeout_is_not_waited_for(value: str) -> None:
     with serve(always(plain("503 Service Unavailable", b"", f"Retry-After: {value}"))) as server:
@@ -517,7 +488,7 @@ def test_a_wait_longer_than_the_timeout_is_not_waited_for(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["Fri, 31 Dec 9999 23:59:59 +99999999999", "soon", "-5", "\xb2"])
 def test_a_busy_server_that_names_no_time_is_asked_again(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setattr(client, "_PAUSE", 0.0)
+    monkeypatch.setattr(endings, "_PAUSE", 0.0)
     answer = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nRetry-After: %s\r\n\r\n" % value.encode("latin-1")
     with serve(in_turn(always(answer), always(STREAM))) as server:
         recording = load(server.base_url, 2, retries=1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.http import MAX_HEAD, MalformedError, Response, body_of
-from pytest_llmbench.client.outgoing import request_bytes
+from pytest_llmbench.client.outgoing import Writer
 from pytest_llmbench.client.plan import Request
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.servers.endpoint import Endpoint
@@ -201,7 +201,7 @@ def written(
 ) -> tuple[list[str], dict[str, Any]]:
     """A request's line and headers, and its body."""
     asked = request or Request(8, prompt="Hé \ud800")
-    (data,) = request_bytes(endpoint, [asked], GenerationParams(**params))
+    data = Writer(endpoint, GenerationParams(**params)).write(asked)
     head, _, sent = data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     assert f"Content-Length: {len(sent)}" in lines

@@ -16,7 +16,7 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client import process
 from pytest_llmbench.client.facts import ClientFacts
 from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request, RequestResult
-from pytest_llmbench.client.process import LoadClient, divided, joined, processes_for
+from pytest_llmbench.client.process import LoadClient, divided, joined, processes_for, shares
 from pytest_llmbench.errors import EngineCrashedError
 from pytest_llmbench.servers.endpoint import Endpoint
 from tests.fakes.llmbench_servers import CHUNKED, DONE, EVENTS, LAST, Asked, Talk, chunk, serve
@@ -46,10 +46,11 @@ def test_the_parts_of_a_plan_make_it_up(requests: int, parts: int, data: st.Data
     warmup = data.draw(st.integers(0, requests))
     concurrency = data.draw(st.integers(parts, 40))
     whole = plan(requests=requests, warmup=warmup, concurrency=concurrency)
-    found = divided(whole, parts)
+    numbers = shares(whole, parts)
+    found = divided(whole, numbers)
     assert sum(part.concurrency or 0 for part in found) == concurrency
     assert min(part.concurrency or 0 for part in found) >= 1
-    together = joined([result(part) for part in found])
+    together = joined([result(part) for part in found], numbers)
     assert [one.number for one in together.requests] == list(range(requests))
     assert [one.warmup for one in together.requests] == [number < warmup for number in range(requests)]
     asked = {i * parts + n: one for n, part in enumerate(found) for i, one in enumerate(part.requests)}
@@ -57,16 +58,46 @@ def test_the_parts_of_a_plan_make_it_up(requests: int, parts: int, data: st.Data
 
 
 def test_what_the_parts_say_of_themselves_is_said_of_the_whole() -> None:
-    parts = divided(plan(), 2)
+    numbers = shares(plan(), 2)
+    parts = divided(plan(), numbers)
     of_user = ClientFacts(stamps="user", stamps_reason="why", cpu=1.0, reads=3)
     one, other = result(parts[0]), result(parts[1], started=5, ended=30, client=of_user)
-    both = joined([one, other])
+    both = joined([one, other], numbers)
     assert (both.started, both.ended) == (5, 30)
     assert (both.client.cpu, both.client.reads, both.client.processes) == (2.0, 6, 2)
     assert (both.client.stamps, both.client.stamps_reason) == ("user", "why")
     # When each was sent counts from the first start of all.
     assert [one.at for one in both.requests[:4]] == [5e-9, 0.0, 6e-9, 1e-9]
-    assert joined([one]) is one
+    assert joined([one], numbers) is one
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(1, 4), st.data())
+def test_the_turns_of_a_conversation_stay_in_one_part(
+    lengths: list[int], parts: int, data: st.DataObject
+) -> None:
+    at_once = data.draw(st.integers(parts, 12))
+    first = [sum(lengths[:i]) for i in range(len(lengths))]
+    asked = [
+        Request(4, follows=begin + i - 1 if i else None, conversation=number, turn=i + 1)
+        for number, (begin, length) in enumerate(zip(first, lengths, strict=True))
+        for i in range(length)
+    ]
+    warmup = data.draw(st.sampled_from([*first, len(asked)]))
+    whole = plan(concurrency=None, conversations=at_once, warmup=warmup)
+    whole = replace(whole, requests=tuple(asked))
+    numbers = shares(whole, parts)
+    found = divided(whole, numbers)
+    assert sum(part.conversations or 0 for part in found) == at_once
+    for part in found:
+        for request in part.requests:
+            if request.follows is not None:
+                before = part.requests[request.follows]
+                assert (before.conversation, before.turn) == (request.conversation, (request.turn or 0) - 1)
+    results = [result(part, abandoned=2) for part in found]
+    together = results[0] if parts == 1 else joined(results, numbers)
+    assert [one.number for one in together.requests] == list(range(len(asked)))
+    assert [one.warmup for one in together.requests] == [number < warmup for number in range(len(asked))]
+    assert together.abandoned == 2 * parts
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.outgoing import request_bytes
+from pytest_llmbench.client.outgoing import Writer
 from pytest_llmbench.client.plan import Failure, Request, RequestResult
 from pytest_llmbench.client.raw import RawResponse
 from pytest_llmbench.client.stream import read_result
@@ -788,7 +788,7 @@ def test_a_key_that_the_server_repeats_is_masked(monkeypatch: pytest.MonkeyPatch
     endpoint = Endpoint(
         "http://x", "m", api_key_env="MY_KEY", headers={"Api-Key": "other-secret", "X-Auth": "Basic dXNlcg=="}
     )
-    request_bytes(endpoint, (), GenerationParams())
+    Writer(endpoint, GenerationParams())
     words = "keys sk-123456, other-secret and dXNlcg== are unknown"
     refused = read(json.dumps({"error": words}).encode(), status=401)
     broken = read(event({"error": {"message": words}}))
@@ -805,7 +805,7 @@ def test_a_key_that_lies_where_the_words_are_cut_is_masked(
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sk-123456")
     endpoint = Endpoint("http://x", "m", api_key_env="MY_KEY")
-    request_bytes(endpoint, (), GenerationParams())
+    Writer(endpoint, GenerationParams())
     result = read(json.dumps({"error": "x" * before + "sk-123456"}).encode(), status=401)
     assert "sk-" not in detail_of(result)
 

@@ -271,7 +271,7 @@ def test_a_batching_server_in_its_steady_state_is_right_within_a_per_cent(
 
 def test_a_level_without_a_steady_part_is_taken_whole_and_says_so() -> None:
     level = summed(streams(8, 6, np.random.default_rng(0)), concurrency=8)
-    assert "of 6 requests were sent while 8 were in flight: the whole level counts" in level.why
+    assert "of 6 requests were sent while 8 requests were in flight: the whole level counts" in level.why
     assert "send 32" in level.why
     assert level.trimmed == (0, 0)
     few = summed(streams(8, 4, np.random.default_rng(0), warmup=0)[:4], concurrency=8)
