@@ -40,7 +40,7 @@ class RequestFacts:
     counts as one); None where none came."""
     cached_tokens: int | None = None
     """Of the prompt's tokens, how many the server says it had from its cache; None where it did not say.
-    vLLM does not say 0."""
+    vLLM does not say 0: in a level in which a server said it of another request, a round takes it for 0."""
     cached_source: str | None = None
     """Where it said so: ``usage``, in its ``prompt_tokens_details``, or llama-server's ``timings``."""
     conversation: int | None = None

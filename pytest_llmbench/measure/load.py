@@ -17,7 +17,7 @@ from pytest_llmbench.client.plan import Failure, LoadPlan, LoadResult, RequestRe
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.words import advice, is_refusal, send
 from pytest_llmbench.hardware.cpu_time import TreeTime
-from pytest_llmbench.measure.facts import FailedRequest, Level
+from pytest_llmbench.measure.facts import CacheFacts, FailedRequest, Level
 from pytest_llmbench.measure.level import summarize_level
 from pytest_llmbench.measure.loop import Monitor, ProgressListener, judge
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
@@ -138,11 +138,14 @@ class LoadBench:
                 self._unfollow(client.pids)
         level = summarize_level(result, plan, slo=self.slo)
         start_ns, end_ns = level.window(result.started)
+        says = any(request.cached_tokens is not None for request in result.requests)
         for request in result.measured:
             if request.timeline is not None and request.ok:
                 # Choosing by the end would favor short requests: the long ones are still going on.
                 counted = start_ns <= request.due <= end_ns
-                record.rounds.append(Round(request.timeline, request=request, counted=counted))
+                measured = Round(request.timeline, request=request, counted=counted)
+                record.rounds.append(measured)
+                _take_cached(measured, request, says=says)
                 run.text = request.text if run.text is None else run.text
             else:
                 record.failures.append(_failed(request, result.started))
@@ -225,6 +228,28 @@ def _described(plan: LoadPlan) -> str:
     if plan.conversations is not None:
         many = f"{units.count(plan.conversations, 'conversation')} at once"
     return f"{many}, {count if plan.duration is None else f'for {plan.duration:g} s'}"
+
+
+def _take_cached(measured: Round, request: RequestResult, *, says: bool) -> None:
+    """Have what the server said of its cache in a request's round.
+
+    :param says: whether it said of any request of the level how many tokens its cache had. Such a server
+        means 0 where it says nothing: vLLM leaves a 0 out.
+    """
+    cached, source = request.cached_tokens, request.cached_source
+    if cached is None and says and request.token_source == "usage":
+        cached, source = 0, "usage"
+    if cached is not None:
+        measured.measured["cached_tokens"] = cached
+        measured.cache = CacheFacts(source=source)
+        if 0 < measured.timeline.prompt_tokens < cached:
+            measured.invalid = (
+                f"{cached} tokens are said to have come from the cache ({source}), and the prompt has "
+                f"{measured.timeline.prompt_tokens}"
+            )
+            measured.counted = False
+    elif request.turn is not None:
+        measured.cache = CacheFacts(unknown="the server does not say how many tokens its cache had")
 
 
 def _shared(cpu_time: float | None, requests: Iterable[RequestResult]) -> float | None:
