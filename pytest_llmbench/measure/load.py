@@ -234,7 +234,7 @@ def _take_cached(measured: Round, request: RequestResult, *, says: bool) -> None
     """Have what the server said of its cache in a request's round.
 
     :param says: whether it said of any request of the level how many tokens its cache had. Such a server
-        means 0 where it says nothing: vLLM leaves a 0 out.
+        means 0 where it does not say it: vLLM leaves a 0 out.
     """
     cached, source = request.cached_tokens, request.cached_source
     if cached is None and says and request.token_source == "usage":
