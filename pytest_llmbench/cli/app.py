@@ -166,10 +166,14 @@ def show(
     if (comparison := kept_comparison(document)) is not None:
         typer.echo()
         _render(comparison_table(comparison))
+    failed = []
     for one in document.cases:
         if one.outcome != "passed":
             reason = f": {one.error.strip().splitlines()[0]}" if one.error and one.error.strip() else ""
-            say(f"{one.outcome}: {one.nodeid}{reason}")
+            failed.append(f"{one.outcome}: {one.nodeid}{reason}")
+    # A test may have many cases, as each turn of a conversation is one.
+    for line in dict.fromkeys(failed):
+        say(line)
 
 
 @app.command()

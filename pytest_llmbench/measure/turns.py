@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median_low
 from typing import Literal
 
 from pytest_llmbench import errors
@@ -20,6 +21,7 @@ from pytest_llmbench.measure.engine import Generation, Prompt
 from pytest_llmbench.measure.facts import TurnFacts
 from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, ProgressListener
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
+from pytest_llmbench.metrics.units import UNKNOWN, percent, seconds, times
 from pytest_llmbench.workloads.scenarios.conversation import Conversation, messages_at
 
 Warmth = Literal["warm", "cold"]
@@ -109,6 +111,32 @@ class ChatRun:
     def __repr__(self) -> str:
         return f"<ChatRun {self.conversation}: {self.turns} turns>"
 
+    def __str__(self) -> str:
+        """A table with a line for each turn: what its cache had, and what that saved."""
+        lines = [
+            (f"{self.conversation}: turn", "prompt", "cached/possible", "ttft cold", "ttft warm", "speedup")
+        ]
+        for number in range(1, self.turns + 1):
+            warm, cold = self.runs.get((number, "warm")), self.runs.get((number, "cold"))
+            shown = warm or cold
+            if shown is not None:
+                prompts = [r.timeline.prompt_tokens for r in shown if r.timeline.prompt_tokens]
+                cached, possible = (_median(warm, name) for name in ("cached_tokens", "cached_possible"))
+                lines.append(
+                    (
+                        str(number),
+                        _count(median_low(prompts) if prompts else None),
+                        f"{_count(cached)}/{_count(possible)}",
+                        seconds(_median(cold, "ttft")),
+                        seconds(_median(warm, "ttft")),
+                        times(_median(warm, "cache_speedup")),
+                    )
+                )
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = ["  ".join(map(str.rjust, line, widths)) for line in lines]
+        rate = self.cache_hit_rate
+        return "\n".join([*table, *([] if rate is None else [f"hit rate {percent(rate)}"])])
+
     def turn(self, number: int, cache: Warmth | None = None) -> Run:
         """What was measured of a turn, from 1; of one that was asked both ways, the warm one.
 
@@ -139,6 +167,15 @@ class ChatRun:
             if key in parts:
                 self.runs[key].processes.append(replace(record, rounds=parts[key], measured=dict(own)))
                 own = {}
+
+
+def _median(run: Run | None, metric: str) -> float | None:
+    found = None if run is None else run.metric(metric)
+    return found.median if found is not None and found.n else None
+
+
+def _count(tokens: float | None) -> str:
+    return UNKNOWN if tokens is None else f"{tokens:.10g}"
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ Judged = Literal["noisy", "exact", "never"]
 """``noisy``: by a statistical test. ``exact``: it repeats itself, and no other load on the machine disturbs
 it, so that it compares with a tolerance. ``never``: it is told, and no test fails by it."""
 Statistic = Literal["median", "p50", "p90", "p95", "p99"]
-ResultsTable = Literal["cases", "levels"]
-"""That of cases that measured a model, or that of load levels."""
+ResultsTable = Literal["cases", "levels", "turns"]
+"""That of cases that measured a model, that of load levels, or that of a conversation's turns."""
 When = Literal["always", "measured", "above 0"]
 """Which cases give a metric its column: any, one that has a value or is known to have none for a reason, or
 one whose median is above 0."""
@@ -41,6 +41,8 @@ class Shown:
     """Whether a wide table says how far the values lie apart, instead of a mark where they do."""
     when: When = "always"
     """Whether it has a column at all."""
+    both: bool = False
+    """Whether turns that were asked with an empty cache have a column of their own, beside the warm ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

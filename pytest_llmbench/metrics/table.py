@@ -169,6 +169,7 @@ METRICS = Table(
             shown=(
                 Shown(table="cases", place=10, wide=("median", "p95"), spread=True),
                 Shown(table="levels", place=50, statistics=("p50", "p99"), wide=_TAILS),
+                Shown(table="turns", place=10, spread=True, both=True),
             ),
         ),
         Metric(
@@ -239,6 +240,7 @@ METRICS = Table(
             of_round=_uncached_prefill_throughput,
             on_cpu="prefill_cpu_time",
             head="uncached tok/s",
+            shown=(Shown(table="turns", place=40, statistics=(), wide=("median",), when="measured"),),
         ),
         Metric(
             name="cached_tokens",
@@ -285,6 +287,7 @@ METRICS = Table(
             source="pytest-llmbench, cache=paired",
             judged="never",
             head="speedup",
+            shown=(Shown(table="turns", place=20, spread=True, when="measured"),),
         ),
         Metric(
             name="decode_throughput",
@@ -302,6 +305,7 @@ METRICS = Table(
             shown=(
                 Shown(table="cases", place=30),
                 Shown(table="levels", place=30, head="user tok/s"),
+                Shown(table="turns", place=30),
             ),
         ),
         Metric(
@@ -392,7 +396,10 @@ METRICS = Table(
             source="NVML, nvmlDeviceGetTotalEnergyConsumption, NVML_FI_DEV_POWER_INSTANT; powercap, "
             "energy_uj",
             head="energy",
-            shown=(Shown(table="cases", place=70, when="measured"),),
+            shown=(
+                Shown(table="cases", place=70, when="measured"),
+                Shown(table="turns", place=70, statistics=(), wide=("median",), when="measured"),
+            ),
         ),
         Metric(
             name="energy_per_token",

@@ -73,6 +73,14 @@ def precise_percent(ratio: float | None) -> str:
     return f"{value:.0f}%" if abs(value) >= 9.95 else f"{value:.2g}%"
 
 
+def times(value: float | None) -> str:
+    """How many times as much: ``×6.3``, ``×0.98``, ``×140``."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    decimals = 2 if abs(value) < 0.995 else 1 if abs(value) < 99.95 else 0
+    return f"×{value:.{decimals}f}"
+
+
 def count(number: int, what: str, plural: str | None = None) -> str:
     """``1 session``, ``2 sessions``; *plural* where it is more than an s."""
     return f"{number} {what}" if number == 1 else f"{number} {plural or f'{what}s'}"
@@ -87,6 +95,13 @@ def quantity(value: float | None, unit: str) -> str:
             return size(value)
         case "J":
             return joules(value)
+        case "tokens":
+            # They are counted: of two that differ, no digit may be left out.
+            return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.10g} tokens"
+        case "times":
+            return times(value)
+        case "share":
+            return percent(value)
         case "J/token":
             text = joules(value)
             return text if text == UNKNOWN else f"{text}/token"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.metrics import units
@@ -39,6 +39,8 @@ class Column:
 
     head: str
     cell: Callable[[CaseRecord], str]
+    both: bool = False
+    """Whether a conversation's turn has a cell for each way in which it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,27 @@ class Group:
 def is_load(case: CaseRecord) -> bool:
     """Whether a case is a load level, whose rounds are requests that overlap."""
     return any(process.load is not None for process in case.processes)
+
+
+def is_turn(case: CaseRecord) -> bool:
+    """Whether a case is a turn of a conversation."""
+    return case.protocol.turn is not None and not is_load(case)
+
+
+class Kinds(NamedTuple):
+    """Cases by the table in which they stand."""
+
+    models: list[CaseRecord]
+    turns: list[CaseRecord]
+    loads: list[CaseRecord]
+
+    @classmethod
+    def of(cls, cases: Iterable[CaseRecord]) -> Kinds:
+        """*cases* by their kinds, each in the order they ran."""
+        found = cls([], [], [])
+        for case in cases:
+            (found.loads if is_load(case) else found.turns if is_turn(case) else found.models).append(case)
+        return found
 
 
 def grouped(cases: Iterable[CaseRecord]) -> list[Group]:
@@ -138,14 +161,15 @@ def _metric_column(
 ) -> Column:
     head = shown.head or row.head or row.name
     if statistic != "median":
-        return Column(f"{head} {statistic}", partial(percentile, metric=row.name, name=statistic, wide=wide))
+        told = partial(percentile, metric=row.name, name=statistic, wide=wide)
+        return Column(f"{head} {statistic}", told, shown.both)
     # Requests of a load level differ; how far, their percentiles say.
     spread: Spread = "none" if shown.table == "levels" else "told" if wide and shown.spread else "marked"
 
     def cell(case: CaseRecord) -> str:
         return median(case, row.name, spread=spread) + ("" if mark is None else mark(case))
 
-    return Column(head, cell)
+    return Column(head, cell, shown.both)
 
 
 def requested(names: Iterable[str]) -> list[Column]:
@@ -174,6 +198,11 @@ def _requested(name: str) -> Column:
 def legend(cases: Sequence[CaseRecord], *, wide: bool) -> list[str]:
     """One line for each mark that the cells of *cases* have; none where no mark is used."""
     cells = [column.cell(case) for column in columns(cases, wide=wide) for case in cases]
+    return legend_of_medians(cells) + legend_of_unknown(cases) + legend_of_disturbance(cases)
+
+
+def legend_of_medians(cells: Sequence[str]) -> list[str]:
+    """What the marks of medians and percentiles in *cells* say: a line each, or none."""
     lines = []
     if any(cell.endswith(SPREAD_MARK) for cell in cells):
         lines.append(
@@ -183,7 +212,7 @@ def legend(cases: Sequence[CaseRecord], *, wide: bool) -> list[str]:
         lines.append("± standard deviation over the median")
     if any(cell.endswith(UNSUPPORTED_MARK) for cell in cells):
         lines.append(f"{UNSUPPORTED_MARK} too few values for this percentile: none lies beyond it")
-    return lines + legend_of_unknown(cases) + legend_of_disturbance(cases)
+    return lines
 
 
 def legend_of_unknown(cases: Sequence[CaseRecord]) -> list[str]:
@@ -249,13 +278,18 @@ def hidden_tokens(cases: Sequence[CaseRecord]) -> list[Column]:
     return [Column("hidden tok", cell)]
 
 
-def rounds(case: CaseRecord) -> str:
+def rounds(*cases: CaseRecord) -> str:
     """Processes x rounds: ``3×5``, or ``3×4-5`` where they differ."""
-    counts = sorted({len(process.rounds) for process in case.processes})
+    counts = [len(process.rounds) for case in cases for process in case.processes]
     if not counts:
         return units.UNKNOWN
-    shown = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
-    return f"{len(case.processes)}×{shown}"
+    return f"{max(len(case.processes) for case in cases)}×{span(counts)}"
+
+
+def span(values: Sequence[float]) -> str:
+    """Of counts: ``688``, or ``512-688`` where they differ."""
+    low, high = (f"{value:.10g}" for value in (min(values), max(values)))
+    return low if low == high else f"{low}-{high}"
 
 
 def disturbed_rounds(case: CaseRecord) -> int:
@@ -268,9 +302,12 @@ def unwatched_rounds(case: CaseRecord) -> int:
     return sum(one.disturbance is None for p in case.processes if p.watch_lost for one in p.rounds)
 
 
-def disturbance(case: CaseRecord) -> str:
+def disturbance(*cases: CaseRecord) -> str:
     """``!2`` for two disturbed rounds, ``?3`` for three that were not watched, or nothing."""
-    counts = ((DISTURBED_MARK, disturbed_rounds(case)), (UNWATCHED_MARK, unwatched_rounds(case)))
+    counts = (
+        (DISTURBED_MARK, sum(map(disturbed_rounds, cases))),
+        (UNWATCHED_MARK, sum(map(unwatched_rounds, cases))),
+    )
     return " ".join(f"{mark}{count}" for mark, count in counts if count)
 
 

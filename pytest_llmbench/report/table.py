@@ -21,14 +21,11 @@ from rich.text import Text
 
 from pytest_llmbench.errors import printable
 from pytest_llmbench.report import rows
-from pytest_llmbench.report.rows import is_load
+from pytest_llmbench.report.blocks import WIDE, BlocksTable, split_heads
 from pytest_llmbench.report.terminal import Screen
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import CaseRecord
-
-WIDE = 120
-"""Terminal columns from which spread and percentiles are shown too."""
 
 
 class Columns(Protocol):
@@ -49,17 +46,19 @@ _COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
 _ASCII = str.maketrans("µ±×…", "u+x.")
 
 
-def case_tables(cases: Iterable[CaseRecord], extra: Sequence[str] = ()) -> list[CasesTable]:
-    """A table of the *cases* that measured a model, and one of those that measured a server under load.
+def case_tables(cases: Iterable[CaseRecord], extra: Sequence[str] = ()) -> list[RenderableType]:
+    """The tables of *cases*: of those that measured a model, of conversations, and of load levels.
 
     :param extra: further columns, as :func:`.rows.requested` knows them.
 
     Those that measured nothing are left out; so is a table without cases.
     """
-    measured = [case for case in cases if case.processes]
-    loads = [case for case in measured if is_load(case)]
-    models = tuple(case for case in measured if not is_load(case))
-    tables = [CasesTable(models, extra=tuple(extra))] if models else []
+    models, turns, loads = rows.Kinds.of(case for case in cases if case.processes)
+    tables: list[RenderableType] = [CasesTable(tuple(models), extra=tuple(extra))] if models else []
+    if turns:
+        from pytest_llmbench.report.turns import blocks
+
+        tables.append(BlocksTable(lambda wide: blocks(turns, wide=wide, extra=extra)))
     if loads:
         from pytest_llmbench.report import load
 
@@ -112,8 +111,7 @@ class CasesTable:
         wide = width >= WIDE
         columns = [*self.columns(self.cases, wide=wide), *rows.requested(self.extra)]
         cells = {case.key: [column.cell(case) for column in columns] for case in self.cases}
-        # A unit goes below its name, where it costs no width.
-        names, units = zip(*(column.head.partition(" ")[::2] for column in columns), strict=True)
+        names, units = split_heads([column.head for column in columns])
         widths = [max(map(len, column)) for column in zip(names, units, *cells.values(), strict=True)]
         gap = "  " if wide else " "
 

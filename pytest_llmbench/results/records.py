@@ -319,8 +319,25 @@ class ProtocolRecord(_Part):
     prompt_length: str | None = None
     output_length: str | None = None
     shared_prefix: int | None = Field(default=None, description="tokens")
+    prefix_cache: bool | None = Field(
+        default=None, description="whether what lay in the cache before stayed there"
+    )
+    conversation: str | None = Field(default=None, description="of which the case is a turn")
+    turn: int | None = Field(default=None, description="from 1")
+    turns: int | None = Field(default=None, description="that the conversation has")
+    cache: str | None = Field(default=None, description="how its turns were asked: cold, warm or paired")
+    history: str | None = Field(default=None, description="whose answers it has: live or recorded")
+    placement: str | None = Field(default=None, description="of its documents: system, inline or last")
+    think_time: float | None = Field(default=None, description="s before the turn was sent")
     slo: dict[str, float] | None = Field(default=None, description="s by metric: what a good request meets")
     options: Json = Field(default_factory=dict, description="of the backend or the server")
+
+    @property
+    def way(self) -> str | None:
+        """How a turn of a conversation was asked: ``warm`` or ``cold``; None of what is not one."""
+        if self.turn is None:
+            return None
+        return "warm" if self.prefix_cache else "cold"
 
 
 class CaseRecord(_Part):

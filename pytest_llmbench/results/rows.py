@@ -91,7 +91,7 @@ def round_row(
         "pid": process.pid,
         "round": round_index,
     }
-    facts = measured.model_dump(exclude={"request", "values"})
+    facts = measured.model_dump(exclude={"request", "values", "turn", "cache"})
     own = [name for name, row in METRICS.items() if row.scope in ("round", "process", "level")]
     values = {**dict.fromkeys(own), **process.values, **measured.values}
     # A metric that is called as a fact of the round keeps apart from it.
@@ -100,6 +100,7 @@ def round_row(
         **about,
         **{f"metric_{name}" if name in taken else name: value for name, value in values.items()},
         **facts,
+        **_turn_facts(measured),
         **({} if measured.request is None else _prefixed("request", measured.request.model_dump())),
     }
 
@@ -124,6 +125,11 @@ def per_run_row(
         "dtype": engine.get("dtype") or case.model.quantization,
         "process": process_index,
         "repeat": round_index,
+        "conversation": case.protocol.conversation,
+        "turn": case.protocol.turn,
+        "cache": case.protocol.way,
+        "cached_tokens": values.get("cached_tokens"),
+        "cached_possible": values.get("cached_possible"),
         "prompt_len": measured.prompt_tokens,
         "new_tokens": measured.output_tokens,
         "ttft_s": values.get("ttft"),
@@ -135,6 +141,19 @@ def per_run_row(
         "gpu": engine.get("device_name") or (gpus[0].get("name") if gpus else None),
         "cuda_version": engine.get("cuda") or (gpus[0].get("cuda") if gpus else None),
         "versions": {**document.versions, **process.versions},
+    }
+
+
+def _turn_facts(measured: RoundRecord) -> dict[str, object]:
+    """What a round was as a turn of a conversation, and what is known of the cache; None where nothing is."""
+    turn, cache = measured.turn, measured.cache
+    return {
+        "repetition": None if turn is None else turn.repetition,
+        "think_time": None if turn is None else turn.think_time,
+        "same_output": None if turn is None else turn.same_output,
+        "cached_source": None if cache is None else cache.source,
+        "cached_unknown": None if cache is None else cache.unknown,
+        "break_at": None if cache is None else cache.break_at,
     }
 
 
@@ -152,6 +171,8 @@ def _settings(case: CaseRecord) -> dict[str, object]:
         "prompt_length": protocol.prompt_length,
         "output_length": protocol.output_length or protocol.max_new_tokens,
         "shared_prefix": protocol.shared_prefix,
+        "history": protocol.history,
+        "placement": protocol.placement,
         "threads": engine.get("n_threads"),
         "context": engine.get("context_length"),
         "server": engine.get("server"),
@@ -187,4 +208,7 @@ def _identity(case: CaseRecord) -> dict[str, object]:
         "backend": case.model.backend,
         "model": case.model.name,
         "quantization": case.model.quantization,
+        "conversation": case.protocol.conversation,
+        "turn": case.protocol.turn,
+        "cache": case.protocol.way,
     }

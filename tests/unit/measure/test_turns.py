@@ -39,3 +39,29 @@ def test_each_turn_has_its_own_rounds_and_the_process_is_told_of_once() -> None:
     assert run.turn(2).rounds == [rounds[2]]
     assert run.turn(2, "cold").rounds == [rounds[3]]
     assert run.cache_hit_rate == 20 / 40
+
+
+def test_it_is_printed_as_a_table_by_turn() -> None:
+    run = ChatRun("rag", 3, {(n, way): Run("", {}) for n in (1, 2, 3) for way in ("warm", "cold")})
+    second = round_of(2, "warm", 30, 20)
+    second.measured |= {"cached_possible": 21.0, "cache_speedup": 6.26}
+    run.take(ProcessRun(1, {}, {}, [round_of(1, "warm", 10, 0), second, round_of(2, "cold", 30, 0)]))
+    head, *turns, last = str(run).splitlines()
+    assert head.split() == [
+        "rag:",
+        "turn",
+        "prompt",
+        "cached/possible",
+        "ttft",
+        "cold",
+        "ttft",
+        "warm",
+        "speedup",
+    ]
+    assert [line.split() for line in turns] == [
+        ["1", "10", "0/-", "-", "3.00", "ns", "-"],
+        ["2", "30", "20/21", "3.00", "ns", "3.00", "ns", "×6.3"],
+        ["3", "-", "-/-", "-", "-", "-"],
+    ]
+    assert last == "hit rate 50%"
+    assert len({len(line) for line in (head, *turns)}) == 1

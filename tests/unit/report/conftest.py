@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.metrics.summary import Summary
-from pytest_llmbench.results.records import CaseRecord, ModelRecord, ProcessRecord, RoundRecord
+from pytest_llmbench.results.records import (
+    CacheRecord,
+    CaseRecord,
+    ModelRecord,
+    ProcessRecord,
+    ProtocolRecord,
+    RoundRecord,
+    TurnRecord,
+)
 
 MakeCase = Callable[..., CaseRecord]
+MakeTurn = Callable[..., CaseRecord]
 
 VALUES: dict[str, list[float]] = {
     "ttft": [0.0123] * 5,
@@ -63,5 +72,48 @@ def make_case() -> MakeCase:
             disturbance=list(disturbed),
             **{"outcome": "passed", **fields},
         )
+
+    return make
+
+
+@pytest.fixture
+def make_turn(make_case: MakeCase) -> MakeTurn:
+    """A turn of a conversation, as it was asked one *way*; *cached* of *possible* tokens of its *prompt*.
+
+    Of a turn whose cache is not told of, *cached* is the reason.
+    """
+
+    def make(
+        number: int,
+        way: str = "warm",
+        *,
+        prompt: int = 100,
+        cached: int | str = 0,
+        possible: int | None = 0,
+        label: str = "rag",
+        turns: int = 2,
+        protocol: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> CaseRecord:
+        asked = {
+            "conversation": "rag",
+            "turns": turns,
+            "cache": "paired",
+            "history": "live",
+            **(protocol or {}),
+        }
+        case = make_case(
+            measurement=f"{label} turn {number}{' cold' if way == 'cold' else ''}",
+            protocol=ProtocolRecord(turn=number, prefix_cache=way == "warm", **asked),
+            **{"rounds": (3,), **fields},
+        )
+        told = isinstance(cached, int)
+        for one in case.rounds:
+            one.prompt_tokens = prompt
+            one.turn = TurnRecord(conversation="rag", turn=number, repetition=1, cache=way)
+            one.cache = CacheRecord(source="cut") if told else CacheRecord(unknown=str(cached))
+            known = {"cached_tokens": cached if told else None, "cached_possible": possible}
+            one.values = {name: float(value) for name, value in known.items() if value is not None}
+        return case
 
     return make

@@ -28,11 +28,12 @@ from pytest_llmbench.results.export import (
     to_csv,
     to_jsonl,
     to_long_csv,
+    to_per_run,
     to_pytest_benchmark,
 )
 from pytest_llmbench.results.frames import load
 from pytest_llmbench.results.journal import Journal
-from pytest_llmbench.results.records import Header, ProtocolRecord, ResultsDocument
+from pytest_llmbench.results.records import CacheRecord, Header, ProtocolRecord, ResultsDocument, TurnRecord
 from pytest_llmbench.results.rows import STATISTICS
 from pytest_llmbench.results.store import Store
 
@@ -152,6 +153,36 @@ def test_every_metric_has_a_key_of_each_line_of_json(document: ResultsDocument) 
     assert [row["system_throughput"] for row in rows[:4]] == [80.0, 80.0, 80.0, None]
     assert [row["instructions_per_token"] for row in rows[:2]] == [1e6, None]
     assert rows[0]["peak_rss"] == 1_000_000
+
+
+def test_a_turn_says_in_each_export_which_one_it_is_and_what_its_cache_had(document: ResultsDocument) -> None:
+    case = document.cases[0]
+    case.protocol = case.protocol.model_copy(
+        update={"conversation": "rag", "turn": 2, "prefix_cache": True, "placement": "inline"}
+    )
+    first = case.rounds[0]
+    first.turn = TurnRecord(conversation="rag", turn=2, repetition=1, cache="warm", same_output=True)
+    first.cache = CacheRecord(source="cut", break_at=16)
+    first.values |= {"cached_tokens": 16.0, "cached_possible": 17.0}
+    asked = {"conversation": "rag", "turn": 2, "cache": "warm"}
+    row = next(csv.DictReader(io.StringIO(to_csv(document))))
+    assert {name: row[name] for name in (*asked, "placement")} == {
+        **asked,
+        "turn": "2",
+        "placement": "inline",
+    }
+    line = json.loads(next(to_jsonl(document)))
+    had = {"cached_tokens": 16, "cached_possible": 17}
+    facts = {"cached_source": "cut", "break_at": 16, "repetition": 1, "same_output": True}
+    assert {name: line[name] for name in (*asked, *had, *facts)} == {**asked, **had, **facts}
+    line = json.loads(next(to_per_run(document)))
+    assert {name: line[name] for name in (*asked, *had)} == {**asked, **had}
+
+
+def test_what_is_not_a_turn_says_so(document: ResultsDocument) -> None:
+    for line in (next(to_jsonl(document)), next(to_per_run(document))):
+        told = json.loads(line)
+        assert [told[name] for name in ("conversation", "turn", "cache", "cached_tokens")] == [None] * 4
 
 
 def test_a_metric_that_is_called_as_a_fact_of_the_round_keeps_apart_from_it(
