@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.bench.measurement import CaseFixture, Measurement
@@ -36,10 +37,13 @@ class LLMChat(CaseFixture[Target]):
         """The model with its files, or only its spec where nothing was measured yet."""
         return self._case.target.resolved(self._case.spec, self.settings.backend_options, self._runtime)
 
-    def run(self, conversation: Conversation, *, label: str | None = None, **settings: object) -> ChatRun:
+    def run(
+        self, conversation: Conversation | str | Path, *, label: str | None = None, **settings: object
+    ) -> ChatRun:
         """Hold a conversation ``rounds`` times in each of ``processes`` fresh processes.
 
-        :param conversation: what is said.
+        :param conversation: what is said; or the name of a conversation that comes with the package, a file,
+            or ``FILE#NAME`` of a file with several.
         :param label: stands before the labels of its turns, instead of the conversation's name.
         :param settings: what is measured in this call (``cache``, ``placement``, ...), and how often
             (``rounds``, ``processes``, ...) where the command line does not set that. The reference of
@@ -50,6 +54,7 @@ class LLMChat(CaseFixture[Target]):
         """
         __tracebackhide__ = True
         try:
+            conversation = self._found(conversation)
             chat = self._plan(conversation, settings)
             run = ChatRun.of(chat, self._free(label or conversation.name))
             self.chats.append(run)
@@ -73,6 +78,16 @@ class LLMChat(CaseFixture[Target]):
 
     def finish(self) -> None:
         """The test is over."""
+
+    def _found(self, said: Conversation | str | Path) -> Conversation:
+        """The conversation that is meant, if it can be held."""
+        if not isinstance(said, Conversation):
+            from pytest_llmbench.settings.conversations import find_conversation
+
+            return find_conversation(said, self._folder)
+        if (fault := said.fault()) is not None:
+            raise UsageError(f"the conversation {said.name}: {fault[1]}")
+        return said
 
     def _free(self, label: str) -> str:
         taken = {run.label.rpartition(" turn ")[0] for run in self.runs}

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from pytest_llmbench import __version__
 from pytest_llmbench.cli import gate as cli_gate
+from pytest_llmbench.cli.conversations import list_conversations
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.cli.presets import list_presets
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.command("presets")(list_presets)
+app.command("conversations")(list_conversations)
 app.add_typer(suite_app, name="suite")
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run_suite)
 
@@ -87,6 +89,7 @@ class SchemaOf(StrEnum):
     SETTINGS = "settings"
     PRESETS = "presets"
     SUITE = "suite"
+    CONVERSATIONS = "conversations"
 
 
 class Format(StrEnum):
@@ -221,10 +224,15 @@ def export(
 def schema(
     of: Annotated[SchemaOf, typer.Argument(help="What the schema is of.")] = SchemaOf.DOCUMENT,
 ) -> None:
-    """Print the JSON Schema of results documents; or, as YAML has them, of settings, presets or suites."""
+    """Print the JSON Schema of results documents; or, as YAML has them, of settings, presets, suites or
+    conversations."""
     import json
 
-    if of is not SchemaOf.DOCUMENT:
+    if of is SchemaOf.CONVERSATIONS:
+        from pytest_llmbench.settings.conversations import conversations_schema
+
+        made = conversations_schema()
+    elif of is not SchemaOf.DOCUMENT:
         from pytest_llmbench.backends.registry import Registry
         from pytest_llmbench.settings.schema import presets_schema, settings_schema
         from pytest_llmbench.settings.suite_schema import suite_schema

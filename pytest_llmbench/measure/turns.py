@@ -74,6 +74,8 @@ class ChatPlan:
             **plan.protocol(),
             "chat": True,
             "conversation": conversation.name,
+            "prompts": conversation.digest,
+            "task": conversation.task,
             "turn": turn,
             "turns": len(conversation.turns),
             "cache": self.cache,

@@ -35,9 +35,10 @@ from pytest_llmbench.settings.kinds import Fixture
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.sources import Source
 from pytest_llmbench.settings.suite_files import extended
-from pytest_llmbench.settings.suite_rows import ASKED, CASE_KEYS, NAME, ROWS, TAG, Asked, refuse_key
+from pytest_llmbench.settings.suite_rows import ASKED, CASE_KEYS, NAME, ROWS, Asked, refuse_key
 from pytest_llmbench.settings.suite_short import aliases_beside
 from pytest_llmbench.settings.sweep import MOST_POINTS, NO_SWEEP, Combination, Value, read_sweep
+from pytest_llmbench.settings.tags import read_tags
 from pytest_llmbench.settings.variables import Variables
 from pytest_llmbench.settings.yaml_nodes import Entry, Items, Node, Place, Table, plain, shown_path
 
@@ -53,11 +54,6 @@ _OF_MODULES = (
     *("setup_function", "teardown_function", "pytestmark", "pytest_plugins", "pytest_generate_tests"),
 )
 """What pytest looks for in every module: a case may not be called so."""
-_MEANT_ELSEWHERE = (
-    *("parametrize", "skip", "skipif", "xfail", "usefixtures", "filterwarnings", "tryfirst", "trylast"),
-    *("llm", "timeout", "asyncio"),
-)
-"""Markers that do something by themselves: a tag may not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -386,19 +382,7 @@ def _name(node: Table) -> str:
 
 
 def _tags(node: Table) -> tuple[str, ...]:
-    entry = node.entries.get("tags")
-    if entry is None:
-        return ()
-    nodes = entry.node.nodes if isinstance(entry.node, Items) else [entry.node]
-    tags = []
-    for one in nodes:
-        tag = plain(one)
-        if not isinstance(tag, str) or not re.fullmatch(TAG, tag):
-            one.place.refuse(f"tags: {tag!r} is not a valid tag: use letters, digits and _, a letter first")
-        if tag in _MEANT_ELSEWHERE:
-            one.place.refuse(f"tags: {tag!r} is a marker that means something else: choose another word")
-        tags.append(tag)
-    return tuple(dict.fromkeys(tags))
+    return read_tags(node.entries["tags"].node) if "tags" in node.entries else ()
 
 
 def _texts(node: Node) -> object:

@@ -21,8 +21,6 @@ VERSION = 1
 """Of the format."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}"
 """What a case can be called, as a pattern."""
-TAG = r"[A-Za-z][A-Za-z0-9_]{0,99}"
-"""What a tag can be, as a pattern."""
 
 
 def _messages_schema() -> Schema:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.settings.schema import DIALECT, presets_schema, settings_schema
-from pytest_llmbench.settings.suite_rows import CASE_KEYS, NAME, ROWS, SUITE_KEYS, TAG, VERSION
+from pytest_llmbench.settings.suite_rows import CASE_KEYS, NAME, ROWS, SUITE_KEYS, VERSION
 from pytest_llmbench.settings.sweep import KEYS, TYPES
+from pytest_llmbench.settings.tags import tag_schema, tags_schema
 from pytest_llmbench.settings.variables import NAME as VARIABLE
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def suite_schema(registry: Registry | None = None) -> Schema:
                 _VARIABLE,
             ]
         },
-        "tags": {"anyOf": [_tag(), {"type": "array", "items": _tag()}]},
+        "tags": tags_schema({"anyOf": [tag_schema(), _VARIABLE]}),
         "sweep": {"anyOf": [sweep, {"type": "null"}]},
     }
     own = {key: {**own[key], "description": CASE_KEYS[key]} for key in CASE_KEYS}
@@ -102,10 +103,6 @@ def _models() -> Schema:
 
     one = _object(dict.fromkeys(ALIAS_KEYS, _SCALAR))
     return {"type": "object", "additionalProperties": {"anyOf": [{"type": "string", "minLength": 1}, one]}}
-
-
-def _tag() -> Schema:
-    return {"anyOf": [{"type": "string", "pattern": f"^{TAG}$"}, _VARIABLE]}
 
 
 def _object(properties: dict[str, Any]) -> Schema:

@@ -133,16 +133,17 @@ def read_yaml(path: Path) -> Node | None:
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = _text(path)
+    text = text_of(path, MOST_BYTES)
     try:
-        return _Builder(path).build(yaml.parse(text, Loader=loader))
+        return _build(path, yaml.parse(text, Loader=loader))
     except yaml.YAMLError as error:
         _explain(path, text, error)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path, most: int) -> str:
     """The text of a file.
 
+    :param most: bytes that it may have.
     :raises UsageError: if it is not a file that can be read, is too large, or is not UTF-8.
     """
     name = shown_path(path)
@@ -151,13 +152,13 @@ def _text(path: Path) -> str:
             msg = f"{name}: this is not a file"
             raise UsageError(msg)
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         msg = f"{name}: the file cannot be read: {error.strerror or error}"
         raise UsageError(msg) from None
-    if len(content) > MOST_BYTES:
+    if len(content) > most:
         msg = (
-            f"{name}: the file is larger than {MOST_BYTES // 2**20} MiB: split it, or let a sweep make cases"
+            f"{name}: the file is larger than {most // 2**20} MiB: split it; in a suite, a sweep makes cases"
         )
         raise UsageError(msg)
     try:
@@ -186,69 +187,46 @@ def _explain(path: Path, text: str, error: yaml.YAMLError) -> NoReturn:
     place.refuse(f"this is not valid YAML: {getattr(error, 'problem', None) or error}")
 
 
-class _Builder:
-    """Makes nodes of the events of a parser; without recursion, and no more than a file may have."""
+class Tree:
+    """Puts the parts of a file together; without recursion, and no more of them than a file may have."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self) -> None:
+        self.root: Node | None = None
         self._parts = 0
-        self._root: Node | None = None
         self._open: list[Items | Table] = []
         self._keys: list[Scalar | None] = []
         """Of each open part, the key whose value comes next."""
 
-    def build(self, events: Iterator[Any]) -> Node | None:
-        """The root.
+    @property
+    def innermost(self) -> Items | Table | None:
+        """The list or table whose parts come now."""
+        return self._open[-1] if self._open else None
+
+    def add(self, node: Node) -> None:
+        """The next part: in a table a key and its value by turns. A list or a table stays open.
 
         :raises UsageError: for what a file may not have.
         """
-        import yaml
-
-        documents = 0
-        for event in events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    self._place(event).refuse("a second document begins here: a file has one")
-            elif isinstance(event, yaml.CollectionEndEvent):
-                self._open.pop()
-                self._keys.pop()
-            elif isinstance(event, yaml.NodeEvent):
-                self._add(event)
-        return self._root
-
-    def _add(self, event: Any) -> None:
-        import yaml
-
-        place = self._place(event)
-        if event.anchor is not None:
-            sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            place.refuse(
-                f"anchors and aliases of YAML ({sign}{event.anchor}) are not read: write it out, or use "
-                "defaults, variables or extends"
-            )
-        if event.tag is not None:
-            place.refuse(f"tags of YAML ({event.tag}) are not read: leave it out")
         self._parts += 1
         if self._parts > MOST_PARTS:
-            place.refuse(
-                f"the file has more than {MOST_PARTS:,} parts: split it, or let a sweep make the cases"
+            node.place.refuse(
+                f"the file has more than {MOST_PARTS:,} parts: split it; in a suite, a sweep makes cases"
             )
-        if isinstance(event, yaml.ScalarEvent):
-            self._put(Scalar(event.value, bool(event.implicit[0]), place))
-            return
-        if len(self._open) >= DEEPEST:
-            place.refuse(f"lists and tables are more than {DEEPEST} deep here")
-        node: Items | Table = (
-            Table({}, place) if isinstance(event, yaml.MappingStartEvent) else Items([], place)
-        )
+        if not isinstance(node, Scalar) and len(self._open) >= DEEPEST:
+            node.place.refuse(f"lists and tables are more than {DEEPEST} deep here")
         self._put(node)
-        self._open.append(node)
-        self._keys.append(None)
+        if not isinstance(node, Scalar):
+            self._open.append(node)
+            self._keys.append(None)
+
+    def end(self) -> None:
+        """The innermost list or table is over."""
+        self._open.pop()
+        self._keys.pop()
 
     def _put(self, node: Node) -> None:
         if not self._open:
-            self._root = None if isinstance(node, Scalar) and node.value is None else node
+            self.root = None if isinstance(node, Scalar) and node.value is None else node
             return
         into = self._open[-1]
         if isinstance(into, Items):
@@ -266,6 +244,43 @@ class _Builder:
             node.place.refuse(f"the key {node.text!r} was given in line {first} already")
         self._keys[-1] = node
 
-    def _place(self, event: Any) -> Place:
-        mark = event.start_mark
-        return Place(self._path, mark.line + 1, mark.column + 1)
+
+def _build(path: Path, events: Iterator[Any]) -> Node | None:
+    """The root of what a parser's *events* say.
+
+    :raises UsageError: for what a file may not have.
+    """
+    import yaml
+
+    tree, documents = Tree(), 0
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                _place(path, event).refuse("a second document begins here: a file has one")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            tree.end()
+        elif isinstance(event, yaml.NodeEvent):
+            tree.add(_node(event, _place(path, event)))
+    return tree.root
+
+
+def _node(event: Any, place: Place) -> Node:
+    import yaml
+
+    if event.anchor is not None:
+        sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
+        place.refuse(
+            f"anchors and aliases of YAML ({sign}{event.anchor}) are not read: write it out, or use "
+            "defaults, variables or extends"
+        )
+    if event.tag is not None:
+        place.refuse(f"tags of YAML ({event.tag}) are not read: leave it out")
+    if isinstance(event, yaml.ScalarEvent):
+        return Scalar(event.value, bool(event.implicit[0]), place)
+    return Table({}, place) if isinstance(event, yaml.MappingStartEvent) else Items([], place)
+
+
+def _place(path: Path, event: Any) -> Place:
+    mark = event.start_mark
+    return Place(path, mark.line + 1, mark.column + 1)

@@ -17,6 +17,7 @@ from pytest_llmbench.backends.registry import BUILTIN, from_reference
 from pytest_llmbench.cli.app import app
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.servers.options import SERVER, SERVER_OPTIONS
+from pytest_llmbench.settings.kinds import CASE_FIXTURES
 
 ROOT = Path(__file__).parents[2]
 CI = "docs/guides/ci.md"
@@ -55,7 +56,7 @@ def test_every_option_is_there(pages: Pages, pytestconfig: pytest.Config) -> Non
 
 def test_every_ini_option_is_there(pages: Pages, pytestconfig: pytest.Config) -> None:
     named = {name for text in pages.values() for name in re.findall(r"(?m)^llm_[a-z_]+|`llm_[a-z_]+`", text)}
-    fixtures = {"llm_model", "llm_load", "llm_server"}
+    fixtures = set(CASE_FIXTURES)
     assert {name.strip("`") for name in named} - fixtures <= set(pytestconfig._parser._inidict)
 
 

@@ -6,10 +6,14 @@ meanwhile. The answers are the model's own (``live``) or given (``recorded``).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
+from pytest_llmbench.errors import suggest
+from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message
 
 History = Literal["live", "recorded"]
@@ -19,6 +23,13 @@ Placement = Literal["system", "inline", "last"]
 them; or before the last question, turn after turn."""
 HISTORIES: tuple[History, ...] = get_args(History)
 PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+MOST_TURNS = 1000
+_CHARACTERS = 3.0
+"""A token has about so many: from 2.5 of a small vocabulary to 4.5 of a large one, in English."""
+_PER_MESSAGE = 6
+"""Tokens that a chat template adds to a message, about."""
+_ANSWER = 64
+"""Tokens of an answer where nothing says how long it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,54 @@ class Conversation:
             ),
         )
 
+    def fault(self) -> tuple[int, str] | None:
+        """Why it cannot be held: the turn that is at fault (from 1; 0 for the whole), and what is wrong."""
+        if not 1 <= len(self.turns) <= MOST_TURNS:
+            return 0, f"a conversation has 1 to {MOST_TURNS:,} turns, and {self.name} has {len(self.turns):,}"
+        there: set[str] = set()
+        for number, turn in enumerate(self.turns, 1):
+            if number == 1 and turn.think_time:
+                return 1, "the first turn has no think_time: there is no answer before it to think about"
+            for name in turn.remove:
+                if name not in there:
+                    return number, f"turn {number} removes the document {name!r}, which is not there then"
+                there.remove(name)
+            for name in turn.add:
+                if name not in self.documents:
+                    near = suggest(name, list(self.documents)) or "; write it under documents"
+                    return number, f"turn {number} adds the document {name!r}, which is not defined{near}"
+                if name in there:
+                    return number, f"turn {number} adds the document {name!r}, which is there already"
+                there.add(name)
+        if self.about_tokens() > LONGEST:
+            return 0, f"the conversation {self.name} has more than {LONGEST:,} tokens"
+        return None
+
+    def about_tokens(self, new_tokens: int = _ANSWER) -> int:
+        """The tokens of its longest prompt and the answer to it, about.
+
+        Made texts are as long as they say; what is written is estimated by its characters.
+
+        :param new_tokens: of the answer to a turn that does not say how long it is.
+        """
+        said = _about(self.system) + _PER_MESSAGE
+        documents = {name: _about(text) for name, text in self.documents.items()}
+        most = 0
+        for number, turn in enumerate(self.turns, 1):
+            answer = turn.max_new_tokens or new_tokens
+            said += _about(turn.user) + _PER_MESSAGE
+            there = sum(documents.get(name, 0) + _PER_MESSAGE for name in self.present(number))
+            most = max(most, said + there + answer)
+            recorded = self.history == "recorded" and turn.answer is not None
+            said += (_about(turn.answer) if recorded else answer) + _PER_MESSAGE
+        return most
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` and 64 hexadecimal digits, of all that it says to a model."""
+        told = {key: value for key, value in asdict(self).items() if key not in _ABOUT}
+        return "sha256:" + hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
     def present(self, turn: int) -> dict[str, int]:
         """The documents that are there in a turn (from 1), in the order in which they came in: name to the
         turn that added it."""
@@ -100,6 +159,19 @@ class Conversation:
             for name in one.add:
                 found.setdefault(name, number)
         return found
+
+
+_ABOUT = ("name", "tags", "task", "description", "history", "placement")
+"""What a conversation says of itself, and what a case may say instead of it."""
+
+
+def _about(text: Text | None) -> int:
+    """The tokens of a text, about."""
+    if text is None:
+        return 0
+    if isinstance(text, Made):
+        return text.tokens + _about(text.before or None)
+    return round(len(text) / _CHARACTERS)
 
 
 def messages_at(conversation: Conversation, turn: int, answers: Sequence[str]) -> tuple[Message, ...]:

@@ -87,3 +87,51 @@ def test_a_text_that_is_not_made_is_not_sent() -> None:
 def test_a_made_text_stands_after_what_is_before_it() -> None:
     filled = Conversation(name="x", turns=(Turn(user=Made(3, "Sum up:")),)).fill(lambda n, _: "w " * n)
     assert filled.turns[0].user == "Sum up:\n\nw w w "
+
+
+def test_what_is_about_its_length_counts_what_is_made_and_answered() -> None:
+    said = Conversation(
+        name="a",
+        documents={"manual": Made(1000)},
+        turns=(
+            Turn(user="Hi.", max_new_tokens=100),
+            Turn(user=Made(200), add=("manual",)),
+            Turn(user="Bye.", remove=("manual",), max_new_tokens=1),
+        ),
+    )
+    assert said.about_tokens(50) == pytest.approx(100 + 200 + 1000 + 50, rel=0.03)
+    recorded = replace(said, history="recorded", turns=(Turn(user="Hi.", answer=Made(500)), *said.turns[1:]))
+    assert recorded.about_tokens(50) == pytest.approx(500 + 200 + 1000 + 50, rel=0.03)
+
+
+def test_the_digest_is_of_what_a_model_is_told() -> None:
+    assert RAG.digest == replace(RAG, name="other", tags=("a",), placement="last", history="recorded").digest
+    assert RAG.digest != replace(RAG, system="Be long.").digest
+    assert RAG.digest != replace(RAG, turns=RAG.turns[:3]).digest
+
+
+@pytest.mark.parametrize(
+    ("turns", "fault"),
+    [
+        ((), "1 to 1,000 turns, and c has 0"),
+        ((Turn(user="a", remove=("x",)),), "turn 1 removes the document 'x', which is not there then"),
+        ((Turn(user="a", add=("y",)),), "turn 1 adds the document 'y', which is not defined"),
+        ((Turn(user="a", add=("x",)), Turn(user="b", add=("x",))), "turn 2 adds the document 'x'"),
+        ((Turn(user="a", think_time=1),), "the first turn has no think_time"),
+        ((Turn(user=Made(10_000_000)),), "more than 10,000,000 tokens"),
+    ],
+)
+def test_what_cannot_be_held_says_why(turns: tuple[Turn, ...], fault: str) -> None:
+    found = Conversation(name="c", documents={"x": "y"}, turns=turns).fault()
+    assert found is not None
+    assert fault in found[1]
+
+
+def test_what_is_removed_and_added_at_once_stands_last() -> None:
+    said = Conversation(
+        name="c",
+        documents={"x": "1", "y": "2"},
+        turns=(Turn(user="a", add=("x", "y")), Turn(user="b", remove=("x",), add=("x",))),
+    )
+    assert said.fault() is None
+    assert list(said.present(2)) == ["y", "x"]
