@@ -97,6 +97,10 @@ class PromptTooLongError(EngineError):
     """The prompt and the tokens to be generated do not fit into the context."""
 
 
+class NoRoomError(LLMBenchError):
+    """What a test needs is more than the machine's memory holds: it is skipped."""
+
+
 class EngineCrashedError(EngineError):
     """The engine's process ended by itself: a signal, a kill for memory, an exit."""
 

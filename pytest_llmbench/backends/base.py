@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    from pytest_llmbench.models.attention import KVBits
+    from pytest_llmbench.models.outline import Outline
     from pytest_llmbench.models.spec import Form, ResolvedModel
     from pytest_llmbench.workloads.messages import Message
 
@@ -210,12 +212,30 @@ class OptionSpec:
     """The kinds of cases for which it does anything, as in :data:`pytest_llmbench.settings.kinds.KINDS`."""
     also: tuple[str, ...] = ()
     """What other tools call it, as an option without its dashes: known in messages, not taken."""
+    context: bool = False
+    """Whether it is the tokens that prompt and output may have together: set to what a test needs, where that
+    is more than :attr:`default_context` and nothing else is said."""
+    default_context: int | None = None
+    """Of that option: the tokens that there are at most where it is not set; None for as many as the model
+    was trained for."""
     parse: Callable[[object], object] | None = None
     """Reads what is neither number nor text nor truth value, from a text or from what a marker has; raises
     ValueError saying what is wrong, without the value where that may be secret."""
     kept: Callable[[Any], object] | None = _as_it_is
     """What the results document has of a value; None for an option that says only how a server is reached,
     and of which the document has nothing."""
+
+
+@runtime_checkable
+class KnowsItsCache(Protocol):
+    """A backend that can tell, before it loads a model, how much memory a context takes at least."""
+
+    def kv_bits(self, outline: Outline, quantization: str | None, options: Options) -> KVBits:
+        """Bits that a value of the K cache has at least, and one of the V cache.
+
+        :param quantization: what was asked for; None for the model's own.
+        :param options: every option, defaults filled in.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+DEFAULT_CONTEXT = 4096
+"""Tokens of a context whose length is not set, at most: for all that a model was trained for, memory may be
+too small."""
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
 

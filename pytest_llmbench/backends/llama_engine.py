@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.backends import llama_native
 from pytest_llmbench.backends.base import Facts, GenerationParams, Options, Reuse, SavedState, Sink
 from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.llama_choices import DEFAULT_CONTEXT
 from pytest_llmbench.backends.llama_native import Pointer
 from pytest_llmbench.backends.prefix import common_prefix
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.workloads.messages import Message
 
-_DEFAULT_CONTEXT = 4096
 _CUT = "cut"
 _NOT_CUT = (
     "the memory of this model (recurrent, hybrid, or of a sliding window) cannot be cut: all is evaluated"
@@ -52,7 +52,7 @@ class LlamaCppEngine:
             msg = "llamacpp runs models that only decode; this one has an encoder, or no decoder"
             raise EngineError(msg)
         trained = int(native.llama_model_n_ctx_train(model))
-        asked = options["n_ctx"] or min(trained, _DEFAULT_CONTEXT)
+        asked = options["n_ctx"] or min(trained, DEFAULT_CONTEXT)
         self._trained_context = trained
         llama_native.check_memory(native, model, options, asked)
         self._context, self._flash_attention = llama_native.make_context(native, model, options, asked)

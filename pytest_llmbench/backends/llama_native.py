@@ -18,6 +18,7 @@ from pytest_llmbench.backends.threads import default_threads
 from pytest_llmbench.errors import BackendUnavailableError, EngineError, ModelError
 from pytest_llmbench.hardware.memory import available
 from pytest_llmbench.metrics.units import size
+from pytest_llmbench.models.attention import of_gguf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,30 +129,25 @@ def check_memory(native: ModuleType, model: Pointer, options: Options, n_ctx: in
 
 
 def context_memory(native: ModuleType, model: Pointer, options: Options, n_ctx: int) -> int | None:
-    """Bytes that a context takes at least; None where the release or the model does not report.
-
-    The K and the V of each layer: tokens x KV heads x size of a head x bytes of a value. A model whose layers
-    look back over a window keeps all tokens in some layers only: one in :data:`_FEWEST_FULL` is counted. One
-    that keeps a state instead (recurrent, hybrid) is not counted at all.
-    """
-    asked = ("llama_model_n_layer", "llama_model_n_head_kv", "llama_model_n_head", "llama_model_n_embd")
+    """Bytes that a context takes at least; None where the release or the model does not report."""
     if any(getattr(native, f"llama_model_is_{kind}", _no)(model) for kind in ("recurrent", "hybrid")):
         return None
-    if not all(hasattr(native, name) for name in asked):
-        return None
-    layers, kv_heads, heads, width = (int(getattr(native, name)(model)) for name in asked)
-    if getattr(native, "llama_model_n_swa", _no)(model):
-        layers = max(1, layers // _FEWEST_FULL)
-    values = layers * kv_heads * (width // max(1, heads))
-    bits = KV_TYPES[options["type_k"]].bits + KV_TYPES[options["type_v"]].bits
-    return int(n_ctx * values * bits / 8)
-
-
-_FEWEST_FULL = 8
+    attention = of_gguf(lambda key: _metadata(native, model, key))
+    bits = KV_TYPES[options["type_k"]].bits, KV_TYPES[options["type_v"]].bits
+    return None if attention is None else attention.memory(n_ctx, bits)
 
 
 def _no(_model: Pointer) -> bool:
     return False
+
+
+def _metadata(native: ModuleType, model: Pointer, key: str) -> str | None:
+    """What the model's file has under a key; None for nothing, for a list, or where it cannot be asked."""
+    read = getattr(native, "llama_model_meta_val_str", None)
+    value = ctypes.create_string_buffer(256)
+    if read is None or read(model, key.encode(), value, len(value)) < 0:
+        return None
+    return value.value.decode(errors="replace")
 
 
 def make_context(native: ModuleType, model: Pointer, options: Options, n_ctx: int) -> tuple[Pointer, str]:

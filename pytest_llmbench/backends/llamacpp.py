@@ -10,11 +10,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.base import Availability, Engine, Options, OptionSpec
-from pytest_llmbench.backends.llama_choices import FLASH_ATTENTION, KV_TYPES
+from pytest_llmbench.backends.llama_choices import DEFAULT_CONTEXT, FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import EngineError
 
 if TYPE_CHECKING:
+    from pytest_llmbench.models.attention import KVBits
+    from pytest_llmbench.models.outline import Outline
     from pytest_llmbench.models.spec import Form, ResolvedModel
 
 MOST_THREADS = 512
@@ -60,9 +62,11 @@ class LlamaCppBackend:
             "n_ctx",
             int,
             None,
-            "context in tokens; default: what the model was trained for, at most 4096",
+            "context in tokens; default: what the model was trained for, at most 4096 or what the test needs",
             minimum=1,
             also=("ctx-size",),
+            context=True,
+            default_context=DEFAULT_CONTEXT,
         ),
         OptionSpec(
             "n_batch",
@@ -105,6 +109,11 @@ class LlamaCppBackend:
     def versions(self) -> Mapping[str, str]:
         """Version of llama-cpp-python, which says which llama.cpp it was built with."""
         return installed_versions("llama-cpp-python")
+
+    def kv_bits(self, outline: Outline, quantization: str | None, options: Options) -> KVBits:
+        """As the options say, whatever the model is stored as."""
+        del outline, quantization
+        return KV_TYPES[options["type_k"]].bits, KV_TYPES[options["type_v"]].bits
 
     def load(self, model: ResolvedModel, options: Options) -> Engine:
         """Load the GGUF file at ``model.path``.

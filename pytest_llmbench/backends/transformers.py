@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from pytest_llmbench.models.attention import KVBits
+    from pytest_llmbench.models.outline import Outline
     from pytest_llmbench.models.spec import Form, ResolvedModel
 
 _NO_BOUND = 2**31 - 1
@@ -88,6 +90,7 @@ class TransformersBackend:
             None,
             "bound on prompt and output together; default: what the model knows",
             minimum=1,
+            context=True,
         ),
         OptionSpec("trust_remote_code", str, None, "name of the model whose own Python code may run"),
     )
@@ -115,6 +118,13 @@ class TransformersBackend:
                 "may run, such as transformers.trust_remote_code=org/name; leave it out to run none"
             )
             raise UsageError(msg)
+
+    def kv_bits(self, outline: Outline, quantization: str | None, options: Options) -> KVBits:
+        """Those of the type that is computed in; of quantized weights, it is seldom 32 bits."""
+        plain = quantization if quantization in DTYPES else None
+        computed = plain or (outline.dtype if options["dtype"] == "auto" else options["dtype"])
+        bits = 32.0 if computed == "f32" and (plain or quantization is None) else 16.0
+        return bits, bits
 
     def load(self, model: ResolvedModel, options: Options) -> Engine:
         """Load the folder at ``model.path``; only safetensors weights are read.

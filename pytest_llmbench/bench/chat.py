@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.bench.measurement import CaseFixture, Measurement
+from pytest_llmbench.cases.need import of_conversation
 from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.measure.loop import Plan
@@ -35,7 +36,7 @@ class LLMChat(CaseFixture[Target]):
     @property
     def resolved(self) -> ResolvedModel | ModelSpec:
         """The model with its files, or only its spec where nothing was measured yet."""
-        return self._case.target.resolved(self._case.spec, self.settings.backend_options, self._runtime)
+        return self._case.target.resolved(self._case.spec, self._given, self._runtime)
 
     def run(
         self, conversation: Conversation | str | Path, *, label: str | None = None, **settings: object
@@ -103,8 +104,9 @@ class LLMChat(CaseFixture[Target]):
             history=held.history or conversation.history,
             placement=held.placement or conversation.placement,
         )
+        self._make_room(of_conversation(held, conversation))
         plan = Plan(
-            engine=self._case.target.startable(self._case.spec, self.settings.backend_options, self._runtime),
+            engine=self._case.target.startable(self._case.spec, self._given, self._runtime),
             params=held.params,
             rounds=held.rounds,
             warmup_rounds=held.warmup_rounds,

@@ -12,6 +12,7 @@ from pytest_llmbench.bench.measurement import CaseFixture, Measurement
 from pytest_llmbench.bench.model import free_label
 from pytest_llmbench.bench.planning import Planner, Workload
 from pytest_llmbench.cases.case import LoadLevel
+from pytest_llmbench.cases.need import of_load
 from pytest_llmbench.cases.target import ServerTarget
 from pytest_llmbench.client.plan import LoadPlan
 from pytest_llmbench.errors import LLMBenchError, warn
@@ -76,8 +77,8 @@ class LLMLoad(CaseFixture[ServerTarget]):
 
     @property
     def _choice(self) -> ServerChoice:
-        case = self._case
-        return case.target.choice(case.spec, self.settings.backend_options, self._runtime)
+        self._make_room(of_load(self.settings, made=True))
+        return self._case.target.choice(self._case.spec, self._given, self._runtime)
 
     def measure(
         self,

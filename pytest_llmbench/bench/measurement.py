@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
 from pytest_llmbench.cases.target import Target
+from pytest_llmbench.errors import NoRoomError
 from pytest_llmbench.gate.kept import keep_verdict
 from pytest_llmbench.gate.thresholds import as_text
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.records import CaseRecord, Outcome
 from pytest_llmbench.secrets import learn_command, mask
+from pytest_llmbench.servers.options import SERVER
 
 if TYPE_CHECKING:
     from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.cases.case import Case
+    from pytest_llmbench.cases.need import Need
     from pytest_llmbench.gate.compare import CaseComparison
     from pytest_llmbench.gate.judge import Judge
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.results.verdict import Judgment
     from pytest_llmbench.settings.case import CaseSettings
     from pytest_llmbench.settings.kinds import Fixture
+    from pytest_llmbench.settings.options import BackendOptions
 
 TargetT = TypeVar("TargetT", bound=Target)
 
@@ -52,6 +56,7 @@ class CaseFixture(ABC, Generic[TargetT]):
     """Every setting as it holds for this test."""
     _folder: Path
     """Of the test's file, from which its calls mean their paths."""
+    _with_room: BackendOptions | None = field(default=None, init=False)
     measurements: list[Measurement] = field(default_factory=list, init=False)
     """Every measurement of this test so far, the base sides of an A/B session among them."""
 
@@ -91,6 +96,25 @@ class CaseFixture(ABC, Generic[TargetT]):
     def quantization(self) -> str | None:
         """The quantization that the test asked for; None for the model's own."""
         return self._case.spec.quantization
+
+    @property
+    def _given(self) -> BackendOptions:
+        """The options of the test, with a context that holds what was last asked for."""
+        return self._with_room or self.settings.backend_options
+
+    def _make_room(self, need: Need) -> None:
+        """Have the next start hold what is asked, where the test does not say how long its context is.
+
+        :raises NoRoomError: if memory cannot hold it.
+        """
+        target, spec = self._case.target, self._case.spec
+        fit = self._runtime.selector.space.fit(target, spec, self.settings)
+        if need.informed and fit.outline is None and target.form is not None and target.name != SERVER:
+            # It is needed in any case, and then its files say what it was trained for.
+            self._runtime.resolve(spec, target.form)
+        if (reason := fit.lacks(need)) is not None:
+            raise NoRoomError(reason)
+        self._with_room = fit.holding(need)
 
     @property
     @abstractmethod

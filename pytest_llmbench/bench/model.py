@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.bench.measurement import CaseFixture, Measurement
+from pytest_llmbench.cases.need import of_prompt
 from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.measure.engine import Prompt
-from pytest_llmbench.measure.loop import Bench, Plan, Startable, measure
+from pytest_llmbench.measure.loop import Bench, Plan, measure
 from pytest_llmbench.measure.pairs import PairedBench, Side
 from pytest_llmbench.measure.run import Round, Run
 from pytest_llmbench.metrics.table import METRICS
@@ -84,7 +85,7 @@ class LLMModel(CaseFixture[Target]):
     @property
     def resolved(self) -> ResolvedModel | ModelSpec:
         """The model with its files, or only its spec where nothing was measured yet."""
-        return self._case.target.resolved(self._case.spec, self.settings.backend_options, self._runtime)
+        return self._case.target.resolved(self._case.spec, self._given, self._runtime)
 
     def measure(
         self,
@@ -255,8 +256,9 @@ class LLMModel(CaseFixture[Target]):
             msg = f"prompt_tokens={prompt_tokens!r} is not a whole number of at least 1, at most {LONGEST}"
             raise UsageError(msg)
         held = self._runtime.call_settings("llm_model", self.settings, settings, self._folder)
+        self._make_room(of_prompt(held, prompt_tokens))
         return Plan(
-            engine=self._startable(),
+            engine=self._case.target.startable(self._case.spec, self._options, self._runtime),
             params=held.params,
             rounds=held.rounds,
             warmup_rounds=held.warmup_rounds,
@@ -269,13 +271,10 @@ class LLMModel(CaseFixture[Target]):
             prompt_tokens=prompt_tokens,
         )
 
-    def _startable(self) -> Startable:
-        return self._case.target.startable(self._case.spec, self._options, self._runtime)
-
     @property
     def _options(self) -> BackendOptions:
         """Of the backend; where CPU times are judged, it has one thread unless something says otherwise."""
-        given = self.settings.backend_options
+        given = self._given
         return given.over(self._case.target.one_thread) if self.settings.clock == "cpu" else given
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.cases import need as needs
 from pytest_llmbench.cases.case import Case, LoadLevel
-from pytest_llmbench.cases.room import Space
+from pytest_llmbench.cases.room import Fit, Space
 from pytest_llmbench.cases.target import EngineTarget, ServerTarget, Target, other_form
 from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.models.spec import ModelSpec
@@ -41,6 +42,8 @@ class Selected:
     case: Case[Target] | None
     skip: str | None = None
     """Why it cannot run; None if it may."""
+    fit: Fit | None = None
+    """Tells whether what it asks fits; None where there is no case."""
 
 
 class Selector:
@@ -65,7 +68,8 @@ class Selector:
         self._specs: dict[tuple[str, Path | None, Aliases | None], ModelSpec] = {}
         self._misfits: dict[tuple[str, str, ModelSpec], str | None] = {}
         self._unreadable: dict[tuple[str, str, ModelSpec], str | None] = {}
-        self._space = Space()
+        self.space = Space()
+        """What the machine and the models' files have."""
         self.notes: dict[str, None] = {}
         """What a person is to know of the cases that were made, each once and in order."""
 
@@ -129,15 +133,12 @@ class Selector:
         targets, why = self.targets(marker) if on_engines else self.server_targets(marker)
         levels = self.loads(marker) if fixture == "llm_load" else [None]
         held = self._options.settings(marker)
+        need = needs.of_load(held, made=True) if fixture == "llm_load" else needs.of_prompt(held, None)
         selected = [
-            Selected(
-                case.id,
-                case,
-                self._misfit(target, spec)
-                or self._space.misfit(target, spec, held, load=fixture == "llm_load"),
-            )
+            Selected(case.id, case, self._misfit(target, spec) or fit.misfit(need), fit)
             for target in targets
             for spec in self._specs_for(target, targets, marker)
+            for fit in [self.space.fit(target, spec, held)]
             for level in levels
             for case in [Case(target, spec, level)]
         ]

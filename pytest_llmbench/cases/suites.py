@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llmbench.cases.room import READS, prompt_too_long
+from pytest_llmbench.cases.need import Need, of_load, of_prompt
+from pytest_llmbench.cases.room import READS
 from pytest_llmbench.cases.selection import Selected, Selector
 from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.suite import Point, Suite, SuiteCase
 from pytest_llmbench.settings.sweep import Combination
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings.case import CaseSettings
 
 _OPTIONS = "backend_options"
 _SELECTING = [
@@ -26,8 +30,16 @@ _SELECTING = [
 """The settings, options left out, on which it depends which cases there are, and whether they can run."""
 
 
-_Known = dict[Hashable, list[Selected]]
-"""The selected cases by the values on which they depend."""
+class _Group(NamedTuple):
+    """What tests of the same values have in common."""
+
+    selected: list[Selected]
+    held: CaseSettings
+    """Those of :data:`READS` are the same for all of them."""
+
+
+_Known = dict[Hashable, _Group]
+"""By the values on which they depend."""
 
 
 class SuiteTest(NamedTuple):
@@ -37,6 +49,8 @@ class SuiteTest(NamedTuple):
     """What stands in brackets after the case's name."""
     point: Point
     selected: Selected
+    need: Need
+    """Of its model's context."""
 
 
 def expand_suite(suite: Suite, selector: Selector) -> list[tuple[SuiteCase, list[SuiteTest]]]:
@@ -72,8 +86,11 @@ def _tests(case: SuiteCase, selector: Selector, known: _Known) -> list[SuiteTest
         key = (case.fixture, started_with, *map(point.values.get, _SELECTING))
         if key not in known:
             with saying_where(str(case.place)):
-                known[key] = selector.cases([case.fixture], point.source)[1]
-        for one in known[key]:
+                selected = selector.cases([case.fixture], point.source)[1]
+                known[key] = _Group(selected, selector.settings(point.source))
+        group = known[key]
+        need = _need(case, point, group.held)
+        for one in group.selected:
             name = f"{one.id}-{point.label}" if point.label else one.id
             if name in ids:
                 case.place.refuse(
@@ -81,19 +98,23 @@ def _tests(case: SuiteCase, selector: Selector, known: _Known) -> list[SuiteTest
                     "aliases, or leave one out"
                 )
             ids.add(name)
-            one = _that_fits(one, point, selector)
+            # Whether it fits otherwise was found out for the group.
+            if point.asked.prompt_tokens is not None and one.skip is None and one.fit is not None:
+                why = one.fit.misfit(need)
+                one = one if why is None else replace(one, skip=why)
             runs_on = None if one.case is None else (one.case.target.label, one.case.spec)
-            groups.setdefault(runs_on, {}).setdefault(started_with, []).append(SuiteTest(name, point, one))
+            groups.setdefault(runs_on, {}).setdefault(started_with, []).append(
+                SuiteTest(name, point, one, need)
+            )
     return [test for started in groups.values() for group in started.values() for test in group]
 
 
-def _that_fits(one: Selected, point: Point, selector: Selector) -> Selected:
-    """The same, skipped where its model's context is too short for the made prompt of this point."""
-    tokens = point.asked.prompt_tokens
-    if tokens is None or one.skip is not None or one.case is None or one.case.spec.known is None:
-        return one
-    why = prompt_too_long(one.case.spec, tokens, selector.settings(point.source).max_new_tokens)
-    return one if why is None else replace(one, skip=why)
+def _need(case: SuiteCase, point: Point, held: CaseSettings) -> Need:
+    """What a test needs of its model's context."""
+    asked = point.asked
+    if case.fixture == "llm_load":
+        return of_load(held, made=asked.prompt is None and asked.messages is None)
+    return of_prompt(held, asked.prompt_tokens)
 
 
 def _left(points: Sequence[Point], selector: Selector) -> Sequence[Point]:

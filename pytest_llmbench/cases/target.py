@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from pytest_llmbench.backends.base import KnowsItsCache
 from pytest_llmbench.backends.options import kept_options, option_values
 from pytest_llmbench.backends.registry import reference_of
 from pytest_llmbench.backends.threads import THREADS
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.ab import BaseSide
     from pytest_llmbench.measure.engine import EngineSpec
     from pytest_llmbench.measure.loop import Startable
+    from pytest_llmbench.models.attention import KVBits
+    from pytest_llmbench.models.outline import Outline
     from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
     from pytest_llmbench.servers.keep import ServerChoice, Servers, Teller
     from pytest_llmbench.servers.table import Start
@@ -66,6 +69,14 @@ class Resources(Protocol):
         """A model as far as it is known."""
 
 
+class ContextOption(NamedTuple):
+    """The option that is the tokens which prompt and output may have together."""
+
+    name: str
+    default: int | None
+    """Tokens that there are at most where it is not set; None for as many as the model was trained for."""
+
+
 class Target(Protocol):
     """What runs the model of a case."""
 
@@ -88,6 +99,13 @@ class Target(Protocol):
     @property
     def one_thread(self) -> BackendOptions:
         """The options with which its CPU time compares whatever else the machine does; empty for none."""
+
+    @property
+    def context(self) -> ContextOption | None:
+        """None where the context is not ours to set."""
+
+    def kv_bits(self, outline: Outline, spec: ModelSpec, given: BackendOptions) -> KVBits | None:
+        """Bits that a value of its K cache has, and one of its V cache; None where that is not known."""
 
     def misfit(self, spec: ModelSpec, registry: Registry) -> str | None:
         """Why it cannot run a model, as far as the model's name and files tell; None if it may."""
@@ -138,6 +156,17 @@ class EngineTarget:
     def one_thread(self) -> BackendOptions:
         has = any(option.name == THREADS for option in self.backend.options)
         return BackendOptions({self.name: {THREADS: 1}} if has else {})
+
+    @property
+    def context(self) -> ContextOption | None:
+        found = next((option for option in self.backend.options if option.context), None)
+        return None if found is None else ContextOption(found.name, found.default_context)
+
+    def kv_bits(self, outline: Outline, spec: ModelSpec, given: BackendOptions) -> KVBits | None:
+        if not isinstance(self.backend, KnowsItsCache):
+            return None
+        options = option_values(self.backend, given.of(self.name))
+        return self.backend.kv_bits(outline, spec.quantization, options)
 
     def misfit(self, spec: ModelSpec, registry: Registry) -> str | None:
         """Why it cannot run a model: the form of its files, or the quantization."""
@@ -222,6 +251,20 @@ class ServerTarget:
     def one_thread(self) -> BackendOptions:
         """Nothing: what servers call it, and whether they are to have one, is for whoever starts them."""
         return BackendOptions()
+
+    @property
+    def context(self) -> ContextOption | None:
+        if self.engine is None:
+            return None
+        from pytest_llmbench.servers.table import find_engine
+
+        name = next(option.name for option in SERVER_OPTIONS.options if option.context)
+        return ContextOption(name, find_engine(self.engine).default_context)
+
+    def kv_bits(self, outline: Outline, spec: ModelSpec, given: BackendOptions) -> KVBits | None:
+        """None: what a server's cache holds is for whoever starts it."""
+        del outline, spec, given
+        return None
 
     def misfit(self, spec: ModelSpec, registry: Registry) -> str | None:
         """Why it cannot be started with a model; of one that runs already, only it knows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +10,10 @@ import typer
 
 from pytest_llmbench.cli.options import say
 from pytest_llmbench.cli.presets import presets_of
-from pytest_llmbench.metrics.units import count
+from pytest_llmbench.metrics.units import count, size
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.cases.suites import SuiteTest
-    from pytest_llmbench.settings.case import CaseSettings
     from pytest_llmbench.settings.suite import SuiteCase
 
 suite_app = typer.Typer(
@@ -40,7 +38,7 @@ def validate(
 ) -> None:
     """Check suites as pytest does before it measures anything."""
     for file in files:
-        _, found = _expanded(file, None, models_file)
+        found = _expanded(file, None, models_file)
         tests = sum(len(tests) for _, tests in found)
         say(f"{file}: {count(len(found), 'case')}, {count(tests, 'test')}")
 
@@ -55,27 +53,27 @@ def expand(
     """List the tests of a suite, with the context that each needs and what the suite says of it.
 
     The context is the prompt and the answer, in tokens; under load, of middle lengths. It is left out where
-    only the model's tokenizer knows how long the prompt is. The memory, in bytes, is what the model's alias
-    recommends.
+    only the model's tokenizer knows how long the prompt is. The memory is that of the weights and of the K
+    and V of all these tokens, as far as the model's files are here, or more where its alias recommends more.
     """
     import json
 
-    selector, found = _expanded(file, backend, models_file)
-    for case, tests in found:
+    for case, tests in _expanded(file, backend, models_file):
         for test in tests:
-            about = _about(case, test, selector)
+            about = _about(case, test)
             if as_json:
                 say(json.dumps(about))
                 continue
             say(f"{file.name}::{about['id']}")
+            shown = {**about, "memory": _memory_text(about)}
             for key in ("skip", "context", "memory", "tags", "settings"):
-                if (text := _text(about[key])) is not None:
+                if (text := _text(shown[key])) is not None:
                     say(f"  {f'{key}:'.ljust(9)} {text}")
 
 
 def _expanded(
     file: Path, backends: list[str] | None, models_file: Path | None
-) -> tuple[Selector, list[tuple[SuiteCase, list[SuiteTest]]]]:
+) -> list[tuple[SuiteCase, list[SuiteTest]]]:
     from pytest_llmbench.backends.registry import Registry
     from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.cases.suites import expand_suite
@@ -90,37 +88,29 @@ def _expanded(
     )
     selector.check_command_line()
     suite = read_suite(file, registry, presets_of(None), models_beside=models_file is None)
-    return selector, expand_suite(suite, selector)
+    return expand_suite(suite, selector)
 
 
-def _about(case: SuiteCase, test: SuiteTest, selector: Selector) -> dict[str, Any]:
+def _about(case: SuiteCase, test: SuiteTest) -> dict[str, Any]:
     """What is known of a test before it runs."""
     from dataclasses import asdict
 
     asked = {key: value for key, value in asdict(test.point.asked).items() if value is not None}
-    known = None if test.selected.case is None else test.selected.case.spec.known
+    one = test.selected
+    known = None if one.case is None else one.case.spec.known
+    recommended = None if known is None else known.memory
+    memory = None if one.fit is None else one.fit.memory(test.need)
     return {
         "id": f"{case.name}[{test.id}]",
         "fixture": case.fixture,
-        "skip": test.selected.skip,
-        "context": _context(case, test, selector.settings(test.point.source)),
-        "memory": None if known is None else known.memory,
+        "skip": one.skip,
+        "context": test.need.tokens,
+        "memory": recommended if memory is None else max(memory.both, recommended or 0),
+        "weights": None if memory is None else memory.weights,
+        "kv_cache": None if memory is None else memory.cache,
         "tags": list(case.tags),
         "settings": {**asked, **dict(_settings(test))},
     }
-
-
-def _context(case: SuiteCase, test: SuiteTest, held: CaseSettings) -> int | None:
-    """Tokens of a prompt and its answer; under load, of middle lengths. None if they are not known."""
-    from pytest_llmbench.workloads.lengths import parse_length
-
-    asked = test.point.asked
-    if case.fixture == "llm_model":
-        return None if asked.prompt_tokens is None else asked.prompt_tokens + held.max_new_tokens
-    if asked.prompt is not None or asked.messages is not None or held.dataset is not None:
-        return None
-    answer = parse_length(held.output_length or held.max_new_tokens).middle
-    return parse_length(held.prompt_length).middle + answer
 
 
 def _settings(test: SuiteTest) -> Iterator[tuple[str, object]]:
@@ -142,6 +132,14 @@ def _settings(test: SuiteTest) -> Iterator[tuple[str, object]]:
             yield key, as_text(value)
         else:
             yield key, list(value) if isinstance(value, tuple) else value
+
+
+def _memory_text(about: Mapping[str, Any]) -> str | None:
+    if about["memory"] is None:
+        return None
+    parts = {"weights": about["weights"], "KV cache": about["kv_cache"]}
+    told = ", ".join(f"{name} {size(part)}" for name, part in parts.items() if part)
+    return size(about["memory"]) + (f" ({told})" if told else "")
 
 
 def _text(value: object) -> str | None:

@@ -16,6 +16,7 @@ from pytest_llmbench.models.huggingface import HuggingFace
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 
 if TYPE_CHECKING:
+    from pytest_llmbench.models.outline import Outline
     from pytest_llmbench.models.synthetic.builder import Entry
     from pytest_llmbench.models.synthetic.shapes import Shape
 
@@ -53,6 +54,12 @@ class FileForm(Protocol):
 
     def local(self, spec: ModelSpec, path: Path) -> ResolvedModel:
         """The model that is *path*, a file or a folder, or lies in it.
+
+        :raises ModelError: if it is not there, not whole, or not as it was asked for.
+        """
+
+    def outline(self, spec: ModelSpec, path: Path) -> Outline:
+        """What the files of the model say that is *path*, a file or a folder, or lies in it.
 
         :raises ModelError: if it is not there, not whole, or not as it was asked for.
         """

@@ -18,6 +18,7 @@ from pytest_llmbench.models.gguf_header import MAGIC, read_header
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 if TYPE_CHECKING:
+    from pytest_llmbench.models.outline import Outline
     from pytest_llmbench.models.synthetic.builder import Entry
     from pytest_llmbench.models.synthetic.shapes import Shape
     from pytest_llmbench.models.synthetic.weights import Advance
@@ -78,17 +79,23 @@ class Gguf:
         """
         if path.is_file():
             return gguf_model(spec, path)
-        names = gguf_files(path)
-        if not names:
-            msg = (
-                f"{path} holds no GGUF file, and llama.cpp needs one: convert the folder with llama.cpp's "
-                "convert_hf_to_gguf.py, or run it on the backend transformers"
-            )
-            raise ModelError(msg)
-        chosen = choose_gguf(
-            names, spec.quantization, str(path), lambda name: read_header(path / name).quantization
+        return gguf_model(spec, _file_in(spec, path), chosen_by_name=True)
+
+    def outline(self, spec: ModelSpec, path: Path) -> Outline:
+        """What the header of the GGUF model says that is *path*, or lies in it.
+
+        :raises ModelError: if there is none, or it is not the one that was asked for.
+        """
+        from pytest_llmbench.models.attention import count, of_gguf
+        from pytest_llmbench.models.outline import Outline
+
+        files = parts_of(path if path.is_file() else _file_in(spec, path))
+        said = read_header(files[0], tensors=False).metadata.get
+        return Outline(
+            size=sum(file.stat().st_size for file in files),
+            context=count(said(f"{said('general.architecture')}.context_length")),
+            attention=of_gguf(said),
         )
-        return gguf_model(spec, path / chosen[0], chosen_by_name=True)
 
     def choose(self, spec: ModelSpec, names: Sequence[str], where: str) -> list[str]:
         """The GGUF file of a hub's repository; several where it is split, in order.
@@ -144,6 +151,24 @@ class Gguf:
             file=file,
             source=source,
         )
+
+
+def _file_in(spec: ModelSpec, folder: Path) -> Path:
+    """The GGUF file in a folder that is meant; of a split one the first.
+
+    :raises ModelError: if no model fits or several do; it lists what there is.
+    """
+    names = gguf_files(folder)
+    if not names:
+        msg = (
+            f"{folder} holds no GGUF file, and llama.cpp needs one: convert the folder with llama.cpp's "
+            "convert_hf_to_gguf.py, or run it on the backend transformers"
+        )
+        raise ModelError(msg)
+    if spec.file is not None:
+        return folder / _file_of(names, spec.file, str(folder))[0]
+    holds: Callable[[str], str | None] = lambda name: read_header(folder / name).quantization  # noqa: E731
+    return folder / choose_gguf(names, spec.quantization, str(folder), holds)[0]
 
 
 def gguf_model(spec: ModelSpec, path: Path, *, chosen_by_name: bool = False) -> ResolvedModel:

@@ -51,8 +51,11 @@ class Header:
         return str(name.removeprefix("MOSTLY_").removeprefix("ALL_").lower())
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, tensors: bool = True) -> Header:
     """The header of *path*.
+
+    :param tensors: whether to read what is there of tensors; without it, none is counted, and it is not
+        found out whether the file is whole.
 
     :raises ModelError: if it is not a GGUF file, or shorter than its header says.
     """
@@ -62,7 +65,7 @@ def read_header(path: Path) -> Header:
                 msg = f"{path} is not a GGUF file: it does not begin with 'GGUF'"
                 raise ModelError(msg)
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Reader(path, data).read()
+                return _Reader(path, data).read(tensors=tensors)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or error}"
         raise ModelError(msg) from error
@@ -74,23 +77,23 @@ class _Reader:
         self._data = data
         self._at = len(MAGIC)
 
-    def read(self) -> Header:
+    def read(self, *, tensors: bool) -> Header:
         try:
-            return self._read()
+            return self._read(tensors=tensors)
         except struct.error:
             raise self._truncated("the file ends inside its header") from None
         except _NONSENSE as error:
             msg = f"{self._path} is damaged: its header is not valid ({error}); fetch or build it again"
             raise ModelError(msg) from error
 
-    def _read(self) -> Header:
+    def _read(self, *, tensors: bool) -> Header:
         version = self._count("I")
         if version not in _VERSIONS:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
             what = "big-endian" if swapped in _VERSIONS else f"of version {version}"
             msg = f"{self._path} is a GGUF file {what}; versions 2 and 3, little-endian, can be read"
             raise ModelError(msg)
-        tensors, entries = self._count("Q"), self._count("Q")
+        there, entries = self._count("Q"), self._count("Q")
         metadata: dict[str, Value] = {}
         for _ in range(entries):
             key = self._string()
@@ -98,8 +101,10 @@ class _Reader:
             value = self._value(kind)
             if kind != _ARRAY:
                 metadata[key] = value
+        if not tensors:
+            return Header(metadata, 0)
         parameters = end = 0
-        for _ in range(tensors):
+        for _ in range(there):
             elements, last = self._tensor()
             parameters += elements
             end = max(end, last)
@@ -108,7 +113,7 @@ class _Reader:
             msg = f"an alignment of {alignment!r}"
             raise TypeError(msg)
         start = -(-self._at // alignment) * alignment
-        if tensors and start + end > len(self._data):
+        if there and start + end > len(self._data):
             raise self._truncated(
                 f"its header names {start + end:,} bytes, and {len(self._data):,} are there"
             )

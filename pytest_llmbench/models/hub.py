@@ -43,7 +43,7 @@ def hub_model(spec: ModelSpec, form: FileForm, *, quiet: bool) -> ResolvedModel:
 
 def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:
     """What the repository holds; where the hub does not answer, what the cache holds of it, and why."""
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
@@ -55,12 +55,8 @@ def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:
     except RevisionNotFoundError as error:
         raise _explained(spec, error) from error
     # huggingface_hub's client library, and with it the class of a lost connection, changes by version.
-    except Exception as error:  # noqa: BLE001
-        try:
-            cached = Path(
-                snapshot_download(spec.name, revision=spec.revision, allow_patterns=[], local_files_only=True)
-            )
-        except Exception:  # noqa: BLE001  # whatever is wrong with the cache, the hub's answer is the reason
+    except Exception as error:
+        if (cached := kept_folder(spec)) is None:
             raise _explained(spec, error) from error
         files = [path.relative_to(cached).as_posix() for path in sorted(cached.rglob("*")) if path.is_file()]
         return files, error
@@ -82,6 +78,18 @@ def file_sizes(spec: ModelSpec) -> Mapping[str, int]:
         raise _explained(spec, error) from error
     said = {one.rfilename: one.size for one in info.siblings or () if _is_below(one.rfilename)}
     return {name: size if isinstance(size, int) and size > 0 else 0 for name, size in said.items()}
+
+
+def kept_folder(spec: ModelSpec) -> Path | None:
+    """Where the hub's cache has files of a repository; None if it has none. The hub is not asked."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(spec.name, revision=spec.revision, allow_patterns=[], local_files_only=True)
+        )
+    except Exception:  # noqa: BLE001  # whatever is wrong with the cache, nothing is known from it
+        return None
 
 
 def kept_file(spec: ModelSpec, name: str) -> int | None:

@@ -15,6 +15,7 @@ from pytest_llmbench.models.cache import remembered_digest, weights_digest
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 
 if TYPE_CHECKING:
+    from pytest_llmbench.models.outline import Outline
     from pytest_llmbench.models.synthetic.builder import Entry
     from pytest_llmbench.models.synthetic.shapes import Shape
     from pytest_llmbench.models.synthetic.weights import Advance
@@ -26,6 +27,8 @@ SUFFIX = ".safetensors"
 # formats. Python files are only run where trust_remote_code is asked for by name.
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
+_TYPES: dict[object, str] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+"""What a config calls the types of weights."""
 _BUILT_AS = "f16"
 """What the weights of a synthetic model are stored as; an engine may quantize them when it loads."""
 
@@ -66,6 +69,26 @@ class HuggingFace:
             "safetensors weights; run a GGUF file on the backend llamacpp"
         )
         raise ModelError(msg)
+
+    def outline(self, spec: ModelSpec, path: Path) -> Outline:
+        """What the config of the model in the folder *path* says.
+
+        :raises ModelError: if it is not complete.
+        """
+        from pytest_llmbench.models.attention import count, of_config, text_config
+        from pytest_llmbench.models.outline import Outline
+
+        del spec
+        config = _read_json(path / "config.json")
+        files = _weight_files(path)
+        text = text_config(config)
+        types = {one.get("dtype") or one.get("torch_dtype") for one in (text, config)} - {None}
+        return Outline(
+            size=sum(file.stat().st_size for file in files),
+            context=count(text.get("max_position_embeddings")),
+            attention=of_config(config),
+            dtype=_TYPES.get(types.pop()) if len(types) == 1 else None,
+        )
 
     def choose(self, spec: ModelSpec, names: Sequence[str], where: str) -> list[str]:
         """The weights of a hub's repository, and what belongs to them.

@@ -1,7 +1,7 @@
 """Which model does a name mean, and where are its files?
 
 :func:`parse_spec` reads a name without touching the network; :func:`resolve` builds, finds or
-downloads the files.
+downloads the files; :func:`outline_of` looks at those that are here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pytest_llmbench.models.synthetic.shapes import is_synthetic, shape_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.aliases import Aliases
+    from pytest_llmbench.models.outline import Outline
     from pytest_llmbench.models.spec import Form, ResolvedModel
 
 
@@ -59,3 +60,25 @@ def resolve(spec: ModelSpec, form: Form, *, quiet: bool = False) -> ResolvedMode
     from pytest_llmbench.models.hub import hub_model
 
     return hub_model(spec, find_form(form), quiet=quiet)
+
+
+def outline_of(spec: ModelSpec, form: Form) -> Outline | None:
+    """What the files of a model say in the *form* that an engine loads; None where they are not here whole.
+
+    A synthetic model is known before it is built.
+    """
+    from pytest_llmbench.models.forms import find_form
+
+    spec, found = spec.of_form(form), find_form(form)
+    try:
+        if is_synthetic(spec.name):
+            return found.synthetic(shape_of(spec.name), spec.quantization).outline
+        if spec.is_path:
+            return found.outline(spec, Path(spec.name).expanduser().absolute())
+        from pytest_llmbench.models.hub import kept_folder
+
+        folder = kept_folder(spec)
+        return None if folder is None else found.outline(spec, folder)
+    except (ModelError, OSError):
+        # What is wrong with them is said where they are needed.
+        return None

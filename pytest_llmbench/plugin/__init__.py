@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.errors import NoRoomError, UsageError
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_chat, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help
@@ -175,7 +175,10 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_call"""
     __tracebackhide__ = True
-    result = yield
+    try:
+        result = yield
+    except NoRoomError as error:
+        raise pytest.skip.Exception(str(error), _use_item_location=True) from None
     recording = item.config.stash[SESSION].recording
     if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
         recording.judge(item, model)

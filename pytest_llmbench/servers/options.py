@@ -111,8 +111,10 @@ class ServerOptions:
             "context",
             int,
             None,
-            "tokens that prompt and output may have together in a server of --llm-serve",
+            "tokens that prompt and output may have together in a server of --llm-serve; default: the "
+            "engine's own, or what the test needs",
             minimum=1,
+            context=True,
             only=("started",),
             also=("max-model-len",),
         ),

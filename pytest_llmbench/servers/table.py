@@ -94,6 +94,8 @@ class ServerEngine:
     """Further arguments, of which whoever starts it without us is told."""
     context: tuple[str, ...] = ()
     """The arguments that limit the context, used where one was asked for."""
+    default_context: int | None = None
+    """Tokens that it has without them; None for as many as the model was trained for."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables for whoever has not set them."""
     fixed_environment: Mapping[str, str | None] = field(default_factory=dict)
@@ -221,6 +223,7 @@ def _rows() -> list[ServerEngine]:
                 ),
             ),
             context=("--n_ctx", "{context}"),
+            default_context=2048,
             # These win over its arguments.
             fixed_environment={"HOST": "{host}", "PORT": "{port}", "CONFIG_FILE": None},
             health="/v1/models",
@@ -413,6 +416,8 @@ def _rows() -> list[ServerEngine]:
             form="gguf",
             program=("ollama", "serve"),
             arguments=(),
+            # https://docs.ollama.com/context-length; with much GPU memory it takes more.
+            default_context=4096,
             environment={"OLLAMA_KEEP_ALIVE": "-1"},
             # Its store is the scratch folder, so that nothing is left of the model afterwards.
             fixed_environment={

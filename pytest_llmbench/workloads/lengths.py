@@ -41,6 +41,11 @@ class Length(ABC):
         """The median, tokens."""
         return self._quantile(0.5)
 
+    @property
+    def longest(self) -> int | None:
+        """The length that none exceeds, tokens; None where there is no such length."""
+        return None
+
     @abstractmethod
     def _quantile(self, probability: float) -> int:
         """The length that is not exceeded with *probability*, from 0 to below 1."""
@@ -51,6 +56,10 @@ class Fixed(Length):
     """Always the same length."""
 
     tokens: int
+
+    @property
+    def longest(self) -> int:
+        return self.tokens
 
     def _quantile(self, probability: float) -> int:
         return self.tokens
@@ -65,6 +74,10 @@ class Uniform(Length):
 
     least: int
     most: int
+
+    @property
+    def longest(self) -> int:
+        return self.most
 
     def _quantile(self, probability: float) -> int:
         return self.least + int(probability * (self.most - self.least + 1))
@@ -82,6 +95,10 @@ class Normal(Length):
     """Standard deviation, in tokens."""
     most: int | None = None
     """Longer ones are cut to it."""
+
+    @property
+    def longest(self) -> int | None:
+        return self.most
 
     def _quantile(self, probability: float) -> int:
         z = NormalDist().inv_cdf(probability or 0.5)
@@ -101,6 +118,10 @@ class LogNormal(Length):
     """Standard deviation of the natural logarithm: two thirds lie within a factor of exp(sigma)."""
     most: int | None = None
     """Longer ones are cut to it, so that the median stays."""
+
+    @property
+    def longest(self) -> int | None:
+        return self.most
 
     def _quantile(self, probability: float) -> int:
         # The normal distribution has no quantile at 0, which is drawn once in 2**53 times.

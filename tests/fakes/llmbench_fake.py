@@ -113,7 +113,7 @@ class FakeBackend:
     quantizations: tuple[str, ...] = ("f16", "q8_0")
     modules: tuple[str, ...] = ()
     options = (
-        OptionSpec("context", int, 4096, "Tokens of context"),
+        OptionSpec("context", int, 4096, "Tokens of context", context=True, default_context=4096),
         OptionSpec("seconds_per_token", float, 0.0, "Time a token takes"),
         OptionSpec("load", str, "", "How loading fails", choices=("", "raise", "segfault", "hang")),
     )
@@ -123,6 +123,9 @@ class FakeBackend:
 
     def versions(self) -> Mapping[str, str]:
         return {"fake": "1.0"}
+
+    def kv_bits(self, outline: object, quantization: str | None, options: object) -> tuple[float, float]:
+        return 16.0, 16.0
 
     def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> FakeEngine:
         if options["load"] == "raise":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -350,3 +352,65 @@ def test_a_model_that_cannot_fit_is_skipped_with_the_figures_before_it_is_loaded
         ]
     )
     result.stdout.fnmatch_lines(["*SKIPPED*fake runs *, and the models file names none for gguf (*_repo)*"])
+
+
+def test_a_context_is_made_as_long_as_what_is_asked(
+    bench: pytest.Pytester, run: Run, document: Callable[[], dict[str, Any]]
+) -> None:
+    bench.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("tokens", [100, 5000])
+        def test_depth(llm_model, tokens):
+            llm_model.measure(prompt_tokens=tokens, max_new_tokens=2, rounds=1, warmup_rounds=0)
+        """
+    )
+    run().assert_outcomes(passed=2)
+    protocols = [case["protocol"]["options"]["context"] for case in document()["cases"]]
+    assert protocols == [4096, 5002]
+    # What somebody says holds, whatever is asked.
+    result = run("--llm-option=fake.context=3000")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E*5000 tokens and 2 are to be generated, * holds 3000; *.context=5002*"])
+
+
+def test_a_prompt_that_memory_cannot_hold_is_skipped_before_a_model_is_built(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    bench.makepyfile(
+        """
+        def test_depth(llm_model):
+            llm_model.measure(prompt_tokens=10_000_000)
+
+        def test_load(llm_model):
+            llm_model.measure("Hello", rounds=1, max_new_tokens=1)
+        """
+    )
+    result = run("-rs", "--llm-model=synthetic/llama-3.1-8b", "-k", "depth")
+    result.assert_outcomes(skipped=1, deselected=1)
+    result.stdout.fnmatch_lines(
+        [
+            "SKIPPED*test_a_prompt*.py:1: synthetic/llama-3.1-8b needs 1.21 TiB of memory or more for a "
+            "context of 10000064 tokens (weights 15.0 GiB, KV cache 1.19 TiB), and this machine has *"
+        ]
+    )
+
+
+def test_a_suites_point_that_is_longer_than_the_model_was_trained_for_is_skipped(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    bench.path.joinpath("s.llm.yaml").write_text(
+        "version: 1\n"
+        "defaults: {rounds: 1, warmup_rounds: 0, max_new_tokens: 2}\n"
+        "cases:\n"
+        "- {name: a, prompt_tokens: 8, sweep: {parameters: {depth: [0, 8182, 8183]}}}\n"
+        "- {name: b, sweep: {parameters: {prompt_tokens: [8190, 8191]}}}\n"
+    )
+    result = run("-rs", "--collect-only", "-q", "s.llm.yaml")
+    result = run("-rs", "s.llm.yaml", "-k", "8183 or 8191")
+    result.assert_outcomes(skipped=2, deselected=3)
+    said = "*SKIPPED*tiny has a context of 8192 tokens (what it was trained for), and a prompt of"
+    result.stdout.fnmatch_lines(
+        [f"{said} 8 tokens at a depth of 8183 and 2 more *", f"{said} 8191 tokens and 2 more are longer"]
+    )

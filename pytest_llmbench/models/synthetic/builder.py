@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from pytest_llmbench.models.cache import File, cache_folder, ensure, read_entry, weights_digest
+from pytest_llmbench.models.outline import Outline
 from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 from pytest_llmbench.models.synthetic import tokenizer, weights
 from pytest_llmbench.models.synthetic.shapes import Shape
@@ -64,6 +65,17 @@ class Entry:
         """Bytes of the weights in the cache; None if they are not there whole."""
         files = read_entry(self.folder)
         return None if files is None else sum(file.size for file in self._weights(files).values())
+
+    @property
+    def outline(self) -> Outline:
+        """What is known of it, built or not."""
+        size = self.cached_size
+        return Outline(
+            self.size if size is None else size,
+            self.shape.context,
+            self.shape.attention,
+            self.quantization if self.source is None else None,
+        )
 
     def ensure(self, *, quiet: bool) -> Mapping[str, File]:
         """The entry's files, built if they are not there.

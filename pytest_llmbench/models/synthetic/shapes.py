@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.models.attention import Attention
 
 PREFIX = "synthetic/"
 
@@ -40,6 +41,11 @@ class Shape:
     def model_name(self) -> str:
         """What a user writes: ``tiny`` or ``synthetic/NAME``."""
         return self.name if self.name == "tiny" else PREFIX + self.name
+
+    @property
+    def attention(self) -> Attention:
+        """What decides how large its KV cache is."""
+        return Attention(self.layers, self.kv_heads, self.head_size, self.head_size)
 
     @property
     def layer_parameters(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -72,6 +73,7 @@ def test_expand_lists_the_tests_with_their_settings() -> None:
         "backend_options={'llamacpp': {'n_threads': 1}}",
     ]
     assert lines[3:5] == ["s.llm.yaml::grid[llamacpp-tiny-prompt_tokens:8]", "  context:  12"]
+    assert re.fullmatch(r"  memory:   1\d\.\d MiB \(weights 1\d\.\d MiB, KV cache 72\.0 KiB\)", lines[5])
 
 
 def test_expand_writes_json_lines() -> None:
@@ -84,7 +86,10 @@ def test_expand_writes_json_lines() -> None:
         "grid[llamacpp-tiny-prompt_tokens:16]",
     ]
     assert [one["context"] for one in tests] == [None, 12, 20]
-    assert [one["memory"] for one in tests] == [None] * 3
+    # 2 x 6 layers x 4 heads x 64 values x 2 bytes a token.
+    assert [one["kv_cache"] for one in tests] == [None, 12 * 6144, 20 * 6144]
+    assert tests[0]["memory"] is None
+    assert tests[2]["memory"] == tests[2]["weights"] + tests[2]["kv_cache"]
     assert tests[0]["tags"] == ["quick", "rag"]
     assert tests[2]["settings"]["prompt_tokens"] == 16
 

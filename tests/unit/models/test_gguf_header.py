@@ -51,6 +51,14 @@ def test_scalars_strings_and_tensors_are_read(tmp_path: Path) -> None:
     assert header.quantization == "q8_0"
 
 
+def test_metadata_is_read_without_what_is_there_of_tensors(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf")
+    whole, header = read_header(path), read_header(path, tensors=False)
+    assert (header.metadata, header.parameters) == (whole.metadata, 0)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert read_header(path, tensors=False).metadata == whole.metadata
+
+
 def test_another_alignment_is_respected(tmp_path: Path) -> None:
     assert read_header(write(tmp_path / "a.gguf", alignment=256)).parameters == 192
 

@@ -1,0 +1,106 @@
+"""How many tokens does a test need in its model's context: what is asked, and the answers?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.workloads.lengths import parse_length
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings.case import CaseSettings
+    from pytest_llmbench.workloads.scenarios.conversation import Conversation, Text
+
+READS = ("max_new_tokens", "output_length", "prompt_length", "dataset", "depth")
+"""The settings on which it depends."""
+_A_MESSAGE = 64
+"""Tokens that a chat template puts around a message, at most, and a prompt's special tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a test needs of a context, in tokens."""
+
+    least: int
+    """What it needs at least."""
+    most: int | None
+    """What is enough; None where only the model's tokenizer knows."""
+    asked: str
+    """What is asked, for messages: what is longer than a context; in the plural."""
+    tokens: int | None = None
+    """What it needs, where that is known to the token; under load, of middle lengths."""
+    informed: bool = True
+    """Whether anything is known of what is asked, beside the length of its answer."""
+
+
+def of_prompt(held: CaseSettings, prompt_tokens: int | None) -> Need:
+    """Of one prompt and its answer, below a text of ``depth`` tokens.
+
+    :param prompt_tokens: of the prompt; None where that is not known.
+    """
+    # A prompt has a token at least.
+    tokens = held.depth + (prompt_tokens or 1) + held.max_new_tokens
+    below = f" at a depth of {held.depth}" if held.depth else ""
+    what = "a prompt" if prompt_tokens is None else f"a prompt of {prompt_tokens} tokens"
+    known = None if prompt_tokens is None else tokens
+    asked = f"{what}{below} and {held.max_new_tokens} more are longer"
+    return Need(tokens, known, asked, known, informed=known is not None or held.depth > 0)
+
+
+def of_load(held: CaseSettings, *, made: bool) -> Need:
+    """Of a request under load, of middle lengths.
+
+    :param made: whether its prompt is made to a length.
+    """
+    output = parse_length(held.output_length or held.max_new_tokens)
+    if not made or held.dataset is not None:
+        what = f"requests for {output.middle} tokens are longer"
+        return Need(1 + output.middle, None, what, informed=False)
+    prompt = parse_length(held.prompt_length)
+    tokens = prompt.middle + output.middle
+    what = f"requests of {tokens} tokens (prompt and answer of middle length) are longer"
+    most = None
+    if prompt.longest is not None and output.longest is not None:
+        # How many tokens a server makes of a text is estimated.
+        most = prompt.longest + output.longest + prompt.longest // 8 + _A_MESSAGE
+    return Need(tokens, most, what, tokens)
+
+
+def of_conversation(held: CaseSettings, conversation: Conversation) -> Need:
+    """Of the turn of a conversation that has the most before it."""
+    turns = range(1, len(conversation.turns) + 1)
+    least, most = (max(_turn(held, conversation, number)[way] for number in turns) for way in (0, 1))
+    return Need(
+        least,
+        most,
+        f"the turns of the conversation {conversation.name}, of {least} tokens or more, are longer",
+    )
+
+
+def _turn(held: CaseSettings, conversation: Conversation, number: int) -> tuple[int, int]:
+    """Tokens of a turn (from 1) and of all before it: at least, and what is enough."""
+    said = conversation.turns[:number]
+    names = conversation.present(number)
+    texts: list[Text] = [conversation.documents[name] for name in names]
+    texts += [turn.user for turn in said]
+    texts += [] if conversation.system is None else [conversation.system]
+    answers = [turn.max_new_tokens or held.max_new_tokens for turn in said]
+    given = [turn.answer for turn in said[:-1]]
+    if conversation.history == "recorded":
+        texts += [answer for answer in given if answer is not None]
+        answers = [n for n, answer in zip(answers, [*given, None], strict=True) if answer is None]
+    least, most = (sum(bounds) for bounds in zip(*map(_tokens, texts), strict=True))
+    around = _A_MESSAGE * (1 + 2 * len(said) + len(names))
+    # A model may end its answer early.
+    shortest = sum(answers) if held.ignore_eos else answers[-1] if answers else 0
+    return least + shortest, most + sum(answers) + around
+
+
+def _tokens(text: Text) -> tuple[int, int]:
+    """Tokens of a text: at least, and at most, with some room for what is seldom."""
+    if isinstance(text, str):
+        # A token of a usual vocabulary has about four characters of English, and is a byte at least.
+        size = len(text.encode(errors="replace"))
+        return len(text) // 16, min(size, len(text) // 2 + size - len(text) + 16)
+    least, most = _tokens(text.before)
+    return text.tokens + least, text.tokens + most
