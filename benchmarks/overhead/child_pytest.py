@@ -13,13 +13,16 @@ from pairs import NotMeasuredError
 _TAIL = 1000
 
 
-def make_folder(parent: str, name: str, test: str) -> Path:
-    """A folder with that one test file."""
+FILE = "test_generated.py"
+
+
+def make_folder(parent: str, name: str, test: str, file: str = FILE) -> Path:
+    """A folder with that one test file, or suite."""
     folder = Path(parent, name)
     folder.mkdir()
     # The file keeps pytest from looking for a configuration further up.
     (folder / "pytest.ini").write_text("[pytest]\n")
-    (folder / "test_generated.py").write_text(test)
+    (folder / file).write_text(test)
     return folder
 
 

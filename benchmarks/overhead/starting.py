@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from child_pytest import make_folder, run_pytest
+from child_pytest import FILE, make_folder, run_pytest
 from pairs import Bound, Measured, Row, alternate, differences, ratios
 
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.errors import BackendUnavailableError
 
 CASES = 9000
+OF_A_SUITE = 10_000
+"""Cases."""
 _FUNCTIONS = 100
 _PROMPTS = ("short", "long", "code")
 _MODELS = (
@@ -22,6 +25,9 @@ _MODELS = (
     "synthetic/llama-3.2-1b",
     "synthetic/llama-3.1-8b",
 )
+_HUNDRED = range(1, 101)
+_FIXTURE = "import pytest\n\n@pytest.fixture\ndef llm_model(request):\n    return request.param\n"
+_TEST = "def test_case(llm_model):\n    pass\n"
 _QUANTIZATIONS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
 
 
@@ -44,19 +50,48 @@ def _empty(pairs: int) -> Measured:
 
 
 def _collect(pairs: int) -> Measured:
+    return _collected(pairs, CASES, _our_file(), _plain_file())
+
+
+def _sweep(pairs: int) -> Measured:
+    cases = "  - name: case\n    sweep: {parameters: {prompt_tokens: 1-100, max_new_tokens: 1-100}}\n"
+    ids = [f"prompt_tokens:{tokens}-max_new_tokens:{new}" for tokens in _HUNDRED for new in _HUNDRED]
+    return _collected(pairs, OF_A_SUITE, _suite(cases), _one_function(ids), "suite.llm.yaml")
+
+
+def _written(pairs: int) -> Measured:
+    cases = "".join(
+        f"  - {{name: case-{number:05}, prompt: Tell me of {number}, max_new_tokens: {number % 100 + 1}}}\n"
+        for number in range(OF_A_SUITE)
+    )
+    ids = [f"{number:05}" for number in range(OF_A_SUITE)]
+    return _collected(pairs, OF_A_SUITE, _suite(cases), _one_function(ids), "suite.llm.yaml")
+
+
+def _collected(pairs: int, count: int, ours: str, plain: str, name: str = FILE) -> Measured:
+    """How long *count* cases take to collect that a file called *name* has: *ours*, against *plain*."""
     backend = Registry().get("llamacpp")
     if not (availability := backend.availability()).available:
         raise BackendUnavailableError(availability.reason)
     with TemporaryDirectory() as parent:
-        ours = make_folder(parent, "ours", _our_file())
-        plain = make_folder(parent, "plain", _plain_file())
-        collect, expect = ("--collect-only", "-q"), f"{CASES} tests collected"
+        folder, other = make_folder(parent, "ours", ours, name), make_folder(parent, "plain", plain)
+        collect, expect = ("--collect-only", "-q"), f"{count} tests collected"
         taken = alternate(
             pairs,
-            lambda: _session(ours, *collect, "--llm-backend=llamacpp", expect=expect),
-            lambda: _session(plain, *collect, "-p", "no:llmbench", expect=expect),
+            lambda: _session(folder, *collect, "--llm-backend=llamacpp", expect=expect),
+            lambda: _session(other, *collect, "-p", "no:llmbench", expect=expect),
         )
         return ratios(taken, "s")
+
+
+def _suite(cases: str) -> str:
+    return f"version: 1\ndefaults: {{models: [tiny]}}\ncases:\n{cases}"
+
+
+def _one_function(ids: Sequence[str]) -> str:
+    """A function of plain pytest with so many parameters."""
+    values = [f"llamacpp-tiny-{one}" for one in ids]
+    return f'{_FIXTURE}\n@pytest.mark.parametrize("llm_model", {values!r}, indirect=True)\n{_TEST}'
 
 
 def _our_file() -> str:
@@ -67,8 +102,7 @@ def _our_file() -> str:
 def _plain_file() -> str:
     """The same cases under the same names."""
     ids = [f"llamacpp-{model}-{quantization}" for model in _MODELS for quantization in _QUANTIZATIONS]
-    head = "import pytest\n\n@pytest.fixture\ndef llm_model(request):\n    return request.param\n"
-    return head + _functions(f'@pytest.mark.parametrize("llm_model", {ids!r}, indirect=True)')
+    return _FIXTURE + _functions(f'@pytest.mark.parametrize("llm_model", {ids!r}, indirect=True)')
 
 
 def _functions(mark: str) -> str:
@@ -95,5 +129,19 @@ ROWS = (
         Bound(at_most=1.5),
         5,
         _collect,
+    ),
+    Row(
+        "collect-sweep",
+        f"collecting a suite of {OF_A_SUITE:,} points of a sweep / as many parameters in plain pytest",
+        Bound(at_most=1.5),
+        5,
+        _sweep,
+    ),
+    Row(
+        "collect-written",
+        f"collecting a suite of {OF_A_SUITE:,} written cases / as many parameters in plain pytest",
+        Bound(at_most=1.5),
+        5,
+        _written,
     ),
 )

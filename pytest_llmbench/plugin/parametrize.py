@@ -22,7 +22,7 @@ SUITE_TESTS = "llmbench_tests"
 
 def parametrize(metafunc: pytest.Metafunc, fixture: str, selected: Iterable[Selected]) -> None:
     """Make one test of each case that was *selected*; what cannot run is a skip with its reason."""
-    params = [pytest.param(one.case, id=one.id, marks=_marks(one)) for one in selected]
+    params = [pytest.param(one.case, id=one.id, marks=marks_of(one)) for one in selected]
     metafunc.parametrize(fixture, params, indirect=True)
 
 
@@ -30,7 +30,7 @@ def parametrize_suite(metafunc: pytest.Metafunc, tests: Iterable[SuiteTest]) -> 
     """Make the *tests* of a case of a suite."""
     fixture = next(name for name in metafunc.fixturenames if name in FIXTURES)
     params = [
-        pytest.param(test.selected.case, test.point, id=test.id, marks=_marks(test.selected))
+        pytest.param(test.selected.case, test.point, id=test.id, marks=marks_of(test.selected))
         for test in tests
     ]
     metafunc.parametrize((fixture, POINT), params, indirect=[fixture])
@@ -42,5 +42,6 @@ def point_of(item: pytest.Item) -> Point | None:
     return None if callspec is None else callspec.params.get(POINT)
 
 
-def _marks(selected: Selected) -> Sequence[pytest.MarkDecorator]:
+def marks_of(selected: Selected) -> Sequence[pytest.MarkDecorator]:
+    """The markers of a case: a skip if it cannot run."""
     return () if selected.skip is None else [pytest.mark.skip(reason=selected.skip)]

@@ -7,8 +7,11 @@ they do with any other test file.
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ import pytest
 
 from pytest_llmbench.cases.suites import expand_suite
 from pytest_llmbench.errors import UsageError, one_line
-from pytest_llmbench.plugin.parametrize import SUITE_TESTS
+from pytest_llmbench.plugin.parametrize import POINT, SUITE_TESTS, marks_of
 from pytest_llmbench.plugin.session import SESSION
 from pytest_llmbench.settings.suite import SuiteCase, read_suite
 
@@ -33,12 +36,18 @@ class SuiteModule(pytest.Module):
     """A suite."""
 
     _made: ModuleType | None = None
+    _alike: dict[object, pytest.Function | None]
+    """One test of each kind of cases that pytest has made; None for a kind of which it makes each."""
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """The tests of every case.
 
         :raises pytest.Collector.CollectError: if the suite is not valid.
         """
+        with _without_garbage_collection():
+            return list(self._collect())
+
+    def _collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         session = self.config.stash[SESSION]
         try:
             suite = read_suite(
@@ -56,7 +65,39 @@ class SuiteModule(pytest.Module):
         for case, tests in expanded:
             setattr(module, case.name, _function(case, tests))
         self._made = module
+        self._alike = {}
         return super().collect()
+
+    def _genfunctions(self, name: str, funcobj: Any) -> Iterator[pytest.Function]:
+        """The tests of one case, which pytest calls so.
+
+        It finds out anew for each function which fixtures that has and what its parameters are, which takes
+        longer than all the rest. For the cases of one kind the answer is the same, and is asked once.
+        """
+        tests: Sequence[SuiteTest] = getattr(funcobj, SUITE_TESTS)
+        kind = funcobj.__code__.co_varnames, tuple(mark.name for mark in getattr(funcobj, "pytestmark", ()))
+        like = self._alike.get(kind)
+        if like is not None and all(_is_plain(test.id) for test in tests):
+            yield from (_another(like, name, test) for test in tests)
+            return
+        made = list(super()._genfunctions(name, funcobj))
+        if kind not in self._alike:
+            self._alike[kind] = made[0] if self._can_be_alike(made, tests) else None
+        yield from made
+
+    def _can_be_alike(self, made: Sequence[pytest.Function], tests: Sequence[SuiteTest]) -> bool:
+        """Whether pytest has *made* just the *tests* of a case, and would do so of any other of its kind."""
+        hooks = self.ihook.pytest_generate_tests.get_hookimpls()
+        if not all(hook.function.__module__ in _WHO_PARAMETRIZES for hook in hooks):
+            return False
+        try:
+            others = [
+                _another(made[0], one.originalname, test) for one, test in zip(made, tests, strict=True)
+            ]
+            return [_about(one) for one in made] == [_about(other) for other in others]
+        except (AttributeError, TypeError, ValueError):
+            # It has other parameters too, or this pytest is of another make inside.
+            return False
 
     def _getobj(self) -> ModuleType:
         return self._made or ModuleType(self.path.name)
@@ -71,6 +112,51 @@ class SuiteModule(pytest.Module):
     def classnamefilter(self, name: str) -> bool:
         """A suite has no classes."""
         return False
+
+
+_WHO_PARAMETRIZES = ("_pytest.python", "_pytest.fixtures", "pytest_llmbench.plugin")
+
+
+def _is_plain(name: str) -> bool:
+    """Whether pytest leaves an id as it is."""
+    return name.isascii() and name.isprintable() and "\\" not in name
+
+
+def _about(item: pytest.Function) -> tuple[object, ...]:
+    """What tells a test from another one."""
+    spec = item.callspec
+    return item.nodeid, item.name, spec.id, spec.params, spec.indices.keys(), item.own_markers
+
+
+def _another(like: pytest.Function, name: str, test: SuiteTest) -> pytest.Function:
+    """A *test* of a case with that *name*, where *like* is one of another case of its kind."""
+    selected = test.selected
+    params: dict[str, object] = {
+        key: test.point if key == POINT else selected.case for key in like.callspec.params
+    }
+    marks = [mark.mark for mark in marks_of(selected)]
+    spec = replace(like.callspec, params=params, _idlist=[test.id], marks=marks)
+    made: pytest.Function = pytest.Function.from_parent(
+        like.parent,
+        name=f"{name}[{test.id}]",
+        callspec=spec,
+        fixtureinfo=like._fixtureinfo,
+        keywords={test.id: True},
+        originalname=name,
+    )
+    return made
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Whatever is made meanwhile is kept to the end of the session: looking through it takes as long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _function(case: SuiteCase, tests: Sequence[SuiteTest]) -> Callable[..., None]:

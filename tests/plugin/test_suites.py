@@ -96,6 +96,68 @@ def test_its_tests_are_chosen_like_any_others(
     assert collected(result) == chosen
 
 
+ALIKE = """
+version: 1
+models: {modèl: tiny}
+defaults: {models: [tiny], rounds: 2}
+cases:
+  - {name: a, prompt: Hello}
+  - {name: b, tags: [quick], prompt: Hello, sweep: {parameters: {max_new_tokens: [1, 2]}}}
+  - {name: c, prompt: Hello, quantizations: [f16, q8_0]}
+  - {name: d, tags: [quick], prompt_tokens: 8}
+  - {name: e, models: [modèl], prompt: Hello}
+  - {name: f, concurrency: 1}
+  - {name: g, tags: [quick, late], prompt: Hello}
+  - {name: h, concurrency: [1, 2]}
+"""
+ABOUT_ITEMS = """
+def pytest_collection_modifyitems(items):
+    for item in items:
+        spec = item.callspec
+        params = [(key, getattr(one, "id", None) or one.asked) for key, one in spec.params.items() if one]
+        print("about::", item.nodeid, item.name, item.originalname, item.location, spec.id, params)
+        print("about::", item.fixturenames, sorted(item.keywords), item.own_markers, item.function.__name__)
+"""
+ASKED_FOR_EACH = """
+asked = []
+
+def pytest_generate_tests(metafunc):
+    asked.append(metafunc.definition.name)
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.line("asked for: " + " ".join(asked))
+"""
+
+
+def test_cases_that_are_alike_are_as_if_each_was_alone(
+    bench: pytest.Pytester, suite: Callable[..., None], run: Run
+) -> None:
+    suite(ALIKE)
+    bench.makepyfile(about_items=ABOUT_ITEMS, asking=ABOUT_ITEMS + ASKED_FOR_EACH)
+    bench.syspathinsert()
+    alike = collected(run("--collect-only", "-q", "-p", "about_items"))
+    # Somebody else who makes parameters is asked for each case.
+    result = run("--collect-only", "-q", "-p", "asking")
+
+    assert len(alike) == 3 * 10
+    assert collected(result) == alike
+    result.stdout.fnmatch_lines(["asked for: a b c d e f g h"])
+
+
+def test_a_fixture_with_parameters_of_its_own_multiplies_every_case(
+    bench: pytest.Pytester, suite: Callable[..., None], run: Run
+) -> None:
+    suite("version: 1\ncases: [{name: a, prompt: A}, {name: b, prompt: B}]\n")
+    bench.makepyfile(
+        multiplies="import pytest\n@pytest.fixture(params=['x', 'y'], autouse=True)\ndef each(request): pass"
+    )
+    bench.syspathinsert()
+
+    assert collected(run("--collect-only", "-q", "--llm-model=tiny", "-p", "multiplies")) == [
+        f"s.llm.yaml::{name}[{each}-fake-tiny]" for name in "ab" for each in "xy"
+    ]
+
+
 def test_its_cases_are_measured_and_kept(suite: Callable[..., None], run: Run, document: Document) -> None:
     suite()
     result = run("--junitxml=junit.xml")
