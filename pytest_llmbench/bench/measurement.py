@@ -102,6 +102,12 @@ class CaseFixture(ABC, Generic[TargetT]):
         """The options of the test, with a context that holds what was last asked for."""
         return self._with_room or self.settings.backend_options
 
+    @property
+    def _options(self) -> BackendOptions:
+        """Of the backend; where CPU times are judged, it has one thread unless something says otherwise."""
+        given = self._given
+        return given.over(self._case.target.one_thread) if self.settings.clock == "cpu" else given
+
     def _make_room(self, need: Need) -> None:
         """Have the next start hold what is asked, where the test does not say how long its context is.
 

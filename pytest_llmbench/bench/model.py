@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.verdict import Judgment
-    from pytest_llmbench.settings.options import BackendOptions
 
 FIRST_LABEL = "default"
 GENERATE_LABEL = "generate"
@@ -270,12 +269,6 @@ class LLMModel(CaseFixture[Target]):
             prompt=None if prompt is None else Prompt.of(prompt),
             prompt_tokens=prompt_tokens,
         )
-
-    @property
-    def _options(self) -> BackendOptions:
-        """Of the backend; where CPU times are judged, it has one thread unless something says otherwise."""
-        given = self._given
-        return given.over(self._case.target.one_thread) if self.settings.clock == "cpu" else given
 
 
 def free_label(label: str | None, runs: Sequence[Run]) -> str:

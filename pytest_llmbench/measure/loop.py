@@ -208,6 +208,8 @@ class Bench:
     """The monitor's, of each round."""
     _failed: bool = field(init=False, default=False)
     _closed: bool = field(init=False, default=False)
+    _over: bool = field(init=False, default=False)
+    """Whether what comes is not of its rounds any more."""
 
     def __post_init__(self) -> None:
         self._engine, fresh = self.pool.acquire(self.plan, self.progress, self.monitor)
@@ -263,6 +265,12 @@ class Bench:
         self._keep_peak(generation.peak_rss)
         return measured, generation
 
+    def rounds_over(self) -> None:
+        """All rounds are measured: what else the engine is asked counts for nothing, its memory neither."""
+        if not self._over and self.monitor is not None and self.record.rounds:
+            self._take_peak(self.monitor)
+        self._over = True
+
     def close(self) -> None:
         """Give the engine back, and take what the monitor saw of its rounds. Once is enough."""
         if self._closed:
@@ -290,10 +298,14 @@ class Bench:
             # The process's own energy may be known otherwise: its span is longer.
             summary = replace(summary, methods={**summary.methods, "energy": "+".join(sorted(methods))})
         record.hardware = summary
+        if not self._over:
+            self._take_peak(monitor)
+        record.measured["peak_vram"] = summary.peak_vram
+
+    def _take_peak(self, monitor: Monitor) -> None:
         if self.plan.isolation == "test":
             # With other isolations the peak may be that of another test, or of pytest itself.
-            self._keep_peak(monitor.peak_rss_of(record.pid))
-        record.measured["peak_vram"] = summary.peak_vram
+            self._keep_peak(monitor.peak_rss_of(self.record.pid))
 
     def _keep_peak(self, rss: int | None) -> None:
         known = [value for value in (self.record.measured.get("peak_rss"), rss) if value is not None]

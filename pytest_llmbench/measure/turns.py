@@ -1,37 +1,32 @@
-"""In which order is everything done when a conversation is measured?
+"""What is measured of a conversation, and where does it go?
 
-For each process: load, warm-up, then the conversation from its first turn to its last, ``rounds`` times. Each
-turn of it is a round, and has a run of its own: turns are never pooled, since their prompts differ.
+Each turn is a round, and has a run of its own: turns are never pooled, since their prompts differ. The first
+turn finds an empty cache, whatever is asked; of the others
 
-- ``cold``: the cache is empty before each turn.
-- ``warm``: it is empty before the first turn; each other one finds what the turn before left.
-- ``paired``: each turn is asked warm and then cold. At temperature 0 both generate the same, so that the cold
-  one leaves in the cache what the warm one had left, and the next turn finds that.
+- ``cold``: the cache is empty before each of them;
+- ``warm``: each finds what the turn before left;
+- ``paired``: each is asked warm and then cold, and has a run for either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from statistics import median_low
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pytest_llmbench import errors
-from pytest_llmbench.measure.engine import Generation, Prompt
-from pytest_llmbench.measure.facts import TurnFacts
-from pytest_llmbench.measure.loop import Bench, EnginePool, Monitor, Plan, ProgressListener
+from pytest_llmbench.measure.loop import Plan
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.units import UNKNOWN, percent, seconds, times
-from pytest_llmbench.workloads.scenarios.conversation import Conversation, messages_at
+from pytest_llmbench.workloads.scenarios.conversation import Conversation
 
 Warmth = Literal["warm", "cold"]
-_BOTH: tuple[Warmth, Warmth] = ("warm", "cold")
-_SEEDS = 1000
-"""Seeds apart for the texts of one conversation: no two texts of a case have the same."""
+TurnKey: TypeAlias = tuple[int, Warmth]
+"""Which turn (from 1), and what it found in the cache."""
 
-
-class OutputDiffersError(errors.EngineError):
-    """A warm cache changed what the model generates."""
+_OWN = ("rounds", "measured")
+"""What of a process each turn has for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +40,31 @@ class ChatPlan:
     cache: Literal["cold", "warm", "paired"] = "warm"
     same_output: bool = True
     """Whether it fails if a warm turn generates something else than the cold one, at temperature 0."""
+    whole: bool = True
+    """Whether all turns are known; False for one that a test holds turn by turn."""
 
     @property
-    def ways(self) -> Sequence[Warmth]:
-        """How each turn is asked, in this order."""
-        return _BOTH if self.cache == "paired" else (self.cache,)
+    def turns(self) -> int:
+        """How many it has."""
+        return len(self.conversation.turns)
+
+    @property
+    def keys(self) -> list[TurnKey]:
+        """Everything that is measured of it, in this order."""
+        return [(turn, way) for turn in range(1, self.turns + 1) for way in self.ways(turn)]
+
+    def ways(self, turn: int) -> Sequence[Warmth]:
+        """How a turn is asked, in this order."""
+        if turn == 1 or self.cache == "cold":
+            return ("cold",)
+        # The cold one comes last: it leaves what the next warm one is to find, and the warm one needs what
+        # the turn before left.
+        return ("warm", "cold") if self.cache == "paired" else ("warm",)
 
     @property
     def checks(self) -> bool:
         """Whether warm output is held against cold output."""
-        return self.same_output and self.cache != "cold" and self.plan.params.temperature == 0
+        return self.same_output and self.plan.params.temperature == 0
 
     def of_turn(self, turn: int) -> Plan:
         """The plan of a turn (from 1), without its prompt."""
@@ -74,10 +84,11 @@ class ChatPlan:
             **plan.protocol(),
             "chat": True,
             "conversation": conversation.name,
-            "prompts": conversation.digest,
+            # What a test makes up as it goes is known by the prompts of its rounds.
+            "prompts": conversation.digest if self.whole else None,
             "task": conversation.task,
             "turn": turn,
-            "turns": len(conversation.turns),
+            "turns": self.turns if self.whole else None,
             "cache": self.cache,
             "history": conversation.history,
             "placement": conversation.placement if conversation.documents else None,
@@ -90,25 +101,35 @@ class ChatRun:
     """What ``llm_chat.run`` returns: a run of each turn, and of each way in which it was asked."""
 
     conversation: str
-    turns: int
-    runs: dict[tuple[int, Warmth], Run]
-    """By turn (from 1) and way; each is a case of its own in the results."""
+    turns: int = 0
+    runs: dict[TurnKey, Run] = field(default_factory=dict)
+    """By turn (from 1) and way; each is a case of its own in the results. The first turn is cold."""
+    _record: ProcessRun | None = None
+    """Of the process that is measured now."""
+    _parts: dict[TurnKey, ProcessRun] = field(default_factory=dict)
+    """What each turn has of it."""
 
     @classmethod
-    def of(cls, chat: ChatPlan, label: str) -> ChatRun:
-        """One in which nothing is measured yet; *label* stands before those of its runs."""
-        numbers = range(1, len(chat.conversation.turns) + 1)
-        return cls(
-            chat.conversation.name,
-            len(numbers),
-            {
-                (number, way): Run(
-                    f"{label} turn {number}{' cold' if way == 'cold' else ''}", chat.protocol(number, way)
-                )
-                for number in numbers
-                for way in chat.ways
-            },
-        )
+    def of(cls, chat: ChatPlan, label: str, ending: str = "") -> ChatRun:
+        """One in which nothing is measured yet.
+
+        :param label: stands before those of its runs, and *ending* after them.
+        """
+        run = cls(chat.conversation.name)
+        run.extend(chat, label, ending)
+        return run
+
+    def extend(self, chat: ChatPlan, label: str, ending: str = "") -> list[Run]:
+        """Have runs for the turns of *chat* that it has none for; returns these."""
+        added = []
+        for turn, way in chat.keys:
+            if (turn, way) not in self.runs:
+                how = " cold" if way == "cold" and turn > 1 else ""
+                run = Run(f"{label} turn {turn}{how}{ending}", chat.protocol(turn, way))
+                self.runs[turn, way] = run
+                added.append(run)
+        self.turns = max(self.turns, chat.turns)
+        return added
 
     def __repr__(self) -> str:
         return f"<ChatRun {self.conversation}: {self.turns} turns>"
@@ -123,7 +144,7 @@ class ChatRun:
             shown = warm or cold
             if shown is not None:
                 prompts = [r.timeline.prompt_tokens for r in shown if r.timeline.prompt_tokens]
-                cached, possible = (_median(warm, name) for name in ("cached_tokens", "cached_possible"))
+                cached, possible = (_median(shown, name) for name in ("cached_tokens", "cached_possible"))
                 lines.append(
                     (
                         str(number),
@@ -139,36 +160,69 @@ class ChatRun:
         rate = self.cache_hit_rate
         return "\n".join([*table, *([] if rate is None else [f"hit rate {percent(rate)}"])])
 
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs.values())
+
     def turn(self, number: int, cache: Warmth | None = None) -> Run:
         """What was measured of a turn, from 1; of one that was asked both ways, the warm one.
 
+        The first turn is the same either way: nothing was in the cache.
+
         :raises errors.UsageError: if it was not asked so.
         """
-        ways: Sequence[Warmth] = _BOTH if cache is None else (cache,)
+        ways: Sequence[Warmth] = ("warm", "cold") if cache is None or number == 1 else (cache,)
         found = next((self.runs[number, way] for way in ways if (number, way) in self.runs), None)
         if found is None:
             how = "" if cache is None else f" with a {cache} cache"
-            msg = f"the conversation {self.conversation} was not measured at turn {number}{how}"
+            there = f"it has turns 1 to {self.turns}" if self.turns else "it has no turn yet"
+            msg = f"the conversation {self.conversation} was not measured at turn {number!r}{how}; {there}"
             raise errors.UsageError(msg)
         return found
 
     @property
     def cache_hit_rate(self) -> float | None:
-        """Cached tokens over prompt tokens, summed over the warm rounds of all turns."""
-        warm = Run("", {}, [p for (_, way), run in self.runs.items() if way == "warm" for p in run.processes])
-        return warm.value("cache_hit_rate")
+        """Cached tokens over prompt tokens, summed over the rounds of all turns, the warm ones where there
+        are any; None where it is not known."""
+        all_turns = [self.turn(number) for number in range(1, self.turns + 1)]
+        return Run("", {}, [p for run in all_turns for p in run.processes]).value("cache_hit_rate")
 
-    def take(self, record: ProcessRun) -> None:
-        """Give each turn its rounds of a process; what the process has itself goes to the first turn."""
-        parts: dict[tuple[int, Warmth], list[Round]] = {}
-        for one in record.rounds:
-            assert one.turn is not None
-            parts.setdefault((one.turn.turn, "warm" if one.turn.cache == "warm" else "cold"), []).append(one)
-        own: Mapping[str, float | None] = record.measured
-        for key in self.runs:
-            if key in parts:
-                self.runs[key].processes.append(replace(record, rounds=parts[key], measured=dict(own)))
-                own = {}
+    @property
+    def kept(self) -> int:
+        """How many turns were measured."""
+        return sum(len(run.rounds) for run in self)
+
+    # -- what is measured -------------------------------------------------------------------
+
+    def begin(self, record: ProcessRun) -> None:
+        """The rounds of this process come next."""
+        self._record, self._parts = record, {}
+
+    def add(self, measured: Round, text: str) -> None:
+        """One turn was asked, and *text* is what it answered."""
+        assert measured.turn is not None
+        assert self._record is not None
+        key: TurnKey = (measured.turn.turn, "warm" if measured.turn.cache == "warm" else "cold")
+        run = self.runs[key]
+        if key not in self._parts:
+            self._parts[key] = replace(self._record, rounds=[], measured={})
+            run.processes.append(self._parts[key])
+        self._parts[key].rounds.append(measured)
+        run.text = text if run.text is None else run.text
+
+    def end(self) -> None:
+        """The process is over: what is known of it alone goes to the first turn, so that it counts once."""
+        record, parts = self._record, self._parts
+        if record is None:
+            return
+        if not parts and self.runs:
+            next(iter(self)).processes.append(replace(record, rounds=[]))
+        for part in parts.values():
+            for one in fields(record):
+                if one.name not in _OWN:
+                    setattr(part, one.name, getattr(record, one.name))
+        if parts:
+            next(iter(parts.values())).measured = dict(record.measured)
+        self._record, self._parts = None, {}
 
 
 def _median(run: Run | None, metric: str) -> float | None:
@@ -178,177 +232,3 @@ def _median(run: Run | None, metric: str) -> float | None:
 
 def _count(tokens: float | None) -> str:
     return UNKNOWN if tokens is None else f"{tokens:.10g}"
-
-
-@dataclass(slots=True)
-class Talk:
-    """One time that a conversation is held with an engine."""
-
-    chat: ChatPlan
-    bench: Bench
-    conversation: Conversation
-    """With its texts made."""
-    repetition: int
-    """From 1; 0 for a warm-up, which is not recorded."""
-    _texts: list[str] = field(default_factory=list)
-    _ids: list[tuple[int, ...]] = field(default_factory=list)
-
-    def turn(self, number: int, ways: Sequence[Warmth]) -> Iterator[tuple[Generation, Round | None]]:
-        """Ask turn *number* in each of *ways*; its answer is the first one's."""
-        live = self.conversation.history == "live"
-        prompt = Prompt(
-            messages=messages_at(self.conversation, number, self._texts),
-            answers=tuple(self._ids) if live and len(self._ids) == number - 1 else (),
-        )
-        plan = replace(self.chat.of_turn(number), prompt=prompt)
-        for place, way in enumerate(ways):
-            cold = way == "cold" or number == 1
-            asked = replace(plan, prefix_cache=not cold)
-            if self.repetition:
-                measured, generation = self.bench.round(asked)
-                measured.turn = TurnFacts(
-                    conversation=self.conversation.name,
-                    turn=number,
-                    repetition=self.repetition,
-                    cache=way,
-                    think_time=self.conversation.turns[number - 1].think_time,
-                )
-            else:
-                measured, generation = None, self.bench.warm_up(asked)
-            if not place:
-                self._texts.append(generation.text)
-                if generation.ids is not None:
-                    self._ids.append(generation.ids)
-            yield generation, measured
-
-
-class Waiting:
-    """Lets think time pass."""
-
-    def __call__(self, seconds: float) -> None:
-        import time
-
-        time.sleep(seconds)
-
-
-class Telling:
-    """Tells a person which turn is asked."""
-
-    def __init__(self, progress: ProgressListener, label: str, turns: int) -> None:
-        self._progress, self._label, self._turns = progress, label, turns
-        self.process, self.processes = 1, 1
-
-    def __call__(self, number: int, rounds: int, turn: int, *, warmup: bool = False) -> None:
-        label = f"{self._label}, turn {turn}/{self._turns}"
-        self._progress.round(label, self.process, self.processes, number, max(number, rounds), warmup=warmup)
-
-
-@dataclass(slots=True)
-class ChatBench:
-    """One engine process with which a conversation is held."""
-
-    chat: ChatPlan
-    bench: Bench
-    wait: Waiting
-    references: dict[int, str]
-    """By turn, the hash of what was generated with a cold cache; of all processes of a case."""
-    differing: list[str] = field(default_factory=list)
-    """Turns whose warm output differed from the cold one, for a person."""
-    _filled: Conversation = field(init=False)
-
-    def __post_init__(self) -> None:
-        seed = self.chat.plan.params.seed * _SEEDS
-        self._filled = self.chat.conversation.fill(
-            lambda tokens, number: self.bench.text_of(tokens, seed + number)
-        )
-
-    def warm_up(self, tell: Telling) -> None:
-        """Hold the conversation without recording it.
-
-        The first time of a case that checks warm output, it is held cold, to know what is to come.
-        """
-        rounds = self.chat.plan.warmup_rounds
-        cold = self.chat.checks and self.chat.cache == "warm" and not self.references
-        for number in range(1, max(rounds, int(cold)) + 1):
-            talk = Talk(self.chat, self.bench, self._filled, 0)
-            for turn in range(1, len(self._filled.turns) + 1):
-                tell(number, rounds, turn, warmup=True)
-                for generation, _ in talk.turn(turn, ("cold",) if cold else self.chat.ways):
-                    if cold:
-                        self.references[turn] = generation.timeline.output_hash
-            cold = False
-
-    def hold(self, repetition: int, rounds: int, tell: Telling) -> None:
-        """Hold the conversation once; each turn is a round in the record the moment it is over."""
-        talk = Talk(self.chat, self.bench, self._filled, repetition)
-        for turn in range(1, len(self._filled.turns) + 1):
-            tell(repetition, rounds, turn)
-            think = self._filled.turns[turn - 1].think_time
-            if turn > 1 and think:
-                self.wait(think)
-            found = [measured for _, measured in talk.turn(turn, self.chat.ways) if measured is not None]
-            self._compare(turn, found)
-
-    def _compare(self, turn: int, found: Sequence[Round]) -> None:
-        """Hold the warm round of a turn against the cold one."""
-        by_way = {one.turn.cache: one for one in found if one.turn is not None}
-        warm, cold = by_way.get("warm"), by_way.get("cold")
-        if warm is None or warm.turn is None:
-            return
-        if cold is not None and turn > 1:
-            cold_ttft, warm_ttft = cold.value("ttft"), warm.value("ttft")
-            if cold_ttft is not None and warm_ttft:
-                warm.measured["cache_speedup"] = cold_ttft / warm_ttft
-        expected = self.references.get(turn) if cold is None else cold.timeline.output_hash
-        if not self.chat.checks or expected is None:
-            return
-        same = warm.timeline.output_hash == expected
-        warm.turn = replace(warm.turn, same_output=same)
-        if not same:
-            self.differing.append(f"turn {turn} (repetition {warm.turn.repetition})")
-
-
-def measure_chat(
-    chat: ChatPlan,
-    run: ChatRun,
-    pool: EnginePool,
-    monitor: Monitor | None,
-    progress: ProgressListener,
-    wait: Waiting | None = None,
-) -> None:
-    """Measure a conversation into *run*.
-
-    :raises errors.EngineError: when the engine fails; *run* keeps every turn until then.
-    :raises OutputDiffersError: at the end, if a warm turn generated something else than the cold one.
-    """
-    plan = chat.plan
-    references: dict[int, str] = {}
-    differing: list[str] = []
-    tell = Telling(progress, plan.engine.label, len(chat.conversation.turns))
-    for process in range(1, plan.processes + 1):
-        tell.process, tell.processes = process, plan.processes
-        bench = Bench(plan, pool, monitor, progress)
-        try:
-            held = ChatBench(chat, bench, wait or Waiting(), references, differing)
-            held.warm_up(tell)
-            for number in range(1, plan.rounds + 1):
-                held.hold(number, plan.rounds, tell)
-        except errors.LLMBenchError as error:
-            kept = sum(len(one.rounds) for one in run.runs.values()) + len(bench.record.rounds)
-            error.add_note(f"{kept} measured turns are kept." if kept else "Nothing was measured.")
-            raise
-        finally:
-            try:
-                bench.close()
-            finally:
-                run.take(bench.record)
-    if differing:
-        raise OutputDiffersError(_differs(chat.conversation.name, differing))
-
-
-def _differs(name: str, turns: Sequence[str]) -> str:
-    return (
-        f"the conversation {name}: at temperature 0, a warm cache changed what is generated, at "
-        f"{errors.few(turns)}: the cache is wrong, or its numbers are just different enough; compare outputs "
-        "with --llm-cache=paired, or let it pass with --llm-same-output=no"
-    )

@@ -129,7 +129,7 @@ class Host:
         """One generation, recorded.
 
         :param answers: the ids of the assistant's messages, where they are known.
-        :param keep_ids: whether the response has the ids of what was generated.
+        :param keep_ids: whether the response has the ids of what was generated, without one that ended it.
         """
         engine, cache = self._loaded(), self._watched()
         parameters = GenerationParams(**params)
@@ -175,7 +175,8 @@ class Host:
             "prefill_cpu_time": None if prefill_cpu is None else (prefill_cpu - cpu_before.used) * NANO,
             "cpu_wait": cpu_wait,
             "reuse": cache.after(prompt, recorder.tokens),
-            "ids": recorder.tokens if keep_ids else None,
+            # A token that ended the sequence is the template's to write, and was not evaluated.
+            "ids": recorder.tokens[: -1 if finish_reason == "stop" else None] if keep_ids else None,
         }
 
     def reset_peak(self) -> Json:

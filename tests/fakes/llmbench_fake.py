@@ -4,6 +4,10 @@
 A prompt that contains ``!segfault``, ``!killed``, ``!exit``, ``!hang``, ``!raise`` or ``!oom`` makes
 it fail that way when it generates; ``!after=N`` lets N generations pass first. ``LLMBENCH_FAKE_HANGS`` names
 a file that is there once it hangs.
+
+It keeps what it generated in a cache, and says what it reuses of it. ``!differs`` in a prompt makes the last
+tokens others where a part of it was reused, and ``!overclaims`` has it say that it reused more than it can.
+``!ends`` has it end after three tokens, with an end token, where it may.
 """
 
 from __future__ import annotations
@@ -14,17 +18,26 @@ import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.backends.base import Availability, GenerationParams, OptionSpec, Sink
+from pytest_llmbench.backends.base import (
+    Availability,
+    GenerationParams,
+    OptionSpec,
+    Reuse,
+    SavedState,
+    Sink,
+)
 from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.prefix import common_prefix
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.workloads.messages import Message
 
 BEGIN = "<s>"
+END = 2
+"""The token that ends an answer; it is no text."""
 
 
 class FakeEngine:
@@ -33,6 +46,7 @@ class FakeEngine:
         self.options = dict(options)
         self.generations = 0
         self.cached: list[int] = []
+        self.reuse = Reuse(0, "cut")
         self.evaluated: list[int] = []
         self.template: str | None = BEGIN + "{chat}"
         self.end: int | None = None
@@ -45,13 +59,14 @@ class FakeEngine:
         return [1, *map(ord, text)]
 
     def detokenize(self, tokens: Sequence[int]) -> str:
-        return "".join(map(chr, (token for token in tokens if token != 1)))
+        return "".join(map(chr, (token for token in tokens if token not in (1, END))))
 
     def render_chat(self, messages: Sequence[Message]) -> str:
         if self.template is None:
             msg = "the model has no chat template"
             raise EngineError(msg)
-        return self.template.format(chat="".join(f"<{m['role']}>{m['content']}" for m in messages))
+        said = "".join(f"<{m['role']}>{m['content']}" for m in messages)
+        return self.template.format(chat=f"{said}<assistant>")
 
     def tokenize_rendered(self, text: str) -> list[int]:
         return self.tokenize(text.removeprefix(BEGIN))
@@ -67,23 +82,45 @@ class FakeEngine:
         after = re.search(r"!after=(\d+)", text)
         if after is None or self.generations > int(after[1]):
             self._fail(text)
-        known = list(takewhile(lambda pair: pair[0] == pair[1], zip(self.cached, prompt, strict=False)))
-        self.evaluated.append(max(1, len(prompt) - len(known)))
+        known = min(common_prefix(self.cached, prompt), len(prompt) - 1)
+        self.evaluated.append(len(prompt) - known)
+        self.reuse = Reuse(known + 1000 * ("!overclaims" in text and known > 0), "cut")
         self.cached = list(prompt)
         sink.prefilled()
         draw = random.Random(params.seed)
+        token = 0
         for index in range(output):
             if index > 0:
                 self.evaluated.append(1)
+                self.cached.append(token)
             time.sleep(self.options["seconds_per_token"] + float(os.environ.get("LLMBENCH_FAKE_SECONDS", 0)))
             sampled = draw.randrange(26) if params.temperature > 0.1 else index % 26
             token = ord("a") + sampled
-            if token == self.end and params.ignore_eos:
+            if index > 1 and known and "!differs" in text:
+                token = ord("#")
+            if index == 3 and "!ends" in text:
+                token = END
+            if token in (self.end, END) and params.ignore_eos:
                 token = ord("A")
             sink.token(token)
-            if token == self.end:
+            if token in (self.end, END):
                 return "stop"
         return "length"
+
+    def reused(self) -> Reuse:
+        return self.reuse
+
+    def tokenize_part(self, text: str) -> list[int]:
+        return [*map(ord, text)]
+
+    def evaluate(self, tokens: Sequence[int]) -> None:
+        self.cached = list(tokens)
+
+    def save_state(self) -> SavedState:
+        return SavedState(tuple(self.cached), len(self.cached), None)
+
+    def restore_state(self, state: SavedState) -> None:
+        self.cached = list(state.tokens)
 
     def close(self) -> None:
         pass

@@ -187,6 +187,32 @@ def test_ctrl_c_in_a_round_keeps_what_was_measured_and_leaves_no_process(
     assert outcomes["test_second[fake-tiny]", "before"] == "interrupted"
 
 
+TALK = """
+from pytest_llmbench import Conversation, Turn
+
+def test_talk(llm_chat):
+    turns = Turn(user="one"), Turn(user="two"), Turn(user="!hang")
+    llm_chat.run(Conversation(name="talk", turns=turns), rounds=1, warmup_rounds=0)
+"""
+
+
+def test_ctrl_c_in_a_conversation_keeps_the_turns_that_were_answered(
+    bench: pytest.Pytester, document: Document
+) -> None:
+    bench.makepyfile(TALK)
+    process = start(bench)
+    until((bench.path / "hangs").exists)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output.decode()
+    assert workers_of_ours() == []
+    cases = {case["measurement"]: case for case in document()["cases"]}
+    rounds = {name: [len(p["rounds"]) for p in case["processes"]] for name, case in cases.items()}
+    assert rounds == {"talk turn 1": [1], "talk turn 2": [1], "talk turn 3": []}
+    assert {case["outcome"] for case in cases.values()} == {"interrupted"}
+    assert cases["talk turn 2"]["processes"][0]["hardware"] is not None
+
+
 def test_a_killed_session_leaves_every_finished_case_and_no_process(bench: pytest.Pytester) -> None:
     bench.makepyfile(SLOW)
     process = start(bench)
