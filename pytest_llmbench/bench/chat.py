@@ -14,8 +14,10 @@ from pytest_llmbench.cases.need import of_conversation
 from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.measure.loop import Plan
+from pytest_llmbench.measure.served import NEEDS_CHAT
 from pytest_llmbench.measure.talk import measure_chat
 from pytest_llmbench.measure.turns import ChatPlan, ChatRun
+from pytest_llmbench.servers.options import SERVER
 from pytest_llmbench.workloads.scenarios.conversation import Conversation, Text, Turn
 
 if TYPE_CHECKING:
@@ -227,6 +229,9 @@ class LLMChat(CaseFixture[Target]):
         return self._runtime.call_settings("llm_chat", self.settings, settings, self._folder)
 
     def _plan(self, conversation: Conversation, held: CaseSettings) -> ChatPlan:
+        options = self.settings.backend_options
+        if self._case.target.name == SERVER and options.of(SERVER).get("endpoint") != "chat":
+            raise UsageError(NEEDS_CHAT)
         plan = Plan(
             engine=self._case.target.startable(self._case.spec, self._options, self._runtime),
             params=held.params,

@@ -162,6 +162,8 @@ class RequestResult(RequestFacts):
     keeps what had come; None if nothing had."""
     text: str | None = None
     """The output; kept for the first measured request only."""
+    answer: str | None = None
+    """What of it is not reasoning; kept likewise."""
 
     @property
     def ok(self) -> bool:

@@ -114,6 +114,7 @@ def read_result(
         failure=failure,
         timeline=timeline,
         text=text if keep_text else None,
+        answer="".join(output.answer) if keep_text else None,
     )
 
 

@@ -100,6 +100,8 @@ class Generation:
     """What of the prompt lay in the cache; None where nothing is known of it."""
     ids: tuple[int, ...] | None = None
     """What was generated, where it was asked for."""
+    answer: str | None = None
+    """What of the text is not reasoning, as a chat goes on with it; None where that is not told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class CacheUse:
     """Why ``tokens`` is None."""
     break_at: int | None = None
     """As :attr:`.CacheFacts.break_at`."""
+    block: int = 1
+    """Tokens of the blocks in which the cache keeps prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +126,8 @@ class Depth:
     """What was put into the KV cache before the prompt, once."""
 
     tokens: int
-    size: int
-    """Bytes of the copy that is kept of it."""
+    size: int | None
+    """Bytes of the copy that is kept of it; None on a server, which keeps none."""
     seconds: float
     """That making it took."""
 
@@ -167,11 +171,24 @@ class EngineHandle(Protocol):
 
     loaded: Loaded
 
+    @property
+    def own_words(self) -> bool:
+        """Whether a cold prompt begins with words of its own, so that a warm one has another answer, and
+        leaves something else in the cache."""
+
     def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt: ...
 
     def deepen(self, tokens: int, seed: int) -> Depth | None: ...
 
-    def prepare(self, *, cold: bool) -> None: ...
+    def prepare(self, *, cold: bool, begins: bool = False) -> None:
+        """Do what must not happen in a round: it finds nothing in the cache if it is *cold*.
+
+        :param begins: it is the first of several that are to find what each before it left, and nothing that
+            was there before it.
+        """
+
+    def reuse(self, generation: Generation) -> CacheUse | None:
+        """What the last *generation* found in the cache; asked when the round is over, at most once."""
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation: ...
 
@@ -203,8 +220,14 @@ class _Operations(ABC):
         response = self._ask({"op": "deepen", "tokens": tokens, "seed": seed}, "filling its cache")
         return Depth(**response) if response else None
 
-    def prepare(self, *, cold: bool) -> None:
+    @property
+    def own_words(self) -> bool:
+        """A cold prompt is the very same: the cache is emptied."""
+        return False
+
+    def prepare(self, *, cold: bool, begins: bool = False) -> None:
         """Empty the caches if *cold*, and do what must not happen in a round."""
+        del begins  # No other cache is left, once this one is empty.
         self._ask({"op": "prepare", "cold": cold}, "emptying its caches")
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:
@@ -223,6 +246,10 @@ class _Operations(ABC):
             reuse=None if reuse is None else CacheUse(**reuse),
             ids=None if ids is None else tuple(ids),
         )
+
+    def reuse(self, generation: Generation) -> CacheUse | None:
+        """What it found in the cache: the engine's process has told it."""
+        return generation.reuse
 
     def reset_peak(self) -> None:
         """Let the peak of the resident set start anew."""

@@ -39,6 +39,11 @@ class CacheFacts:
     break_at: int | None = None
     """Tokens after which the prompt left what the cache held; None where it went on with it, or where the
     ids are not known."""
+    cold: bool = False
+    """Whether it was to find nothing."""
+    depth: int | None = None
+    """Tokens that were put there before it: a state that the engine kept, or on a server a request before it.
+    None: there were none."""
 
 
 @dataclass(frozen=True, kw_only=True)

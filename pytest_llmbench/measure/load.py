@@ -25,6 +25,9 @@ from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.servers.endpoint import Endpoint, Words
+from pytest_llmbench.servers.prefix_cache import PrefixCache
+from pytest_llmbench.servers.prompt_ids import Blocks
+from pytest_llmbench.workloads.messages import Message
 
 _SECOND = 1_000_000_000
 Counters = Mapping[str, float | None]
@@ -56,6 +59,19 @@ class RunningServer(Protocol):
     def metrics_between(self, readings: Sequence[Counters]) -> Counters: ...
 
     def explain(self) -> str: ...
+
+    @property
+    def prefix_cache(self) -> PrefixCache:
+        """What is known of its cache of prompts."""
+
+    def blocks(self) -> Blocks:
+        """In what blocks it keeps prompts."""
+
+    def prompt_ids(self, text: str | None = None, messages: Sequence[Message] | None = None) -> list[int]:
+        """The token ids that it makes of a prompt.
+
+        :raises NoIdsError: if it does not tell them.
+        """
 
     def advice(self, failures: Mapping[str, str]) -> str:
         """What may help against failures, kind to an example: the end of a sentence, or nothing."""

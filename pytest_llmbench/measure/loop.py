@@ -16,7 +16,7 @@ from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.hardware.facts import Energy, HardwareSummary
 from pytest_llmbench.hardware.monitor import Edge
-from pytest_llmbench.measure.engine import CacheUse, EngineHandle, Generation, Prompt
+from pytest_llmbench.measure.engine import CacheUse, Depth, EngineHandle, Generation, Prompt
 from pytest_llmbench.measure.facts import CacheFacts
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
@@ -95,6 +95,8 @@ class Plan:
     isolation: str = "test"
     prefix_cache: bool = False
     """Leave the KV cache of the round before, as a chat application would."""
+    begins: bool = False
+    """It is cold, and those after it that are not find what it left, and nothing from before it."""
     turn: bool = False
     """It is a turn of a conversation: a generation says which tokens came, and a round what the cache had."""
     prompt: Prompt | None = None
@@ -204,6 +206,8 @@ class Bench:
     _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
     _depth: int = field(init=False, default=-1)
     """What the engine was last deepened to; -1: it may be what another test left."""
+    _lies: Depth | None = field(init=False, default=None)
+    """What lies in the cache before the prompt."""
     _edges: list[tuple[Edge, Edge]] = field(init=False, default_factory=list)
     """The monitor's, of each round."""
     _failed: bool = field(init=False, default=False)
@@ -235,6 +239,11 @@ class Bench:
             self._failed = True
             raise
 
+    @property
+    def own_words(self) -> bool:
+        """Whether cold prompts have words of their own; see :attr:`.EngineHandle.own_words`."""
+        return self._engine.own_words
+
     def text_of(self, tokens: int, seed: int) -> str:
         """A made text of *tokens* tokens, as the engine's tokenizer counts them."""
         try:
@@ -254,10 +263,14 @@ class Bench:
             start = self.monitor.edge() if self.monitor is not None else None
             generation = self._engine.generate(prompt, plan.params, keep_ids=plan.turn)
             end = self.monitor.edge() if self.monitor is not None else None
+            reuse = self._engine.reuse(generation)
         except BaseException:
             self._failed = True
             raise
-        measured = _round_of(generation, told=plan.turn or plan.prefix_cache or plan.depth > 0)
+        measured = _round_of(generation)
+        # What was to be cold and was not says so all the same.
+        if reuse is not None and (plan.turn or plan.prefix_cache or plan.depth or reuse.tokens):
+            _tell(measured, reuse, plan, self._lies)
         if self.monitor is not None and start is not None and end is not None:
             measured.measured["energy"] = self.monitor.energy(start, end).joules
             self._edges.append((start, end))
@@ -315,9 +328,9 @@ class Bench:
         """Everything that has to be done before a generation, and its prompt."""
         prompt = self._prompt(plan)
         if plan.depth != self._depth and (plan.depth or plan.isolation != "test"):
-            self._engine.deepen(plan.depth, plan.params.seed)
+            self._lies = self._engine.deepen(plan.depth, plan.params.seed)
         self._depth = plan.depth
-        self._engine.prepare(cold=not plan.prefix_cache)
+        self._engine.prepare(cold=not plan.prefix_cache, begins=plan.begins)
         return prompt
 
     def _prompt(self, plan: Plan) -> Prompt:
@@ -332,23 +345,29 @@ class Bench:
         return self._made[key]
 
 
-def _round_of(generation: Generation, *, told: bool) -> Round:
-    """The round of a generation; *told*: whether it says what the cache had, even if that is nothing."""
+def _round_of(generation: Generation) -> Round:
     measured = Round(generation.timeline, instructions=generation.instructions, cpu_wait=generation.cpu_wait)
     tokens = generation.timeline.output_tokens
     if generation.cpu_time is not None and tokens:
         measured.measured["cpu_time_per_token"] = generation.cpu_time / tokens
     if generation.prefill_cpu_time is not None:
         measured.measured["prefill_cpu_time"] = generation.prefill_cpu_time
-    reuse = generation.reuse
-    # What was to be cold and was not says so all the same.
-    if reuse is not None and (told or reuse.tokens):
-        measured.cache = CacheFacts(source=reuse.source, unknown=reuse.reason, break_at=reuse.break_at)
-        counts = {"cached_tokens": reuse.tokens, "cached_possible": reuse.possible}
-        measured.measured |= {name: n for name, n in counts.items() if n is not None}
-        measured.invalid = _impossible(reuse)
-        measured.counted = measured.invalid is None
     return measured
+
+
+def _tell(measured: Round, reuse: CacheUse, plan: Plan, lies: Depth | None) -> None:
+    """Have a round say what the cache had of its prompt, and whether that can be."""
+    measured.cache = CacheFacts(
+        source=reuse.source,
+        unknown=reuse.reason,
+        break_at=reuse.break_at,
+        cold=not plan.prefix_cache and lies is None,
+        depth=None if lies is None else lies.tokens,
+    )
+    counts = {"cached_tokens": reuse.tokens, "cached_possible": reuse.possible}
+    measured.measured |= {name: n for name, n in counts.items() if n is not None}
+    measured.invalid = _impossible(reuse) or _not_deep(reuse, lies)
+    measured.counted = measured.invalid is None
 
 
 def _impossible(reuse: CacheUse) -> str | None:
@@ -358,6 +377,17 @@ def _impossible(reuse: CacheUse) -> str | None:
     return (
         f"{reuse.tokens} tokens are said to have come from the cache ({reuse.source}), and by the token ids "
         f"it can have had {reuse.possible}"
+    )
+
+
+def _not_deep(reuse: CacheUse, lies: Depth | None) -> str | None:
+    """Why what was to lie before a prompt did not; None if it did, or if that is not known."""
+    # The last tokens may be others where the prompt goes on, or be of a block that is not full.
+    if lies is None or reuse.tokens is None or reuse.tokens >= lies.tokens - reuse.block:
+        return None
+    return (
+        f"{lies.tokens} tokens were to lie in the cache before the prompt, and {reuse.tokens} came from it "
+        f"({reuse.source})"
     )
 
 

@@ -301,6 +301,11 @@ class Run:
             for why, names in by_reason(self.unknown).items()
             if why == "buffered"
         ]
+        if any(r.cache is not None and r.cache.cold and r.value("cached_tokens") for r in self.rounds):
+            told.append(
+                "rounds that were to be cold had a part of their prompt from the cache, as cached_tokens in "
+                "the results says: their TTFT is not cold"
+            )
         ignored = {kind for p in self.processes if p.load for kind in p.load.ignored_parts}
         if ignored:
             told.append(f"answers have parts without text, which were left out: {', '.join(sorted(ignored))}")

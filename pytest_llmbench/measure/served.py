@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from pytest_llmbench import errors
@@ -17,13 +17,24 @@ from pytest_llmbench.client.plan import LoadPlan, Request, RequestResult
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.client.words import advice, send
 from pytest_llmbench.hardware.cpu_time import TreeTime
-from pytest_llmbench.measure.engine import Depth, Generation, Loaded, Prompt
+from pytest_llmbench.measure.engine import CacheUse, Depth, Generation, Loaded, Prompt
 from pytest_llmbench.measure.load import RunningServer
+from pytest_llmbench.measure.served_cache import ServedCache
+from pytest_llmbench.metrics.timeline import NANO
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-from pytest_llmbench.servers.endpoint import asked_without
+from pytest_llmbench.servers.endpoint import Endpoint, asked_without
+from pytest_llmbench.servers.prompt_ids import NoIdsError
+from pytest_llmbench.workloads.messages import Message
 
 # Requests of one token that may be spent to find a prompt of the wanted length.
 _LENGTH_TRIES = 12
+_WITH_TEXT = 8
+"""Tokens of which one has a text, where the first one has none."""
+NEEDS_CHAT = "chat messages and conversations need the chat endpoint: --llm-option server.endpoint=chat"
+_NO_CHAT_AT_DEPTH = (
+    "depth needs a text as its prompt and --llm-option server.endpoint=completions: a chat's template would "
+    "put more between the two"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,52 +69,91 @@ class ServedEngine:
         self._server = server
         self._timeout = timeout or 600.0
         self._client = LoadClient(started, self._timeout)
-        self._cold = True
+        self._cache = ServedCache(server)
+        self._depth: Prompt | None = None
+        """What lies in the cache before the prompt of a round."""
         self.loaded = Loaded(server.pid or 0, None, server.engine, server.versions)
 
     def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt:
         """A made text that the server counts as *tokens* tokens, or as nearly so many as was found.
 
-        Its true length is in every round. A request of one token is sent for each text that is tried. Where
-        the server does not count its prompts, the length is a guess, and a warning says so.
+        Its true length is in every round. The server tokenizes each text that is tried, or is asked for a
+        token after it. Where it does not count its prompts, the length is a guess, and a warning says so.
         """
-        from pytest_llmbench.workloads.requests import LEAST_TOKENS_PER_WORD, TokenEstimator, words_text
+        from pytest_llmbench.workloads.requests import (
+            LEAST_TOKENS_PER_WORD,
+            OWN_WORDS,
+            TokenEstimator,
+            words_text,
+        )
 
         most = math.ceil(tokens / LEAST_TOKENS_PER_WORD)
+        own = OWN_WORDS if self.own_words else 0
+
+        def text(words: int) -> str:
+            return words_text(max(1, words - own), seed=seed)
+
         counted: dict[int, int] = {}
         words = tokens
         while words not in counted and len(counted) < _LENGTH_TRIES:
-            counted[words] = found = self._count(words_text(words, seed=seed))
+            counted[words] = found = self._count(text(words))
             if not found or len(counted) > 1:
                 estimator, note = TokenEstimator.fit_or_guess([*counted.items()])
                 if note is not None:
                     errors.warn(f"{self._server.label}: {note}")
-                    return Prompt(text=estimator.text_of(tokens, seed))
+                    return Prompt(text=text(estimator.words_for(tokens)))
             missing = tokens - found
             words = min(max(1, words + (round(missing * words / found) or missing)), most)
         nearest = min(counted, key=lambda words: abs(tokens - counted[words]))
-        return Prompt(text=words_text(nearest, seed=seed))
+        return Prompt(text=text(nearest))
 
     def _count(self, text: str) -> int:
         """How many tokens the server counts for a text and all that it adds; 0 where it does not tell."""
-        # In a stream, not every server tells what it counted.
-        found = self._send(Prompt(text=text), GenerationParams(max_new_tokens=1), stream=False)
-        return 0 if found.timeline is None else found.timeline.prompt_tokens
+        prompt, endpoint = self._cache.elsewhere(Prompt(text=text), self._server.endpoint)
+        chat = endpoint.api == "chat"
+        with suppress(NoIdsError):
+            return len(self._server.prompt_ids(prompt.text, _said(prompt) if chat else None))
+        for tokens in (1, _WITH_TEXT):
+            params = GenerationParams(max_new_tokens=tokens)
+            # In a stream, not every server tells what it counted.
+            found = self._send(prompt, params, replace(endpoint, stream=False), empty=True)
+            if found.timeline is not None:
+                return found.timeline.prompt_tokens
+        return 0
 
-    def prepare(self, *, cold: bool) -> None:
-        """Have the next request find no prefix cache of its own prompt, if *cold*."""
-        self._cold = cold
+    @property
+    def own_words(self) -> bool:
+        """Whether the server can be told in no other way to look for nothing."""
+        return self._cache.own_words
+
+    def prepare(self, *, cold: bool, begins: bool = False) -> None:
+        """Have the next request find no prefix cache of its own prompt, if *cold*; and the depth, if any."""
+        if self._depth is not None and cold:
+            self._cache.prepare(cold=True, begins=True)
+            self._fill(self._depth)
+            self._cache.use()
+            cold = begins = False
+        self._cache.prepare(cold=cold, begins=begins)
 
     def deepen(self, tokens: int, seed: int) -> Depth | None:
-        """Nothing can be put into a server's cache before.
+        """Have each cold round find a text of about *tokens* tokens in the server's cache.
 
-        :raises errors.UsageError: for a depth above 0.
+        A server keeps no state that could be put back, so it is asked for this text before each round.
+
+        :raises errors.UsageError: if the server is asked for chats: what their template puts behind the text
+            would stand between it and the prompt.
         """
-        del seed
+        self._depth = None
         if not tokens:
             return None
-        msg = f"{self._server.label}: depth is for engines in a process of ours, not for servers"
-        raise errors.UsageError(msg)
+        if self._server.endpoint.api == "chat":
+            msg = f"{self._server.label}: {_NO_CHAT_AT_DEPTH}"
+            raise errors.UsageError(msg)
+        self._depth = self.prompt_of_tokens(tokens, seed)
+        counted = self._count(self._depth.text or "")
+        self._cache.prepare(cold=True)
+        result = self._fill(self._depth)
+        return Depth(counted or tokens, None, (result.ended - result.sent) * NANO)
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:
         """One request; which token ids came is not known.
@@ -111,12 +161,22 @@ class ServedEngine:
         :raises errors.EngineError: if it fails.
         """
         del keep_ids
+        if self._depth is not None:
+            if prompt.messages is not None:
+                msg = f"{self._server.label}: {_NO_CHAT_AT_DEPTH}"
+                raise errors.UsageError(msg)
+            prompt = Prompt(text=f"{self._depth.text} {prompt.text}")
         cpu_time = TreeTime(self._server.pid)
-        result = self._send(prompt, params)
+        result = self._ask(prompt, params)
         had = cpu_time.until_now()
         assert result.timeline is not None
         # Not told of the prefill: when it ends, only the server knows.
-        return Generation(result.timeline, result.text or "", None, cpu_time=had)
+        return Generation(result.timeline, result.text or "", None, cpu_time=had, answer=result.answer)
+
+    def reuse(self, generation: Generation) -> CacheUse | None:
+        """What the last request found in the server's cache."""
+        del generation
+        return self._cache.use()
 
     def reset_peak(self) -> None:
         """Nothing: the server's peak is not ours to reset."""
@@ -125,28 +185,41 @@ class ServedEngine:
         """End the client."""
         self._client.close()
 
-    def _send(self, prompt: Prompt, params: GenerationParams, *, stream: bool = True) -> RequestResult:
-        endpoint = replace(self._server.endpoint, stream=stream)
-        if self._cold and endpoint.extensions:
-            # vLLM keeps prefixes apart by salt; llama-server can be told not to use its cache.
-            endpoint = replace(endpoint, extras={"cache_salt": uuid.uuid4().hex, "cache_prompt": False})
+    def _fill(self, prompt: Prompt) -> RequestResult:
+        """Have a prompt in the cache."""
+        return self._ask(prompt, GenerationParams(max_new_tokens=1), empty=True)
+
+    def _ask(self, prompt: Prompt, params: GenerationParams, *, empty: bool = False) -> RequestResult:
+        """Send the next request of those that the cache was prepared for."""
+        prompt, endpoint = self._cache.put(prompt, self._server.endpoint)
+        result = self._send(prompt, params, endpoint, empty=empty)
+        self._cache.asked(prompt, result)
+        return result
+
+    def _send(
+        self, prompt: Prompt, params: GenerationParams, endpoint: Endpoint, *, empty: bool = False
+    ) -> RequestResult:
+        """Send a request; where an answer may be *empty*, one whose tokens have no text will do."""
         if endpoint.api == "chat":
-            messages = prompt.messages or ({"role": "user", "content": prompt.text or ""},)
-            request = Request(params.max_new_tokens, messages=messages)
+            request = Request(params.max_new_tokens, messages=_said(prompt))
         elif prompt.messages is None:
             request = Request(params.max_new_tokens, prompt=prompt.text)
         else:
-            msg = "chat messages need the chat endpoint: --llm-option server.endpoint=chat"
-            raise errors.UsageError(msg)
+            raise errors.UsageError(NEEDS_CHAT)
         plan = LoadPlan(endpoint, (request,), params, concurrency=1, timeout=self._timeout)
         answered, words = send(self._client.run, plan)
         if words is not None:
             self._server.learn(words)
         (result,) = answered.requests
-        if result.failure is not None:
+        if result.failure is not None and not (empty and result.failure.kind == "empty"):
             told = self._server.advice({result.failure.kind: result.failure.detail})
             helps = told or advice(self._server.endpoint, result)
             msg = f"{self._server.label}: {result.failure}{helps}{self._server.explain()}"
             kind = errors.EngineTimeoutError if result.failure.kind == "timeout" else errors.EngineError
             raise kind(msg)
         return result
+
+
+def _said(prompt: Prompt) -> tuple[Message, ...]:
+    """A prompt as a chat."""
+    return prompt.messages or ({"role": "user", "content": prompt.text or ""},)

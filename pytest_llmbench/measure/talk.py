@@ -5,7 +5,8 @@ turn of it is a round. When they are over, what the warm turns generated is held
 with an empty cache, where that is not known already.
 
 A turn that is asked both ways is asked warm first: it needs what the turn before left. The cold one evaluates
-the same prompt, and leaves what the next turn is to find.
+the same prompt, and leaves what the next turn is to find. On a server where a cold prompt has to have words
+of its own, all turns are asked warm before any is asked cold, and their outputs do not compare.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Talk:
             messages=messages_at(conversation, number, texts),
             answers=tuple(self._ids[turn] for turn in before) if known else (),
         )
-        return replace(chat.of_turn(number), prompt=prompt, prefix_cache=way == "warm")
+        warm, first = way == "warm", number == 1
+        return replace(chat.of_turn(number), prompt=prompt, prefix_cache=warm, begins=first)
 
     def ask(
         self, chat: ChatPlan, number: int, way: Warmth, plan: Plan | None = None
@@ -100,7 +102,7 @@ class Talk:
         # What was asked last is in the cache. Should the answers differ, the history goes on with that one;
         # of a server, which may keep cold prompts apart, with the warm one.
         if number not in self._texts or generation.ids is not None:
-            self._texts[number] = generation.text
+            self._texts[number] = generation.text if generation.answer is None else generation.answer
             if generation.ids is not None:
                 self._ids[number] = generation.ids
         return generation, measured
@@ -164,14 +166,26 @@ class ChatBench:
     def hold(self, repetition: int, rounds: int) -> None:
         """Hold the conversation once."""
         talk = self.talk(repetition)
-        for turn in range(1, self.chat.turns + 1):
-            self._tell(repetition, rounds, turn)
-            self.turn(talk, turn)
+        asked: dict[int, list[tuple[Round, Generation, Plan]]] = {}
+        for place in (0, 1) if self.bench.own_words else (None,):
+            for turn in range(1, self.chat.turns + 1):
+                ways = self.chat.ways(turn)
+                for way in ways if place is None else ways[place : place + 1]:
+                    self._tell(repetition, rounds, turn)
+                    asked.setdefault(turn, []).append(self.one(talk, turn, way))
+                if len(asked[turn]) == len(ways):
+                    self.compare(asked[turn])
 
     def turn(self, talk: Talk, number: int, chat: ChatPlan | None = None) -> list[tuple[Round, Generation]]:
         """Ask a turn in each of its ways, as :meth:`one` does, and :meth:`compare` them."""
         chat = chat or self.chat
-        asked = [self.one(talk, number, way, chat) for way in chat.ways(number)]
+        if len(ways := chat.ways(number)) > 1 and self.bench.own_words:
+            msg = (
+                "on this server, cache=paired is for whole conversations (llm_chat.run): a cold turn has "
+                "words of its own before it, and could push out what the next turn is to find"
+            )
+            raise errors.UsageError(msg)
+        asked = [self.one(talk, number, way, chat) for way in ways]
         self.compare(asked, chat)
         return [(measured, generation) for measured, generation, _ in asked]
 
@@ -198,7 +212,7 @@ class ChatBench:
             cold_ttft, warm_ttft = cold[0].value("ttft"), warm.value("ttft")
             if cold_ttft is not None and warm_ttft:
                 warm.measured["cache_speedup"] = cold_ttft / warm_ttft
-        if chat.checks:
+        if chat.checks and not self.bench.own_words:
             self.same.asked(warm, generation, plan, None if cold is None else cold[1])
 
     def check(self) -> None:

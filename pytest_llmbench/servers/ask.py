@@ -5,6 +5,7 @@ The load client has its own sockets; nothing that is measured goes through here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from pytest_llmbench._version import __version__
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.bounds import MAX_ANSWER, read_json
+from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.servers.overrides import header_values
 from pytest_llmbench.servers.trust import api_key, tls_context
 from pytest_llmbench.servers.urls import read_url
@@ -75,6 +77,17 @@ def get(url: str, access: Access | None = None, *, timeout: float = 5.0) -> Answ
     :raises NoAnswerError: if it has not, or has more bytes than :data:`.bounds.MAX_ANSWER`.
     :raises UsageError: if the key's variable is not set, or ``ca_file`` cannot be read.
     """
+    return _asked(url, access, None, timeout)
+
+
+def post(url: str, question: Json, access: Access | None = None, *, timeout: float = 5.0) -> Answer:
+    """Post *question* as JSON to *url*; the rest is as with :func:`get`."""
+    # Half of a surrogate pair has no UTF-8; its escape is JSON's own.
+    sent = json.dumps(question, ensure_ascii=False).encode(errors="backslashreplace")
+    return _asked(url, access, sent, timeout)
+
+
+def _asked(url: str, access: Access | None, sent: bytes | None, timeout: float) -> Answer:
     import socket
     import ssl
 
@@ -85,10 +98,19 @@ def get(url: str, access: Access | None = None, *, timeout: float = 5.0) -> Answ
     access = access or Access()
     asked = read_url(url)
     context = tls_context(verify=access.verify, ca_file=access.ca_file) if asked.scheme == "https" else None
-    headers = {**_OURS, **asked.headers, **_authorization(access), **header_values(access.headers)}
+    ours = _OURS if sent is None else {**_OURS, "Content-Type": "application/json"}
+    headers = {**ours, **asked.headers, **_authorization(access), **header_values(access.headers)}
     try:
         return Answer(
-            *open_url(asked, headers, timeout=timeout, context=context, proxy=access.proxy, most=MAX_ANSWER)
+            *open_url(
+                asked,
+                headers,
+                timeout=timeout,
+                context=context,
+                proxy=access.proxy,
+                most=MAX_ANSWER,
+                sent=sent,
+            )
         )
     except TooLongError:
         detail = f"the answer is longer than {MAX_ANSWER // 2**20} MiB"

@@ -54,6 +54,11 @@ def left_out(words: Words) -> list[str]:
     return [key for key, name in words.items() if name is None]
 
 
+def takes(endpoint: Endpoint, key: str) -> bool:
+    """Whether a server gets the value of ours of an extension's *key*."""
+    return endpoint.extensions and key not in endpoint.body and endpoint.words.get(key, key) is not None
+
+
 def asked_without(endpoint: Endpoint) -> Json:
     """What of a protocol the requests to a server do not have, and in which words it is asked."""
     gone = {*left_out(endpoint.words), *(key for key, value in endpoint.body.items() if value is None)}

@@ -24,6 +24,8 @@ from pytest_llmbench.servers import needs
 from pytest_llmbench.servers.ask import Access
 from pytest_llmbench.servers.endpoint import Endpoint, Words, refused_note
 from pytest_llmbench.servers.launch import Server, ServerSpec, probe
+from pytest_llmbench.servers.prefix_cache import PrefixCache
+from pytest_llmbench.servers.prompt_ids import Blocks, blocks_of, prompt_ids
 from pytest_llmbench.servers.scrape import Scraper
 from pytest_llmbench.servers.table import (
     ENGINES,
@@ -34,6 +36,7 @@ from pytest_llmbench.servers.table import (
     without_preset,
 )
 from pytest_llmbench.servers.urls import URL, read_url
+from pytest_llmbench.workloads.messages import Message
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 
@@ -142,6 +145,24 @@ class LLMServer:
         self._words.update(more)
         if (note := refused_note(more)) is not None:
             warn(f"{self.label}: {note}")
+
+    @property
+    def prefix_cache(self) -> PrefixCache:
+        """What is known of its cache of prompts."""
+        return PrefixCache() if self._known is None else self._known.prefix_cache
+
+    def blocks(self) -> Blocks:
+        """In what blocks it keeps prompts."""
+        url = None if self._scraper is None else self._scraper.url
+        return blocks_of(self.prefix_cache, url, _access(self._endpoint))
+
+    def prompt_ids(self, text: str | None = None, messages: Sequence[Message] | None = None) -> list[int]:
+        """The token ids that it makes of a prompt.
+
+        :raises NoIdsError: if it does not tell them.
+        """
+        endpoint = self.endpoint
+        return prompt_ids(self.prefix_cache, endpoint, _access(endpoint), text=text, messages=messages)
 
     def metrics(self) -> Mapping[str, float | None]:
         """What the server counts of itself, by our names; empty where it reports none."""

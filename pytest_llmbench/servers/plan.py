@@ -189,6 +189,7 @@ def _arguments(spec: ServerSpec, engine: ServerEngine, values: Mapping[str, str]
     arguments = _filled(engine.arguments, values)
     for need in engine.needs:
         arguments += _filled(need.arguments, values)
+    arguments += engine.prefix_cache.reports
     if spec.context is not None:
         arguments += _filled(engine.context, values)
     for name, value in spec.options.items():

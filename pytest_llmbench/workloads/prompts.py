@@ -70,7 +70,7 @@ class _Source:
 
 
 def _pieces(seed: int, attempt: int) -> Iterator[str]:
-    yield _opening(seed, attempt)
+    yield opening(seed, attempt)
     # Of the generators of numbers only random() is promised to stay as it is.
     draw = random.Random(f"{seed}/{attempt}").random
     sentences = _sentences()
@@ -79,7 +79,7 @@ def _pieces(seed: int, attempt: int) -> Iterator[str]:
             yield f" {sentence}"
 
 
-def _opening(seed: int, attempt: int) -> str:
+def opening(seed: int, attempt: int) -> str:
     """Three or more words that are the seed's own, its number written with words for digits."""
     words = _opening_words()
     rest, mixed = seed % (1 << 64), 0

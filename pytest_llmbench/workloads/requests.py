@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.workloads.lengths import Length
-from pytest_llmbench.workloads.prompts import _opening, _pieces, _sentences
+from pytest_llmbench.workloads.prompts import _pieces, _sentences, opening
 
 if TYPE_CHECKING:
     from pytest_llmbench.workloads.messages import Message
@@ -28,7 +28,8 @@ neighboring seeds begin with different words."""
 
 # Openings of numbers below 10^9 are three words long. Below the limit a load's numbers have room.
 _LARGEST_FIRST_NUMBER = 900_000_000
-_OWN_WORDS = 3
+OWN_WORDS = 3
+"""With which :func:`.prompts.opening` mostly begins a text."""
 # Two prompts, in tokens, of which the words that any other has are derived.
 _SHORT, _LONG = 512, 4096
 # Words of each of the first two pieces of a block's text; two pieces tell millions of blocks apart.
@@ -229,7 +230,7 @@ def from_items(
                 text = writer.text(item.blocks, item.prompt_tokens, scope, own)
             item = replace(item, prompt=text)
         elif unique:
-            item = _marked(item, _opening(first + number, 0))
+            item = _marked(item, opening(first + number, 0))
         found.append(item if item.at is None else replace(item, at=item.at + again * period))
     return found
 
@@ -268,7 +269,7 @@ class _BlockWriter:
                 piece = self._block(name, named, size)
                 if left < size:
                     piece = piece[: max(1, round(left / self._per_word))]
-            dropped = max(0, min(added, len(piece) - _OWN_WORDS))
+            dropped = max(0, min(added, len(piece) - OWN_WORDS))
             added -= dropped
             words += piece[: len(piece) - dropped]
         return " ".join(words)
@@ -298,17 +299,17 @@ def _from(words: Sequence[str], start: int, count: int) -> list[str]:
     return found
 
 
-def _marked(item: Item, opening: str) -> Item:
+def _marked(item: Item, words: str) -> Item:
     if item.messages is None:
-        return replace(item, prompt=f"{opening} {item.prompt}")
+        return replace(item, prompt=f"{words} {item.prompt}")
     head, *others = item.messages
-    marked: Message = {"role": head["role"], "content": f"{opening} {head['content']}"}
+    marked: Message = {"role": head["role"], "content": f"{words} {head['content']}"}
     return replace(item, messages=(marked, *others))
 
 
 def _after(shared: Sequence[str], own: Sequence[str]) -> str:
     """As many words as *own*, the first of them *shared*, and the first of its own after them."""
-    kept = max(0, min(len(shared), len(own) - _OWN_WORDS))
+    kept = max(0, min(len(shared), len(own) - OWN_WORDS))
     return " ".join([*shared[:kept], *own[: len(own) - kept]])
 
 

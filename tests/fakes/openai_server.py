@@ -59,7 +59,7 @@ class FakeServer(ThreadingHTTPServer):
         """Keys of a request that it does not take; instead of ``max_tokens``, ``max_completion_tokens``."""
         self.lot = 1
         """So many chunks are passed on at once, as by a proxy that buffers."""
-        self.cached: Callable[[dict[str, Any]], int] | None = None
+        self.cached: Callable[[dict[str, Any]], int | None] | None = None
         """How many of a prompt's tokens it says it had already, by the request; None: it does not say."""
         self.hidden = 0
         """So many of the tokens that were asked for are counted as reasoning, and not sent."""
@@ -125,10 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body["max_tokens"] = max(1, body["max_tokens"] - self.server.fewer)
         chat = self.path.partition("?")[0].endswith("/chat/completions")
-        prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        prompt = " ".join(one["content"] for one in body["messages"]) if chat else body["prompt"]
         usage = self._usage(prompt, body["max_tokens"])
         if usage is not None and self.server.cached is not None:
-            usage["prompt_tokens_details"] = {"cached_tokens": self.server.cached(body)}
+            told = self.server.cached(body)
+            usage["prompt_tokens_details"] = None if told is None else {"cached_tokens": told}
         if not body["stream"]:
             words = " ".join(f"word{index}" for index in range(body["max_tokens"]))
             choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}

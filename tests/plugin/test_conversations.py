@@ -47,7 +47,8 @@ def test_each_turn_is_a_case_whose_rounds_say_what_the_cache_had(
         "think_time": 0.0,
         "same_output": True,
     }
-    assert third["cache"] == {"source": "cut", "unknown": None, "break_at": None}
+    nothing_else = {"unknown": None, "break_at": None, "cold": False, "depth": None}
+    assert third["cache"] == {"source": "cut", **nothing_else}
     assert third["values"]["cached_tokens"] == third["values"]["cached_possible"] > 0
     assert third["values"]["cache_speedup"] > 0
     assert third["prompt_tokens"] > third["values"]["cached_tokens"]

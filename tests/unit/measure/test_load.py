@@ -16,6 +16,9 @@ from pytest_llmbench.measure.run import Run
 from pytest_llmbench.measure.served import ServedEngine
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.servers.endpoint import Endpoint, Words
+from pytest_llmbench.servers.prefix_cache import PrefixCache
+from pytest_llmbench.servers.prompt_ids import Blocks, NoIdsError
+from pytest_llmbench.workloads.messages import Message
 from tests.fakes.llmbench_servers import CHUNKED, EVENTS, STREAM, Asked, Talk, always, chunk, in_turn, serve
 
 PARAMS = GenerationParams(max_new_tokens=3)
@@ -42,6 +45,16 @@ class Running:
 
     def explain(self) -> str:
         return ""
+
+    @property
+    def prefix_cache(self) -> PrefixCache:
+        return PrefixCache()
+
+    def blocks(self) -> Blocks:
+        return Blocks()
+
+    def prompt_ids(self, text: str | None = None, messages: Sequence[Message] | None = None) -> list[int]:
+        raise NoIdsError("it does not tell")
 
     def advice(self, failures: Mapping[str, str]) -> str:
         return ""

@@ -60,7 +60,7 @@ def test_vllm_is_run_as_its_documentation_says(tmp_path: Path) -> None:
         f"--gpus all --ipc=host --mount type=bind,source={tmp_path}/files/tiny,target=/models,readonly "
         "--env VLLM_NO_USAGE_STATS=1 --env VLLM_CPU_KVCACHE_SPACE=4 --env HF_HUB_OFFLINE=1 "
         "vllm/vllm-openai:latest --model /models --served-model-name tiny --host 0.0.0.0 --port 8000 "
-        "--max-model-len 2048 --seed 1"
+        "--enable-prompt-tokens-details --max-model-len 2048 --seed 1"
     )
 
 
