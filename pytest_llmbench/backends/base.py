@@ -145,6 +145,8 @@ class Reuse:
     """Who says so, such as ``cut``: the engine cut its own cache there."""
     reason: str | None = None
     """Why ``tokens`` is None."""
+    doubt: str | None = None
+    """What of the engine's own count contradicts it; the round is invalid then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,9 @@ class SavedState:
 class CachingEngine(Engine, Protocol):
     """An engine that keeps its KV cache from one generation to the next, and says what it reused of it.
 
-    What it says is held against what the token ids allow, so it has to be what was done, never a guess.
+    What it says is held against what the token ids allow, so it has to be what was done, never a guess. An
+    engine that has a count of its own for what it evaluated holds what it did against that, and says
+    :attr:`Reuse.doubt` where they differ.
     """
 
     def reused(self) -> Reuse:
@@ -173,10 +177,11 @@ class CachingEngine(Engine, Protocol):
         """Token ids of a part of a rendered chat that stands after other tokens: special tokens in it are
         parsed, and none is put before it."""
 
-    def evaluate(self, tokens: Sequence[int]) -> None:
-        """Empty the KV cache and have it hold *tokens*; nothing is sampled.
+    def evaluate(self, tokens: Sequence[int], room: int = 1) -> None:
+        """Empty the KV cache and have it hold *tokens*; nothing of it is reported.
 
-        :raises PromptTooLongError: if they do not fit into the context.
+        :param room: how many tokens have to fit into the context behind them.
+        :raises PromptTooLongError: if they do not; nothing was evaluated then.
         """
 
     def save_state(self) -> SavedState:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends import llama_native
 from pytest_llmbench.backends.base import Facts, GenerationParams, Options, Reuse, SavedState, Sink
-from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.checks import check_depth, check_length
 from pytest_llmbench.backends.llama_choices import DEFAULT_CONTEXT
 from pytest_llmbench.backends.llama_native import Pointer
 from pytest_llmbench.backends.prefix import common_prefix
@@ -28,9 +29,13 @@ from pytest_llmbench.workloads.messages import Message
 
 _CUT = "cut"
 _NOT_CUT = (
-    "the memory of this model (recurrent, hybrid, or of a sliding window) cannot be cut: all is evaluated"
+    "the memory of this model (recurrent or hybrid) cannot be cut back to where the prompt left what it "
+    "held: the prompt was evaluated whole"
 )
-
+_MISCOUNTED = (
+    "by llama.cpp's count (n_p_eval) {counted} tokens of the prompt were evaluated, and {expected} were to "
+    "be: its KV cache is not what it was taken for"
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -64,7 +69,7 @@ class LlamaCppEngine:
         self._n_vocab = int(native.llama_vocab_n_tokens(self._vocab))
         self._eog = [t for t in range(self._n_vocab) if native.llama_vocab_is_eog(self._vocab, t)]
         self._in_cache: list[int] | None = None
-        self._reused = Reuse(0, _CUT)
+        self._reused = Reuse(None, _CUT, "no prompt was evaluated")
         self._formatter: Pointer = None
         self._bind_decode_loop()
 
@@ -196,9 +201,16 @@ class LlamaCppEngine:
         """Where the KV cache was cut for the last prompt."""
         return self._reused
 
-    def evaluate(self, tokens: Sequence[int]) -> None:
+    def evaluate(self, tokens: Sequence[int], room: int = 1) -> None:
         """Have the KV cache hold *tokens*, and nothing else."""
         ids = list(tokens)
+        check_depth(
+            tokens=len(ids),
+            room=room,
+            context=self.context_length,
+            trained=self._trained_context,
+            option="llamacpp.n_ctx",
+        )
         self.reset()
         self._in_cache = None
         self._prefill(ids)
@@ -241,6 +253,7 @@ class LlamaCppEngine:
         sampler = self._make_sampler(params) if params.temperature > 0 else None
         try:
             start = self._reuse(ids)
+            self._native.llama_perf_context_reset(self._context)
             self._prefill(ids[start:])
             sink.prefilled()
             pick = (
@@ -253,7 +266,21 @@ class LlamaCppEngine:
             if sampler is not None:
                 self._native.llama_sampler_free(sampler)
         self._in_cache = ids + output[:-1]
+        # Not before the answer is there: it would be in the time to its first token.
+        self._hold_against_count(len(ids) - start)
         return reason
+
+    def _hold_against_count(self, expected: int) -> None:
+        """Doubt what was reused unless llama.cpp counted *expected* tokens of a prompt.
+
+        Single tokens it counts apart, with those of an answer: a prompt of one, and maybe the last of a
+        prompt that is alone in its batch. Its count is never below 1. Of batches of one it cannot tell.
+        """
+        counted = int(self._native.llama_perf_context(self._context).n_p_eval)
+        alone = expected % self._n_batch == 1
+        if self._n_batch == 1 or counted == expected or (alone and counted == max(1, expected - 1)):
+            return
+        self._reused = replace(self._reused, doubt=_MISCOUNTED.format(counted=counted, expected=expected))
 
     def _reuse(self, ids: list[int]) -> int:
         """Cut the KV cache down to what it shares with *ids*; returns how many tokens that are.

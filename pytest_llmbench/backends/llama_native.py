@@ -163,6 +163,8 @@ def make_context(native: ModuleType, model: Pointer, options: Options, n_ctx: in
         params.flash_attn_type = FLASH_ATTENTION[flash]
     else:
         params.flash_attn = flash == "on"
+    # What keeps only the window of sliding attention cannot be cut back, and nothing says so.
+    params.swa_full = True
     if hasattr(params, "n_outputs_max"):
         # Only the last token's logits are ever asked for: no room for n_ubatch rows of them.
         params.n_outputs_max = 1

@@ -1,8 +1,9 @@
 """How is a Hugging Face model run by Transformers, in this process, as its users run it?
 
 The engine calls ``model.generate`` with a streamer, which gets each token when it is on the host,
-and a logits processor, whose first call marks the end of the prompt's evaluation. Every call makes
-a KV cache of its own: no prefix is ever reused, with or without a reset.
+and a logits processor, whose first call marks the end of the prompt's evaluation. It hands over the KV
+cache of the call before, cut down to what the prompts share (:mod:`.transformers_cache`); after a
+reset that is an empty one.
 
 Quantization names: ``f32``, ``f16`` and ``bf16`` load the weights in that type.
 ``int8_torchao`` keeps 8-bit weights and computes in the model's type, ``int8_dynamic_torchao``
@@ -25,11 +26,14 @@ from pytest_llmbench.backends.base import (
     GenerationParams,
     Options,
     OptionSpec,
+    Reuse,
+    SavedState,
     Sink,
 )
-from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.checks import check_depth, check_length
 from pytest_llmbench.backends.options import truth
 from pytest_llmbench.backends.threads import default_threads
+from pytest_llmbench.backends.transformers_cache import KeptCache
 from pytest_llmbench.backends.transformers_loading import (
     BITSANDBYTES,
     DTYPES,
@@ -170,6 +174,8 @@ class TransformersEngine:
         # The checkpoint's own sampling defaults (temperature, penalties) must not leak into a round.
         self._config_class = type(model.generation_config)
         model.generation_config = self._config_class(pad_token_id=0)
+        static = bool(options["compile"])
+        self._kept = KeptCache(torch, import_library("transformers"), model, static=static)
 
     @property
     def info(self) -> Facts:
@@ -206,6 +212,10 @@ class TransformersEngine:
         has_bos = bool(bos) and text.startswith(bos)
         return list(self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"])
 
+    def tokenize_part(self, text: str) -> list[int]:
+        """Token ids of a part of a rendered chat; special tokens in it are parsed, none is put before it."""
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of *tokens*; special tokens are left out."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
@@ -231,7 +241,32 @@ class TransformersEngine:
         return str(rendered)
 
     def reset(self) -> None:
-        """Nothing is kept between calls that could be emptied."""
+        """Drop the KV cache."""
+        self._kept.clear()
+
+    def reused(self) -> Reuse:
+        """Where the KV cache was cut for the last prompt."""
+        return self._kept.reused
+
+    def evaluate(self, tokens: Sequence[int], room: int = 1) -> None:
+        """Have the KV cache hold *tokens*, and nothing else; ``generate`` evaluates them."""
+        self.reset()
+        check_depth(
+            tokens=len(tokens),
+            room=room,
+            context=self.context_length,
+            trained=self._trained_context,
+            option="transformers.n_ctx",
+        )
+        self._generate(list(tokens), GenerationParams(max_new_tokens=1), _Unmeasured())
+
+    def save_state(self) -> SavedState:
+        """A copy of the KV cache, on its device."""
+        return self._kept.save()
+
+    def restore_state(self, state: SavedState) -> None:
+        """Put a copy of a copy in the place of the KV cache."""
+        self._kept.restore(state)
 
     def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
         """``model.generate`` on one prompt.
@@ -248,6 +283,9 @@ class TransformersEngine:
             trained=self._trained_context,
             option="transformers.n_ctx",
         )
+        return self._generate(list(prompt), params, sink)
+
+    def _generate(self, prompt: list[int], params: GenerationParams, sink: Sink) -> str:
         torch = self._torch
         if params.temperature > 0:
             torch.manual_seed(params.seed)
@@ -255,15 +293,18 @@ class TransformersEngine:
         observer = _Observer(sink, banned, _synchronizer(torch, self._device))
         streamer = _Streamer(sink)
         with explained("generate", out_of_memory="shorten the prompt"):
-            ids = torch.tensor([list(prompt)], device=self._device)
+            cache = self._kept.take(prompt)
+            ids = torch.tensor([prompt], device=self._device)
             self._model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 generation_config=self._generation_config(params),
                 logits_processor=[observer],
                 streamer=streamer,
+                **({} if cache is None else {"past_key_values": cache}),
             )
-        stopped = not params.ignore_eos and streamer.last in self._eos
+            self._kept.keep(cache, prompt, streamer.tokens)
+        stopped = not params.ignore_eos and streamer.tokens[-1] in self._eos
         return "stop" if stopped else "length"
 
     def _generation_config(self, params: GenerationParams) -> GenerationConfig:
@@ -296,9 +337,18 @@ class TransformersEngine:
         """Free the model, and what PyTorch keeps of the GPU for itself."""
         if self._model is None:
             return
+        self._kept.clear()
         self._model = self._tokenizer = self._eos_tensor = None
         if self._device.type == "cuda":
             self._torch.cuda.empty_cache()
+
+
+class _Unmeasured:
+    """A sink for what is not measured."""
+
+    def prefilled(self) -> None: ...
+
+    def token(self, token: int) -> None: ...
 
 
 class _Observer:
@@ -330,13 +380,14 @@ class _Streamer:
     def __init__(self, sink: Sink) -> None:
         self._token = sink.token
         self._prompt_seen = False
-        self.last: int | None = None
+        self.tokens: list[int] = []
 
     def put(self, value: torch.Tensor) -> None:
         """Take the prompt's ids, shape (1, n), or one token, shape (1,), on the host."""
         if self._prompt_seen:
-            self.last = token = value.item()
+            token = value.item()
             self._token(token)
+            self.tokens.append(token)
         self._prompt_seen = True
 
     def end(self) -> None:

@@ -119,6 +119,8 @@ class CacheUse:
     """As :attr:`.CacheFacts.break_at`."""
     block: int = 1
     """Tokens of the blocks in which the cache keeps prompts."""
+    doubt: str | None = None
+    """What of the engine's own count contradicts ``tokens``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ class EngineHandle(Protocol):
 
     def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt: ...
 
-    def deepen(self, tokens: int, seed: int) -> Depth | None: ...
+    def deepen(self, tokens: int, seed: int, room: int) -> Depth | None: ...
 
     def prepare(self, *, cold: bool, begins: bool = False) -> None:
         """Do what must not happen in a round: it finds nothing in the cache if it is *cold*.
@@ -192,7 +194,7 @@ class EngineHandle(Protocol):
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation: ...
 
-    def reset_peak(self) -> None: ...
+    def renew(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -204,6 +206,9 @@ _COUNTED = ("instructions", "cpu_time", "prefill_cpu_time", "cpu_wait")
 class _Operations(ABC):
     """The requests, spelled once for both kinds of engine."""
 
+    _own_peak = True
+    """Whether the peak of the process's memory is the engine's."""
+
     @abstractmethod
     def _ask(self, request: Json, doing: str) -> Json: ...
 
@@ -212,12 +217,15 @@ class _Operations(ABC):
         response = self._ask({"op": "prompt", "tokens": tokens, "seed": seed}, "making a prompt")
         return Prompt(text=response["text"])
 
-    def deepen(self, tokens: int, seed: int) -> Depth | None:
+    def deepen(self, tokens: int, seed: int, room: int) -> Depth | None:
         """Have each cold round find a text of *tokens* tokens in the KV cache; 0 takes it back.
 
+        :param room: tokens that have to fit into the context behind them.
         :raises errors.EngineError: if the engine cannot keep the state of its cache.
+        :raises errors.PromptTooLongError: if they do not fit.
         """
-        response = self._ask({"op": "deepen", "tokens": tokens, "seed": seed}, "filling its cache")
+        request = {"op": "deepen", "tokens": tokens, "seed": seed, "room": room}
+        response = self._ask(request, "filling its cache")
         return Depth(**response) if response else None
 
     @property
@@ -251,13 +259,15 @@ class _Operations(ABC):
         """What it found in the cache: the engine's process has told it."""
         return generation.reuse
 
-    def reset_peak(self) -> None:
-        """Let the peak of the resident set start anew."""
-        self._ask({"op": "reset_peak"}, "resetting its memory peak")
+    def renew(self) -> None:
+        """Leave nothing of the case before in an engine that several share."""
+        self._ask({"op": "renew", "peak": self._own_peak}, "emptying its caches")
 
 
 class LocalEngine(_Operations):
     """The engine in this process: a debugger sees it, and a crash takes the session along."""
+
+    _own_peak = False
 
     def __init__(
         self, spec: EngineSpec, timeout: float | None = None, started: Callable[[int], None] = lambda _: None
@@ -279,9 +289,6 @@ class LocalEngine(_Operations):
         return dataclasses.replace(
             generation, peak_rss=None, cpu_time=None, prefill_cpu_time=None, cpu_wait=None
         )
-
-    def reset_peak(self) -> None:
-        """Nothing: the peak of this process is not the engine's."""
 
     def close(self) -> None:
         """Free the model."""

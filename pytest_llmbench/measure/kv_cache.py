@@ -10,7 +10,7 @@ Only the standard library is imported here; see :mod:`.worker`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.base import CachingEngine, Engine, SavedState
@@ -36,6 +36,8 @@ class CacheWatch:
     """What each cold round finds in the cache, instead of nothing."""
     _held: list[int] | None = field(default_factory=list)
     """The ids that the cache can have; None where that is not known."""
+    _specials: list[int] = field(default_factory=list)
+    """What is put before a prompt, by ids."""
     _parts: dict[str, list[int]] = field(default_factory=dict)
     """Parts of chats by their text: as in any chat that goes on, what was said is not tokenized again."""
 
@@ -54,24 +56,51 @@ class CacheWatch:
         self.engine.reset()
         self._held = []
 
-    def deepen(self, tokens: Sequence[int]) -> SavedState:
+    def deepen(self, tokens: Sequence[int], room: int) -> SavedState:
         """Have each cold round find *tokens* in the cache.
 
+        :param room: tokens that have to fit into the context behind them.
         :raises EngineError: if the engine cannot keep the state of its cache.
+        :raises PromptTooLongError: if they do not fit.
         """
         if self.caching is None:
             msg = "this backend cannot keep the state of its KV cache: depth is not possible"
             raise EngineError(msg)
-        self.caching.evaluate(tokens)
+        self._held = None
+        self.caching.evaluate(tokens, room)
         self.depth = self.caching.save_state()
         self._held = list(self.depth.tokens)
+        self._specials = self.engine.tokenize("")
         return self.depth
 
-    def below_depth(self, text: str) -> list[int]:
-        """The ids of the depth, and after them those of *text* without what is put before a prompt."""
-        assert self.depth is not None
-        caching = self.caching
-        return [*self.depth.tokens, *(caching.tokenize_part(text) if caching is not None else ())]
+    def shallow(self) -> None:
+        """Have each cold round find nothing in the cache again, and hold nothing now."""
+        self.depth = None
+        self.empty()
+
+    def tokenize(self, text: str) -> list[int]:
+        """The ids that a plain text has as a prompt, what lies before it in the cache left out.
+
+        Below a depth no special token is put before it: the depth has it.
+        """
+        return self._without_specials(self.engine.tokenize(text))
+
+    def prompt_of(
+        self, text: str, messages: Sequence[Message] | None, answers: Sequence[Sequence[int]]
+    ) -> list[int]:
+        """The ids of a prompt, a depth in front of it included.
+
+        :param messages: instead of *text*.
+        :param answers: the ids of the assistant's messages, where they are known.
+        """
+        if messages is None:
+            ids = self.tokenize(text)
+        else:
+            ids = self._without_specials(self.tokens_of(messages, answers))
+        return ids if self.depth is None else [*self.depth.tokens, *ids]
+
+    def _without_specials(self, ids: list[int]) -> list[int]:
+        return ids if self.depth is None else ids[common_prefix(ids, self._specials) :]
 
     def tokens_of(self, messages: Sequence[Message], answers: Sequence[Sequence[int]]) -> list[int]:
         """The ids of a chat in which the assistant's messages are *answers*, by ids.
@@ -106,8 +135,7 @@ class CacheWatch:
         """What a generation could have reused, and what it did; the cache has it now.
 
         ``possible``: tokens at the beginning of *prompt* that the cache could have; ``break_at``: where the
-        prompt left what it had, None if it did not; ``tokens``, ``source`` and ``reason`` as in
-        :class:`.Reuse`.
+        prompt left what it had, None if it did not; the others as in :class:`.Reuse`.
         """
         held, self._held = self._held, [*prompt, *output[:-1]]
         possible = break_at = None
@@ -119,7 +147,7 @@ class CacheWatch:
         told: Json = {"tokens": None, "source": None, "reason": NOT_TOLD}
         if self.caching is not None:
             reuse = self.caching.reused()
-            told = {"tokens": reuse.tokens, "source": reuse.source, "reason": reuse.reason}
+            told = asdict(reuse)
         return {"possible": possible, "break_at": break_at, **told}
 
 

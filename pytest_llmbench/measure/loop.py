@@ -145,7 +145,7 @@ class EnginePool:
         """
         wanted = (plan.isolation, plan.engine)
         if plan.isolation != "test" and self._kept is not None and self._kept_for == wanted:
-            self._kept.reset_peak()
+            self._kept.renew()
             return self._kept, False
         self.close()
         progress.loading(plan.engine.label)
@@ -203,9 +203,9 @@ class Bench:
     progress: ProgressListener
     record: ProcessRun = field(init=False)
     _engine: EngineHandle = field(init=False)
-    _made: dict[tuple[int, int], Prompt] = field(init=False, default_factory=dict)
-    _depth: int = field(init=False, default=-1)
-    """What the engine was last deepened to; -1: it may be what another test left."""
+    _made: dict[tuple[int, int, bool], Prompt] = field(init=False, default_factory=dict)
+    _depth: int = field(init=False, default=0)
+    """What the engine was last deepened to; the pool gives it with none."""
     _lies: Depth | None = field(init=False, default=None)
     """What lies in the cache before the prompt."""
     _edges: list[tuple[Edge, Edge]] = field(init=False, default_factory=list)
@@ -268,8 +268,10 @@ class Bench:
             self._failed = True
             raise
         measured = _round_of(generation)
-        # What was to be cold and was not says so all the same.
-        if reuse is not None and (plan.turn or plan.prefix_cache or plan.depth or reuse.tokens):
+        # What was to be cold and was not says so all the same, and so does what cannot be.
+        if reuse is not None and (
+            plan.turn or plan.prefix_cache or plan.depth or reuse.tokens or reuse.doubt is not None
+        ):
             _tell(measured, reuse, plan, self._lies)
         if self.monitor is not None and start is not None and end is not None:
             measured.measured["energy"] = self.monitor.energy(start, end).joules
@@ -326,10 +328,15 @@ class Bench:
 
     def _ready(self, plan: Plan) -> Prompt:
         """Everything that has to be done before a generation, and its prompt."""
+        if plan.depth != self._depth:
+            if plan.depth:
+                self.progress.asking(plan.engine.label, f"{plan.depth} tokens into its KV cache")
+            asked = 1 if plan.prompt_tokens is None else plan.prompt_tokens
+            room = asked + plan.params.max_new_tokens
+            # A text of its own: the prompt must not begin as what lies before it does.
+            self._lies = self._engine.deepen(plan.depth, plan.params.seed + 1, room)
+            self._depth = plan.depth
         prompt = self._prompt(plan)
-        if plan.depth != self._depth and (plan.depth or plan.isolation != "test"):
-            self._lies = self._engine.deepen(plan.depth, plan.params.seed)
-        self._depth = plan.depth
         self._engine.prepare(cold=not plan.prefix_cache, begins=plan.begins)
         return prompt
 
@@ -339,9 +346,10 @@ class Bench:
         if plan.prompt_tokens is None:
             msg = "a measurement needs a prompt, messages, or prompt_tokens=N"
             raise errors.UsageError(msg)
-        key = (plan.prompt_tokens, plan.params.seed)
+        # Below a depth no special token is counted: it needs a text of its own.
+        key = (plan.prompt_tokens, plan.params.seed, plan.depth > 0)
         if key not in self._made:
-            self._made[key] = self._engine.prompt_of_tokens(*key)
+            self._made[key] = self._engine.prompt_of_tokens(plan.prompt_tokens, plan.params.seed)
         return self._made[key]
 
 
@@ -372,6 +380,8 @@ def _tell(measured: Round, reuse: CacheUse, plan: Plan, lies: Depth | None) -> N
 
 def _impossible(reuse: CacheUse) -> str | None:
     """Why what is reported of a cache cannot be; None if it can."""
+    if reuse.doubt is not None:
+        return reuse.doubt
     if reuse.tokens is None or reuse.possible is None or reuse.tokens <= reuse.possible:
         return None
     return (

@@ -135,7 +135,7 @@ class ServedEngine:
             cold = begins = False
         self._cache.prepare(cold=cold, begins=begins)
 
-    def deepen(self, tokens: int, seed: int) -> Depth | None:
+    def deepen(self, tokens: int, seed: int, room: int) -> Depth | None:
         """Have each cold round find a text of about *tokens* tokens in the server's cache.
 
         A server keeps no state that could be put back, so it is asked for this text before each round.
@@ -143,6 +143,7 @@ class ServedEngine:
         :raises errors.UsageError: if the server is asked for chats: what their template puts behind the text
             would stand between it and the prompt.
         """
+        del room  # The server says itself what does not fit.
         self._depth = None
         if not tokens:
             return None
@@ -178,8 +179,9 @@ class ServedEngine:
         del generation
         return self._cache.use()
 
-    def reset_peak(self) -> None:
-        """Nothing: the server's peak is not ours to reset."""
+    def renew(self) -> None:
+        """Ask for no depth any more; neither the server's caches nor its peak are ours to reset."""
+        self._depth = None
 
     def close(self) -> None:
         """End the client."""

@@ -52,7 +52,7 @@ class Host:
             "deepen": self.deepen,
             "prepare": self.prepare,
             "generate": self.generate,
-            "reset_peak": self.reset_peak,
+            "renew": self.renew,
             "close": self.close,
         }
 
@@ -92,20 +92,23 @@ class Host:
         }
 
     def prompt(self, *, tokens: int, seed: int) -> Json:
-        """A text of exactly *tokens* tokens, special tokens included."""
+        """A text of exactly *tokens* tokens: special tokens included, unless a depth has them already."""
         engine = self._loaded()
-        return {"text": prompt_of_tokens(tokens, engine.tokenize, engine.detokenize, seed=seed)}
+        return {"text": prompt_of_tokens(tokens, self._watched().tokenize, engine.detokenize, seed=seed)}
 
-    def deepen(self, *, tokens: int, seed: int) -> Json:
-        """Have each cold round find a text of *tokens* tokens in the KV cache; 0 for nothing."""
+    def deepen(self, *, tokens: int, seed: int, room: int) -> Json:
+        """Have each cold round find a text of *tokens* tokens in the KV cache; 0 for nothing.
+
+        :param room: tokens of a prompt and an answer that have to fit into the context behind them.
+        """
         cache = self._watched()
-        cache.depth = None
+        cache.shallow()
         if not tokens:
             return {}
-        engine = self._loaded()
-        text = prompt_of_tokens(tokens, engine.tokenize, engine.detokenize, seed=seed)
+        text = self.prompt(tokens=tokens, seed=seed)["text"]
+        ids = cache.tokenize(text)
         started = time.perf_counter_ns()
-        state = cache.deepen(engine.tokenize(text))
+        state = cache.deepen(ids, room)
         seconds = (time.perf_counter_ns() - started) * NANO
         return {"tokens": len(state.tokens), "size": state.size, "seconds": seconds}
 
@@ -138,12 +141,7 @@ class Host:
         before = None if self._counter is None else self._counter.read()
         cpu_before = read_cpu()
         sent = clock()
-        if messages is not None:
-            prompt = cache.tokens_of(messages, answers or ())
-        elif cache.depth is not None:
-            prompt = cache.below_depth(text or "")
-        else:
-            prompt = engine.tokenize(text or "")
+        prompt = cache.prompt_of(text or "", messages, answers or ())
         tokenized = clock()
         try:
             finish_reason = engine.generate(prompt, parameters, recorder)
@@ -179,10 +177,16 @@ class Host:
             "ids": recorder.tokens[: -1 if finish_reason == "stop" else None] if keep_ids else None,
         }
 
-    def reset_peak(self) -> Json:
-        """Let the peak of the resident set start anew, for a process that several cases share."""
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+    def renew(self, *, peak: bool) -> Json:
+        """Leave nothing of the case before, for a process that several share: no depth, and empty caches.
+
+        :param peak: whether the peak of the resident set starts anew as well.
+        """
+        self._watched().shallow()
+        gc.collect()
+        if peak:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
         return {}
 
     def close(self) -> Json:

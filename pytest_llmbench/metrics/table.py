@@ -64,14 +64,13 @@ def _uncached_prefill_throughput(r: MeasuredRound) -> float | None:
 
 
 def _cache_hit_rate(case: MeasuredCase) -> float | None:
-    counted = [
-        (cached, r.timeline.prompt_tokens)
-        for process in case.processes
-        for r in process.rounds
-        if r.counted and (cached := r.value("cached_tokens")) is not None
-    ]
-    prompts = sum(tokens for _, tokens in counted)
-    return sum(cached for cached, _ in counted) / prompts if prompts else None
+    rounds = [r for process in case.processes for r in process.rounds if r.counted]
+    known = [cached for r in rounds if (cached := r.value("cached_tokens")) is not None]
+    # What an engine cannot tell of is what it could not reuse: without those, the rate would be too good.
+    if len(known) < len(rounds):
+        return None
+    prompts = sum(r.timeline.prompt_tokens for r in rounds)
+    return sum(known) / prompts if prompts else None
 
 
 def _decode_throughput(t: Timeline) -> float | None:
@@ -271,7 +270,7 @@ METRICS = Table(
             unit="share",
             better="higher",
             scope="case",
-            formula="sum of cached tokens / sum of prompt tokens, over rounds of which both are known",
+            formula="sum of cached tokens / sum of prompt tokens; none unless they are known of all rounds",
             source="vLLM, prefix_cache_hits / prefix_cache_queries",
             of_case=_cache_hit_rate,
             judged="never",

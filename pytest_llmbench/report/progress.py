@@ -56,7 +56,7 @@ class Progress:
         self._show(f"{label}: loading")
 
     def asking(self, label: str, what: str) -> None:
-        """The server *label* is being asked: *what* says how much, and how long it takes if that is known."""
+        """*label* is being asked: *what* says how much, and how long it takes if that is known."""
         self._show(f"{label}: {what}")
 
     def round(

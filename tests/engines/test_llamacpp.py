@@ -17,12 +17,12 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.llamacpp import LlamaCppBackend
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.errors import EngineError, ModelError
-from tests.engines.contract import TEXT, EngineContract, Sink, Tiny, generated
+from tests.engines.contract import TEXT, CachingContract, Sink, Tiny, generated
 
 pytest.importorskip("llama_cpp")
 
 
-class TestLlamaCpp(EngineContract):
+class TestLlamaCpp(CachingContract):
     backend = LlamaCppBackend()
     options = MappingProxyType({"n_threads": 1})
     quantization = "f16"
@@ -58,26 +58,6 @@ class TestLlamaCpp(EngineContract):
         # A draw among the best one is llama.cpp's greedy decoding, through its sampler chain.
         theirs = generated(engine, prompt, max_new_tokens=24, temperature=1.0, top_k=1)
         assert ours == theirs
-
-    def test_without_a_reset_only_what_differs_is_evaluated(self, engine: Any, evaluated: list[int]) -> None:
-        prompt = engine.tokenize(TEXT)
-        answer = generated(engine, prompt, max_new_tokens=4)
-        longer = prompt + answer + engine.tokenize(" is repeated")[1:]
-        evaluated.clear()
-        warm = generated(engine, longer, max_new_tokens=8)
-        # The answer's last token was never decoded.
-        assert evaluated[0] == len(longer) - len(prompt) - len(answer) + 1
-        engine.reset()
-        assert warm[0] == generated(engine, longer, max_new_tokens=8)[0]
-
-    def test_the_last_token_of_a_repeated_prompt_is_evaluated_again(
-        self, engine: Any, evaluated: list[int]
-    ) -> None:
-        prompt = engine.tokenize(TEXT)
-        first = generated(engine, prompt, max_new_tokens=1)
-        second = generated(engine, prompt, max_new_tokens=1)
-        assert evaluated == [len(prompt), 1]
-        assert first == second
 
     def test_a_token_outside_the_vocabulary_is_an_error_with_llama_cpps_words(self, engine: Any) -> None:
         with pytest.raises(EngineError, match=r"llama_decode returned -1.*invalid token"):

@@ -23,13 +23,13 @@ from pytest_llmbench.errors import (
     UsageError,
 )
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-from tests.engines.contract import CHAT, TEXT, EngineContract, Sink, Tiny, generated
+from tests.engines.contract import CHAT, TEXT, CachingContract, Sink, Tiny, generated
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 
-class TestTransformers(EngineContract):
+class TestTransformers(CachingContract):
     backend = TransformersBackend()
     options = MappingProxyType({"n_threads": 1, "device": "cpu"})
     quantization = "f32"

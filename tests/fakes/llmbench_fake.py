@@ -29,7 +29,7 @@ from pytest_llmbench.backends.base import (
     SavedState,
     Sink,
 )
-from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.checks import check_depth, check_length
 from pytest_llmbench.backends.prefix import common_prefix
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.models.spec import Form, ResolvedModel
@@ -46,7 +46,7 @@ class FakeEngine:
         self.options = dict(options)
         self.generations = 0
         self.cached: list[int] = []
-        self.reuse = Reuse(0, "cut")
+        self.reuse = Reuse(None, "cut", "no prompt was evaluated")
         self.evaluated: list[int] = []
         self.template: str | None = BEGIN + "{chat}"
         self.end: int | None = None
@@ -69,10 +69,28 @@ class FakeEngine:
         return self.template.format(chat=f"{said}<assistant>")
 
     def tokenize_rendered(self, text: str) -> list[int]:
-        return self.tokenize(text.removeprefix(BEGIN))
+        return [1, *self.tokenize_part(text.removeprefix(BEGIN))]
+
+    def tokenize_part(self, text: str) -> list[int]:
+        return [*map(ord, text.replace(BEGIN, chr(1)))]
 
     def reset(self) -> None:
         self.cached = []
+
+    def reused(self) -> Reuse:
+        return self.reuse
+
+    def evaluate(self, tokens: Sequence[int], room: int = 1) -> None:
+        context = self.context_length
+        check_depth(tokens=len(tokens), room=room, context=context, trained=None, option="fake.context")
+        self.evaluated.append(len(tokens))
+        self.cached = list(tokens)
+
+    def save_state(self) -> SavedState:
+        return SavedState(tuple(self.cached), 8 * len(self.cached), None)
+
+    def restore_state(self, state: SavedState) -> None:
+        self.cached = list(state.tokens)
 
     def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
         text = self.detokenize(prompt)
@@ -85,14 +103,13 @@ class FakeEngine:
         known = min(common_prefix(self.cached, prompt), len(prompt) - 1)
         self.evaluated.append(len(prompt) - known)
         self.reuse = Reuse(known + 1000 * ("!overclaims" in text and known > 0), "cut")
-        self.cached = list(prompt)
+        self.cached = []
         sink.prefilled()
+        generated: list[int] = []
         draw = random.Random(params.seed)
-        token = 0
         for index in range(output):
             if index > 0:
                 self.evaluated.append(1)
-                self.cached.append(token)
             time.sleep(self.options["seconds_per_token"] + float(os.environ.get("LLMBENCH_FAKE_SECONDS", 0)))
             sampled = draw.randrange(26) if params.temperature > 0.1 else index % 26
             token = ord("a") + sampled
@@ -102,25 +119,12 @@ class FakeEngine:
                 token = END
             if token in (self.end, END) and params.ignore_eos:
                 token = ord("A")
+            self.cached = [*prompt, *generated]
+            generated.append(token)
             sink.token(token)
             if token in (self.end, END):
                 return "stop"
         return "length"
-
-    def reused(self) -> Reuse:
-        return self.reuse
-
-    def tokenize_part(self, text: str) -> list[int]:
-        return [*map(ord, text)]
-
-    def evaluate(self, tokens: Sequence[int]) -> None:
-        self.cached = list(tokens)
-
-    def save_state(self) -> SavedState:
-        return SavedState(tuple(self.cached), len(self.cached), None)
-
-    def restore_state(self, state: SavedState) -> None:
-        self.cached = list(state.tokens)
 
     def close(self) -> None:
         pass

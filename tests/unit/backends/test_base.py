@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-from tests.engines.contract import EngineContract, Models
+from tests.engines.contract import CachingContract, Models
 from tests.fakes import llmbench_fake
 
 
-class TestFake(EngineContract):
+class TestFake(CachingContract):
     backend = llmbench_fake.backend
     context = "context"
 

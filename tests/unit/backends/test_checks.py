@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmbench.backends.checks import check_length
+from pytest_llmbench.backends.checks import check_depth, check_length
 from pytest_llmbench.errors import EngineError, PromptTooLongError
 
 
@@ -32,3 +32,14 @@ def test_beyond_what_the_model_knows_no_option_is_advised() -> None:
 def test_nothing_to_do_is_an_error(prompt: int, output: int) -> None:
     with pytest.raises(EngineError):
         check(prompt, output)
+
+
+def test_a_depth_needs_room_for_what_comes_behind_it() -> None:
+    def deep(tokens: int, room: int) -> None:
+        check_depth(tokens=tokens, room=room, context=100, trained=200, option="llamacpp.n_ctx")
+
+    deep(90, 10)
+    with pytest.raises(PromptTooLongError, match=r"90 tokens .*depth.* room for 20 .*llamacpp\.n_ctx=110"):
+        deep(90, 20)
+    with pytest.raises(EngineError):
+        deep(0, 10)

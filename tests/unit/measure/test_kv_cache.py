@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from pytest_llmbench.backends.base import GenerationParams, Reuse, SavedState, Sink
+from pytest_llmbench.errors import EngineError
 from pytest_llmbench.measure.kv_cache import NOT_TOLD, CacheWatch
 from pytest_llmbench.workloads.messages import Message
 
@@ -48,7 +51,7 @@ class KeepingEngine(PlainEngine):
     def tokenize_part(self, text: str) -> list[int]:
         return [*map(ord, text)]
 
-    def evaluate(self, tokens: Sequence[int]) -> None: ...
+    def evaluate(self, tokens: Sequence[int], room: int = 1) -> None: ...
 
     def save_state(self) -> SavedState:
         return SavedState((5, 6, 7), 12, None)
@@ -108,9 +111,29 @@ def test_a_template_that_drops_answers_gets_the_text() -> None:
 
 def test_a_depth_is_what_a_cold_round_finds() -> None:
     watch = CacheWatch(KeepingEngine())
-    assert watch.deepen([5, 6, 7]).size == 12
-    prompt = watch.below_depth("ab")
+    assert watch.deepen([5, 6, 7], 3).size == 12
+    prompt = watch.prompt_of("ab", None, ())
     assert prompt == [5, 6, 7, 97, 98]
     assert watch.after(prompt, [1])["possible"] == 3
     watch.empty()
     assert watch.after(prompt, [1])["possible"] == 3
+    watch.shallow()
+    assert watch.prompt_of("ab", None, ()) == [0, 97, 98]
+    assert watch.after(prompt, [1])["possible"] == 0
+
+
+def test_below_a_depth_a_chat_has_no_second_beginning_either() -> None:
+    watch = CacheWatch(KeepingEngine())
+    watch.deepen([5, 6, 7], 1)
+    assert watch.prompt_of("", chat("Hi"), ()) == [5, 6, 7, *map(ord, "<user>Hi")]
+
+
+def test_an_engine_that_keeps_nothing_has_no_depth() -> None:
+    with pytest.raises(EngineError, match="depth is not possible"):
+        CacheWatch(PlainEngine()).deepen([1], 1)
+
+
+def test_what_an_engine_doubts_is_told() -> None:
+    engine = KeepingEngine()
+    engine.reuse = Reuse(2, "cut", doubt="its count differs")
+    assert CacheWatch(engine).after([1, 2, 3], [4])["doubt"] == "its count differs"
