@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llmbench.cases.need import Need, of_load, of_prompt
+from pytest_llmbench.cases.need import Need, of_conversation, of_load, of_prompt
 from pytest_llmbench.cases.room import READS
 from pytest_llmbench.cases.selection import Selected, Selector
 from pytest_llmbench.errors import UsageError, saying_where
@@ -99,7 +99,7 @@ def _tests(case: SuiteCase, selector: Selector, known: _Known) -> list[SuiteTest
                 )
             ids.add(name)
             # Whether it fits otherwise was found out for the group.
-            if point.asked.prompt_tokens is not None and one.skip is None and one.fit is not None:
+            if point.asked.has_length and one.skip is None and one.fit is not None:
                 why = one.fit.misfit(need)
                 one = one if why is None else replace(one, skip=why)
             runs_on = None if one.case is None else (one.case.target.label, one.case.spec)
@@ -114,6 +114,9 @@ def _need(case: SuiteCase, point: Point, held: CaseSettings) -> Need:
     asked = point.asked
     if case.fixture == "llm_load":
         return of_load(held, made=asked.prompt is None and asked.messages is None)
+    if asked.conversation is not None:
+        history = point.values.get("history") or asked.conversation.history
+        return of_conversation(held, replace(asked.conversation, history=history))
     return of_prompt(held, asked.prompt_tokens)
 
 

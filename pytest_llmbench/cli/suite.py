@@ -53,8 +53,9 @@ def expand(
     """List the tests of a suite, with the context that each needs and what the suite says of it.
 
     The context is the prompt and the answer, in tokens; under load, of middle lengths. It is left out where
-    only the model's tokenizer knows how long the prompt is. The memory is that of the weights and of the K
-    and V of all these tokens, as far as the model's files are here, or more where its alias recommends more.
+    only the model's tokenizer knows how long the prompt is; of a conversation, it is estimated. The memory is
+    that of the weights and of the K and V of all these tokens, as far as the model's files are here, or more
+    where its alias recommends more.
     """
     import json
 
@@ -65,8 +66,8 @@ def expand(
                 say(json.dumps(about))
                 continue
             say(f"{file.name}::{about['id']}")
-            shown = {**about, "memory": _memory_text(about)}
-            for key in ("skip", "context", "memory", "tags", "settings"):
+            shown = {**about, "memory": _memory_text(about), "turns": _turns_text(about)}
+            for key in ("skip", "context", "turns", "memory", "tags", "settings"):
                 if (text := _text(shown[key])) is not None:
                     say(f"  {f'{key}:'.ljust(9)} {text}")
 
@@ -95,7 +96,11 @@ def _about(case: SuiteCase, test: SuiteTest) -> dict[str, Any]:
     """What is known of a test before it runs."""
     from dataclasses import asdict
 
+    conversation = test.point.asked.conversation
     asked = {key: value for key, value in asdict(test.point.asked).items() if value is not None}
+    if conversation is not None:
+        asked["conversation"] = conversation.name
+    new_tokens = test.point.source.values.max_new_tokens
     one = test.selected
     known = None if one.case is None else one.case.spec.known
     recommended = None if known is None else known.memory
@@ -108,7 +113,9 @@ def _about(case: SuiteCase, test: SuiteTest) -> dict[str, Any]:
         "memory": recommended if memory is None else max(memory.both, recommended or 0),
         "weights": None if memory is None else memory.weights,
         "kv_cache": None if memory is None else memory.cache,
-        "tags": list(case.tags),
+        "turns": None if conversation is None else len(conversation.turns),
+        "about_tokens": None if conversation is None else conversation.about_tokens(new_tokens),
+        "tags": list(dict.fromkeys([*case.tags, *test.point.tags])),
         "settings": {**asked, **dict(_settings(test))},
     }
 
@@ -132,6 +139,12 @@ def _settings(test: SuiteTest) -> Iterator[tuple[str, object]]:
             yield key, as_text(value)
         else:
             yield key, list(value) if isinstance(value, tuple) else value
+
+
+def _turns_text(about: Mapping[str, Any]) -> str | None:
+    if about["turns"] is None:
+        return None
+    return f"{about['turns']}, of about {about['about_tokens']:,} tokens at most"
 
 
 def _memory_text(about: Mapping[str, Any]) -> str | None:

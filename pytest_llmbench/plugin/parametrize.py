@@ -30,7 +30,9 @@ def parametrize_suite(metafunc: pytest.Metafunc, tests: Iterable[SuiteTest]) -> 
     """Make the *tests* of a case of a suite."""
     fixture = next(name for name in metafunc.fixturenames if name in FIXTURES)
     params = [
-        pytest.param(test.selected.case, test.point, id=test.id, marks=marks_of(test.selected))
+        pytest.param(
+            test.selected.case, test.point, id=test.id, marks=marks_of(test.selected, test.point.tags)
+        )
         for test in tests
     ]
     metafunc.parametrize((fixture, POINT), params, indirect=[fixture])
@@ -42,6 +44,7 @@ def point_of(item: pytest.Item) -> Point | None:
     return None if callspec is None else callspec.params.get(POINT)
 
 
-def marks_of(selected: Selected) -> Sequence[pytest.MarkDecorator]:
-    """The markers of a case: a skip if it cannot run."""
-    return () if selected.skip is None else [pytest.mark.skip(reason=selected.skip)]
+def marks_of(selected: Selected, tags: Iterable[str] = ()) -> Sequence[pytest.MarkDecorator]:
+    """The markers of a case: its tags, and a skip if it cannot run."""
+    skips = () if selected.skip is None else [pytest.mark.skip(reason=selected.skip)]
+    return [*skips, *(getattr(pytest.mark, tag) for tag in tags)]

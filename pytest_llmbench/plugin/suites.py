@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FunctionType, ModuleType
@@ -24,9 +24,11 @@ from pytest_llmbench.plugin.session import SESSION
 from pytest_llmbench.settings.suite import SuiteCase, read_suite
 
 if TYPE_CHECKING:
+    from pytest_llmbench.bench.chat import LLMChat
     from pytest_llmbench.bench.load import LLMLoad
     from pytest_llmbench.bench.model import LLMModel
     from pytest_llmbench.cases.suites import SuiteTest
+    from pytest_llmbench.settings.kinds import Fixture
     from pytest_llmbench.settings.suite import Point
 
 _LONGEST_MESSAGE = 600
@@ -134,7 +136,7 @@ def _another(like: pytest.Function, name: str, test: SuiteTest) -> pytest.Functi
     params: dict[str, object] = {
         key: test.point if key == POINT else selected.case for key in like.callspec.params
     }
-    marks = [mark.mark for mark in marks_of(selected)]
+    marks = [mark.mark for mark in marks_of(selected, test.point.tags)]
     spec = replace(like.callspec, params=params, _idlist=[test.id], marks=marks)
     made: pytest.Function = pytest.Function.from_parent(
         like.parent,
@@ -164,7 +166,7 @@ def _function(case: SuiteCase, tests: Sequence[SuiteTest]) -> Callable[..., None
 
     Its code is said to stand in the suite where the case does: pytest and warnings point there.
     """
-    ask: Any = _ask_load if case.fixture == "llm_load" else _ask_model
+    ask: Any = _ASKING[case.fixture]
     code = ask.__code__.replace(
         co_filename=str(case.place.file), co_firstlineno=case.place.line, co_name=case.name
     )
@@ -179,12 +181,18 @@ def _function(case: SuiteCase, tests: Sequence[SuiteTest]) -> Callable[..., None
 # In one line each: then a traceback shows the line of the case.
 _ask_model = lambda llm_model, llm_point: _ask(llm_model, llm_point)  # noqa: E731
 _ask_load = lambda llm_load, llm_point: _ask(llm_load, llm_point)  # noqa: E731
+_ask_chat = lambda llm_chat, llm_point: _ask(llm_chat, llm_point)  # noqa: E731
+_ASKING: Mapping[Fixture, Any] = {"llm_model": _ask_model, "llm_load": _ask_load, "llm_chat": _ask_chat}
 
 
-def _ask(fixture: LLMModel | LLMLoad, point: Point) -> None:
+def _ask(fixture: LLMModel | LLMLoad | LLMChat, point: Point) -> None:
     """Measure what a case asks."""
     __tracebackhide__ = True
     asked = point.asked
+    if fixture.fixture == "llm_chat":
+        assert asked.conversation is not None
+        fixture.run(asked.conversation)
+        return
     more: dict[str, Any] = {} if asked.prompt_tokens is None else {"prompt_tokens": asked.prompt_tokens}
     fixture.measure(asked.prompt if asked.messages is None else asked.messages, **more)
 

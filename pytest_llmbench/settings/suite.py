@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,16 +31,24 @@ from pytest_llmbench.errors import UsageError, one_line
 from pytest_llmbench.models.paths import from_folder
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.settings.case import CONTRADICTING, NO_PRESET, SETTINGS, does_for
-from pytest_llmbench.settings.kinds import Fixture
+from pytest_llmbench.settings.kinds import FIXTURES, Fixture
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.sources import Source
 from pytest_llmbench.settings.suite_files import extended
-from pytest_llmbench.settings.suite_rows import ASKED, CASE_KEYS, NAME, ROWS, Asked, refuse_key
+from pytest_llmbench.settings.suite_rows import (
+    ASKED,
+    CASE_KEYS,
+    NAME,
+    ROWS,
+    Asked,
+    asked_conversation,
+    refuse_key,
+)
 from pytest_llmbench.settings.suite_short import aliases_beside
 from pytest_llmbench.settings.sweep import MOST_POINTS, NO_SWEEP, Combination, Value, read_sweep
 from pytest_llmbench.settings.tags import read_tags
 from pytest_llmbench.settings.variables import Variables
-from pytest_llmbench.settings.yaml_nodes import Entry, Items, Node, Place, Table, plain, shown_path
+from pytest_llmbench.settings.yaml_nodes import Entry, Items, Node, Place, Scalar, Table, plain, shown_path
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry
@@ -71,6 +79,11 @@ class Point:
         """What the test's id has of the sweep; empty without one."""
         return self.combination.label
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Those of the conversation that it asks."""
+        return () if self.asked.conversation is None else self.asked.conversation.tags
+
     @cached_property
     def source(self) -> Source:
         """Its settings, where a test written in Python has its marker."""
@@ -87,7 +100,7 @@ class SuiteCase:
     place: Place
     tags: tuple[str, ...]
     fixture: Fixture
-    """What measures it: ``llm_load`` for load levels, else ``llm_model``."""
+    """What measures it: ``llm_load`` for load levels, ``llm_chat`` for conversations, else ``llm_model``."""
     points: Sequence[Point]
 
 
@@ -106,8 +119,11 @@ class Suite:
 
     @property
     def tags(self) -> list[str]:
-        """The tags of all cases."""
-        return list(dict.fromkeys(tag for case in self.cases for tag in case.tags))
+        """The tags of all cases, and of the conversations that they ask."""
+        asked = {point.tags for case in self.cases for point in case.points}
+        return list(
+            dict.fromkeys(tag for tags in (*(one.tags for one in self.cases), *asked) for tag in tags)
+        )
 
 
 def read_suite(
@@ -150,6 +166,7 @@ class _Reader:
         self._suite = Suite(path, presets)
         self._points = 0
         self._checked: set[tuple[object, ...]] = set()
+        self._conversations: dict[tuple[Path, str], object] = {}
         self._beside = beside
 
     def read(self) -> Suite:
@@ -199,17 +216,21 @@ class _Reader:
         if self._points > MOST_POINTS:
             node.place.refuse(f"the suite has more than {MOST_POINTS:,} cases")
         held = _over(own, weaker)
-        points = [self._point(held, combination, node.place) for combination in swept]
-        kinds = {*held, *(value.path for point in swept for value in point.values)}
+        name = _name(node)
+        points = [self._point(name, held, combination, node.place) for combination in swept]
+        kinds = {*held, *_paths(swept)}
         named: set[str] = {point.values.get("preset", NO_PRESET) for point in points} - {NO_PRESET}
         meant = {key for name in named for key in self._suite.presets.find(name).written}
-        return SuiteCase(_name(node), node.place, _tags(node), _fixture(kinds, meant, node.place), points)
+        fixture = _fixture(kinds, meant, {*own, *_paths(swept)}, node.place)
+        return SuiteCase(name, node.place, _tags(node), fixture, points)
 
-    def _point(self, held: Mapping[str, Any], combination: Combination, place: Place) -> Point:
+    def _point(self, name: str, held: Mapping[str, Any], combination: Combination, place: Place) -> Point:
         values = dict(held)
         for value in combination.values:
             _say(value, values)
         asked = Asked(**{key: values.pop(key) for key in ASKED if key in values})
+        if asked.conversation is not None and not asked.conversation.name:
+            asked = replace(asked, conversation=replace(asked.conversation, name=name))
         asks = [value.path for value in combination.values if value.path in ASKED]
         if len(asks) > 1:
             place.refuse(f"the sweep gives {' and '.join(asks)} together: a case asks one of them")
@@ -250,7 +271,8 @@ class _Reader:
     def _value(self, key: str, node: Node) -> Any:
         """One setting, typed; its paths are absolute, and what it names is noted."""
         row, place = ROWS[key], node.place
-        value = row.read(plain(node), f"{place}: {key}")
+        said = self._conversation(node) if key == "conversation" else plain(node)
+        value = row.read(said, f"{place}: {key}")
         if key in ASKED:
             return value
         folder = place.file.parent
@@ -261,6 +283,15 @@ class _Reader:
         if row.role in ("cases", "test"):
             self._suite.said.append((place, source))
         return getattr(source.values, key)
+
+    def _conversation(self, node: Node) -> object:
+        """A conversation; each that is named is read once."""
+        key = (node.place.file.parent, node.text) if isinstance(node, Scalar) else None
+        if key is None:
+            return asked_conversation(node)
+        if key not in self._conversations:
+            self._conversations[key] = asked_conversation(node)
+        return self._conversations[key]
 
     # -- presets and models ---------------------------------------------------------------------------------
 
@@ -343,14 +374,29 @@ def _place_of(node: Node, keys: Sequence[str]) -> Place:
     return place
 
 
-def _fixture(keys: set[str], meant: set[str], place: Place) -> Fixture:
-    """What measures a case with these *keys* of its own, and what its preset says: *meant*.
+def _paths(swept: Sequence[Combination]) -> set[str]:
+    """What a sweep has values of."""
+    return {value.path for point in swept for value in point.values}
+
+
+def _fixture(keys: set[str], meant: set[str], own: set[str], place: Place) -> Fixture:
+    """What measures a case with these *keys*, and what its preset says: *meant*.
 
     A case that names a load level, or what only load levels have, is one. If it asks nothing, its preset may.
+
+    :param own: the keys that it has not from the suite's defaults.
     """
     rows = {key.partition(".")[0] for key in keys}
     rows |= set() if ASKED.keys() & rows else meant
-    under_load = [key for key in SETTINGS if key in rows and not does_for(SETTINGS[key], "llm_model")]
+    under_load = [key for key in SETTINGS if key in rows and _only(key, "llm_load")]
+    if "conversation" in rows:
+        if under_load:
+            place.refuse(
+                f"conversation is for one at a time, and {under_load[0]} is for load levels: leave one out"
+            )
+        return "llm_chat"
+    if not under_load and (talks := [key for key in SETTINGS if key in own and _only(key, "llm_chat")]):
+        place.refuse(f"{talks[0]} is for conversations: give a conversation, or leave {talks[0]} out")
     if under_load and "prompt_tokens" in rows:
         place.refuse(
             f"prompt_tokens is for one request at a time, and {under_load[0]} is for load levels: under "
@@ -364,6 +410,11 @@ def _fixture(keys: set[str], meant: set[str], place: Place) -> Fixture:
             "request_rate"
         )
     return "llm_model"
+
+
+def _only(key: str, fixture: Fixture) -> bool:
+    """Whether a setting does something for the fixture, and nothing for others."""
+    return all(does_for(SETTINGS[key], one) == (one == fixture) for one in FIXTURES)
 
 
 def _name(node: Table) -> str:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_llmbench.errors import few, suggest
+from pytest_llmbench.errors import few, saying_where, suggest
 from pytest_llmbench.settings import values as read
 from pytest_llmbench.settings.case import SETTINGS, other_names
+from pytest_llmbench.settings.conversation_rows import conversation_schema, read_conversation
+from pytest_llmbench.settings.conversations import find_conversation
 from pytest_llmbench.settings.rows import Setting, rows_of, setting
-from pytest_llmbench.settings.yaml_nodes import Place
+from pytest_llmbench.settings.yaml_nodes import Node, Place, Table, plain
 from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message
+from pytest_llmbench.workloads.scenarios.conversation import Conversation
 
 if TYPE_CHECKING:
     from pytest_llmbench.settings.rows import Schema
@@ -41,6 +44,17 @@ def _messages(value: object) -> tuple[Message, ...]:
     return tuple(Message(role=one["role"], content=one["content"]) for one in value)
 
 
+@read.reader(
+    "the name of a conversation, its FILE or FILE#NAME, or a conversation as a table",
+    lambda: {"anyOf": [{"type": "string", "minLength": 1}, conversation_schema(named=False)]},
+)
+def _conversation(value: object) -> Conversation:
+    """What :func:`asked_conversation` has read, which knows where each part of it stands."""
+    if not isinstance(value, Conversation):
+        raise ValueError
+    return value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What a case asks: one of these; under load, made prompts of ``prompt_length`` if none."""
@@ -63,6 +77,20 @@ class Asked:
         role="work",
         only=("model",),
     )
+    conversation: Conversation | None = setting(
+        None,
+        _conversation,
+        "",
+        "A conversation that is held: one that comes with the package (see llmbench conversations), FILE or "
+        "FILE#NAME, or a table",
+        role="work",
+        only=("chat",),
+    )
+
+    @property
+    def has_length(self) -> bool:
+        """Whether it says how long it is, at least."""
+        return self.prompt_tokens is not None or self.conversation is not None
 
 
 ASKED: Mapping[str, Setting] = rows_of(Asked)
@@ -85,6 +113,22 @@ SUITE_KEYS: Mapping[str, str] = {
     "sweep": "Points of every case that has no sweep of its own.",
     "cases": "What is measured.",
 }
+
+
+def asked_conversation(node: Node) -> object:
+    """The conversation that a part of a suite means; what can be none as it is.
+
+    Paths are meant from the suite's folder. One that is written in the suite needs no name.
+
+    :raises UsageError: in one line, with the place of what is not valid.
+    """
+    if isinstance(node, Table):
+        return read_conversation(node, "")
+    said = plain(node)
+    if not isinstance(said, str) or not said:
+        return said
+    with saying_where(str(node.place)):
+        return find_conversation(said, node.place.file.parent)
 
 
 def refuse_key(key: str, place: Place, who: str, known: list[str]) -> NoReturn:

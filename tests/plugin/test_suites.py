@@ -257,6 +257,39 @@ def test_one_worker_of_xdist_runs_a_suite(suite: Callable[..., None], run: Run, 
     assert [case["nodeid"] for case in document()["cases"]] == IDS
 
 
+def test_a_conversation_of_a_suite_is_held_turn_by_turn(
+    suite: Callable[..., None], run: Run, document: Document
+) -> None:
+    suite(
+        """
+version: 1
+defaults: {models: [tiny], rounds: 1, warmup_rounds: 0, max_new_tokens: 3}
+cases:
+  - name: talk
+    tags: [mine]
+    sweep:
+      parameters: {conversation: [talks.yaml, {turns: [{user: Hello}]}], cache: [cold, warm]}
+"""
+    )
+    suite("name: a\ntags: [long]\nturns: [{user: Hello}, {user: And then?}]\n", "talks.yaml")
+    result = run("--strict-markers")
+    result.assert_outcomes(passed=4)
+    cases = document()["cases"]
+    assert [(one["nodeid"].partition("::")[2], one["measurement"]) for one in cases] == [
+        (
+            f"talk[fake-tiny-conversation:{name}-cache:{cache}]",
+            f"{label} turn {turn}{cold if turn > 1 else ''}",
+        )
+        for name, label, turns in (("talks.yaml", "a", 2), ("2", "talk", 1))
+        for cache, cold in (("cold", " cold"), ("warm", ""))
+        for turn in range(1, turns + 1)
+    ]
+    assert collected(run("--co", "-q", "-m", "long")) == [
+        f"s.llm.yaml::talk[fake-tiny-conversation:talks.yaml-cache:{cache}]" for cache in ("cold", "warm")
+    ]
+    assert len(collected(run("--co", "-q", "-m", "mine"))) == 4
+
+
 def test_a_load_level_of_a_suite_is_measured(
     suite: Callable[..., None], run: Run, document: Document
 ) -> None:

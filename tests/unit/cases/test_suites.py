@@ -23,8 +23,10 @@ def expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Expand:
     """The tests of the only case of a suite, on servers to start, of which none is asked."""
     monkeypatch.chdir(tmp_path)
 
-    def expand(case: str, before: str = "", typed: Source = NOTHING) -> list[SuiteTest]:
-        text = f"version: 1\n{before}cases:\n- {{name: a, serve: [vllm, sglang], prompt: Hello, {case}}}\n"
+    def expand(
+        case: str, before: str = "", typed: Source = NOTHING, asks: str = "prompt: Hello, "
+    ) -> list[SuiteTest]:
+        text = f"version: 1\n{before}cases:\n- {{name: a, serve: [vllm, sglang], {asks}{case}}}\n"
         Path("s.llm.yaml").write_text(text)
         suite = read_suite(Path("s.llm.yaml"), Registry(), shipped(), {})
         selector = Selector(Registry(), Precedence(typed), None)
@@ -72,6 +74,15 @@ def test_whether_a_point_fits_is_found_out_for_each(expand: Expand) -> None:
         ("sglang-small-max_new_tokens:10", True),
         ("sglang-small-max_new_tokens:200", False),
     ]
+
+
+def test_a_conversation_has_to_fit_too(expand: Expand) -> None:
+    alias = "models: {small: {hf_repo: org/name, context_length: 600}}\n"
+    tests = expand("models: small, conversation: rag", alias, asks="")
+    assert [test.selected.skip is None for test in tests] == [False, False]
+    assert "the turns of the conversation rag" in str(tests[0].selected.skip)
+    short = "conversation: {turns: [{user: Hello}, {user: And then?}]}"
+    assert all(test.selected.skip is None for test in expand(f"models: small, {short}", alias, asks=""))
 
 
 def test_what_the_command_line_says_is_not_swept(expand: Expand) -> None:

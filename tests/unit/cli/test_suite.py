@@ -42,6 +42,16 @@ def test_validate_counts_cases_and_tests(suite: Path) -> None:
     assert lines[1] == "t.yaml: 1 case, 2 tests"
 
 
+def test_expand_tells_of_a_conversation_how_long_it_is(suite: Path) -> None:
+    suite.write_text("version: 1\ncases: [{name: a, tags: [mine], conversation: rag, max_new_tokens: 8}]\n")
+    told = json.loads(call("suite", "expand", "s.llm.yaml", "--json", "--backend=llamacpp").stdout)
+    assert (told["fixture"], told["turns"], told["about_tokens"]) == ("llm_chat", 6, 774)
+    assert told["tags"] == ["mine", "rag", "short"]
+    assert told["settings"]["conversation"] == "rag"
+    shown = call("suite", "expand", "s.llm.yaml", "--backend=llamacpp").stdout
+    assert "turns:    6, of about 774 tokens at most" in shown
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -17,6 +17,7 @@ from pytest_llmbench.settings.suite import Suite, read_suite
 from pytest_llmbench.settings.suite_rows import ASKED, ROWS
 
 Read = Callable[..., Suite]
+FOR_CHATS = ("cache", "history", "placement", "same_output")
 
 
 @pytest.fixture
@@ -101,7 +102,8 @@ def test_a_case_takes_every_setting_under_the_same_name(read: Read) -> None:
         if key in ASKED:
             continue
         value = json.dumps(settings.get(key, 3))
-        suite = read(f"version: 1\ncases:\n- {{name: a, prompt: Hello, {key}: {value}}}\n")
+        asked = "conversation: rag" if key in FOR_CHATS else "prompt: Hello"
+        suite = read(f"version: 1\ncases:\n- {{name: a, {asked}, {key}: {value}}}\n")
         assert key in suite.cases[0].points[0].values
 
 
@@ -118,12 +120,52 @@ def test_a_case_takes_every_setting_under_the_same_name(read: Read) -> None:
         ("preset: mine", "llm_load"),
         ("preset: chatbot, prompt: Hello", "llm_model"),
         ("sweep: {parameters: {concurrency: [1, 2]}}", "llm_load"),
+        ("conversation: rag", "llm_chat"),
+        ("preset: chatbot, conversation: rag, placement: last", "llm_chat"),
+        ("conversation: {turns: [{user: Hello}]}", "llm_chat"),
+        ("sweep: {parameters: {conversation: [rag, simple-qa], cache: [cold, warm]}}", "llm_chat"),
     ],
 )
 def test_a_case_with_a_load_level_is_one(read: Read, said: str, fixture: str) -> None:
     own = "presets: {mine: {extends: chatbot, concurrency: 3}}"
     (case,) = read(f"version: 1\n{own}\ncases: [{{name: a, {said}}}]").cases
     assert case.fixture == fixture
+
+
+def test_a_conversation_is_of_the_package_of_a_file_or_of_the_suite(read: Read, tmp_path: Path) -> None:
+    chats = "- {name: one, turns: [{user: Hello}]}\n- {name: two, tags: [talk], turns: [{user: Hi}]}\n"
+    suite = read(
+        """
+version: 1
+defaults: {cache: paired}
+cases:
+  - {name: shipped, conversation: rag, tags: [mine]}
+  - {name: file, conversation: chats.yaml#two}
+  - {name: own, conversation: {turns: [{user: Hello}]}}
+  - {name: named, conversation: {name: other, turns: [{user: Hello}]}}
+  - {name: plain, prompt: Hello}
+""",
+        chats=chats,
+    )
+    asked = [case.points[0].asked.conversation for case in suite.cases]
+    assert [None if one is None else one.name for one in asked] == ["rag", "two", "own", "other", None]
+    assert [case.fixture for case in suite.cases] == [*["llm_chat"] * 4, "llm_model"]
+    assert [case.points[0].tags for case in suite.cases] == [("rag", "short"), ("talk",), (), (), ()]
+    assert sorted(suite.tags) == ["mine", "rag", "short", "talk"]
+
+
+def test_a_conversation_is_meant_from_the_folder_of_the_suite_that_says_it(
+    read: Read, tmp_path: Path
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "base.yaml").write_text(
+        "version: 1\ndefaults: {conversation: chats.yaml}\ncases: [{name: a}]\n"
+    )
+    (tmp_path / "deep" / "chats.yaml").write_text("name: deep\nturns: [{user: Hello}]\n")
+    suite = read("version: 1\nextends: deep/base.yaml\n")
+    conversation = suite.cases[0].points[0].asked.conversation
+    assert conversation is not None
+    assert conversation.name == "deep"
 
 
 def test_a_sweep_of_the_suite_is_every_cases_that_has_no_own(read: Read) -> None:
@@ -285,7 +327,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         CASE + "- {name: b}\n",
-        "s.llm.yaml:5:3: the case asks nothing: give one of prompt, messages, prompt_tokens",
+        "s.llm.yaml:5:3: the case asks nothing: give one of prompt, messages, prompt_tokens, conversation",
     ),
     (
         CASE + "- {name: b, prompt_tokens: 8, concurrency: 2}\n",
@@ -294,6 +336,46 @@ BAD: list[tuple[str, str]] = [
     (
         CASE + "  messages: [{role: user}]\n",
         "s.llm.yaml:5:13: messages: [{'role': 'user'}] is not a list of {role",
+    ),
+    (
+        CASE + "  conversation: rag\n",
+        "s.llm.yaml:5:3: give prompt or conversation, not both",
+    ),
+    (
+        CASE + "- {name: b, conversation: rga}\n",
+        "s.llm.yaml:5:27: there is no conversation 'rga'; did you mean 'rag'?",
+    ),
+    (
+        CASE + "- {name: b, conversation: no.yaml#a}\n",
+        "s.llm.yaml:5:27: no.yaml: the file cannot be read",
+    ),
+    (
+        CASE + "- {name: b, conversation: [rag]}\n",
+        "s.llm.yaml:5:27: conversation: ['rag'] is not the name of",
+    ),
+    (CASE + "- {name: b, conversation: 3}\n", "s.llm.yaml:5:27: conversation: 3 is not the name of"),
+    (
+        CASE + "- {name: b, conversation: {turns: [{usr: a}]}}\n",
+        "s.llm.yaml:5:37: a turn has no key 'usr'; did you mean 'user'?",
+    ),
+    (
+        CASE + "- {name: b, conversation: {turns: [{user: a, documents: {add: x}}]}}\n",
+        "s.llm.yaml:5:36: turn 1 adds the document 'x', which is not defined",
+    ),
+    *(
+        (
+            CASE + f"  {key}: {value}\n",
+            f"s.llm.yaml:3:3: {key} is for conversations: give a conversation, or leave {key} out",
+        )
+        for key, value in zip(FOR_CHATS, ("paired", "live", "last", "true"), strict=True)
+    ),
+    (
+        CASE + "  sweep: {parameters: {placement: [system, last]}}\n",
+        "s.llm.yaml:3:3: placement is for conversations",
+    ),
+    (
+        CASE + "- {name: b, conversation: rag, concurrency: 2}\n",
+        "s.llm.yaml:5:3: conversation is for one at a time, and concurrency is for load levels",
     ),
     (CASE + "  tags: [a-b]\n", "s.llm.yaml:5:10: tags: 'a-b' is not a valid tag"),
     (CASE + "  tags: skip\n", "s.llm.yaml:5:9: tags: 'skip' is a marker that means something else"),
