@@ -255,6 +255,9 @@ class LLMModel(CaseFixture[Target]):
             msg = f"prompt_tokens={prompt_tokens!r} is not a whole number of at least 1, at most {LONGEST}"
             raise UsageError(msg)
         held = self._runtime.call_settings("llm_model", self.settings, settings, self._folder)
+        if held.needle is not None and prompt_tokens is None:
+            msg = f"needle={held.needle:g} hides a fact in made text: give prompt_tokens=N and no prompt"
+            raise UsageError(msg)
         self._make_room(of_prompt(held, prompt_tokens))
         return Plan(
             engine=self._case.target.startable(self._case.spec, self._options, self._runtime),
@@ -266,6 +269,7 @@ class LLMModel(CaseFixture[Target]):
             isolation=held.isolation,
             prefix_cache=held.prefix_cache,
             depth=held.depth,
+            needle=held.needle,
             prompt=None if prompt is None else Prompt.of(prompt),
             prompt_tokens=prompt_tokens,
         )

@@ -20,6 +20,8 @@ from pytest_llmbench.measure.engine import CacheUse, Depth, EngineHandle, Genera
 from pytest_llmbench.measure.facts import CacheFacts
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.models.synthetic.shapes import is_synthetic
+from pytest_llmbench.workloads.needle import Needle
 
 
 class Monitor(Protocol):
@@ -102,6 +104,8 @@ class Plan:
     prompt: Prompt | None = None
     prompt_tokens: int | None = None
     """Instead of ``prompt``: a text of exactly so many tokens."""
+    needle: float | None = None
+    """Where in the text of ``prompt_tokens`` a fact stands that is asked for, from 0 to 1."""
     depth: int = 0
     """Tokens that lie in the KV cache before the prompt, made once for each process."""
 
@@ -117,6 +121,7 @@ class Plan:
             "isolation": self.isolation,
             "prefix_cache": self.prefix_cache,
             **({"depth": self.depth} if self.depth else {}),
+            **({} if self.needle is None else {"needle": self.needle}),
             "timeout": self.timeout,
             "options": dict(self.engine.options),
             **self.engine.told(),
@@ -276,6 +281,11 @@ class Bench:
         if self.monitor is not None and start is not None and end is not None:
             measured.measured["energy"] = self.monitor.energy(start, end).joules
             self._edges.append((start, end))
+        if plan.needle is not None:
+            found = self._needle(plan).found_in(generation.text)
+            # Random weights know nothing: that they do not find it says nothing of them.
+            synthetic = is_synthetic(_spec_of(plan.engine.model).name)
+            measured.measured["needle_recall"] = None if synthetic else float(found)
         self.record.rounds.append(measured)
         self._keep_peak(generation.peak_rss)
         return measured, generation
@@ -346,11 +356,22 @@ class Bench:
         if plan.prompt_tokens is None:
             msg = "a measurement needs a prompt, messages, or prompt_tokens=N"
             raise errors.UsageError(msg)
+        if plan.needle is not None:
+            hidden = self._needle(plan).in_haystack(plan.prompt_tokens, plan.needle, self.text_of)
+            return Prompt(text=hidden)
         # Below a depth no special token is counted: it needs a text of its own.
         key = (plan.prompt_tokens, plan.params.seed, plan.depth > 0)
         if key not in self._made:
             self._made[key] = self._engine.prompt_of_tokens(plan.prompt_tokens, plan.params.seed)
         return self._made[key]
+
+    def _needle(self, plan: Plan) -> Needle:
+        """That of the next round: another in each, and the same in each process and session."""
+        return Needle.drawn(plan.params.seed, plan.prompt_tokens, plan.needle, len(self.record.rounds))
+
+
+def _spec_of(model: ResolvedModel | ModelSpec) -> ModelSpec:
+    return model if isinstance(model, ModelSpec) else model.spec
 
 
 def _round_of(generation: Generation) -> Round:

@@ -10,91 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.metrics.parts import MeasuredCase, MeasuredRound
+from pytest_llmbench.metrics import formulas
 from pytest_llmbench.metrics.row import Metric, Shown, Statistic, problem_of
-from pytest_llmbench.metrics.timeline import NANO, Timeline
-
-
-def _since_sent(t: Timeline, time: int) -> float:
-    # As exact as a document keeps it, so that a live value and the stored one are the same.
-    return round((time - t.sent) * NANO, 9)
-
-
-def _ttft(t: Timeline) -> float | None:
-    return _since_sent(t, t.token_times[0]) if t.token_times else None
-
-
-def _shared(t: Timeline, tokens: int) -> float | None:
-    """The time from the first token to the last, shared among *tokens*."""
-    if len(t.token_times) < 2 or tokens < 1:
-        return None
-    return (t.token_times[-1] - t.token_times[0]) * NANO / tokens
-
-
-def _tpot(t: Timeline) -> float | None:
-    # A server may send several tokens in one chunk, and count tokens that it never sends.
-    return _shared(t, t.timed_tokens)
-
-
-def _tpot_all_tokens(t: Timeline) -> float | None:
-    return _shared(t, t.output_tokens - 1)
-
-
-def _e2e_latency(t: Timeline) -> float | None:
-    return _since_sent(t, t.token_times[-1]) if t.token_times else None
-
-
-def _prefill_throughput(t: Timeline) -> float | None:
-    # A prompt of 0 tokens was not counted.
-    if t.prefilled is None or t.prefilled <= t.tokenized or not t.prompt_tokens:
-        return None
-    return t.prompt_tokens / ((t.prefilled - t.tokenized) * NANO)
-
-
-def _prefill_throughput_of_all(r: MeasuredRound) -> float | None:
-    # Of a prompt that lay in the cache in part, it would be the speed of what was not done.
-    return None if r.value("cached_tokens") else _prefill_throughput(r.timeline)
-
-
-def _uncached_prefill_throughput(r: MeasuredRound) -> float | None:
-    t, cached = r.timeline, r.value("cached_tokens")
-    if cached is None or t.prefilled is None or t.prefilled <= t.tokenized or not t.prompt_tokens:
-        return None
-    return (t.prompt_tokens - cached) / ((t.prefilled - t.tokenized) * NANO)
-
-
-def _cache_hit_rate(case: MeasuredCase) -> float | None:
-    rounds = [r for process in case.processes for r in process.rounds if r.counted]
-    known = [cached for r in rounds if (cached := r.value("cached_tokens")) is not None]
-    # What an engine cannot tell of is what it could not reuse: without those, the rate would be too good.
-    if len(known) < len(rounds):
-        return None
-    prompts = sum(r.timeline.prompt_tokens for r in rounds)
-    return sum(known) / prompts if prompts else None
-
-
-def _decode_throughput(t: Timeline) -> float | None:
-    tpot = _tpot(t)
-    return 1.0 / tpot if tpot else None
-
-
-def _output_throughput(t: Timeline) -> float | None:
-    latency = _e2e_latency(t)
-    return t.output_tokens / latency if latency else None
-
-
-def _energy_per_token(r: MeasuredRound) -> float | None:
-    return _per_token(r, r.value("energy"))
-
-
-def _instructions_per_token(r: MeasuredRound) -> float | None:
-    return _per_token(r, r.instructions)
-
-
-def _per_token(r: MeasuredRound, amount: float | None) -> float | None:
-    tokens = r.timeline.output_tokens
-    return None if amount is None or not tokens else amount / tokens
-
 
 _VLLM = "vLLM, benchmarks/serve.py, calculate_metrics"
 _CPU_TIME_LIMITS = (
@@ -160,7 +77,7 @@ METRICS = Table(
             scope="round",
             formula="first token - call with text",
             source=_VLLM,
-            compute=_ttft,
+            compute=formulas.ttft,
             on_cpu="prefill_cpu_time",
             gates=True,
             slo=True,
@@ -180,7 +97,7 @@ METRICS = Table(
             "chunk) / (output tokens - those of the first chunk - those that were counted and never sent)",
             source=f"{_VLLM}; MLPerf LoadGen, logging.cc: where the first chunk has one token and all were "
             "sent",
-            compute=_tpot,
+            compute=formulas.tpot,
             on_cpu="cpu_time_per_token",
             needs_gaps=True,
             gates=True,
@@ -210,7 +127,7 @@ METRICS = Table(
             scope="round",
             formula="last token - call with text",
             source=_VLLM,
-            compute=_e2e_latency,
+            compute=formulas.e2e_latency,
             on_cpu="cpu_time_per_token",
             slo=True,
             head="E2E",
@@ -224,7 +141,7 @@ METRICS = Table(
             formula="prompt tokens / (prompt evaluated - prompt tokenized); of a prompt of which the cache "
             "had a part there is none",
             source="llama.cpp, llama-bench, test pp",
-            of_round=_prefill_throughput_of_all,
+            of_round=formulas.prefill_throughput,
             on_cpu="prefill_cpu_time",
             head="prefill tok/s",
             shown=(Shown(table="cases", place=40),),
@@ -236,7 +153,7 @@ METRICS = Table(
             scope="round",
             formula="(prompt tokens - those that the cache had) / (prompt evaluated - prompt tokenized)",
             source="llama.cpp, llama-bench, test pp at a depth",
-            of_round=_uncached_prefill_throughput,
+            of_round=formulas.uncached_prefill_throughput,
             on_cpu="prefill_cpu_time",
             head="uncached tok/s",
             shown=(Shown(table="turns", place=40, statistics=(), wide=("median",), when="measured"),),
@@ -272,7 +189,7 @@ METRICS = Table(
             scope="case",
             formula="sum of cached tokens / sum of prompt tokens; none unless they are known of all rounds",
             source="vLLM, prefix_cache_hits / prefix_cache_queries",
-            of_case=_cache_hit_rate,
+            of_case=formulas.cache_hit_rate,
             judged="never",
             head="hit rate",
         ),
@@ -289,13 +206,25 @@ METRICS = Table(
             shown=(Shown(table="turns", place=20, spread=True, when="measured"),),
         ),
         Metric(
+            name="needle_recall",
+            unit="share",
+            better="higher",
+            scope="round",
+            formula="1 where the number that a made text had in one place was in the answer, 0 where it was "
+            "not; of random weights there is none",
+            source="RULER, arXiv 2404.06654, single needle",
+            judged="never",
+            head="found",
+            shown=(Shown(table="cases", place=65, when="measured"),),
+        ),
+        Metric(
             name="decode_throughput",
             unit="tokens/s",
             better="higher",
             scope="round",
             formula="1 / TPOT",
             source="llama.cpp, llama-bench, test tg; AIPerf, output token throughput per user",
-            compute=_decode_throughput,
+            compute=formulas.decode_throughput,
             on_cpu="cpu_time_per_token",
             needs_gaps=True,
             gates=True,
@@ -315,7 +244,7 @@ METRICS = Table(
             formula="output tokens, those too that were never sent: they were made in that time / "
             "(last token - call with text)",
             source="AIPerf, metrics reference",
-            compute=_output_throughput,
+            compute=formulas.output_throughput,
             on_cpu="cpu_time_per_token",
             head="output tok/s",
         ),
@@ -407,7 +336,7 @@ METRICS = Table(
             scope="round",
             formula="energy / output tokens",
             source="InferenceX, aggregate_power.py",
-            of_round=_energy_per_token,
+            of_round=formulas.energy_per_token,
             head="J/token",
         ),
         Metric(
@@ -443,7 +372,7 @@ METRICS = Table(
             scope="round",
             formula="instructions of the engine's process in user space / output tokens",
             source="perf_event_open(2), PERF_COUNT_HW_INSTRUCTIONS",
-            of_round=_instructions_per_token,
+            of_round=formulas.instructions_per_token,
             # It repeats itself to a few thousand instructions: a little more is more.
             judged="exact",
             allowed=0.01,
@@ -457,7 +386,7 @@ METRICS = Table(
             formula="(last token - first token) / (output tokens - 1), whatever came in the first chunk or "
             "was never sent: what other tools call TPOT",
             source=f"{_VLLM}; MLPerf LoadGen, logging.cc",
-            compute=_tpot_all_tokens,
+            compute=formulas.tpot_all_tokens,
             on_cpu="cpu_time_per_token",
             needs_gaps=True,
             head="TPOT all",

@@ -190,6 +190,16 @@ class CaseSettings:
         only=("model",),
         also=("n-depth",),
     )
+    needle: float | None = setting(
+        None,
+        read.share,
+        "--llm-needle",
+        "Place of a fact in the made text of prompt_tokens, from 0, its beginning, to 1, its end: the model "
+        "is asked for it, and needle_recall says whether it found it",
+        role="work",
+        metavar="PLACE",
+        only=("model",),
+    )
     cache: CacheMode = setting(
         "warm",
         read.one_of("cold", "warm", "paired"),

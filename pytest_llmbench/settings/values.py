@@ -98,6 +98,7 @@ def above(maximum: float) -> Reader[float]:
 
 
 fraction = above(1)
+share = real(0, 1)
 
 
 @reader(

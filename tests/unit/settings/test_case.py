@@ -53,7 +53,7 @@ def test_a_row_is_for_kinds_that_there_are() -> None:
 @pytest.mark.parametrize(
     ("fixture", "work", "repeats"),
     [
-        ("llm_model", [*WORK, "depth"], REPEATS),
+        ("llm_model", [*WORK, "depth", "needle"], REPEATS),
         ("llm_chat", [*WORK[:-1], "cache", "history", "placement"], REPEATS),
         (
             "llm_load",

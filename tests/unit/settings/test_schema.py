@@ -98,7 +98,16 @@ def test_the_schema_is_one() -> None:
 def test_every_setting_is_tried() -> None:
     tried = {key for key, _ in GOOD + BAD}
     same = {"backends", "base_url", "serve", "rounds", "warmup_rounds", "processes", "temperature", "top_k"}
-    same |= {"prefix_cache", "requests", "warmup_requests", "shared_prefix", "depth", "cache", "history"}
+    same |= {
+        "prefix_cache",
+        "requests",
+        "warmup_requests",
+        "shared_prefix",
+        "depth",
+        "needle",
+        "cache",
+        "history",
+    }
     same |= {"placement", "same_output"}
     assert tried | same == SETTINGS.keys()
 

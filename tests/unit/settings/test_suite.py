@@ -92,6 +92,7 @@ def test_a_case_takes_every_setting_under_the_same_name(read: Read) -> None:
         "prefix_cache": False,
         "top_p": 0.5,
         "cache": "paired",
+        "needle": 0.5,
         "history": "live",
         "placement": "last",
         "same_output": False,

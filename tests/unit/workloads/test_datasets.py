@@ -391,7 +391,7 @@ def test_a_conversation_of_wildchat_is_asked_at_its_time(read: Read) -> None:
 @pytest.mark.parametrize(
     ("start", "said"),
     [
-        (gzip.compress(GOOD.encode()), "is compressed: unpack it first, with gunzip"),
+        (gzip.compress(GOOD.encode(), mtime=0), "is compressed: unpack it first, with gunzip"),
         (b"\x28\xb5\x2f\xfd", "is compressed: unpack it first, with unzstd"),
         (b"PK\x03\x04", "is an archive: unpack it first"),
         (b"PAR1", "is a Parquet file: write its rows as JSON Lines first"),
