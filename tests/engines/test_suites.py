@@ -72,6 +72,35 @@ def test_the_shipped_suite_runs(
     ]
 
 
+@pytest.mark.parametrize("backend", ["llamacpp", "transformers"])
+def test_the_shipped_suites_of_scenarios_run_in_one_command(
+    pytester: pytest.Pytester, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("chatbot.llm.yaml", "rag.llm.yaml", "long-context.llm.yaml")
+    for name in names:
+        shutil.copy(BENCHMARKS / name, pytester.path)
+    monkeypatch.setenv("LONG_DEPTHS", "64-128*2")
+    monkeypatch.setenv("LONG_ROUNDS", "1")
+    chosen = "questions or placement:inline or order or depth or whole"
+    options = (f"--llm-backend={backend}", "--llm-warmup-rounds=0", "--llm-monitor-rate=0")
+    result, document = measured(pytester, *names, "--strict-markers", "-k", chosen, *options)
+    result.assert_outcomes(passed=7, deselected=3)
+    rounds = [one for case in document["cases"] for process in case["processes"] for one in process["rounds"]]
+    assert not [one["invalid"] for one in rounds if one.get("invalid")]
+    warm = {
+        (one["turn"]["conversation"], one["turn"]["turn"]): one
+        for one in rounds
+        if one.get("turn") and one["turn"]["cache"] == "warm" and one["turn"]["turn"] > 1
+    }
+    assert len(warm) == 4 + 5 + 5
+    for one in warm.values():
+        assert one["values"]["cached_tokens"] == one["values"]["cached_possible"]
+        assert one["turn"]["same_output"]
+    # The document stays in the fourth turn, and is gone in the fifth.
+    stays, leaves = (warm["rag", turn]["values"]["cached_tokens"] for turn in (4, 5))
+    assert stays > 512 > leaves
+
+
 @pytest.fixture
 def cached(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hub's cache in which a model of that name lies: ours, with random weights."""
