@@ -14,6 +14,7 @@ from pytest_llmbench.errors import NoRoomError
 from pytest_llmbench.gate.kept import keep_verdict
 from pytest_llmbench.gate.thresholds import as_text
 from pytest_llmbench.measure.run import Run
+from pytest_llmbench.report.pace import Planned
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.records import CaseRecord, Outcome
 from pytest_llmbench.secrets import learn_command, mask
@@ -68,8 +69,9 @@ class CaseFixture(ABC, Generic[TargetT]):
         :raises UsageError: as :meth:`.Runtime.select`.
         """
         cases, held = runtime.select(cls.fixture, settings)
+        runtime.progress.plan([Planned(case.id, case.id, ("",)) for case in cases])
         for case in cases:
-            runtime.progress.case(len(cases))
+            runtime.progress.case(case.id)
             measures = cls(runtime, cast("Case[TargetT]", case), held, Path.cwd())
             yield measures
             measures.finish()

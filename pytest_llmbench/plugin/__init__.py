@@ -16,7 +16,7 @@ from pytest_llmbench.plugin.fixtures import hw_monitor, llm_chat, llm_load, llm_
 from pytest_llmbench.plugin.options import add_options, marker_help
 from pytest_llmbench.plugin.parametrize import SUITE_TESTS, parametrize, parametrize_suite
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession, is_benchmark
-from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller, refuse_suite
+from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller, mark, refuse_suite
 from pytest_llmbench.settings.kinds import CASE_FIXTURES
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     config.stash[SESSION] = session
     if is_controller(config):
-        config.pluginmanager.register(Controller(), "llmbench-controller")
+        config.pluginmanager.register(
+            Controller(config, session.settings.progress_every), "llmbench-controller"
+        )
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -192,13 +194,13 @@ def pytest_runtest_makereport(
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport"""
     report = yield
     if is_benchmark(item):
-        from pytest_llmbench.plugin import remarks
-
-        remarks.mark(report)
+        mark(report, len(item.config.stash[SESSION].planned))
     recording = item.config.stash[SESSION].recording
     if recording is not None and (model := item.stash.get(MEASURED, None)) is not None:
         recording.see(item, model, report, None if call.excinfo is None else call.excinfo.value)
         if report.when == "teardown":
+            from pytest_llmbench.plugin import remarks
+
             kinds = remarks.kinds_of(item, [one.run for one in model.measurements])
             item.config.stash[SESSION].measured(kinds)
     return report

@@ -43,7 +43,7 @@ def _measuring(
     session = request.config.stash[SESSION]
     if session.settings.monitor_rate:
         request.getfixturevalue("hw_monitor")
-    session.runtime.progress.case(session.cases)
+    session.runtime.progress.case(request.node.nodeid)
     item = request.node
     measures = kind(session.runtime, request.param, session.item_settings(item), item.path.parent, *more)
     item.stash[MEASURED] = measures
@@ -91,6 +91,6 @@ def llm_server(request: pytest.FixtureRequest) -> LLMServer:
     target = case.target
     if not isinstance(target, ServerTarget):
         pytest.skip(f"this test needs a server, and {case.id} runs in a process of its own (--llm-serve)")
-    session.runtime.progress.case(session.cases)
+    session.runtime.progress.case(request.node.nodeid)
     settings = session.item_settings(request.node)
     return session.runtime.servers.of(target.choice(case.spec, settings.backend_options, session.runtime))

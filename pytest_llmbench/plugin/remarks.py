@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics.units import count
+from pytest_llmbench.plugin.xdist import benchmarks_of
 from pytest_llmbench.servers.options import SERVER, options_of
 from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.kinds import CASE_FIXTURES, KINDS, OF_FIXTURE
@@ -24,15 +25,9 @@ if TYPE_CHECKING:
     from pytest_llmbench.measure.run import Run
     from pytest_llmbench.plugin.session import PytestSession
 
-_BENCHMARK = "llm_benchmark"
 _LONGEST = 160
 """Of a reason: the rest, such as a list of what there is, is shown by ``-rs``."""
 _SERVERS = ("engine", "started", "running", "docker", "https")
-
-
-def mark(report: pytest.TestReport) -> None:
-    """Let it be known of a report that it is a benchmark's; also where xdist has sent it elsewhere."""
-    setattr(report, _BENCHMARK, True)
 
 
 def skipped(reports: Iterable[pytest.TestReport]) -> list[str]:
@@ -40,7 +35,7 @@ def skipped(reports: Iterable[pytest.TestReport]) -> list[str]:
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")
         for report in reports
-        if getattr(report, _BENCHMARK, False) and isinstance(report.longrepr, tuple)
+        if benchmarks_of(report) is not None and isinstance(report.longrepr, tuple)
     )
     return [f"{count(cases, 'case')}: {_cut(reason)}" for reason, cases in reasons.items()]
 

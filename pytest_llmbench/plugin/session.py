@@ -47,8 +47,8 @@ class PytestSession:
             said = read_settings(config, self.registry)
         self.settings, self.options = said.session, said.cases
         self._presets = said.presets
-        self.cases = 0
-        """How many benchmarks were collected and will run."""
+        self.planned: list[pytest.Item] = []
+        """The benchmarks that were collected and will run, in this order."""
         self.seen: set[str] = set()
         """What kinds of cases were measured; see :mod:`pytest_llmbench.plugin.remarks`."""
         self.deselected: set[str] = set()
@@ -120,7 +120,7 @@ class PytestSession:
 
         :raises UsageError: if results cannot be written, and for what the options of the gate cannot mean.
         """
-        self.cases = sum(item.get_closest_marker("skip") is None for item in benchmarks)
+        self.planned = [item for item in benchmarks if item.get_closest_marker("skip") is None]
         if not self.settings.disable:
             from pytest_llmbench.plugin.record import Recording
 
@@ -149,10 +149,11 @@ class PytestSession:
         """What runs the cases."""
         if self._runtime is None:
             from pytest_llmbench.bench.runtime import Runtime
-            from pytest_llmbench.plugin.terminal import terminal_progress, uncaptured
+            from pytest_llmbench.plugin.terminal import planned, terminal_progress, uncaptured
 
             with uncaptured(self.config):
-                progress = terminal_progress(self.config)
+                progress = terminal_progress(self.config, self.settings.progress_every)
+            progress.plan(planned(self.planned))
             self._runtime = Runtime(
                 self.registry,
                 self.options,

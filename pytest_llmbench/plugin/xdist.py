@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.metrics.units import span
 
 if TYPE_CHECKING:
     from pytest_llmbench.processes.wire import Json
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _REFUSAL = "llmbench: more xdist workers than devices"
 _SUITE = "llmbench_refused"
 """What a worker's report has whose suite is not valid."""
+_BENCHMARK = "llm_benchmark"
+"""Likewise if it is of a benchmark."""
 _SESSION_ID = pytest.StashKey[str]()
 
 
@@ -67,12 +70,54 @@ def check_workers(config: pytest.Config) -> None:
         raise UsageError(msg)
 
 
+def mark(report: pytest.TestReport, benchmarks: int) -> None:
+    """Let it be known of a report that it is of one of so many benchmarks; also where xdist sends it."""
+    setattr(report, _BENCHMARK, benchmarks)
+
+
+def benchmarks_of(report: pytest.TestReport) -> int | None:
+    """How many benchmarks run, if the report is of one of them."""
+    found: int | None = getattr(report, _BENCHMARK, None)
+    return found
+
+
 class Controller:
-    """The hooks of xdist's controller; registered only where xdist distributes tests."""
+    """The hooks of xdist's controller; registered only where xdist distributes tests.
+
+    :param every: seconds between lines that say how far the workers are; 0 for none.
+    """
+
+    def __init__(self, config: pytest.Config, every: float) -> None:
+        self._config = config
+        self._every = every if config.get_verbosity() >= 0 else 0.0
+        self._done = 0
+        self._began: float | None = None
+        self._said = 0.0
 
     def pytest_configure_node(self, node: Any) -> None:
         """Give the session's id to a worker."""
         node.workerinput["llmbench_session"] = session_id(node.config)
+
+    def pytest_runtest_logstart(self) -> None:
+        """The first test begins."""
+        if self._began is None:
+            self._began = self._said = time.monotonic()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Say how far the workers are, if a benchmark is over and it is time for that."""
+        from pytest_llmbench.plugin.terminal import log_of
+
+        benchmarks = benchmarks_of(report) if report.when == "call" else None
+        if benchmarks is None or self._began is None:
+            return
+        self._done += 1
+        now = time.monotonic()
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if not self._every or now - self._said < self._every or reporter is None or self._done >= benchmarks:
+            return
+        self._said = now
+        left = (now - self._began) / self._done * (benchmarks - self._done)
+        log_of(self._config, reporter)(f"[{self._done}/{benchmarks} done, {span(left)} left]")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A worker could only report the refusal as a failure to collect: here it ends the run."""

@@ -1,31 +1,39 @@
 """What is being measured at this moment?
 
-One line below pytest's own, on a terminal only, which goes when the measurement ends. It changes
-between rounds, never during one: drawing would disturb what is measured. Of several cases it says
-which one this is, and how long the rest will take at the pace so far.
+On a terminal, one line below pytest's own, which goes when the measurement ends. Elsewhere, as in the log
+of a CI job, a line from time to time, which stays. Both are written between rounds, never during one: that
+would disturb what is measured. Of several cases they say which one this is, how long the rest will take,
+and what is next.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from pytest_llmbench.errors import one_line
 from pytest_llmbench.metrics import units
+from pytest_llmbench.report.pace import Pace, Planned
 
 _CLEAR_LINE = "\r\x1b[K"
 _UP = "\x1b[A"
+_ROOM = 24
+"""Characters of the next case that there has to be room for: fewer do not tell which one it is."""
+EVERY = 300.0
+"""Seconds between two lines of a log."""
 
 
 class Progress:
-    """A transient line. Without a *stream* every call does nothing.
+    """A transient line, or lines of a log. Without a *stream* and a *log* every call does nothing.
 
     :param stream: a terminal that pytest's capture does not redirect, or None.
     :param column: where pytest's own writing stands in its line, in characters; the cursor goes
         back there.
     :param clock: seconds, for the time that is left.
+    :param log: writes a line that stays, where there is no terminal.
+    :param every: seconds between two such lines, and before the first.
     """
 
     def __init__(
@@ -33,23 +41,26 @@ class Progress:
         stream: TextIO | None = None,
         column: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        log: Callable[[str], None] | None = None,
+        every: float = EVERY,
     ) -> None:
         self._stream = stream
         self._column = column
         self._clock = clock
         self._shown = False
-        self._case = 0
-        self._cases = 0
-        self._first = self._latest = 0.0
+        self._log = log
+        self._every = every
+        self._logged = clock()
+        self._pace = Pace(clock)
 
-    def case(self, cases: int) -> None:
-        """The next of so many *cases* begins. The pace is taken from one beginning to the next."""
-        self._latest = self._clock()
-        if not self._case:
-            self._first = self._latest
-        self._case += 1
-        # A test that is run again begins once more.
-        self._cases = max(cases, self._case)
+    def plan(self, planned: Sequence[Planned]) -> None:
+        """These cases will be measured, in this order."""
+        self._pace.plan(planned)
+
+    def case(self, key: str) -> None:
+        """The case *key* begins."""
+        self._pace.begin(key)
 
     def loading(self, label: str) -> None:
         """The model *label* is being built, downloaded or loaded."""
@@ -95,23 +106,33 @@ class Progress:
 
     def _show(self, text: str) -> None:
         if self._stream is None:
+            self._keep(text)
             return
         # A line that wraps could not be removed: keep it shorter than the terminal.
-        text = f"{self._where()}{one_line(text)}"[: self._width() - 1]
+        room = self._width() - 1
+        text = f"{self._where()}{one_line(text)}"[:room]
+        following = self._next()
+        if following and len(text) + min(len(following), _ROOM) <= room:
+            text = (text + following)[:room]
         self._write((_CLEAR_LINE if self._shown else "\n" + _CLEAR_LINE) + text)
         self._shown = True
 
+    def _keep(self, text: str) -> None:
+        """Write a line that stays, if it is time for one."""
+        now = self._clock()
+        if self._log is not None and now - self._logged >= self._every:
+            self._logged = now
+            self._log(f"{self._where()}{one_line(text)}{self._next()}")
+
     def _where(self) -> str:
         """``[3/27, 4 min left] ``; nothing where there is one case only."""
-        if self._cases < 2:
-            return ""
-        place = f"{self._case}/{self._cases}"
-        if self._case < 2:
-            return f"[{place}] "
-        pace = (self._latest - self._first) / (self._case - 1)
-        # A case that takes longer than those before does not predict those after it.
-        left = pace * (self._cases - self._case) + max(0.0, pace - (self._clock() - self._latest))
-        return f"[{place}, {units.span(left)} left] "
+        told = self._pace.told
+        return "" if told is None else f"[{told}] "
+
+    def _next(self) -> str:
+        """``; next test_x[tiny]``; nothing after the last case."""
+        following = self._pace.next
+        return "" if following is None else f"; next {one_line(following)}"
 
     def _width(self) -> int:
         try:

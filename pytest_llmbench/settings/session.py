@@ -82,6 +82,14 @@ class SessionSettings:
         role="session",
         metavar="HZ",
     )
+    progress_every: float = setting(
+        300.0,
+        read.real(minimum=0),
+        "--llm-progress-every",
+        "Seconds between the lines that say how far the session is, where output is not a terminal; 0: none",
+        role="session",
+        metavar="SECONDS",
+    )
     json: Path | None = setting(
         None,
         read.file,

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from pytest_llmbench.report.pace import Planned
 from pytest_llmbench.report.progress import Progress
 from tests.fakes.screen import shown
 
@@ -80,29 +81,50 @@ def test_a_long_label_stays_on_one_line(terminal: _Terminal) -> None:
 def test_of_several_cases_it_says_which_and_how_long_the_others_will_take(terminal: _Terminal) -> None:
     now = 100.0
     progress = Progress(terminal, clock=lambda: now)
-    progress.case(4)
+    progress.plan([Planned(str(n), f"test_{n}", ("all",)) for n in range(1, 5)])
+    progress.case("1")
     progress.loading("tiny")
-    assert terminal.screen[-1] == "[1/4] tiny: loading"
+    assert terminal.screen[-1] == "[1/4] tiny: loading; next test_2"
     now += 60
-    progress.case(4)
+    progress.case("2")
     progress.loading("tiny")
-    assert terminal.screen[-1] == "[2/4, 3 min left] tiny: loading"
+    assert terminal.screen[-1] == "[2/4, 3 min left] tiny: loading; next test_3"
     now += 20
     progress.round("tiny", 1, 1, 1, 2)
-    assert terminal.screen[-1] == "[2/4, 3 min left] tiny: round 1/2"
+    assert terminal.screen[-1] == "[2/4, 3 min left] tiny: round 1/2; next test_3"
     now += 400
     progress.loading("tiny")
-    assert terminal.screen[-1] == "[2/4, 2 min left] tiny: loading"
+    assert terminal.screen[-1] == "[2/4, 2 min left] tiny: loading; next test_3"
 
 
-def test_a_case_alone_is_not_counted_and_one_that_is_run_again_is_one_more(terminal: _Terminal) -> None:
+def test_what_is_next_gives_way_to_what_is_measured(terminal: _Terminal) -> None:
     progress = Progress(terminal, clock=lambda: 0.0)
-    progress.case(1)
+    progress.plan([Planned("a", "test_a"), Planned("b", "test_b[" + "x" * 80 + "]")])
+    progress.case("a")
+    progress.loading("y" * 40)
+    assert terminal.screen[-1] == ("[1/2] " + "y" * 40 + ": loading; next test_b[" + "x" * 80)[:79]
+    progress.loading("y" * 60)
+    assert terminal.screen[-1] == "[1/2] " + "y" * 60 + ": loading"
+
+
+def test_a_case_alone_is_not_counted(terminal: _Terminal) -> None:
+    progress = Progress(terminal, clock=lambda: 0.0)
+    progress.plan([Planned("a", "test_a")])
+    progress.case("a")
     progress.loading("tiny")
     assert terminal.screen[-1] == "tiny: loading"
-    progress.case(1)
-    progress.loading("tiny")
-    assert terminal.screen[-1] == "[2/2, 0 s left] tiny: loading"
+
+
+def test_a_log_has_a_line_from_time_to_time() -> None:
+    now, lines = 0.0, list[str]()
+    progress = Progress(clock=lambda: now, log=lines.append, every=300.0)
+    progress.plan([Planned(name, f"test_{name}[" + "x" * 99 + "]") for name in "ab"])
+    for seconds in (0, 299, 1, 299, 1):
+        now += seconds
+        progress.case("a")
+        progress.loading("tiny\nmodel")
+        progress.done()
+    assert lines == ["[1/2] tiny model: loading; next test_b[" + "x" * 99 + "]"] * 2
 
 
 def test_without_a_stream_nothing_is_written(capfd: pytest.CaptureFixture[str]) -> None:
