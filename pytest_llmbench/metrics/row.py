@@ -41,6 +41,8 @@ class Shown:
     """Whether a wide table says how far the values lie apart, instead of a mark where they do."""
     when: When = "always"
     """Whether it has a column at all."""
+    instead: str | None = None
+    """The metric whose value stands there where a case has none of this one."""
     both: bool = False
     """Whether turns that were asked with an empty cache have a column of their own, beside the warm ones."""
 

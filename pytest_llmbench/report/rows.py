@@ -119,6 +119,8 @@ def columns(cases: Sequence[CaseRecord], *, wide: bool) -> list[Column]:
     to show there.
     """
     chosen = metric_columns("cases", cases, wide=wide)
+    if any(case.protocol.depth for case in cases):
+        chosen.insert(0, Column("tokens", _lengths))
     chosen.append(Column("rounds", rounds))
     chosen += hidden_tokens(cases)
     if any(disturbance(case) for case in cases):
@@ -167,7 +169,9 @@ def _metric_column(
     spread: Spread = "none" if shown.table == "levels" else "told" if wide and shown.spread else "marked"
 
     def cell(case: CaseRecord) -> str:
-        return median(case, row.name, spread=spread) + ("" if mark is None else mark(case))
+        other = shown.instead
+        name = other if other in case.metrics and row.name not in case.metrics else row.name
+        return median(case, name, spread=spread) + ("" if mark is None else mark(case))
 
     return Column(head, cell, shown.both)
 
@@ -290,6 +294,16 @@ def span(values: Sequence[float]) -> str:
     """Of counts: ``688``, or ``512-688`` where they differ."""
     low, high = (f"{value:.10g}" for value in (min(values), max(values)))
     return low if low == high else f"{low}-{high}"
+
+
+def _lengths(case: CaseRecord) -> str:
+    """``pp512 tg16 @ d4096``, as llama-bench names it: tokens of the prompt, the output, and before."""
+    depth = case.protocol.depth or 0
+    prompts = [one.prompt_tokens - depth for one in case.rounds if one.prompt_tokens is not None]
+    outputs = [one.output_tokens for one in case.rounds]
+    if not prompts:
+        return units.UNKNOWN
+    return f"pp{span(prompts)} tg{span(outputs)}" + (f" @ d{depth}" if depth else "")
 
 
 def disturbed_rounds(case: CaseRecord) -> int:

@@ -322,6 +322,7 @@ class ProtocolRecord(_Part):
     prefix_cache: bool | None = Field(
         default=None, description="whether what lay in the cache before stayed there"
     )
+    depth: int | None = Field(default=None, description="tokens that lie in the KV cache before the prompt")
     conversation: str | None = Field(default=None, description="of which the case is a turn")
     turn: int | None = Field(default=None, description="from 1")
     turns: int | None = Field(default=None, description="that the conversation has")

@@ -154,6 +154,7 @@ def _turn_facts(measured: RoundRecord) -> dict[str, object]:
         "cached_source": None if cache is None else cache.source,
         "cached_unknown": None if cache is None else cache.unknown,
         "break_at": None if cache is None else cache.break_at,
+        "depth": None if cache is None else cache.depth,
     }
 
 
@@ -171,6 +172,7 @@ def _settings(case: CaseRecord) -> dict[str, object]:
         "prompt_length": protocol.prompt_length,
         "output_length": protocol.output_length or protocol.max_new_tokens,
         "shared_prefix": protocol.shared_prefix,
+        "depth": protocol.depth,
         "history": protocol.history,
         "placement": protocol.placement,
         "threads": engine.get("n_threads"),

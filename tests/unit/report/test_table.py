@@ -11,7 +11,7 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.report.rows import requested
 from pytest_llmbench.report.table import CasesTable, case_tables, render
 from pytest_llmbench.report.terminal import Screen
-from pytest_llmbench.results.records import CaseRecord
+from pytest_llmbench.results.records import CaseRecord, ProtocolRecord
 
 MakeCase = Callable[..., CaseRecord]
 
@@ -248,3 +248,20 @@ def test_square_brackets_in_ids_are_no_markup(make_case: MakeCase) -> None:
 @pytest.mark.parametrize("width", [80, 140])
 def test_no_cases_make_an_empty_table(width: int) -> None:
     assert len(_lines([], width)) == 2
+
+
+def test_a_case_at_a_depth_is_called_as_llama_bench_calls_it_and_has_the_speed_of_its_own_tokens(
+    make_case: MakeCase,
+) -> None:
+    values = {"prefill_throughput": None, "uncached_prefill_throughput": [439.0]}
+    deep = make_case("a.py::test_x[deep]", values=values, protocol=ProtocolRecord(depth=4096))
+    for one in deep.rounds:
+        one.prompt_tokens = 4096 + 512
+    plain = make_case("a.py::test_x[plain]")
+    lines = _lines([plain, deep])
+    assert lines[0].split()[0] == "tokens"
+    assert lines[4].split()[1:3] == ["pp16", "tg2"]
+    assert "pp512 tg2 @ d4096" in lines[5]
+    assert lines[5].split()[-4:] == ["439", "89.3", "MiB", "3×5"]
+    assert max(map(len, lines)) <= 80
+    assert "tokens" not in _lines([plain])[0]
