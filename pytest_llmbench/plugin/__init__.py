@@ -14,7 +14,7 @@ from pytest_llmbench.errors import NoRoomError, UsageError
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_chat, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help
-from pytest_llmbench.plugin.parametrize import SUITE_TESTS, parametrize, parametrize_suite
+from pytest_llmbench.plugin.parametrize import parametrize, parametrize_suite, suite_tests
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession, is_benchmark
 from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller, mark, refuse_suite
 from pytest_llmbench.settings.kinds import CASE_FIXTURES
@@ -124,7 +124,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         if not session.settings.disable:
             check_workers(metafunc.config)
-        if (tests := getattr(metafunc.function, SUITE_TESTS, None)) is not None:
+        if (tests := suite_tests(metafunc)) is not None:
             parametrize_suite(metafunc, tests)
             return
         marker = session.marker(metafunc.definition, metafunc.function)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,14 +16,20 @@ if TYPE_CHECKING:
 
 POINT = "llm_point"
 """The parameter of a suite's test that says what holds for it."""
-SUITE_TESTS = "llmbench_tests"
-"""What a function has that stands for a case of a suite: its tests."""
+_TESTS = "llmbench_tests"
+"""What a suite has for pytest: the tests of each case, by its name."""
 
 
 def parametrize(metafunc: pytest.Metafunc, fixture: str, selected: Iterable[Selected]) -> None:
     """Make one test of each case that was *selected*; what cannot run is a skip with its reason."""
     params = [pytest.param(one.case, id=one.id, marks=marks_of(one)) for one in selected]
     metafunc.parametrize(fixture, params, indirect=True)
+
+
+def suite_tests(metafunc: pytest.Metafunc) -> Sequence[SuiteTest] | None:
+    """The tests of the case of a suite for which a function stands; None for one of Python."""
+    tests: Mapping[str, Sequence[SuiteTest]] | None = getattr(metafunc.definition.parent, _TESTS, None)
+    return None if tests is None else tests[metafunc.definition.name]
 
 
 def parametrize_suite(metafunc: pytest.Metafunc, tests: Iterable[SuiteTest]) -> None:

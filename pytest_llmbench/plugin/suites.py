@@ -19,7 +19,7 @@ import pytest
 
 from pytest_llmbench.cases.suites import expand_suite
 from pytest_llmbench.errors import UsageError, one_line
-from pytest_llmbench.plugin.parametrize import POINT, SUITE_TESTS, marks_of
+from pytest_llmbench.plugin.parametrize import POINT, marks_of
 from pytest_llmbench.plugin.session import SESSION
 from pytest_llmbench.settings.suite import SuiteCase, read_suite
 
@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from pytest_llmbench.settings.suite import Point
 
 _LONGEST_MESSAGE = 600
+_MANY = 1000
+"""Tests of a suite from which on the garbage collector's work is felt."""
 
 
 class SuiteModule(pytest.Module):
     """A suite."""
 
+    llmbench_tests: dict[str, Sequence[SuiteTest]]
+    """The tests of each case, by its name, while they are collected."""
     _made: ModuleType | None = None
     _alike: dict[object, pytest.Function | None]
     """One test of each kind of cases that pytest has made; None for a kind of which it makes each."""
@@ -47,7 +51,10 @@ class SuiteModule(pytest.Module):
         :raises pytest.Collector.CollectError: if the suite is not valid.
         """
         with _without_garbage_collection():
-            return list(self._collect())
+            found = list(self._collect())
+        if len(found) >= _MANY:
+            _keep_from_garbage_collection()
+        return found
 
     def _collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         session = self.config.stash[SESSION]
@@ -64,11 +71,16 @@ class SuiteModule(pytest.Module):
             raise self.CollectError(session.refused) from None
         _register(self.config, suite.tags)
         module = ModuleType(suite.path.name)
-        for case, tests in expanded:
-            setattr(module, case.name, _function(case, tests))
+        known = {"__name__": suite.path.name, "_ask": _ask}
+        for case, _ in expanded:
+            setattr(module, case.name, _function(case, known))
         self._made = module
         self._alike = {}
-        return super().collect()
+        self.llmbench_tests = {case.name: tests for case, tests in expanded}
+        try:
+            return super().collect()
+        finally:
+            self.llmbench_tests.clear()
 
     def _genfunctions(self, name: str, funcobj: Any) -> Iterator[pytest.Function]:
         """The tests of one case, which pytest calls so.
@@ -76,7 +88,7 @@ class SuiteModule(pytest.Module):
         It finds out anew for each function which fixtures that has and what its parameters are, which takes
         longer than all the rest. For the cases of one kind the answer is the same, and is asked once.
         """
-        tests: Sequence[SuiteTest] = getattr(funcobj, SUITE_TESTS)
+        tests = self.llmbench_tests[name]
         kind = funcobj.__code__.co_varnames, tuple(mark.name for mark in getattr(funcobj, "pytestmark", ()))
         like = self._alike.get(kind)
         if like is not None and all(_is_plain(test.id) for test in tests):
@@ -92,13 +104,17 @@ class SuiteModule(pytest.Module):
         hooks = self.ihook.pytest_generate_tests.get_hookimpls()
         if not all(hook.function.__module__ in _WHO_PARAMETRIZES for hook in hooks):
             return False
+        if len(made) != len(tests):
+            return False
         try:
-            others = [
-                _another(made[0], one.originalname, test) for one, test in zip(made, tests, strict=True)
-            ]
-            return [_about(one) for one in made] == [_about(other) for other in others]
-        except (AttributeError, TypeError, ValueError):
-            # It has other parameters too, or this pytest is of another make inside.
+            # The first and the last tell: parameters of others multiply all.
+            ends = {0: tests[0], len(tests) - 1: tests[-1]}
+            return all(
+                _about(made[place]) == _about(_another(made[0], made[place].originalname, test))
+                for place, test in ends.items()
+            )
+        except (AttributeError, TypeError):
+            # This pytest is of another make inside.
             return False
 
     def _getobj(self) -> ModuleType:
@@ -151,7 +167,7 @@ def _another(like: pytest.Function, name: str, test: SuiteTest) -> pytest.Functi
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Whatever is made meanwhile is kept to the end of the session: looking through it takes as long."""
+    """Whatever is made meanwhile is kept to the end of the session; to look through it takes as long."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -161,8 +177,17 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _function(case: SuiteCase, tests: Sequence[SuiteTest]) -> Callable[..., None]:
-    """The function of a case.
+def _keep_from_garbage_collection() -> None:
+    """Let the collector pass over what there is by now: it is kept to the end, and looked through often.
+
+    What a session before this one has left in the same process is not kept longer.
+    """
+    gc.unfreeze()
+    gc.freeze()
+
+
+def _function(case: SuiteCase, known: dict[str, Any]) -> Callable[..., None]:
+    """The function of a case, for which *known* are the names of its module.
 
     Its code is said to stand in the suite where the case does: pytest and warnings point there.
     """
@@ -170,8 +195,7 @@ def _function(case: SuiteCase, tests: Sequence[SuiteTest]) -> Callable[..., None
     code = ask.__code__.replace(
         co_filename=str(case.place.file), co_firstlineno=case.place.line, co_name=case.name
     )
-    function: Any = FunctionType(code, {"__name__": case.place.file.name, "_ask": _ask}, case.name)
-    setattr(function, SUITE_TESTS, tests)
+    function: Any = FunctionType(code, known, case.name)
     for tag in case.tags:
         function = getattr(pytest.mark, tag)(function)
     made: Callable[..., None] = function

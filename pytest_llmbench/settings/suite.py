@@ -273,7 +273,7 @@ class _Reader:
         row, place = ROWS[key], node.place
         said = self._conversation(node) if key == "conversation" else plain(node)
         value = row.read(said, f"{place}: {key}")
-        if key in ASKED:
+        if key in ASKED or (row.role not in ("cases", "test") and not row.path):
             return value
         folder = place.file.parent
         if key == "models" and folder != self._suite.path.parent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
@@ -156,6 +157,21 @@ def test_a_fixture_with_parameters_of_its_own_multiplies_every_case(
     assert collected(run("--collect-only", "-q", "--llm-model=tiny", "-p", "multiplies")) == [
         f"s.llm.yaml::{name}[{each}-fake-tiny]" for name in "ab" for each in "xy"
     ]
+
+
+@pytest.mark.parametrize(("last", "kept"), [(9, False), (1009, True)])
+def test_many_tests_are_kept_from_the_garbage_collector_which_goes_on(
+    suite: Callable[..., None], run: Run, last: int, kept: bool
+) -> None:
+    suite(f"version: 1\ncases: [{{name: a, sweep: {{parameters: {{prompt_tokens: 8-{last}}}}}}}]\n")
+    before = gc.get_freeze_count()
+    try:
+        run("--collect-only", "-q", "--llm-model=tiny").stdout.fnmatch_lines([f"{last - 7} tests collected*"])
+
+        assert gc.isenabled()
+        assert (gc.get_freeze_count() > before) is kept
+    finally:
+        gc.unfreeze()
 
 
 def test_its_cases_are_measured_and_kept(suite: Callable[..., None], run: Run, document: Document) -> None:
