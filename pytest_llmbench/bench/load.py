@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_llmbench.bench.measurement import CaseFixture, Measurement
 from pytest_llmbench.bench.model import free_label
@@ -24,6 +25,7 @@ from pytest_llmbench.measure.run import Run
 from pytest_llmbench.workloads.datasets import Dataset, read_dataset
 from pytest_llmbench.workloads.messages import Message
 from pytest_llmbench.workloads.requests import TokenEstimator
+from pytest_llmbench.workloads.scenarios.conversation import Conversation
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.pairing import Pairing
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from pytest_llmbench.results.verdict import Judgment
     from pytest_llmbench.servers.keep import LLMServer, ServerChoice
     from pytest_llmbench.settings.case import CaseSettings
+
+
+OneTalk: TypeAlias = Conversation | str | Path
+"""A conversation, or the name or file of one."""
 
 
 @dataclass(slots=True, repr=False)
@@ -52,6 +58,11 @@ class LLMLoad(CaseFixture[ServerTarget]):
     def concurrency(self) -> int | None:
         """How many requests at once; None at a request rate."""
         return None if self._case.load is None else self._case.load.concurrency
+
+    @property
+    def conversations(self) -> int | None:
+        """How many conversations at once; None where each request stands for itself."""
+        return None if self._case.load is None else self._case.load.conversations
 
     @property
     def request_rate(self) -> float | None:
@@ -84,6 +95,7 @@ class LLMLoad(CaseFixture[ServerTarget]):
         self,
         prompt: str | Sequence[Message] | None = None,
         *,
+        conversation: OneTalk | Sequence[OneTalk] = (),
         label: str | None = None,
         **settings: object,
     ) -> Run:
@@ -93,6 +105,9 @@ class LLMLoad(CaseFixture[ServerTarget]):
 
         :param prompt: a text or chat messages for all requests, made unique at its beginning unless
             ``prefix_cache=True``; by default made prompts of ``prompt_length`` tokens, or ``dataset``.
+        :param conversation: one or several, or the names of shipped ones or files, which are held instead,
+            one after the other and again, so many at once as ``conversations`` says, or else
+            ``concurrency``. Missing answers are made; with ``history="live"`` they are the server's own.
         :param label: names this measurement, where a test makes several.
         :param settings: what is measured in this call (``prompt_length``, ``arrivals``, ...), and how often
             (``requests``, ``duration``, ...) where the command line does not set that. The reference of
@@ -102,7 +117,8 @@ class LLMLoad(CaseFixture[ServerTarget]):
         """
         __tracebackhide__ = True
         try:
-            return self._measure(prompt, label, settings)
+            talks = [conversation] if isinstance(conversation, Conversation | str | Path) else conversation
+            return self._measure(prompt, tuple(map(self._found, talks)), label, settings)
         except LLMBenchError as error:
             raise error.with_traceback(None) from None
         finally:
@@ -111,13 +127,29 @@ class LLMLoad(CaseFixture[ServerTarget]):
     def finish(self) -> None:
         """The test is over; the server stays for the next one."""
 
+    def _found(self, said: OneTalk) -> Conversation:
+        """The conversation that is meant."""
+        if isinstance(said, Conversation):
+            return said
+        from pytest_llmbench.settings.conversations import find_conversation
+
+        return find_conversation(said, self._folder)
+
     def _measure(
-        self, prompt: str | Sequence[Message] | None, label: str | None, settings: Mapping[str, object]
+        self,
+        prompt: str | Sequence[Message] | None,
+        given: tuple[Conversation, ...],
+        label: str | None,
+        settings: Mapping[str, object],
     ) -> Run:
         values = self._runtime.call_settings("llm_load", self.settings, settings, self._folder)
         choice = self._choice
         workload = Workload(
-            values, None if prompt is None else Prompt.of(prompt), self._dataset(values), secrets.randbits(40)
+            values,
+            None if prompt is None else Prompt.of(prompt),
+            self._dataset(values),
+            secrets.randbits(40),
+            given,
         )
         planner = Planner(
             workload,
@@ -210,7 +242,10 @@ class LLMLoad(CaseFixture[ServerTarget]):
         path = values.dataset
         if path is None:
             return None
-        dataset = read_dataset(path, time_unit=values.time_unit, block_size=values.block_size)
+        held = self.conversations is not None
+        dataset = read_dataset(
+            path, time_unit=values.time_unit, block_size=values.block_size, conversations=held
+        )
         for note in dataset.notes:
             warn(f"{path}: {note}")
         return dataset

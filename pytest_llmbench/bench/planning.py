@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.base import GenerationParams, Options
 from pytest_llmbench.backends.options import kept_options
+from pytest_llmbench.bench.talks import Given, TalkLevel
 from pytest_llmbench.client.plan import LoadPlan, Request
 from pytest_llmbench.errors import EngineError, UsageError, warn
 from pytest_llmbench.hardware.memory import available
@@ -32,6 +33,7 @@ from pytest_llmbench.workloads.requests import (
     make_requests,
     words_text,
 )
+from pytest_llmbench.workloads.scenarios.conversation import Conversation
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.case import LoadLevel
@@ -46,6 +48,7 @@ _MARGIN = 2.0
 _SHORTEST = 1e-3
 # A word and a space: in a prompt, in the body that is made of it, and in the client's own copy.
 _BYTES_PER_TOKEN = 16
+_NEEDS_CHAT = "chat messages need the chat endpoint: --llm-option server.endpoint=chat"
 # Words of the prompts from which a server's tokens a word are learned.
 _CALIBRATION_WORDS = (32, 256) * 4
 
@@ -62,6 +65,13 @@ class Planner:
     """Whether one request is all."""
     estimator: TokenEstimator | None = None
     """How many tokens a server makes of so many words, once it was asked."""
+    talks: TalkLevel | None = field(init=False, default=None)
+    """The conversations of the levels; None where each request stands for itself."""
+
+    def __post_init__(self) -> None:
+        workload = self.workload
+        if self.load.conversations is not None or workload.conversations:
+            self.talks = TalkLevel.of(workload.values, self.load, workload.given, workload.text_seed)
 
     def learn(self, bench: LoadBench) -> TokenEstimator | None:
         """Ask a server how many tokens it makes of so many words; None if it does not matter.
@@ -70,7 +80,7 @@ class Planner:
 
         :raises EngineError: if it does not answer.
         """
-        if not self.workload.needs_estimator:
+        if not self._needs_estimator:
             return None
         found = self._fit_estimator(bench, self.workload.values.params, self.workload.values.timeout)
         self.estimator = self.estimator or found
@@ -97,12 +107,14 @@ class Planner:
         """
         values = self.workload.values
         params = values.params
-        if self.workload.needs_estimator and self.estimator is None:
+        if self._needs_estimator and self.estimator is None:
             self.learn(bench)
         self.agree(bench)
         if bench.server.lacks is not None and self.load.concurrency != 1 and number == 0:
             warn(f"{self.label}: {bench.server.lacks}")
         endpoint = bench.server.endpoint
+        if self.talks is not None:
+            return self._plan_talks(self.talks, bench, options, text)
         warmup, count = self._counts(bench, params, text)
         items = self.workload.items(warmup + count, self.estimator, text)
         chat = endpoint.api == "chat"
@@ -117,6 +129,34 @@ class Planner:
             timeout=values.timeout,
             retries=options["retries"],
         )
+
+    def _plan_talks(self, talks: TalkLevel, bench: LoadBench, options: Options, text: int) -> LoadPlan:
+        """The next level of conversations."""
+        values, endpoint = talks.values, bench.server.endpoint
+        if endpoint.api != "chat":
+            raise UsageError(_NEEDS_CHAT)
+        alone = None
+        if values.requests is None and values.duration is not None and not self.disabled:
+            alone = self._seconds_alone(bench, values.params, text)
+        text_of = None if self.estimator is None else self.estimator.text_of
+        requests, warmup = talks.requests(text, text_of, alone=alone, once=self.disabled, label=self.label)
+        return LoadPlan(
+            endpoint=endpoint,
+            requests=requests,
+            params=values.params,
+            concurrency=self.load.concurrency,
+            conversations=talks.at_once,
+            history=talks.history,
+            duration=values.duration,
+            warmup=warmup,
+            timeout=values.timeout,
+            retries=options["retries"],
+        )
+
+    @property
+    def _needs_estimator(self) -> bool:
+        """Whether texts are made to a length, which only the server's own tokenizer knows."""
+        return self.workload.needs_estimator if self.talks is None else self.talks.talks.makes_text
 
     def _schedule(self, items: Sequence[Item], number: int) -> tuple[float, ...]:
         """When each request is due, in seconds."""
@@ -190,7 +230,8 @@ class Planner:
 
     def _seconds_alone(self, bench: LoadBench, params: GenerationParams, text: int) -> float:
         """How long one request takes that has the server for itself."""
-        (item,) = self.workload.items(1, self.estimator, -1 - text)
+        sample = self.workload.sample
+        (item,) = [sample] if self.talks is not None else self.workload.items(1, self.estimator, -1 - text)
         request = _request(item, params.max_new_tokens, bench.server.endpoint.api == "chat")
         timeout = self.workload.values.timeout
         result = bench.ask(
@@ -208,7 +249,7 @@ class Planner:
             "requests": values.requests,
             "duration": values.duration,
             "warmup_requests": plan.warmup,
-            **self.workload.protocol(),
+            **(self.workload.protocol() if self.talks is None else self.talks.protocol()),
             **self._time_unit(plan),
             "chat": plan.endpoint.api == "chat",
             **asdict(plan.params),
@@ -231,6 +272,21 @@ class Workload:
     text_seed: int
     """Of the words that make prompts unique: another in each measurement of each session, because a
     server that runs for long keeps the prompts of earlier sessions too."""
+    conversations: tuple[Conversation, ...] = ()
+    """What is held instead of single requests; in a level of conversations, none are made ones."""
+
+    @property
+    def given(self) -> Given | None:
+        """The conversations that are given, by the call or by a data set; None where they are made.
+
+        :raises UsageError: for a prompt, which is none.
+        """
+        if self.prompt is not None:
+            msg = "a prompt is one request: give measure(conversation=...), or leave the prompt out"
+            raise UsageError(msg)
+        if self.conversations:
+            return Given.of(self.conversations)
+        return None if self.dataset is None else Given.of_dataset(self.dataset)
 
     @property
     def needs_estimator(self) -> bool:
@@ -325,6 +381,5 @@ def _request(item: Item, max_new_tokens: int, chat: bool) -> Request:
         messages = item.messages or ({"role": "user", "content": item.prompt or ""},)
         return Request(tokens, messages=messages)
     if item.messages is not None:
-        msg = "chat messages need the chat endpoint: --llm-option server.endpoint=chat"
-        raise UsageError(msg)
+        raise UsageError(_NEEDS_CHAT)
     return Request(tokens, prompt=item.prompt)

@@ -13,17 +13,28 @@ TargetT_co = TypeVar("TargetT_co", bound=Target, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class LoadLevel:
-    """How much a server is asked at a time: a closed loop, an open one, or (neither) a trace's own."""
+    """How much a server is asked at a time: a closed loop, an open one, or (neither) a trace's own.
+
+    With ``conversations``, ``concurrency`` is the most requests of theirs that are on their way at a time.
+    """
 
     concurrency: int | None = None
     request_rate: float | None = None
     """Requests a second."""
+    conversations: int | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether what is sent next waits for what was sent before."""
+        return self.concurrency is not None or self.conversations is not None
 
     @property
     def label(self) -> str:
-        """``c8`` for 8 at once, ``r2.5`` for 2.5 a second, ``trace`` for a trace's own times."""
-        if self.concurrency is not None:
-            return f"c{self.concurrency}"
+        """``c8`` for 8 at once, ``conv32`` for 32 conversations, ``conv32c8`` for these with 8 requests at
+        once at most, ``r2.5`` for 2.5 a second, ``trace`` for a trace's own times."""
+        if self.closed:
+            talks = "" if self.conversations is None else f"conv{self.conversations}"
+            return talks + ("" if self.concurrency is None else f"c{self.concurrency}")
         return "trace" if self.request_rate is None else f"r{self.request_rate:g}"
 
 

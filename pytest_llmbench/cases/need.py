@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.workloads.lengths import parse_length
+from pytest_llmbench.workloads.lengths import Length, parse_length
+from pytest_llmbench.workloads.scenarios.conversation import MOST_TURNS
 
 if TYPE_CHECKING:
     from pytest_llmbench.settings.case import CaseSettings
     from pytest_llmbench.workloads.scenarios.conversation import Conversation, Text
 
-READS = ("max_new_tokens", "output_length", "prompt_length", "dataset", "depth")
+READS = ("max_new_tokens", "output_length", "prompt_length", "shared_prefix", "turns", "dataset", "depth")
 """The settings on which it depends."""
 _A_MESSAGE = 64
 """Tokens that a chat template puts around a message, at most, and a prompt's special tokens."""
@@ -57,12 +58,28 @@ def of_load(held: CaseSettings, *, made: bool) -> Need:
         what = f"requests for {output.middle} tokens are longer"
         return Need(1 + output.middle, None, what, informed=False)
     prompt = parse_length(held.prompt_length)
+    if held.conversations:
+        return _of_made_talk(held, prompt, output)
     tokens = prompt.middle + output.middle
     what = f"requests of {tokens} tokens (prompt and answer of middle length) are longer"
     most = None
     if prompt.longest is not None and output.longest is not None:
         # How many tokens a server makes of a text is estimated.
         most = prompt.longest + output.longest + prompt.longest // 8 + _A_MESSAGE
+    return Need(tokens, most, what, tokens)
+
+
+def _of_made_talk(held: CaseSettings, prompt: Length, output: Length) -> Need:
+    """Of the last turn of a made conversation, which has all that was said before it."""
+    turns = parse_length(held.turns)
+    count = min(turns.middle, MOST_TURNS)
+    tokens = held.shared_prefix + count * (prompt.middle + output.middle)
+    most = None
+    if turns.longest is not None and prompt.longest is not None and output.longest is not None:
+        longest = min(turns.longest, MOST_TURNS)
+        made = held.shared_prefix + longest * (prompt.longest + output.longest)
+        most = made + made // 8 + _A_MESSAGE * (1 + 2 * longest)
+    what = f"conversations of {count} turns and {tokens} tokens (of middle length) are longer"
     return Need(tokens, most, what, tokens)
 
 

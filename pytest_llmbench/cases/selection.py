@@ -209,7 +209,11 @@ class Selector:
         """The load levels of a test; one request at a time where none is named."""
         levels = self._options.levels(marker)
         return [
-            *(LoadLevel(concurrency=n) for n in levels.closed),
+            *(
+                LoadLevel(concurrency=n, conversations=talks)
+                for talks in levels.conversations or (None,)
+                for n in levels.closed or ((None,) if levels.conversations else ())
+            ),
             *(LoadLevel(request_rate=rate) for rate in levels.open),
             *([LoadLevel()] if levels.trace else []),
         ] or [LoadLevel(concurrency=1)]

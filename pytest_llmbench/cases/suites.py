@@ -112,10 +112,11 @@ def _tests(case: SuiteCase, selector: Selector, known: _Known) -> list[SuiteTest
 def _need(case: SuiteCase, point: Point, held: CaseSettings) -> Need:
     """What a test needs of its model's context."""
     asked = point.asked
-    if case.fixture == "llm_load":
+    under_load = case.fixture == "llm_load"
+    if under_load and asked.conversation is None:
         return of_load(held, made=asked.prompt is None and asked.messages is None)
     if asked.conversation is not None:
-        history = point.values.get("history") or asked.conversation.history
+        history = point.values.get("history") or ("recorded" if under_load else asked.conversation.history)
         return of_conversation(held, replace(asked.conversation, history=history))
     return of_prompt(held, asked.prompt_tokens)
 

@@ -52,15 +52,17 @@ def kinds_of(item: pytest.Item, runs: Sequence[Run]) -> set[str]:
     if fixture in OF_FIXTURE:
         kinds.add(OF_FIXTURE[fixture])
     if case.load is not None:
-        kinds |= {"open" if case.load.concurrency is None else "closed"}
+        kinds |= {"closed" if case.load.closed else "open"}
     if not any(run.protocol for run in runs):
         # It failed before that was known: nothing is said of what it may have been.
-        kinds |= {"sampled", "made"}
+        kinds |= {"sampled", "made", "conversations"}
     for run in runs:
         if run.protocol.get("temperature"):
             kinds.add("sampled")
         if case.load is not None and run.protocol.get("prompts") is None:
             kinds.add("made")
+        if run.protocol.get("conversations") is not None:
+            kinds.add("conversations")
     return kinds
 
 

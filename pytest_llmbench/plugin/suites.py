@@ -218,6 +218,8 @@ def _ask(fixture: LLMModel | LLMLoad | LLMChat, point: Point) -> None:
         fixture.run(asked.conversation)
         return
     more: dict[str, Any] = {} if asked.prompt_tokens is None else {"prompt_tokens": asked.prompt_tokens}
+    if asked.conversation is not None:
+        more["conversation"] = asked.conversation
     fixture.measure(asked.prompt if asked.messages is None else asked.messages, **more)
 
 

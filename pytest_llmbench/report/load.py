@@ -83,10 +83,13 @@ def sweeps(cases: Sequence[CaseRecord]) -> list[list[CaseRecord]]:
     found: dict[tuple[object, ...], list[tuple[float, CaseRecord]]] = {}
     for group in grouped(cases):
         for case in group.cases:
-            load = case.protocol.concurrency or case.protocol.request_rate
+            protocol = case.protocol
+            load = protocol.conversations or protocol.concurrency or protocol.request_rate
             if load is None:
                 continue
-            kind = "rate" if case.protocol.request_rate else "concurrency"
+            kind = "rate" if protocol.request_rate else "concurrency"
+            if protocol.conversations is not None:
+                kind = f"conversations/{protocol.concurrency}"
             # Of the id, what names the server and the model stands before the level's own part.
             place = (group.file, group.function, case.nodeid.rpartition("-")[0], case.measurement, kind)
             found.setdefault(place, []).append((float(load), case))

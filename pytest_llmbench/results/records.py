@@ -313,6 +313,9 @@ class ProtocolRecord(_Part):
         default=0.0, description="null: the server was asked without one, and has one of its own"
     )
     concurrency: int | None = None
+    conversations: int | None = Field(
+        default=None, description="at once; with concurrency the most requests of theirs on their way"
+    )
     request_rate: float | None = Field(default=None, description="requests/s")
     arrivals: str | None = Field(default=None, description="how requests are spread; null: a closed loop")
     prompts: str | None = Field(default=None, description="sha256:HEX of what was given; null: made")

@@ -159,7 +159,8 @@ def _turn_facts(measured: RoundRecord) -> dict[str, object]:
 
 
 def _load(case: CaseRecord, rate: str) -> dict[str, object]:
-    return {"concurrency": case.protocol.concurrency, rate: case.protocol.request_rate}
+    held = case.protocol
+    return {"concurrency": held.concurrency, "conversations": held.conversations, rate: held.request_rate}
 
 
 def _settings(case: CaseRecord) -> dict[str, object]:

@@ -215,10 +215,10 @@ class CaseSettings:
         read.one_of(*HISTORIES),
         "--llm-history",
         "Answers that later turns have before them: live, the model's own, or recorded, those that the "
-        "conversation gives; default: as the conversation says",
+        "conversation gives; default: as the conversation says, under load recorded",
         role="work",
         metavar="KIND",
-        only=("chat",),
+        only=("chat", "conversations"),
     )
     placement: Placement | None = setting(
         None,
@@ -228,7 +228,7 @@ class CaseSettings:
         "last question); default: as the conversation says",
         role="work",
         metavar="PLACE",
-        only=("chat",),
+        only=("chat", "conversations"),
     )
     same_output: bool = setting(
         True,
@@ -273,6 +273,38 @@ class CaseSettings:
         ini_type="args",
         only=("closed",),
         also=("max-concurrency",),
+    )
+    conversations: tuple[int, ...] = setting(
+        (),
+        read.several(read.whole(1, read.AT_ONCE)),
+        "--llm-conversations",
+        "Conversations of a load at once, one load level each, with as many requests on their way at a time "
+        "as concurrency says, or else as they send",
+        role="cases",
+        many=True,
+        ini_type="args",
+        only=("conversations",),
+        also=("num-clients", "num-conversations"),
+    )
+    turns: str = setting(
+        "4",
+        read.length,
+        "--llm-turns",
+        "Turns of a made conversation under load, at most 1000: 4, uniform:3:7 or normal:5:2",
+        role="work",
+        only=("conversations",),
+        also=("num-turns", "turns-mean"),
+    )
+    think_time: float | None = setting(
+        None,
+        read.real(0),
+        "--llm-think-time",
+        "Seconds from an answer to the next turn of a conversation under load; default: as the conversation "
+        "says, or 0",
+        role="work",
+        metavar="SECONDS",
+        only=("conversations",),
+        also=("turn-delay-mean",),
     )
     request_rate: tuple[float, ...] = setting(
         (),
@@ -466,14 +498,3 @@ def call_keys(fixture: Fixture) -> list[str]:
     """What a call of the fixture's ``measure()`` can set: what is measured, then how often."""
     for_it = [row for row in SETTINGS.values() if does_for(row, fixture)]
     return [row.key for role in ("work", "repeats") for row in for_it if row.role == role]
-
-
-def short_names() -> dict[str, str]:
-    """What a suite without a version may call a setting to its key."""
-    return {name: row.key for row in SETTINGS.values() for name in row.short}
-
-
-def other_names() -> dict[str, str]:
-    """What other tools call a setting to its key."""
-    called = {name: row.key for row in SETTINGS.values() for name in row.also}
-    return called | {name.replace("_", "-"): key for name, key in short_names().items()}

@@ -22,12 +22,13 @@ KINDS = {
     "https": "servers behind https://",
     "load": "load levels (llm_load)",
     "closed": "load levels of a concurrency",
+    "conversations": "load levels of conversations",
     "open": "load levels at a request rate",
     "made": "load levels with made prompts",
 }
 """What a case can be, in words; a setting or an option of a backend may be for some of them only."""
 
-_UNDER_LOAD = ("load", "closed", "open", "made")
+_UNDER_LOAD = ("load", "closed", "conversations", "open", "made")
 NEVER: Mapping[Fixture, tuple[str, ...]] = {
     "llm_model": ("chat", *_UNDER_LOAD),
     "llm_load": ("model", "chat", "engine"),

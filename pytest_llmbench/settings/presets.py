@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.settings.case import NO_PRESET, SETTINGS, other_names
+from pytest_llmbench.settings.case import NO_PRESET, SETTINGS
 from pytest_llmbench.settings.sources import Source
+from pytest_llmbench.settings.synonyms import other_names
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry

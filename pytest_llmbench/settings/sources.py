@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.models.paths import from_folder
-from pytest_llmbench.settings.case import SETTINGS, CaseSettings, call_keys, other_names
+from pytest_llmbench.settings.case import SETTINGS, CaseSettings, call_keys
 from pytest_llmbench.settings.kinds import Fixture
 from pytest_llmbench.settings.options import BackendOptions
+from pytest_llmbench.settings.synonyms import other_names
 from pytest_llmbench.settings.values import TRACE
 
 if TYPE_CHECKING:
@@ -89,9 +90,11 @@ class Levels(NamedTuple):
     """Requests a second."""
     trace: bool = False
     """The times of a data set, where no rate is said."""
+    conversations: tuple[int, ...] = ()
+    """Conversations at once, each with each of ``closed``."""
 
     def __bool__(self) -> bool:
-        return bool(self.closed or self.open or self.trace)
+        return bool(self.closed or self.open or self.trace or self.conversations)
 
 
 class Precedence:
@@ -165,6 +168,8 @@ class Precedence:
         typed = next((found for place in stronger if (found := _levels(place, trace))), Levels())
         if own.closed and typed.closed:
             own = own._replace(closed=typed.closed)
+        if own.conversations and typed.conversations:
+            own = own._replace(conversations=typed.conversations)
         if (own.open or own.trace) and typed.open:
             own = own._replace(open=typed.open, trace=False)
         return own
@@ -181,7 +186,8 @@ def _holding(key: str, places: tuple[Source, ...]) -> Source | None:
 
 def _levels(source: Source, trace: bool) -> Levels:
     """The levels that one source names; a trace's own times are one where *trace* says that they hold."""
-    found = Levels(source.values.concurrency, source.values.request_rate)
+    values = source.values
+    found = Levels(values.concurrency, values.request_rate, conversations=values.conversations)
     if not found and trace and "arrivals" in source and source.values.arrivals == TRACE:
         return Levels(trace=True)
     return found

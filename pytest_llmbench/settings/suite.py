@@ -390,12 +390,14 @@ def _fixture(keys: set[str], meant: set[str], own: set[str], place: Place) -> Fi
     rows |= set() if ASKED.keys() & rows else meant
     under_load = [key for key in SETTINGS if key in rows and _only(key, "llm_load")]
     if "conversation" in rows:
-        if under_load:
+        held = {"conversations", "concurrency"} & rows
+        if under_load and not held:
             place.refuse(
-                f"conversation is for one at a time, and {under_load[0]} is for load levels: leave one out"
+                "a conversation is held alone, or under load with conversations or concurrency, and not with "
+                f"{under_load[0]} only: leave one out"
             )
-        return "llm_chat"
-    if not under_load and (talks := [key for key in SETTINGS if key in own and _only(key, "llm_chat")]):
+        return "llm_load" if held else "llm_chat"
+    if not under_load and (talks := [key for key in SETTINGS if key in own and _of_talks(key)]):
         place.refuse(f"{talks[0]} is for conversations: give a conversation, or leave {talks[0]} out")
     if under_load and "prompt_tokens" in rows:
         place.refuse(
@@ -415,6 +417,11 @@ def _fixture(keys: set[str], meant: set[str], own: set[str], place: Place) -> Fi
 def _only(key: str, fixture: Fixture) -> bool:
     """Whether a setting does something for the fixture, and nothing for others."""
     return all(does_for(SETTINGS[key], one) == (one == fixture) for one in FIXTURES)
+
+
+def _of_talks(key: str) -> bool:
+    """Whether a setting does something for conversations, and nothing for a model that is asked once."""
+    return does_for(SETTINGS[key], "llm_chat") and not does_for(SETTINGS[key], "llm_model")
 
 
 def _name(node: Table) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pytest_llmbench.errors import few, saying_where, suggest
 from pytest_llmbench.settings import values as read
-from pytest_llmbench.settings.case import SETTINGS, other_names
+from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.conversation_rows import conversation_schema, read_conversation
 from pytest_llmbench.settings.conversations import find_conversation
 from pytest_llmbench.settings.rows import Setting, rows_of, setting
+from pytest_llmbench.settings.synonyms import other_names
 from pytest_llmbench.settings.yaml_nodes import Node, Place, Table, plain
 from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message

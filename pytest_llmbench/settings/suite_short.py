@@ -21,8 +21,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.settings.case import SETTINGS, short_names
+from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.suite_rows import CASE_KEYS, ROWS, SUITE_KEYS, refuse_key
+from pytest_llmbench.settings.synonyms import short_names
 from pytest_llmbench.settings.yaml_nodes import Entry, Items, Node, Scalar, Table
 
 if TYPE_CHECKING:

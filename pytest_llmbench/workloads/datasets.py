@@ -100,7 +100,12 @@ class Dataset:
 
 
 def read_dataset(
-    path: str | Path, *, root: Path | None = None, time_unit: str | None = None, block_size: int | None = None
+    path: str | Path,
+    *,
+    root: Path | None = None,
+    time_unit: str | None = None,
+    block_size: int | None = None,
+    conversations: bool = False,
 ) -> Dataset:
     """The requests in a file of one of the forms that this module names.
 
@@ -108,11 +113,12 @@ def read_dataset(
     :param time_unit: of its time stamps, a key of :data:`TIME_UNITS`; by default, the form's own.
     :param block_size: tokens for which each of its ``hash_ids`` stands; by default, the file's word, or else
         the form's own.
+    :param conversations: whether its requests have all that was said, and not only what was asked first.
     :raises UsageError: naming the file, and the line and what was expected there, or what was left out; or if
         *block_size* does not agree with the length of any prompt.
     """
     path = from_folder(path, root)
-    reading = Reading(block_size=block_size, asked=block_size is not None)
+    reading = Reading(block_size=block_size, asked=block_size is not None, conversations=conversations)
     try:
         with path.open("rb") as raw:
             packed = _PACKED.get(raw.read(2))
@@ -269,6 +275,7 @@ def _collect(entries: Iterable[tuple[int, Read]], reading: Reading) -> tuple[lis
         items.append(item)
         unused.update(reading.unused)
         size += len(item.prompt or "") + sum(len(m["content"]) for m in item.messages or ())
+        size += 0 if item.conversation is None else item.conversation.characters
         size += 0 if item.blocks is None else _BLOCK * len(item.blocks.names)
     return items, _notes(odd, unused, count, full)
 

@@ -20,11 +20,11 @@ from pytest_llmbench.workloads.recorded import (
     tokens,
 )
 from pytest_llmbench.workloads.requests import Item
+from pytest_llmbench.workloads.scenarios.said import PERSON, asked_apart, conversation_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.workloads.messages import Message
 
-_PERSON = ("human", "user", "prompter")
 _CONVERSATIONS = ("conversations", "conversation", "messages", "items", "turns")
 _PROMPTS = ("prompt", "text", "question", "instruction", "text_input", "query", "content")
 _OUTPUTS = ("output_tokens", "output_length", "max_completion_tokens", "max_tokens", "max_new_tokens")
@@ -49,7 +49,7 @@ def read_entry(entry: object, reading: Reading) -> Item:
         msg = f"no token to generate: {key} is 0"
         raise OddEntryError(msg)
     at = None if entry.get("timestamp") is None else time_of(entry["timestamp"], reading)
-    return Item(item.prompt, item.messages, output, at=at)
+    return Item(item.prompt, item.messages, output, at=at, conversation=item.conversation)
 
 
 def _asked(entry: Mapping[str, object], reading: Reading) -> Item:
@@ -61,14 +61,15 @@ def _asked(entry: Mapping[str, object], reading: Reading) -> Item:
         raise OddEntryError(msg)
     value = entry[key]
     if key in _CONVERSATIONS or _is_dialog(value):
-        return _conversation(value, key, reading)
+        read = _whole if reading.conversations else _conversation
+        return read(value, key, reading)
     text = _text(value, reading)
     if key == "instruction" and (more := _text(entry.get("input"), reading)):
         text = f"{text}\n\n{more}"
     if not text.strip():
         msg = f"no text in {key}"
         raise OddEntryError(msg)
-    return Item(text)
+    return Item(text, conversation=asked_apart([text]) if reading.conversations else None)
 
 
 def _is_dialog(value: object) -> bool:
@@ -87,12 +88,33 @@ def _conversation(turns: object, key: str, reading: Reading) -> Item:
     if key in ("messages", *_PROMPTS) and all("role" in turn for turn in turns):
         return Item(messages=_messages(turns, reading))
     said = [(turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))) for turn in turns]
-    asked = (_text(what, reading) for who, what in said if who in _PERSON)
+    asked = (_text(what, reading) for who, what in said if who in PERSON)
     text = next((text for text in asked if _has_text(text, reading)), None)
     if len(turns) < 2 or text is None:
         msg = "only one turn, or no text from a person"
         raise OddEntryError(msg)
     return Item(text)
+
+
+def _whole(turns: object, key: str, reading: Reading) -> Item:
+    """All that was said, by turns."""
+    if not isinstance(turns, list) or not turns:
+        msg = f"{key} is not a list of turns, but {shown(turns)}"
+        raise OddEntryError(msg)
+    if all(isinstance(turn, str) for turn in turns):
+        conversation = asked_apart([text for turn in turns if _has_text(text := _encodable(turn), reading)])
+    elif all(isinstance(turn, dict) for turn in turns):
+        said = (
+            (turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))) for turn in turns
+        )
+        conversation = conversation_of([(who, _text(what, reading)) for who, what in said], reading.unused)
+    else:
+        msg = f"{key} is not a list of turns, but {shown(turns)}"
+        raise OddEntryError(msg)
+    if conversation is None:
+        msg = "no text from a person"
+        raise OddEntryError(msg)
+    return Item(str(conversation.turns[0].user), conversation=conversation)
 
 
 def _has_text(text: str, reading: Reading) -> bool:

@@ -130,6 +130,8 @@ class Reading:
     """Tokens of each of its blocks: as it was asked for, or that of the first entry with blocks."""
     asked: bool = False
     """Whether the block size is the user's word."""
+    conversations: bool = False
+    """Whether whole conversations are asked for."""
     fit: Fit = field(default_factory=Fit)
     clocks: set[str] = field(default_factory=set)
     """Conversations of which each has a clock of its own."""

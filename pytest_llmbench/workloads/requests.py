@@ -21,6 +21,7 @@ from pytest_llmbench.workloads.prompts import _pieces, _sentences, opening
 
 if TYPE_CHECKING:
     from pytest_llmbench.workloads.messages import Message
+    from pytest_llmbench.workloads.scenarios.conversation import Conversation
 
 TextOf = Callable[[int, int], str]
 """(tokens, seed) to a text of about so many tokens, all that the server adds included. Texts of
@@ -67,6 +68,8 @@ class Item:
     """When it is due, in seconds since the start; None for no time of its own."""
     blocks: Blocks | None = None
     """Pieces of the prompt that equal text is made for; None for nothing in common with others."""
+    conversation: Conversation | None = None
+    """All that was said, where whole conversations are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +170,9 @@ def make_requests(
         it, prompts have the right number of words and not always that of tokens.
     :raises UsageError: if no prompt is longer than *shared_prefix*.
     """
-    lengths = prompt_length.sample(count, _derived("prompt lengths", seed))
-    outputs = output_length.sample(count, _derived("output lengths", seed))
-    first = _first_number(text_seed)
+    lengths = prompt_length.sample(count, derived("prompt lengths", seed))
+    outputs = output_length.sample(count, derived("output lengths", seed))
+    first = first_number(text_seed)
     prompts = [text_of(tokens, first + number) for number, tokens in enumerate(lengths)]
     if shared_prefix:
         if shared_prefix >= max(lengths, default=shared_prefix + 1):
@@ -178,7 +181,7 @@ def make_requests(
                 "shorten it, or ask for longer prompts"
             )
             raise UsageError(msg)
-        shared = text_of(shared_prefix, _derived("shared prefix", text_seed)).split()
+        shared = text_of(shared_prefix, derived("shared prefix", text_seed)).split()
         prompts = [_after(shared, prompt.split()) for prompt in prompts]
     return [
         Item(prompt, output_tokens=output, prompt_tokens=tokens)
@@ -212,7 +215,7 @@ def from_items(
     :raises UsageError: if all of several items have the same time, and *count* needs them again.
     """
     period = _period(items) if count > len(items) else 0.0
-    first = _first_number(seed)
+    first = first_number(seed)
     writer: _BlockWriter | None = None
     found: list[Item] = []
     for number in range(count):
@@ -276,7 +279,7 @@ class _BlockWriter:
 
     def _made(self, name: int | str, scope: str, size: int) -> tuple[str, ...]:
         """The words of a block of *size* tokens; one more or less, by its name."""
-        drawn = _derived(scope, name)
+        drawn = derived(scope, name)
         prose = _prose()
         count = max(1, int(size / self._per_word + drawn % 1000 / 1000))
         starts = [drawn // 1000 % len(prose), drawn // 1000 // len(prose) % len(prose)]
@@ -327,11 +330,11 @@ def _period(items: Sequence[Item]) -> float:
     return span * len(times) / (len(times) - 1)
 
 
-def _first_number(seed: int) -> int:
+def first_number(seed: int) -> int:
     """The first of a load's numbers; loads of different seeds are far apart."""
-    return _derived("numbers", seed) % _LARGEST_FIRST_NUMBER
+    return derived("numbers", seed) % _LARGEST_FIRST_NUMBER
 
 
-def _derived(*parts: object) -> int:
+def derived(*parts: object) -> int:
     """A seed of 64 bits for one purpose."""
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8])

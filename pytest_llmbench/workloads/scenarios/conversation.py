@@ -149,6 +149,13 @@ class Conversation:
         told = {key: value for key, value in asdict(self).items() if key not in _ABOUT}
         return "sha256:" + hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
+    @property
+    def characters(self) -> int:
+        """Of its texts, as far as they are not to be made."""
+        texts = [self.system, *self.documents.values()]
+        texts += [text for turn in self.turns for text in (turn.user, turn.answer)]
+        return sum(len(text) for text in texts if isinstance(text, str))
+
     def present(self, turn: int) -> dict[str, int]:
         """The documents that are there in a turn (from 1), in the order in which they came in: name to the
         turn that added it."""

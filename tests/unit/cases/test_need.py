@@ -39,6 +39,18 @@ def test_requests_are_of_middle_lengths_and_their_longest_is_enough(
     assert need.most is None or need.most > tokens
 
 
+def test_a_made_conversation_needs_all_that_was_said_in_it() -> None:
+    held = CaseSettings(
+        conversations=(8,), turns="uniform:2:4", prompt_length="100", output_length="20", shared_prefix=50
+    )
+    need = of_load(held, made=True)
+    assert need.tokens == need.least == 50 + 3 * 120
+    assert need.most is not None
+    assert need.most > 50 + 4 * 120
+    endless = CaseSettings(conversations=(8,), turns="lognormal:3:1", prompt_length="100")
+    assert of_load(endless, made=True).most is None
+
+
 def test_what_requests_of_others_words_need_is_not_known() -> None:
     need = of_load(CaseSettings(dataset="a.jsonl", output_length="500"), made=True)
     assert (need.least, need.tokens, need.informed) == (501, None, False)

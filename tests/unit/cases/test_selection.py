@@ -77,6 +77,15 @@ def test_each_server_has_each_level_of_a_load(registry: Registry) -> None:
     assert ids(selected(registry, "llm_server", **typed)) == ["server@h:1", "server@h:2"]
 
 
+def test_conversations_are_levels_alone_and_with_each_concurrency(registry: Registry) -> None:
+    alone = selected(registry, "llm_load", base_url=(URL,), conversations=(8, 32))
+    assert ids(alone) == ["server-conv8", "server-conv32"]
+    bound = selected(registry, "llm_load", base_url=(URL,), conversations=(8, 32), concurrency=(2, 4))
+    assert ids(bound) == [f"server-conv{talks}c{most}" for talks in (8, 32) for most in (2, 4)]
+    both = selected(registry, "llm_load", base_url=(URL,), conversations=(8,), request_rate=(0.5,))
+    assert ids(both) == ["server-conv8", "server-r0.5"]
+
+
 @pytest.mark.parametrize(
     ("fixture", "marker", "typed", "why"),
     [

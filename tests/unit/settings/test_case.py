@@ -9,12 +9,17 @@ import pytest
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.plugin.options import marker_help
-from pytest_llmbench.settings.case import SETTINGS, CaseSettings, call_keys, other_names
+from pytest_llmbench.settings.case import SETTINGS, CaseSettings, call_keys
 from pytest_llmbench.settings.kinds import KINDS, Fixture
+from pytest_llmbench.settings.synonyms import other_names
 
 WORK = ["max_new_tokens", "seed", "temperature", "top_k", "top_p", "ignore_eos", "prefix_cache"]
 REPEATS = ["rounds", "warmup_rounds", "processes", "timeout"]
 OF_A_LOAD = [
+    "history",
+    "placement",
+    "turns",
+    "think_time",
     "arrivals",
     "slo",
     "prompt_length",

@@ -157,6 +157,15 @@ def test_a_preset_does_not_stand_before_what_a_stronger_place_says_of_the_same_t
         (preset({"concurrency": (4,)}), preset({"request_rate": (2.0,)}), NOTHING, Levels((4,))),
         (NOTHING, Source.of({"concurrency": (9,)}), preset({"concurrency": (4,)}), Levels((9,))),
         (NOTHING, NOTHING, preset({"arrivals": "trace"}), Levels(trace=True)),
+        # Conversations are of a kind of their own, and a concurrency bounds their requests.
+        (
+            Source.of({"conversations": (32,)}),
+            Source.of({"conversations": (8,), "concurrency": (4,)}),
+            NOTHING,
+            Levels((4,), conversations=(32,)),
+        ),
+        (Source.of({"conversations": (32,)}), Source.of({"concurrency": (4,)}), NOTHING, Levels((4,))),
+        (Source.of({"conversations": (32,)}), NOTHING, NOTHING, Levels(conversations=(32,))),
     ],
 )
 def test_levels_of_a_preset_yield_to_those_of_any_kind_that_a_stronger_place_says(

@@ -122,6 +122,9 @@ def test_a_case_takes_every_setting_under_the_same_name(read: Read) -> None:
         ("preset: chatbot, prompt: Hello", "llm_model"),
         ("sweep: {parameters: {concurrency: [1, 2]}}", "llm_load"),
         ("conversation: rag", "llm_chat"),
+        ("conversation: rag, conversations: [2, 8]", "llm_load"),
+        ("conversation: rag, concurrency: 2, history: live", "llm_load"),
+        ("conversations: 8, turns: 3", "llm_load"),
         ("preset: chatbot, conversation: rag, placement: last", "llm_chat"),
         ("conversation: {turns: [{user: Hello}]}", "llm_chat"),
         ("sweep: {parameters: {conversation: [rag, simple-qa], cache: [cold, warm]}}", "llm_chat"),
@@ -375,8 +378,9 @@ BAD: list[tuple[str, str]] = [
         "s.llm.yaml:3:3: placement is for conversations",
     ),
     (
-        CASE + "- {name: b, conversation: rag, concurrency: 2}\n",
-        "s.llm.yaml:5:3: conversation is for one at a time, and concurrency is for load levels",
+        CASE + "- {name: b, conversation: rag, request_rate: 2}\n",
+        "s.llm.yaml:5:3: a conversation is held alone, or under load with conversations or concurrency, and "
+        "not with request_rate only: leave one out",
     ),
     (CASE + "  tags: [a-b]\n", "s.llm.yaml:5:10: tags: 'a-b' is not a valid tag"),
     (CASE + "  tags: skip\n", "s.llm.yaml:5:9: tags: 'skip' is a marker that means something else"),

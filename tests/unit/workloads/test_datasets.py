@@ -707,3 +707,39 @@ def test_the_digest_is_the_files(read: Read) -> None:
     text = lines({"prompt": "a"})
 
     assert read(text).digest == "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- Conversations ------------------------------------------------------------------------------
+
+
+def test_whole_conversations_have_every_turn_with_the_answers_that_were_given(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text(
+        lines(
+            turns(("human", "One?"), ("gpt", "1."), ("human", "Two?"), ("gpt", "2.")),
+            {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]},
+            {"turns": ["First?", "Second?"]},
+            {"prompt": "Alone?", "max_tokens": 7},
+            turns(("gpt", "hello"), ("gpt", "there")),
+        )
+    )
+    found = read_dataset("data", root=tmp_path, conversations=True)
+    told = [one.conversation for one in found.items if one.conversation is not None]
+    assert [[(t.user, t.answer) for t in one.turns] for one in told] == [
+        [("One?", "1."), ("Two?", "2.")],
+        [("Why?", None)],
+        [("First?", None), ("Second?", None)],
+        [("Alone?", None)],
+    ]
+    assert [one.system for one in told] == [None, "Be brief.", None, None]
+    assert [one.output_tokens for one in found.items] == [None, None, None, 7]
+    assert found.notes == ("1 of 5 entries were left out: no text from a person (1, the first in line 5)",)
+    # Without being asked for, nobody pays for them.
+    assert all(one.conversation is None for one in read_dataset("data", root=tmp_path).items)
+
+
+def test_conversations_count_as_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "_MOST_TEXT", 300)
+    (tmp_path / "data").write_text(lines(*[turns(("human", "One?"), ("gpt", "1" * 100))] * 9))
+    found = read_dataset("data", root=tmp_path, conversations=True)
+    assert len(found.items) == 3
+    assert "only its first 3 entries were read" in found.notes[0]
