@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.bench.measurement import CaseFixture, Measurement
 from pytest_llmbench.cases.need import of_prompt
 from pytest_llmbench.cases.target import Target
-from pytest_llmbench.errors import LLMBenchError, UsageError, warn
+from pytest_llmbench.errors import LLMBenchError, UsageError, suggest, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.measure.engine import Prompt
 from pytest_llmbench.measure.loop import Bench, Plan, measure
@@ -18,6 +18,7 @@ from pytest_llmbench.measure.run import Round, Run
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message
+from pytest_llmbench.workloads.tasks import TASKS, TaskName, task_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.pairing import Pairing
@@ -91,6 +92,7 @@ class LLMModel(CaseFixture[Target]):
         prompt: str | Sequence[Message] | None = None,
         *,
         prompt_tokens: int | None = None,
+        task: TaskName | None = None,
         label: str | None = None,
         **settings: object,
     ) -> Run:
@@ -98,6 +100,9 @@ class LLMModel(CaseFixture[Target]):
 
         :param prompt: a text, or chat messages for the model's own template.
         :param prompt_tokens: instead of a prompt: a made text of exactly so many tokens.
+        :param task: instead of a prompt: ``text-generation``, ``summarization`` or ``question-answering``,
+            with one of the package's own texts, which the seed chooses; with *prompt_tokens*, a made text
+            stands in its place, and the whole has exactly so many tokens.
         :param label: names this measurement, where a test makes several.
         :param settings: what is measured in this call (``max_new_tokens``, ``temperature``, ...), and how
             often (``rounds``, ``processes``, ...) where the command line does not set that. The reference of
@@ -107,7 +112,7 @@ class LLMModel(CaseFixture[Target]):
         """
         __tracebackhide__ = True
         try:
-            plan = self._plan(prompt, prompt_tokens, settings)
+            plan = self._plan(prompt, prompt_tokens, settings, task)
             self._stop_generator()
             run = Run(free_label(label, self.runs), plan.protocol())
             measured = Measurement(run)
@@ -169,6 +174,7 @@ class LLMModel(CaseFixture[Target]):
         prompt: str | Sequence[Message] | None = None,
         *,
         prompt_tokens: int | None = None,
+        task: TaskName | None = None,
         **settings: object,
     ) -> TwoPass:
         """Estimate TTFT and TPOT from whole generations of one token and of ``max_new_tokens``.
@@ -178,7 +184,7 @@ class LLMModel(CaseFixture[Target]):
         import statistics
 
         __tracebackhide__ = True
-        full = self.measure(prompt, prompt_tokens=prompt_tokens, label="two-pass-full", **settings)
+        full = self.measure(prompt, prompt_tokens=prompt_tokens, task=task, label="two-pass-full", **settings)
         tokens = statistics.median(r.timeline.output_tokens for r in full.rounds)
         if tokens < 2:
             msg = (
@@ -187,7 +193,11 @@ class LLMModel(CaseFixture[Target]):
             )
             raise UsageError(msg)
         one = self.measure(
-            prompt, prompt_tokens=prompt_tokens, label="two-pass-one", **{**settings, "max_new_tokens": 1}
+            prompt,
+            prompt_tokens=prompt_tokens,
+            task=task,
+            label="two-pass-one",
+            **{**settings, "max_new_tokens": 1},
         )
         first, whole = one.metric("e2e_latency").median, full.metric("e2e_latency").median
         return TwoPass(first, (whole - first) / (tokens - 1), one, full)
@@ -245,9 +255,13 @@ class LLMModel(CaseFixture[Target]):
         prompt: str | Sequence[Message] | None,
         prompt_tokens: int | None,
         settings: Mapping[str, object],
+        task: TaskName | None = None,
     ) -> Plan:
-        if (prompt is None) == (prompt_tokens is None):
-            msg = "give either a prompt (a text or chat messages) or prompt_tokens=N"
+        if task is not None and task not in TASKS:
+            msg = f"task={task!r} is not one of {', '.join(TASKS)}{suggest(str(task), TASKS)}"
+            raise UsageError(msg)
+        if (prompt is None) == (prompt_tokens is None and task is None):
+            msg = "give either a prompt (a text or chat messages), or prompt_tokens=N or a task or both"
             raise UsageError(msg)
         if prompt_tokens is not None and not (
             isinstance(prompt_tokens, int) and 1 <= prompt_tokens <= LONGEST
@@ -258,6 +272,12 @@ class LLMModel(CaseFixture[Target]):
         if held.needle is not None and prompt_tokens is None:
             msg = f"needle={held.needle:g} hides a fact in made text: give prompt_tokens=N and no prompt"
             raise UsageError(msg)
+        if held.needle is not None and task is not None:
+            msg = f"needle={held.needle:g} is a task of its own: leave out task={task!r}"
+            raise UsageError(msg)
+        asked = None if task is None else task_of(task, held.seed)
+        if asked is not None and prompt_tokens is None:
+            prompt = asked.prompt
         self._make_room(of_prompt(held, prompt_tokens))
         return Plan(
             engine=self._case.target.startable(self._case.spec, self._options, self._runtime),
@@ -272,6 +292,8 @@ class LLMModel(CaseFixture[Target]):
             needle=held.needle,
             prompt=None if prompt is None else Prompt.of(prompt),
             prompt_tokens=prompt_tokens,
+            task=task,
+            before="" if asked is None else asked.before,
         )
 
 

@@ -178,7 +178,7 @@ class EngineHandle(Protocol):
         """Whether a cold prompt begins with words of its own, so that a warm one has another answer, and
         leaves something else in the cache."""
 
-    def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt: ...
+    def prompt_of_tokens(self, tokens: int, seed: int, before: str = "") -> Prompt: ...
 
     def deepen(self, tokens: int, seed: int, room: int) -> Depth | None: ...
 
@@ -212,9 +212,10 @@ class _Operations(ABC):
     @abstractmethod
     def _ask(self, request: Json, doing: str) -> Json: ...
 
-    def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt:
-        """A prompt of exactly *tokens* tokens."""
-        response = self._ask({"op": "prompt", "tokens": tokens, "seed": seed}, "making a prompt")
+    def prompt_of_tokens(self, tokens: int, seed: int, before: str = "") -> Prompt:
+        """A prompt of exactly *tokens* tokens, which begins with the text *before*."""
+        request = {"op": "prompt", "tokens": tokens, "seed": seed, **({"before": before} if before else {})}
+        response = self._ask(request, "making a prompt")
         return Prompt(text=response["text"])
 
     def deepen(self, tokens: int, seed: int, room: int) -> Depth | None:

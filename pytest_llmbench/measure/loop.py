@@ -104,6 +104,10 @@ class Plan:
     prompt: Prompt | None = None
     prompt_tokens: int | None = None
     """Instead of ``prompt``: a text of exactly so many tokens."""
+    task: str | None = None
+    """What kind of work it is; None where nothing is said of it."""
+    before: str = ""
+    """What the text of ``prompt_tokens`` begins with: what is to be done with the rest."""
     needle: float | None = None
     """Where in the text of ``prompt_tokens`` a fact stands that is asked for, from 0 to 1."""
     depth: int = 0
@@ -120,6 +124,7 @@ class Plan:
             "processes": self.processes,
             "isolation": self.isolation,
             "prefix_cache": self.prefix_cache,
+            **({} if self.task is None else {"task": self.task}),
             **({"depth": self.depth} if self.depth else {}),
             **({} if self.needle is None else {"needle": self.needle}),
             "timeout": self.timeout,
@@ -208,7 +213,7 @@ class Bench:
     progress: ProgressListener
     record: ProcessRun = field(init=False)
     _engine: EngineHandle = field(init=False)
-    _made: dict[tuple[int, int, bool], Prompt] = field(init=False, default_factory=dict)
+    _made: dict[tuple[int, int, bool, str], Prompt] = field(init=False, default_factory=dict)
     _depth: int = field(init=False, default=0)
     """What the engine was last deepened to; the pool gives it with none."""
     _lies: Depth | None = field(init=False, default=None)
@@ -360,9 +365,11 @@ class Bench:
             hidden = self._needle(plan).in_haystack(plan.prompt_tokens, plan.needle, self.text_of)
             return Prompt(text=hidden)
         # Below a depth no special token is counted: it needs a text of its own.
-        key = (plan.prompt_tokens, plan.params.seed, plan.depth > 0)
+        key = (plan.prompt_tokens, plan.params.seed, plan.depth > 0, plan.before)
         if key not in self._made:
-            self._made[key] = self._engine.prompt_of_tokens(plan.prompt_tokens, plan.params.seed)
+            self._made[key] = self._engine.prompt_of_tokens(
+                plan.prompt_tokens, plan.params.seed, *([plan.before] if plan.before else [])
+            )
         return self._made[key]
 
     def _needle(self, plan: Plan) -> Needle:

@@ -74,7 +74,7 @@ class ServedEngine:
         """What lies in the cache before the prompt of a round."""
         self.loaded = Loaded(server.pid or 0, None, server.engine, server.versions)
 
-    def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt:
+    def prompt_of_tokens(self, tokens: int, seed: int, before: str = "") -> Prompt:
         """A made text that the server counts as *tokens* tokens, or as nearly so many as was found.
 
         Its true length is in every round. The server tokenizes each text that is tried, or is asked for a
@@ -91,7 +91,8 @@ class ServedEngine:
         own = OWN_WORDS if self.own_words else 0
 
         def text(words: int) -> str:
-            return words_text(max(1, words - own), seed=seed)
+            made = words_text(max(1, words - own), seed=seed)
+            return f"{before}\n\n{made}" if before else made
 
         counted: dict[int, int] = {}
         words = tokens

@@ -91,10 +91,13 @@ class Host:
             "peak_rss": peak_rss(),
         }
 
-    def prompt(self, *, tokens: int, seed: int) -> Json:
-        """A text of exactly *tokens* tokens: special tokens included, unless a depth has them already."""
-        engine = self._loaded()
-        return {"text": prompt_of_tokens(tokens, self._watched().tokenize, engine.detokenize, seed=seed)}
+    def prompt(self, *, tokens: int, seed: int, before: str = "") -> Json:
+        """A text of exactly *tokens* tokens: special tokens included, unless a depth has them already.
+
+        :param before: what it begins with.
+        """
+        engine, tokenize = self._loaded(), self._watched().tokenize
+        return {"text": prompt_of_tokens(tokens, tokenize, engine.detokenize, seed=seed, before=before)}
 
     def deepen(self, *, tokens: int, seed: int, room: int) -> Json:
         """Have each cold round find a text of *tokens* tokens in the KV cache; 0 for nothing.

@@ -217,9 +217,12 @@ def _ask(fixture: LLMModel | LLMLoad | LLMChat, point: Point) -> None:
         assert asked.conversation is not None
         fixture.run(asked.conversation)
         return
-    more: dict[str, Any] = {} if asked.prompt_tokens is None else {"prompt_tokens": asked.prompt_tokens}
-    if asked.conversation is not None:
-        more["conversation"] = asked.conversation
+    said = {
+        "prompt_tokens": asked.prompt_tokens,
+        "task": asked.task,
+        "conversation": asked.conversation,
+    }
+    more: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     fixture.measure(asked.prompt if asked.messages is None else asked.messages, **more)
 
 

@@ -42,6 +42,7 @@ from pytest_llmbench.settings.suite_rows import (
     ROWS,
     Asked,
     asked_conversation,
+    clashing,
     refuse_key,
 )
 from pytest_llmbench.settings.suite_short import aliases_beside
@@ -231,9 +232,10 @@ class _Reader:
         asked = Asked(**{key: values.pop(key) for key in ASKED if key in values})
         if asked.conversation is not None and not asked.conversation.name:
             asked = replace(asked, conversation=replace(asked.conversation, name=name))
-        asks = [value.path for value in combination.values if value.path in ASKED]
-        if len(asks) > 1:
-            place.refuse(f"the sweep gives {' and '.join(asks)} together: a case asks one of them")
+        swept = [value.path for value in combination.values]
+        for path in swept:
+            if others := clashing(path, swept):
+                place.refuse(f"the sweep gives {path} and {others[0]} together: a case asks one of them")
         point = Point(values, asked, combination, self._suite)
         told = tuple(map(values.get, CONTRADICTING))
         if told not in self._checked:
@@ -249,9 +251,9 @@ class _Reader:
     def _layer(self, entries: Mapping[str, Entry]) -> dict[str, Any]:
         """The settings that one table says, typed."""
         values = {key: self._value(key, entry.node) for key, entry in entries.items()}
-        asks = [key for key in ASKED if key in values]
-        if len(asks) > 1:
-            entries[asks[1]].place.refuse(f"give {' or '.join(asks)}, not both")
+        for key in ASKED:
+            if key in values and (others := clashing(key, values)):
+                entries[others[0]].place.refuse(f"give {key} or {others[0]}, not both")
         return values
 
     def _read(self, path: str, node: Node) -> Any:
@@ -342,8 +344,7 @@ def _is_null(node: Node) -> bool:
 
 def _over(own: Mapping[str, Any], weaker: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a case: its own, and the defaults' others."""
-    asks = ASKED.keys() & own.keys()
-    values = {key: value for key, value in weaker.items() if not (asks and key in ASKED)}
+    values = {key: value for key, value in weaker.items() if not clashing(key, own)}
     values |= own
     if "backend_options" in own and "backend_options" in weaker:
         values["backend_options"] = own["backend_options"].over(weaker["backend_options"])
@@ -354,10 +355,9 @@ def _say(value: Value, values: dict[str, Any]) -> None:
     """Let the settings of a case be those at a point that says *value*."""
     key, dot, _ = value.path.partition(".")
     said, held = value.read, values.get(key)
-    if key in ASKED:
-        for name in ASKED:
-            values.pop(name, None)
-    elif isinstance(said, BackendOptions) and held is not None:
+    for name in clashing(key, values):
+        del values[name]
+    if isinstance(said, BackendOptions) and held is not None:
         said = said.over(held)
     elif dot and held is not None:
         said = {**held, **said}
@@ -399,9 +399,10 @@ def _fixture(keys: set[str], meant: set[str], own: set[str], place: Place) -> Fi
         return "llm_load" if held else "llm_chat"
     if not under_load and (talks := [key for key in SETTINGS if key in own and _of_talks(key)]):
         place.refuse(f"{talks[0]} is for conversations: give a conversation, or leave {talks[0]} out")
-    if under_load and "prompt_tokens" in rows:
+    alone = [key for key in ASKED if key in rows and ASKED[key].only]
+    if under_load and alone:
         place.refuse(
-            f"prompt_tokens is for one request at a time, and {under_load[0]} is for load levels: under "
+            f"{alone[0]} is for one request at a time, and {under_load[0]} is for load levels: under "
             "load, prompt_length makes prompts"
         )
     if under_load:

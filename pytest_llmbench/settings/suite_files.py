@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pytest_llmbench.models.paths import from_folder, there_is
-from pytest_llmbench.settings.suite_rows import ASKED, ROWS, SUITE_KEYS, VERSION, refuse_key
+from pytest_llmbench.settings.suite_rows import ROWS, SUITE_KEYS, VERSION, clashing, refuse_key
 from pytest_llmbench.settings.suite_short import short_form
 from pytest_llmbench.settings.yaml_nodes import Entry, Place, Table, plain, read_yaml, shown_path
 
@@ -74,9 +74,12 @@ def _both(key: str, ours: Entry, theirs: Entry) -> Entry:
         and isinstance(theirs.node, Table)
     ):
         entries = {**theirs.node.entries, **node.entries}
-        if key == "defaults" and ASKED.keys() & node.entries.keys():
+        if key == "defaults":
+            ours_only = node.entries
             entries = {
-                name: one for name, one in entries.items() if name in node.entries or name not in ASKED
+                name: one
+                for name, one in entries.items()
+                if name in ours_only or not clashing(name, ours_only)
             }
         return Entry(ours.place, Table(entries, node.place))
     return ours

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,6 +17,7 @@ from pytest_llmbench.settings.yaml_nodes import Node, Place, Table, plain
 from pytest_llmbench.workloads.lengths import LONGEST
 from pytest_llmbench.workloads.messages import Message
 from pytest_llmbench.workloads.scenarios.conversation import Conversation
+from pytest_llmbench.workloads.tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
     from pytest_llmbench.settings.rows import Schema
@@ -58,7 +59,7 @@ def _conversation(value: object) -> Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a case asks: one of these; under load, made prompts of ``prompt_length`` if none."""
+    """What a case asks: one of these, or a task of a length; under load, made prompts if none."""
 
     prompt: str | None = setting(
         None,
@@ -75,6 +76,15 @@ class Asked:
         read.whole(1, LONGEST),
         "",
         "Made text of exactly so many tokens, instead of a prompt",
+        role="work",
+        only=("model",),
+    )
+    task: TaskName | None = setting(
+        None,
+        read.one_of(*TASKS),
+        "",
+        "Kind of work, with one of the package's own texts, which the seed chooses; with prompt_tokens, made "
+        "text stands in its place",
         role="work",
         only=("model",),
     )
@@ -96,6 +106,18 @@ class Asked:
 
 ASKED: Mapping[str, Setting] = rows_of(Asked)
 """The rows, by key."""
+_TOGETHER = {"task", "prompt_tokens"}
+
+
+def clashing(key: str, keys: Iterable[str]) -> list[str]:
+    """Which of *keys* say what is asked, as *key* does, and cannot stand beside it."""
+    return [
+        one
+        for one in ASKED
+        if key in ASKED and one != key and one in set(keys) and not {one, key} <= _TOGETHER
+    ]
+
+
 ROWS: Mapping[str, Setting] = {**ASKED, **SETTINGS}
 """What a case can say of itself, beside :data:`CASE_KEYS`."""
 CASE_KEYS: Mapping[str, str] = {

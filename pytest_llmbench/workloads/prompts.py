@@ -24,7 +24,9 @@ _CHECKS = 6
 _BEFORE, _AFTER, _CONTEXT = 80, 200, 300
 
 
-def prompt_of_tokens(count: int, tokenize: Tokenize, detokenize: Detokenize, *, seed: int = 0) -> str:
+def prompt_of_tokens(
+    count: int, tokenize: Tokenize, detokenize: Detokenize, *, seed: int = 0, before: str = ""
+) -> str:
     """A text with ``len(tokenize(text)) == count``, special tokens that *tokenize* adds included.
 
     Texts of different seeds differ from their first word on, for some thousand seeds in a row; beyond
@@ -33,8 +35,11 @@ def prompt_of_tokens(count: int, tokenize: Tokenize, detokenize: Detokenize, *, 
 
     The text is tokenized whole about four times, whatever its length.
 
+    :param before: what the text begins with: a paragraph of its own, counted too.
     :raises UsageError: if no text can have so few tokens, or none was found.
     """
+    if before:
+        return _after(f"{before}\n\n", count, tokenize, detokenize, seed)
     specials = len(tokenize(""))
     if count <= specials:
         added = f"{specials} special tokens" if specials != 1 else "1 special token"
@@ -49,6 +54,23 @@ def prompt_of_tokens(count: int, tokenize: Tokenize, detokenize: Detokenize, *, 
             return text
     msg = f"found no text of exactly {count} tokens for this tokenizer; ask for a few tokens more or fewer"
     raise UsageError(msg)
+
+
+def _after(head: str, count: int, tokenize: Tokenize, detokenize: Detokenize, seed: int) -> str:
+    """*head* and a text after it, of *count* tokens together."""
+    if count <= (least := len(tokenize(head))):
+        msg = (
+            f"a prompt of {count} tokens is not possible: what stands before the made text has {least}, so "
+            f"{least + 1} is the least"
+        )
+        raise UsageError(msg)
+    made = prompt_of_tokens(
+        count,
+        lambda text: tokenize(head + text),
+        lambda tokens: detokenize(tokens)[len(head) :],
+        seed=seed,
+    )
+    return head + made
 
 
 class _Source:

@@ -94,6 +94,12 @@ def test_a_label_twice_is_refused_and_the_first_is_kept(
     [
         ("measure()", "*give either a prompt*"),
         ("measure('a', prompt_tokens=3)", "*give either a prompt*"),
+        ("measure('a', task='summarization')", "*give either a prompt*"),
+        (
+            "measure(task='sumarization')",
+            "*task='sumarization' is not one of*; did you mean 'summarization'?",
+        ),
+        ("measure(task='summarization', prompt_tokens=300, needle=0.5)", "*leave out task='summarization'*"),
         ("measure(prompt_tokens=0)", "*prompt_tokens=0 is not a whole number of at least 1, at most *"),
         ("measure('a', round=1)", "*no setting 'round' for a call; did you mean 'rounds'?*"),
         ("measure('a', rounds=-1)", "*rounds=...: -1 is not a whole number of at least 1, at most *"),

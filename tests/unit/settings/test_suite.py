@@ -125,6 +125,8 @@ def test_a_case_takes_every_setting_under_the_same_name(read: Read) -> None:
         ("conversation: rag, conversations: [2, 8]", "llm_load"),
         ("conversation: rag, concurrency: 2, history: live", "llm_load"),
         ("conversations: 8, turns: 3", "llm_load"),
+        ("task: summarization", "llm_model"),
+        ("task: summarization, prompt_tokens: 512", "llm_model"),
         ("preset: chatbot, conversation: rag, placement: last", "llm_chat"),
         ("conversation: {turns: [{user: Hello}]}", "llm_chat"),
         ("sweep: {parameters: {conversation: [rag, simple-qa], cache: [cold, warm]}}", "llm_chat"),
@@ -134,6 +136,30 @@ def test_a_case_with_a_load_level_is_one(read: Read, said: str, fixture: str) ->
     own = "presets: {mine: {extends: chatbot, concurrency: 3}}"
     (case,) = read(f"version: 1\n{own}\ncases: [{{name: a, {said}}}]").cases
     assert case.fixture == fixture
+
+
+def test_a_task_stands_beside_a_length_and_nothing_else_that_is_asked(read: Read) -> None:
+    suite = read(
+        """
+version: 1
+defaults: {task: summarization}
+cases:
+  - {name: own}
+  - {name: long, prompt_tokens: 512}
+  - {name: swept, sweep: {parameters: {prompt_tokens: [64, 128]}}}
+  - {name: prompt, prompt: Hello}
+  - {name: messages, sweep: {parameters: {prompt: [Hello]}}}
+"""
+    )
+    asked = [point.asked for case in suite.cases for point in case.points]
+    assert [(one.task, one.prompt_tokens, one.prompt) for one in asked] == [
+        ("summarization", None, None),
+        ("summarization", 512, None),
+        ("summarization", 64, None),
+        ("summarization", 128, None),
+        (None, None, "Hello"),
+        (None, None, "Hello"),
+    ]
 
 
 def test_a_conversation_is_of_the_package_of_a_file_or_of_the_suite(read: Read, tmp_path: Path) -> None:
@@ -331,7 +357,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         CASE + "- {name: b}\n",
-        "s.llm.yaml:5:3: the case asks nothing: give one of prompt, messages, prompt_tokens, conversation",
+        "s.llm.yaml:5:3: the case asks nothing: give one of prompt, messages, prompt_tokens, task, ",
     ),
     (
         CASE + "- {name: b, prompt_tokens: 8, concurrency: 2}\n",
@@ -340,6 +366,15 @@ BAD: list[tuple[str, str]] = [
     (
         CASE + "  messages: [{role: user}]\n",
         "s.llm.yaml:5:13: messages: [{'role': 'user'}] is not a list of {role",
+    ),
+    (CASE + "  task: summarization\n", "s.llm.yaml:5:3: give prompt or task, not both"),
+    (
+        CASE + "- {name: b, task: sumarization}\n",
+        "s.llm.yaml:5:19: task: 'sumarization' is not one of text-generation, summarization, question",
+    ),
+    (
+        CASE + "- {name: b, task: summarization, concurrency: 2}\n",
+        "s.llm.yaml:5:3: task is for one request at a time",
     ),
     (
         CASE + "  conversation: rag\n",

@@ -103,6 +103,18 @@ def test_every_small_count_can_be_had(name: str) -> None:
         assert len(tokenizer.tokenize(tokenizer.prompt(count))) == count
 
 
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_stands_before_the_text_is_counted_too(name: str) -> None:
+    tokenizer, before = made(name), "Summarize this text in two sentences."
+    least = len(tokenizer.tokenize(f"{before}\n\n"))
+    for count in (least + 4, least + 9, 200, 700):
+        prompt = prompt_of_tokens(count, tokenizer.tokenize, tokenizer.detokenize, seed=3, before=before)
+        assert prompt.startswith(f"{before}\n\n")
+        assert len(tokenizer.tokenize(prompt)) == count
+    with pytest.raises(UsageError, match=f"what stands before the made text has {least}, so {least + 1} is"):
+        prompt_of_tokens(least, tokenizer.tokenize, tokenizer.detokenize, before=before)
+
+
 @pytest.mark.parametrize("count", [2048, 32_768, 131_072])
 def test_a_long_prompt_is_tokenized_a_few_times_only(count: int) -> None:
     bpe = made("byte-level BPE")
