@@ -17,7 +17,7 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import Registry, reference_of
 from pytest_llmbench.errors import BackendUnavailableError
-from pytest_llmbench.measure.engine import EngineSpec, Prompt
+from pytest_llmbench.measure.engine import EngineHandle, EngineSpec, Prompt
 from pytest_llmbench.measure.loop import Bench, EnginePool, Plan
 from pytest_llmbench.measure.run import Round
 from pytest_llmbench.models.resolve import resolve
@@ -40,9 +40,8 @@ class _NoProgress:
     def done(self) -> None: ...
 
 
-@contextmanager
-def bench(backend: str, model: str, quantization: str, tokens: int) -> Iterator[Bench]:
-    """A loaded engine in a process of its own, its rounds done by the plugin's own code.
+def spec_of(backend: str, model: str, quantization: str, options: Mapping[str, Any]) -> EngineSpec:
+    """What a process of an engine has to load.
 
     :raises BackendUnavailableError: if the engine is not installed.
     """
@@ -50,12 +49,34 @@ def bench(backend: str, model: str, quantization: str, tokens: int) -> Iterator[
     availability = described.availability()
     if not availability.available:
         raise BackendUnavailableError(availability.reason)
-    spec = EngineSpec(
+    return EngineSpec(
         backend=backend,
         reference=reference_of(described),
         model=resolve(ModelSpec(model, quantization), described.form),
-        options=option_values(described, {}),
+        options=option_values(described, options),
     )
+
+
+@contextmanager
+def handle(backend: str, model: str, quantization: str, options: Mapping[str, Any]) -> Iterator[EngineHandle]:
+    """A loaded engine in a process of its own, asked without the measuring loop.
+
+    :raises BackendUnavailableError: if the engine is not installed.
+    """
+    engine = spec_of(backend, model, quantization, options).start("test", _TIMEOUT, lambda _: None)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def bench(backend: str, model: str, quantization: str, tokens: int) -> Iterator[Bench]:
+    """A loaded engine in a process of its own, its rounds done by the plugin's own code.
+
+    :raises BackendUnavailableError: if the engine is not installed.
+    """
+    spec = spec_of(backend, model, quantization, {})
     plan = Plan(spec, GenerationParams(tokens), timeout=_TIMEOUT, prompt=Prompt.of(PROMPT))
     ours = Bench(plan, EnginePool(), None, _NoProgress())
     try:

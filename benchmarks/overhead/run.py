@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import decoding
+import depth
 import documents
 import monitoring
 import psutil
@@ -30,6 +31,7 @@ from pytest_llmbench.errors import LLMBenchError
 
 ROWS: tuple[Row, ...] = (
     *decoding.ROWS,
+    *depth.ROWS,
     *monitoring.ROWS,
     *starting.ROWS,
     *documents.ROWS,
