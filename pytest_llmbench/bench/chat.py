@@ -13,14 +13,18 @@ from pytest_llmbench.bench.open_chat import OpenChat
 from pytest_llmbench.cases.need import of_conversation
 from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
+from pytest_llmbench.gate.ab import BASE_SUFFIX
+from pytest_llmbench.gate.pairing import PairedRun
 from pytest_llmbench.measure.loop import Plan
 from pytest_llmbench.measure.served import NEEDS_CHAT
 from pytest_llmbench.measure.talk import measure_chat
+from pytest_llmbench.measure.turn_pairs import ChatSide, TurnPairs
 from pytest_llmbench.measure.turns import ChatPlan, ChatRun
 from pytest_llmbench.servers.options import SERVER
 from pytest_llmbench.workloads.scenarios.conversation import Conversation, Text, Turn
 
 if TYPE_CHECKING:
+    from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.measure.run import Run
     from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.settings.case import CaseSettings
@@ -81,11 +85,11 @@ class LLMChat(CaseFixture[Target]):
             run = ChatRun.of(chat, label)
             self._keep(run, run)
             runtime = self._runtime
-            if runtime.pairing is not None:
-                msg = "conversations are not measured in pairs (--llm-ab)"
-                raise UsageError(msg)
             try:
-                measure_chat(chat, run, runtime.pool, runtime.loop_monitor, runtime.progress)
+                if runtime.pairing is not None:
+                    self._measure_pairs(runtime.pairing, chat, run, label)
+                else:
+                    measure_chat(chat, run, runtime.pool, runtime.loop_monitor, runtime.progress)
             finally:
                 _told(run, chat)
         except LLMBenchError as error:
@@ -178,6 +182,38 @@ class LLMChat(CaseFixture[Target]):
             raise error.with_traceback(None) from None
         finally:
             self._runtime.progress.done()
+
+    def _measure_pairs(self, pairing: Pairing, chat: ChatPlan, run: ChatRun, label: str) -> None:
+        """Measure a conversation in pairs; the judgments are in the measurements of its turns."""
+        base = pairing.base
+        if chat.plan.isolation != "test":
+            msg = f"isolation={chat.plan.isolation!r} keeps one process; --llm-ab needs isolation='test'"
+            raise UsageError(msg)
+        other = self._case.target.base_startable(self._case.spec, self._options, base, self._runtime)
+        base_chat = replace(chat, plan=replace(chat.plan, engine=other))
+        base_run = ChatRun.of(base_chat, label, BASE_SUFFIX)
+        for one in base_run:
+            one.protocol = {**one.protocol, "ab": base.to_json()}
+            one.model = other.model
+        measured = self.measurements[-len(run.runs) :]
+        self.measurements += [Measurement(one) for one in base_run]
+        pairs = TurnPairs(
+            ChatSide(base_chat, base_run),
+            ChatSide(chat, run),
+            self._runtime.pool,
+            self._runtime.loop_monitor,
+            self._runtime.progress,
+            coin=pairing.coin(),
+        )
+        tracks = [PairedRun(run.runs[key], base_run.runs[key], pairs.scopes(key)) for key in pairs.keys]
+        settings = self.settings
+        try:
+            found = pairing.measure_all(pairs, tracks, settings.thresholds, settings.clock)
+        finally:
+            _told(base_run, base_chat)
+        for measurement, judgments in zip(measured, found, strict=True):
+            measurement.paired = judgments
+        pairs.check()
 
     def _close_open(self, *, failed: bool = False) -> None:
         opened, self._open = self._open, None

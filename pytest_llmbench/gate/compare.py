@@ -15,7 +15,7 @@ from pytest_llmbench.gate.clock import ClockOf, beside_load, clock_of, no_cpu_ti
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
 from pytest_llmbench.gate.matching import Baselines, Key, Match, Mismatch
-from pytest_llmbench.gate.measured import Identity, Measured, other_work
+from pytest_llmbench.gate.measured import Identity, Measured, later_turn, other_work
 from pytest_llmbench.gate.stored import (
     ENOUGH_SESSIONS,
     CalibratedNoise,
@@ -179,7 +179,11 @@ class Gate:
     def _gated(self, case: CaseRecord) -> tuple[Sequence[Threshold], ClockChoice]:
         """What a case may not cross, by its clock."""
         clock = self._clock(case)
-        return by_clock(self._thresholds(case), clock), clock
+        thresholds = by_clock(self._thresholds(case), clock)
+        if later_turn(case):
+            # What the process has itself is the first turn's.
+            thresholds = tuple(one for one in thresholds if METRICS[one.metric].scope != "process")
+        return thresholds, clock
 
     @cached_property
     def _groups(self) -> list[Sequence[Measured]]:
@@ -194,7 +198,7 @@ class Gate:
         """
         if case.outcome == "skipped" or case.measurement.endswith(BASE_SUFFIX):
             return None
-        if not self.baselines.documents and all(one.limit is None for one in self._thresholds(case)):
+        if not self.baselines.documents and all(one.limit is None for one in self._gated(case)[0]):
             return None
         judged = self._case(Measured(case, header))
         # A test that is run again replaces what its first run was judged.
@@ -219,6 +223,8 @@ class Gate:
 
     def _case(self, now: Measured) -> CaseComparison:
         case = now.case
+        if now.impossible is not None:
+            return CaseComparison(case, Verdict.INVALID, reason=now.impossible)
         if not now.rounds:
             error = (case.error or "").strip().splitlines()
             why = f"nothing was measured: {error[0]}" if error else "nothing was measured"

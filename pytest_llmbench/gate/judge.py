@@ -106,7 +106,9 @@ class PairedJudge:
         limits = () if found is None else found.judgments
         if paired is None:
             verdict = worst([Verdict.NEW, *verdicts_of(limits)])
-            reason: str | None = "only measure() has a base side: generate() is not judged in pairs"
+            reason: str | None = (
+                "only measure() and run() have a base side: generate() is not judged in pairs, nor is turn()"
+            )
         else:
             limits = (*paired, *limits)
             verdict = worst(verdicts_of(limits))

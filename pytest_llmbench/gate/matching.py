@@ -250,7 +250,8 @@ def _places(measured: Measured) -> tuple[tuple[object, ...], ...]:
 
 
 def _failed(case: CaseRecord, base: Measured) -> Mismatch:
-    reason = f"it {_ended(base.case)} in session {base.session}"
+    how = _ended(base.case) if base.impossible is None else f"is not valid ({base.impossible})"
+    reason = f"it {how} in session {base.session}"
     return Mismatch(case.nodeid, case.measurement, Kind.FAILED, reason, session=base.session)
 
 

@@ -74,11 +74,15 @@ class Measured:
         self._centers: dict[str, list[float]] = {}
         self._load_invalid: str | None = None
         """Why a load level cannot be used, whatever the machine did."""
+        self.impossible: str | None = None
+        """Why figures of a round cannot be right, such as more hits of a cache than it can have had."""
         for process in case.processes:
             counted = [r for r in process.rounds if r.counted]
             self.rounds += len(counted)
             self._counted.append(counted)
             for r in process.rounds:
+                if r.invalid is not None and self.impossible is None and process.load is None:
+                    self.impossible = r.invalid
                 did = (r.prompt_tokens, r.output_tokens, r.output_hash)
                 if r.prompt_hash in self.work:
                     self.work[r.prompt_hash].add(did)
@@ -128,7 +132,7 @@ class Measured:
     @property
     def usable(self) -> bool:
         """Whether a later case may be compared with it."""
-        return self.case.outcome == "passed" and bool(self.work)
+        return self.case.outcome == "passed" and bool(self.work) and self.impossible is None
 
     def spoiled_for(self, metric: str) -> str | None:
         """Why its values of a metric say nothing, if they do not; never for what no other load disturbs."""
@@ -277,6 +281,11 @@ class Measured:
         """Whether equal prompts must give equal outputs."""
         # Null: the server was asked without one, and has one of its own.
         return self.case.protocol.temperature == 0
+
+
+def later_turn(case: CaseRecord) -> bool:
+    """Whether it is a turn of a conversation whose process is another turn's: any but the first."""
+    return any(r.turn is not None and r.turn.turn > 1 for p in case.processes for r in p.rounds[:1])
 
 
 def other_work(base: Measured, now: Measured) -> str | None:

@@ -27,8 +27,9 @@ from pytest_llmbench.gate.thresholds import (
     merge_thresholds,
     on_cpu,
 )
-from pytest_llmbench.measure.pairs import SIDES, MeasuredPair, PairSource
+from pytest_llmbench.measure.pairs import SIDES, MeasuredPair, PairSource, PairsSource
 from pytest_llmbench.measure.run import UNWATCHED, Run
+from pytest_llmbench.metrics.row import Scope
 from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.metrics.timeline import UNTIMED, explain_untimed
 from pytest_llmbench.metrics.units import count
@@ -93,6 +94,22 @@ class Pairing:
         :raises UsageError: for a threshold that cannot be judged in pairs.
         :raises LLMBenchError: as *source* does; what was measured until then is in the runs.
         """
+        (found,) = self.measure_all(_OneRun(source), [PairedRun(run, base_run, source.scopes)], marker, clock)
+        return found
+
+    def measure_all(
+        self,
+        source: PairsSource,
+        runs: Sequence[PairedRun],
+        marker: Sequence[Threshold] = (),
+        clock: ClockChoice = "auto",
+    ) -> list[tuple[Judgment, ...]]:
+        """Measure pairs of several runs at once, until each is decided; as :meth:`measure`.
+
+        They share their case's part of the chance to fail by noise.
+
+        :param runs: in the order of what *source* gives. Returns the judgments on each.
+        """
         thresholds = by_clock(merge_thresholds(default_thresholds(self._metrics), marker, self._given), clock)
         if tails := [t.name for t in thresholds if t.percentile is not None and t.relative is not None]:
             msg = (
@@ -101,40 +118,122 @@ class Pairing:
             )
             raise UsageError(msg)
         relative = [t for t in thresholds if t.relative is not None and t.percentile is None]
-        noisy = [
-            t for t in relative if not METRICS[t.metric].exact and METRICS[t.metric].scope in source.scopes
+        spare = on_cpu(thresholds) if clock == "auto" else ()
+        judged = [
+            [
+                [t for t in those if not METRICS[t.metric].exact and METRICS[t.metric].scope in one.scopes]
+                for those in (relative, spare)
+            ]
+            for one in runs
         ]
-        stand_ins = on_cpu(thresholds) if clock == "auto" else ()
-        spare = [t for t in stand_ins if METRICS[t.metric].scope in source.scopes]
-        judged = (*noisy, *spare)
-        feeds = _Feeds(*([self._feed(t, judged) for t in those] for those in (noisy, spare)))
+        chance = sum(len(chances(t.metric for those in one for t in those)) for one in judged)
         most, began = self._budget.most, time.monotonic()
-        invalid, over, pairs, seconds = None, False, 0, 0.0
         # Memory and limits have no test that asks for pairs; and what is not gated is measured too.
         others = any(METRICS[t.metric].exact or t.limit is not None for t in thresholds)
         enough = min(_FEW_PAIRS, most) if others else 1
-        while not over and (feeds.want_more or (not feeds.wall and pairs < enough)):
-            pair = source.pair()
+        cases = [
+            _Case(one, _Feeds(*([self._feed(t, chance) for t in those] for those in parts)), enough)
+            for one, parts in zip(runs, judged, strict=True)
+        ]
+        over, pairs, seconds = False, 0, 0.0
+        while not over and any(case.wants_more for case in cases):
+            for case, pair in zip(cases, source.pairs(), strict=True):
+                case.take(pair)
             pairs += 1
-            invalid = pair.invalid
-            if invalid is None:
-                feeds.take(pair)
             seconds = time.monotonic() - began
-            over = invalid is not None or pairs >= most or seconds >= (self._budget.seconds or math.inf)
-        if invalid is None and over:
-            feeds.finish()
-        judgments = feeds.judgments
+            over = pairs >= most or seconds >= (self._budget.seconds or math.inf)
+        told: Json = {} if not pairs else {"pairs": pairs, "seconds": round(seconds, 3)}
+        if source.order is not None:
+            told["order"] = source.order
+        return [case.judgments(thresholds, relative, clock, told, over=over) for case in cases]
+
+    def _feed(self, threshold: Threshold, chances: int) -> _Feed:
+        most = self._budget.most
+        looks, spend = looks_until(most)
+        test = PairedTest(
+            threshold.relative or 0.0,
+            metric=threshold.metric,
+            comparisons=max(1, self._cases * chances),
+            looks=looks,
+            spend=spend,
+            budget=most,
+        )
+        return _Feed(test, threshold.asked, self._disturbed, most)
+
+
+@dataclass(frozen=True, slots=True)
+class PairedRun:
+    """One of the runs that pairs are measured of."""
+
+    run: Run
+    """Of the side that is judged."""
+    base: Run
+    scopes: tuple[Scope, ...]
+    """Of which scopes its pairs have the metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OneRun:
+    """A source of the pairs of a single run."""
+
+    source: PairSource
+
+    @property
+    def order(self) -> str | None:
+        return self.source.order
+
+    def pairs(self) -> list[MeasuredPair]:
+        return [self.source.pair()]
+
+
+@dataclass(slots=True)
+class _Case:
+    """What pairs show of one run."""
+
+    of: PairedRun
+    feeds: _Feeds
+    enough: int
+    """Pairs that are taken where no test asks for any."""
+    invalid: str | None = None
+    """Why its sides cannot be compared: then it takes no more."""
+    pairs: int = 0
+
+    @property
+    def wants_more(self) -> bool:
+        if self.invalid is not None:
+            return False
+        return self.feeds.want_more or (not self.feeds.wall and self.pairs < self.enough)
+
+    def take(self, pair: MeasuredPair) -> None:
+        if self.invalid is not None:
+            return
+        self.pairs += 1
+        self.invalid = pair.invalid
+        if self.invalid is None:
+            self.feeds.take(pair)
+
+    def judgments(
+        self,
+        thresholds: Sequence[Threshold],
+        relative: Sequence[Threshold],
+        clock: ClockChoice,
+        told: Json,
+        *,
+        over: bool,
+    ) -> tuple[Judgment, ...]:
+        """What is to be said of it; *over*: whether the budget is spent."""
+        if self.invalid is None and over:
+            self.feeds.finish()
+        judgments = self.feeds.judgments
         judgments += no_cpu_time(thresholds, judgments, clock, "signed-rank")
-        if invalid is not None:
+        if (invalid := self.invalid) is not None:
             # What failed, failed by the pairs before.
             judgments = tuple(
                 j if j.verdict is Verdict.FAIL else replace(j, verdict=Verdict.INVALID, reason=invalid)
                 for j in judgments
             )
-        told: Json = {} if not pairs else {"pairs": pairs, "seconds": round(seconds, 3)}
-        if source.order is not None:
-            told["order"] = source.order
         judgments = tuple(replace(j, details={**j.details, **told}) for j in judgments)
+        run, base_run = self.of.run, self.of.base
         for t in relative:
             if METRICS[t.metric].exact and run.metric(t.metric).n and base_run.metric(t.metric).n:
                 base_values, now = base_run.metric(t.metric).values, run.metric(t.metric).values
@@ -143,20 +242,6 @@ class Pairing:
                     found = replace(found, verdict=Verdict.INVALID, reason=invalid)
                 judgments = (*judgments, found)
         return judgments
-
-    def _feed(self, threshold: Threshold, noisy: Sequence[Threshold]) -> _Feed:
-        metrics = chances(t.metric for t in noisy)
-        most = self._budget.most
-        looks, spend = looks_until(most)
-        test = PairedTest(
-            threshold.relative or 0.0,
-            metric=threshold.metric,
-            comparisons=max(1, self._cases * len(metrics)),
-            looks=looks,
-            spend=spend,
-            budget=most,
-        )
-        return _Feed(test, threshold.asked, self._disturbed, most)
 
 
 @dataclass(slots=True)

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.cpu_time import thread_counts, why_incomparable
@@ -34,6 +36,8 @@ KEEP_AT_LEAST = 0.5
 """Of a pair's rounds: with fewer undisturbed ones the whole pair is dropped."""
 HEADROOM = 1.2
 """Free memory that a second process must find, in sizes of the first."""
+
+OTHER_WORK = "the two sides did not do the same work"
 
 SideName = Literal["base", "now"]
 SIDES: tuple[SideName, SideName] = ("base", "now")
@@ -90,6 +94,17 @@ class PairSource(Protocol):
 
     def pair(self) -> MeasuredPair:
         """Measure the next pair."""
+
+
+class PairsSource(Protocol):
+    """What measures pairs of several runs at once, such as the turns of a conversation."""
+
+    @property
+    def order(self) -> str | None:
+        """As of :class:`PairSource`."""
+
+    def pairs(self) -> Sequence[MeasuredPair]:
+        """Measure the next pair of each, always in the same order."""
 
 
 @dataclass(slots=True)
@@ -149,10 +164,13 @@ class Pair:
 
     @property
     def invalid(self) -> str | None:
-        """Why the sides cannot be compared: they did other work."""
+        """Why the sides cannot be compared: figures that cannot be right, or other work."""
+        for side, process in (("base", self.base), ("new", self.now)):
+            if (why := next((r.invalid for r in process.rounds if r.invalid is not None), None)) is not None:
+                return f"on the {side} side, {why}"
         if self.same_work:
             return None
-        return "the two sides did not do the same work: other prompt or output lengths"
+        return f"{OTHER_WORK}: other prompt or output lengths"
 
     @property
     def same_work(self) -> bool:
@@ -225,13 +243,106 @@ class Side:
     run: Run
 
 
-class PairedBench:
+class Opened(Protocol):
+    """A process of one side, ready for its rounds."""
+
+    @property
+    def record(self) -> ProcessRun: ...
+
+    def close(self) -> None: ...
+
+
+OpenedT = TypeVar("OpenedT", bound=Opened)
+
+
+class SideBySide(ABC, Generic[OpenedT]):
+    """Has a process of each side at once, as long as memory holds both.
+
+    :param coin: decides who goes first. Each measurement needs one of its own: were it the same in all,
+        what the order does would come again in each and not average out.
+    """
+
+    def __init__(self, coin: random.Random) -> None:
+        self._coin = coin
+        self._number = 0
+        """Of the pair, from 1."""
+        self.alternating = True
+        """False from the first pair on that memory did not hold at once."""
+
+    @property
+    def order(self) -> str | None:
+        """How the processes of a pair came; None where they alternated."""
+        return None if self.alternating else "one after the other: memory does not hold both"
+
+    @abstractmethod
+    def _open(self, name: SideName) -> OpenedT:
+        """Start the next process of a side, and warm it up."""
+
+    @abstractmethod
+    def _alternate(self, opened: Mapping[SideName, OpenedT]) -> None:
+        """Take the rounds of both, in alternation."""
+
+    @abstractmethod
+    def _alone(self, name: SideName, opened: OpenedT) -> None:
+        """Take the rounds of one."""
+
+    @abstractmethod
+    def _processes(self, name: SideName) -> Sequence[ProcessRun]:
+        """Those of a side so far, as far as they have values of their own."""
+
+    @abstractmethod
+    def _kept(self) -> str:
+        """What of both sides is kept, for a person; empty for nothing."""
+
+    def _drawn(self) -> tuple[SideName, SideName]:
+        """Who goes first, and who comes then."""
+        return ("base", "now") if self._coin.random() < 0.5 else ("now", "base")
+
+    def _both(self) -> dict[SideName, OpenedT]:
+        """A process of each side, measured and over.
+
+        :raises errors.EngineError: when an engine of either side fails.
+        """
+        self._number += 1
+        first, second = self._drawn()
+        opened: dict[SideName, OpenedT] = {}
+        try:
+            free = free_memory() if self.alternating else []
+            opened[first] = self._open(first)
+            self.alternating = (
+                self.alternating
+                and room_for_another(opened[first].record)
+                and gpus_hold_another(free, free_memory(), self._peak_vram(second))
+            )
+            if self.alternating:
+                opened[second] = self._open(second)
+                self._alternate(opened)
+            else:
+                self._alone(first, opened[first])
+                opened[first].close()
+                opened[second] = self._open(second)
+                self._alone(second, opened[second])
+        except errors.LLMBenchError as error:
+            error.add_note(self._kept() or "Nothing was measured.")
+            raise
+        finally:
+            with ExitStack() as closing:
+                for one in opened.values():
+                    closing.callback(one.close)
+        return opened
+
+    def _peak_vram(self, name: SideName) -> int | None:
+        """What earlier processes of a side took of all GPUs at most; None where that is not known."""
+        known = [p.peak_vram for p in self._processes(name) if p.peak_vram is not None]
+        return int(max(known)) if known else None
+
+
+class PairedBench(SideBySide[Bench]):
     """Measures pair after pair of *base* and *now*.
 
     The processes are in the sides' runs from their start, so that a failure loses no round.
 
-    :param coin: decides who goes first. Each measurement needs one of its own: were it the same in all,
-        what the order does would come again in each and not average out.
+    :param coin: as in :class:`SideBySide`.
     """
 
     scopes: tuple[Scope, ...] = ("round", "gap", "process")
@@ -246,61 +357,28 @@ class PairedBench:
         *,
         coin: random.Random,
     ) -> None:
-        self._sides = {"base": base, "now": now}
+        super().__init__(coin)
+        self._sides: dict[SideName, Side] = {"base": base, "now": now}
         self._pool = pool
         self._monitor = monitor
         self._progress = progress
-        self._coin = coin
-        self._number = 0
-        self.alternating = True
-        """False from the first pair on that memory did not hold at once."""
-
-    @property
-    def order(self) -> str | None:
-        """How the processes of a pair came; None where they alternated."""
-        return None if self.alternating else "one after the other: memory does not hold both"
 
     def pair(self) -> Pair:
         """Measure the next pair.
 
         :raises errors.EngineError: when an engine of either side fails.
         """
-        self._number += 1
-        first, second = ("base", "now") if self._coin.random() < 0.5 else ("now", "base")
-        benches: dict[str, Bench] = {}
-        try:
-            free = free_memory() if self.alternating else []
-            benches[first] = self._open(first)
-            self.alternating = (
-                self.alternating
-                and room_for_another(benches[first].record)
-                and gpus_hold_another(free, free_memory(), self._peak_vram(second))
-            )
-            if self.alternating:
-                benches[second] = self._open(second)
-                self._alternate(benches)
-            else:
-                self._all_rounds(first, benches[first])
-                benches[first].close()
-                benches[second] = self._open(second)
-                self._all_rounds(second, benches[second])
-        except errors.LLMBenchError as error:
-            kept = sum(len(side.run.rounds) for side in self._sides.values())
-            error.add_note(
-                f"{kept} measured rounds of both sides are kept." if kept else "Nothing was measured."
-            )
-            raise
-        finally:
-            for bench in benches.values():
-                bench.close()
+        benches = self._both()
         return Pair(benches["base"].record, benches["now"].record, self.alternating)
 
-    def _peak_vram(self, name: str) -> int | None:
-        """What earlier processes of a side took of all GPUs at most; None where that is not known."""
-        known = [p.peak_vram for p in self._sides[name].run.processes if p.peak_vram is not None]
-        return int(max(known)) if known else None
+    def _processes(self, name: SideName) -> Sequence[ProcessRun]:
+        return self._sides[name].run.processes
 
-    def _open(self, name: str) -> Bench:
+    def _kept(self) -> str:
+        kept = sum(len(side.run.rounds) for side in self._sides.values())
+        return f"{kept} measured rounds of both sides are kept." if kept else ""
+
+    def _open(self, name: SideName) -> Bench:
         side = self._sides[name]
         bench = Bench(side.plan, self._pool, self._monitor, self._progress)
         side.run.processes.append(bench.record)
@@ -309,22 +387,22 @@ class PairedBench:
             bench.warm_up()
         return bench
 
-    def _alternate(self, benches: Mapping[str, Bench]) -> None:
+    def _alternate(self, opened: Mapping[SideName, Bench]) -> None:
         for number in range(1, self._sides["now"].plan.rounds + 1):
-            for name in ("base", "now") if self._coin.random() < 0.5 else ("now", "base"):
-                self._round(name, benches[name], number)
+            for name in self._drawn():
+                self._round(name, opened[name], number)
 
-    def _all_rounds(self, name: str, bench: Bench) -> None:
+    def _alone(self, name: SideName, opened: Bench) -> None:
         for number in range(1, self._sides["now"].plan.rounds + 1):
-            self._round(name, bench, number)
+            self._round(name, opened, number)
 
-    def _round(self, name: str, bench: Bench, number: int) -> None:
+    def _round(self, name: SideName, bench: Bench, number: int) -> None:
         side = self._sides[name]
         self._tell(name, number, self._sides["now"].plan.rounds)
         _, generation = bench.round()
         side.run.text = generation.text if side.run.text is None else side.run.text
 
-    def _tell(self, name: str, number: int, rounds: int, *, warmup: bool = False) -> None:
+    def _tell(self, name: SideName, number: int, rounds: int, *, warmup: bool = False) -> None:
         label = f"pair {self._number}, {name}, {self._sides[name].plan.engine.label}"
         self._progress.round(label, 1, 1, number, rounds, warmup=warmup)
 

@@ -12,6 +12,7 @@ of its own, all turns are asked warm before any is asked cold, and their outputs
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -163,18 +164,15 @@ class ChatBench:
                 for way in self.chat.ways(turn):
                     talk.ask(self.chat, turn, way)
 
+    def begin(self, repetition: int, rounds: int) -> Holding:
+        """Begin to hold the conversation, for whoever wants to say when each of its turns is asked."""
+        return Holding(self, repetition, rounds)
+
     def hold(self, repetition: int, rounds: int) -> None:
         """Hold the conversation once."""
-        talk = self.talk(repetition)
-        asked: dict[int, list[tuple[Round, Generation, Plan]]] = {}
-        for place in (0, 1) if self.bench.own_words else (None,):
-            for turn in range(1, self.chat.turns + 1):
-                ways = self.chat.ways(turn)
-                for way in ways if place is None else ways[place : place + 1]:
-                    self._tell(repetition, rounds, turn)
-                    asked.setdefault(turn, []).append(self.one(talk, turn, way))
-                if len(asked[turn]) == len(ways):
-                    self.compare(asked[turn])
+        held = self.begin(repetition, rounds)
+        for _ in range(len(held)):
+            held.next()
 
     def turn(self, talk: Talk, number: int, chat: ChatPlan | None = None) -> list[tuple[Round, Generation]]:
         """Ask a turn in each of its ways, as :meth:`one` does, and :meth:`compare` them."""
@@ -215,6 +213,10 @@ class ChatBench:
         if chat.checks and not self.bench.own_words:
             self.same.asked(warm, generation, plan, None if cold is None else cold[1])
 
+    def tell(self, repetition: int, rounds: int, turn: int) -> None:
+        """Say to a person which turn is asked."""
+        self._tell(repetition, rounds, turn)
+
     def check(self) -> None:
         """The rounds are over: find out what is not known of their cold output."""
         self.bench.rounds_over()
@@ -232,6 +234,34 @@ class ChatBench:
             self.bench.close()
         finally:
             self._run.end()
+
+
+class Holding:
+    """A conversation that is being held once: :meth:`next` asks the next turn, in the next of its ways."""
+
+    def __init__(self, held: ChatBench, repetition: int, rounds: int) -> None:
+        self._held = held
+        self._repetition, self._rounds = repetition, rounds
+        self._talk = held.talk(repetition)
+        self._asked: dict[int, list[tuple[Round, Generation, Plan]]] = {}
+        keys = held.chat.keys
+        if held.bench.own_words:
+            # First all turns in the first of their ways.
+            keys = sorted(keys, key=lambda key: held.chat.ways(key[0]).index(key[1]))
+        self._left = deque(keys)
+
+    def __len__(self) -> int:
+        """How many are left."""
+        return len(self._left)
+
+    def next(self) -> None:
+        """Ask the next one."""
+        turn, way = self._left.popleft()
+        self._held.tell(self._repetition, self._rounds, turn)
+        asked = self._asked.setdefault(turn, [])
+        asked.append(self._held.one(self._talk, turn, way))
+        if len(asked) == len(self._held.chat.ways(turn)):
+            self._held.compare(asked)
 
 
 def measure_chat(

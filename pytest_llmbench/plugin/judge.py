@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.bench.measurement import Measurement
-from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, shown
+from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, few, shown
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide
 from pytest_llmbench.gate.calibration import calibrated_noise
 from pytest_llmbench.gate.compare import CaseComparison, Policy, missing_policy
@@ -78,7 +78,7 @@ def judge_test(
     allowed = parse_allowed(failures)
     verdicts: dict[str, CaseComparison] = {}
     failed: list[tuple[str, str]] = []
-    warnings: list[str] = []
+    warned: dict[str, list[str]] = {}
     for case, measurement in measured:
         label = "" if case.measurement == DEFAULT_MEASUREMENT else f"{case.measurement}: "
         found = gating.judge.judge(case, header, measurement.paired)
@@ -88,7 +88,7 @@ def judge_test(
             if action == "fail":
                 failed.append((label + headline(found), explain_case(found)))
             elif action == "warn":
-                warnings.append(label + headline(found))
+                warned.setdefault(headline(found), []).append(case.measurement)
         processes = measurement.run.processes
         if not case.measurement.endswith(BASE_SUFFIX) and (why := why_failed(processes, allowed)):
             first, _, more = why.partition("\n")
@@ -98,6 +98,10 @@ def judge_test(
         heads, texts = zip(*failed, strict=True)
         # The first line says it for a list of failures.
         failure = shown("\n".join(["; ".join(heads), *texts]))
+    # What holds for all turns of a conversation is said once.
+    warnings = (
+        text if who == [DEFAULT_MEASUREMENT] else f"{few(who, 3)}: {text}" for text, who in warned.items()
+    )
     return Judged(verdicts, failure, tuple(warnings))
 
 

@@ -281,10 +281,24 @@ class _Group(NamedTuple):
 
 def _unmatched(comparison: Comparison) -> list[_Group]:
     """What was not compared, cases with the same reason together."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for one in comparison.unmatched:
-        found.setdefault((one.kind.value, one.reason), []).append(_id(one))
-    return [_Group(kind, reason, ids) for (kind, reason), ids in found.items()]
+        found.setdefault((one.kind.value, one.reason), []).append((one.nodeid, one.measurement))
+    return [_Group(kind, reason, _ids(keys)) for (kind, reason), keys in found.items()]
+
+
+def _ids(keys: Iterable[tuple[str, str]]) -> list[str]:
+    """What stands for each; the turns of a conversation together: ``test_rag (rag turns 2, 3)``."""
+    turns: dict[tuple[str, str], list[str]] = {}
+    for nodeid, measurement in keys:
+        label, turn, number = measurement.rpartition(" turn ")
+        turns.setdefault((nodeid, label if turn else measurement), []).append(number if turn else "")
+    return [
+        label_of(nodeid, f"{label} turn{'s' if len(numbers) > 1 else ''} {few(numbers, MANY)}")
+        if numbers[0]
+        else label_of(nodeid, label)
+        for (nodeid, label), numbers in turns.items()
+    ]
 
 
 def _id(one: Mismatch | CaseRecord) -> str:

@@ -107,3 +107,90 @@ def test_conversations_work_where_engines_are_shared(
 def test_disabled_it_is_held_once(bench: pytest.Pytester, run: Run) -> None:
     bench.makepyfile(f"{HEAD}\ndef test_talk(llm_chat):\n    assert llm_chat.run(SAID).turn(2).ttft.n == 1")
     run("--llm-disable").assert_outcomes(passed=1)
+
+
+# -- the gate ------------------------------------------------------------------------------------
+
+SAME = f"{HEAD}\ndef test_talk(llm_chat):\n    llm_chat.run(SAID)\n"
+FAST, SLOW = ("--llm-option=fake.seconds_per_token=0.002", "--llm-option=fake.seconds_per_token=0.006")
+
+
+def verdicts(document: Document) -> dict[str, str]:
+    return {name: case["verdict"] for name, case in cases(document).items() if case["verdict"]}
+
+
+def test_each_turn_is_judged_in_pairs_of_conversations(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(SAME)
+    result = run(SLOW, "--llm-ab=fake.seconds_per_token=0.002", "--llm-gate=tpot")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*talk turn 1: tpot*; talk turn 2: tpot*"])
+    found = cases(document)
+    assert verdicts(document) == dict.fromkeys(("talk turn 1", "talk turn 2", "talk turn 3"), "fail")
+    assert "talk turn 2@base" in found
+    now, base = found["talk turn 2"], found["talk turn 2@base"]
+    assert len(now["processes"]) == len(base["processes"]) >= 8
+    assert base["protocol"]["ab"] == {"fake.seconds_per_token": "0.002"}
+    # tpot of three turns, and the CPU time that could stand for it.
+    assert now["judgments"][0]["details"]["level_change"] == 0.05 / 6
+
+
+def test_an_equal_side_passes_and_the_chances_of_all_turns_are_counted(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(SAME)
+    run(FAST, "--llm-ab=env.NOTHING=1", "--llm-gate=tpot,ttft", "--llm-threshold=tpot:60%", "--llm-budget=8",
+        "--llm-inconclusive=pass").assert_outcomes(passed=1)  # fmt: skip
+    level = cases(document)["talk turn 3"]["judgments"][0]["details"]["level_change"]
+    # tpot and ttft of three turns, and the CPU times that could stand for them.
+    assert level == 0.05 / 12
+
+
+def test_pairs_of_which_a_warm_output_differs_fail_with_both_sides_kept(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(f"{HEAD}\ndef test_talk(llm_chat):\n    llm_chat.run(WRONG)\n")
+    result = run(FAST, "--llm-ab=env.NOTHING=1", "--llm-gate=tpot", "--llm-budget=2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*turn 2 from its token 3 on*"])
+    assert len(cases(document)) == 4
+
+
+def test_hits_that_cannot_be_are_invalid_in_pairs_and_against_a_baseline(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(f"{HEAD}\ndef test_talk(llm_chat):\n    llm_chat.run(TOO_MANY)\n")
+    run(FAST, "--llm-ab=env.NOTHING=1", "--llm-gate=tpot", "--llm-budget=2")
+    assert verdicts(document)["many turn 2"] == "invalid"
+    run(FAST, "--llm-save=main")
+    result = run(FAST, "--llm-compare=main", "--llm-gate=tpot", "--llm-inconclusive=fail")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*many turn 2: invalid: *are said to have come from the cache (cut)*"])
+    assert verdicts(document)["many turn 2"] == "invalid"
+
+
+def test_a_conversation_compares_turn_by_turn_with_a_stored_one(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(SAME)
+    for _ in range(2):
+        run(FAST, "--llm-processes=3", "--llm-save=main").assert_outcomes(passed=1)
+    result = run(
+        FAST, "--llm-processes=3", "--llm-compare=main", "--llm-gate=tpot", "--llm-inconclusive=pass"
+    )
+    result.assert_outcomes(passed=1)
+    found = cases(document)
+    assert all(case["judgments"][0]["metric"] == "tpot" for case in found.values())
+    assert len(found) == 3
+
+
+def test_turns_that_the_baseline_does_not_have_are_told_once(bench: pytest.Pytester, run: Run) -> None:
+    bench.makepyfile("def test_other(llm_model): llm_model.measure('a', rounds=1, max_new_tokens=2)")
+    run("--llm-save=main").assert_outcomes(passed=1)
+    bench.makepyfile(SAME)
+    result = run("--llm-compare=main", "--llm-missing=warn")
+    warned = [line for line in result.outlines if "LLMBenchWarning" in line]
+    assert len(warned) == 1
+    assert "talk turn 1, talk turn 2, talk turn 3: new: " in warned[0]
+    result.stdout.fnmatch_lines(["*test_talk*(talk turns 1, 2, 3)"])

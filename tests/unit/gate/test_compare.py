@@ -11,6 +11,7 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import CaseComparison, Gate, Policy, compare, missing_policy
 from pytest_llmbench.gate.matching import Kind
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
+from pytest_llmbench.results.records import TurnRecord
 from pytest_llmbench.results.verdict import Judgment, Verdict
 from tests.fakes.llmbench_levels import a_load_record
 
@@ -426,3 +427,48 @@ def test_a_quieter_machine_is_not_advised_for_a_load_that_its_client_spoiled(
     assert judgment(case, "tpot").reason == "the client was busy: ask for a smaller load"
     disturbed = one(compare(bases, a_session(9, disturbed=4)))
     assert (judgment(disturbed, "tpot").reason or "").endswith(": measure again on a quieter machine")
+
+
+# -- conversations -------------------------------------------------------------------------------
+
+
+def as_turn(case: Any, turn: int, invalid: str | None = None) -> Any:
+    """The case as a turn of a conversation, with a round that cannot be right if *invalid*."""
+    case.measurement = f"talk turn {turn}"
+    for r in case.rounds:
+        r.turn = TurnRecord(conversation="talk", turn=turn, repetition=1, cache="warm")
+    if invalid is not None:
+        case.rounds[0].invalid, case.rounds[0].counted = invalid, False
+    return case
+
+
+def test_a_round_that_cannot_be_right_makes_its_case_invalid(a_session: Any, a_case: Any) -> None:
+    bases = [a_session(day, [as_turn(a_case(seed=day), 2)]) for day in range(1, 6)]
+    now = a_session(9, [as_turn(a_case(), 2, "more hits than there can be")])
+    (found,) = compare(bases, now).cases
+    assert (found.verdict, found.reason) == (Verdict.INVALID, "more hits than there can be")
+    every = as_turn(a_case(), 2, "more hits than there can be")
+    for r in every.rounds:
+        r.counted = False
+    (found,) = compare(bases, a_session(9, [every])).cases
+    assert (found.verdict, found.reason) == (Verdict.INVALID, "more hits than there can be")
+
+
+def test_a_session_with_such_a_round_is_no_baseline(a_session: Any, a_case: Any) -> None:
+    base = a_session(1, [as_turn(a_case(), 2, "more hits than there can be")])
+    (found,) = compare([base], a_session(9, [as_turn(a_case(), 2)])).cases
+    assert found.verdict is Verdict.NEW
+    assert "it is not valid (more hits than there can be) in session" in (found.reason or "")
+
+
+def test_a_limit_of_memory_is_held_by_the_first_turn_alone(a_session: Any, a_case: Any) -> None:
+    cases = [as_turn(a_case(), turn) for turn in (1, 2)]
+    for process in cases[1].processes:
+        process.values = {}
+    limits = parse_thresholds("peak_rss:<1000GiB")
+    gate = Gate((), thresholds=lambda case: limits)
+    now = a_session(9, cases)
+    first, second = (gate.judge(case, now) for case in cases)
+    assert first is not None
+    assert first.verdict is Verdict.PASS
+    assert second is None

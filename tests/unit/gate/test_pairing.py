@@ -16,7 +16,7 @@ from pytest_llmbench.gate.compare import CaseComparison
 from pytest_llmbench.gate.judge import PairedJudge
 from pytest_llmbench.gate.noise import OnDisturbed
 from pytest_llmbench.gate.paired import LOOKS, looks_until
-from pytest_llmbench.gate.pairing import Pairing
+from pytest_llmbench.gate.pairing import PairedRun, Pairing
 from pytest_llmbench.gate.thresholds import ClockChoice, Threshold, by_clock, parse_thresholds
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import ProcessRun, Round, Run
@@ -488,3 +488,61 @@ def test_the_cpu_clock_of_sides_that_do_not_tell_their_cpu_time_does_not_pass_si
     (one,) = judged(Source(ever()), clock="cpu")
     assert (one.metric, one.verdict) == ("cpu_time_per_token", Verdict.INVALID)
     assert "CPU time was not measured" in (one.reason or "")
+
+
+# -- several runs at once, such as the turns of a conversation ---------------------------------------
+
+
+@dataclass
+class Turns:
+    """Gives a pair of each of several sources at once."""
+
+    sources: list[Source]
+    order: str | None = None
+    measured: int = 0
+
+    def pairs(self) -> list[Scripted]:
+        self.measured += 1
+        return [source.pair() for source in self.sources]
+
+
+def all_judged(*sources: Source, metrics: tuple[str, ...] = ("tpot",)) -> tuple[list[list[Judgment]], Turns]:
+    turns = Turns(list(sources))
+    runs = [PairedRun(one.now, one.base, one.scopes) for one in sources]
+    found = pairing(*metrics).measure_all(turns, runs)
+    return [list(one) for one in found], turns
+
+
+def test_pairs_are_measured_until_each_run_is_decided() -> None:
+    (same, slower), turns = all_judged(Source(ever()), Source(ever(now=0.02)))
+    assert [one.verdict for one in same] == [Verdict.PASS]
+    assert [one.verdict for one in slower] == [Verdict.FAIL]
+    # The first look passes; a failure takes another.
+    assert (same[0].n, slower[0].n, turns.measured) == (8, 12, 12)
+
+
+def test_each_runs_metrics_are_chances_to_err_and_share_those_of_its_case() -> None:
+    alone, _ = all_judged(Source(ever()))
+    found, _ = all_judged(*(Source(ever()) for _ in range(12)))
+    levels = {one.details["level_change"] for judgments in found for one in judgments}
+    # 5% over the time and the CPU time of twelve; of a single run at most 1%.
+    assert levels == {0.05 / 24}
+    assert alone[0][0].details["level_change"] == 0.01
+
+
+def test_other_work_in_one_turn_makes_that_one_invalid_and_the_others_go_on() -> None:
+    other = Source(iter([Scripted({}, invalid="other lengths")] * 40))
+    (same, broken), turns = all_judged(Source(ever()), other)
+    assert [one.verdict for one in same] == [Verdict.PASS]
+    assert [(one.verdict, one.reason) for one in broken] == [(Verdict.INVALID, "other lengths")]
+    assert broken[0].details["pairs"] == turns.measured == 8
+    (only,), turns = all_judged(Source(iter([Scripted({}, invalid="other lengths")])))
+    assert (only[0].verdict, turns.measured) == (Verdict.INVALID, 1)
+
+
+def test_what_only_the_first_run_can_have_is_asked_of_no_other() -> None:
+    first = Source(ever("load_time", 1.0, 1.0), scopes=("round", "process"))
+    later = Source(ever("load_time", None, None))
+    (one, two), _ = all_judged(first, later, metrics=("load_time",))
+    assert [judgment.metric for judgment in one] == ["load_time"]
+    assert two == []

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pytest_llmbench.gate.ab import BaseSide
 from pytest_llmbench.gate.noise import OnDisturbed
-from pytest_llmbench.gate.pairing import Pairing
+from pytest_llmbench.gate.pairing import PairedRun, Pairing
 from pytest_llmbench.gate.thresholds import ClockChoice, parse_thresholds
 from pytest_llmbench.measure.pairs import SideName
 from pytest_llmbench.measure.run import Run
@@ -239,3 +239,38 @@ def test_the_times_of_a_machine_of_which_half_is_taken_find_ten_percent_in_most_
     seen = run(half, effect=0.10, clock="wall")
     assert seen.share(Verdict.FAIL) >= 0.6
     assert seen.share(Verdict.INVALID) <= PER_CASE
+
+
+@dataclass
+class Talk:
+    """Gives the pairs of a conversation's turns, which share what their processes have: half of the noise."""
+
+    rng: np.random.Generator
+    turns: int
+    order: str | None = None
+
+    def pairs(self) -> list[Drawn]:
+        shared = self.rng.standard_normal()
+        logs = 0.033 * (0.7 * shared + 0.7 * self.rng.standard_normal(self.turns))
+        burden = (0.3, 0.3)
+        return [Drawn({WALL: float(log), CPU: float(log)}, None, burden) for log in logs]
+
+
+@pytest.mark.parametrize("turns", [1, 6, 12])
+def test_a_suite_of_unchanged_conversations_fails_anywhere_in_at_most_five_percent(turns: int) -> None:
+    rng = np.random.default_rng(5)
+    cases, conversations = 5, 300
+    pairing = Pairing(
+        BaseSide(model="other"),
+        "20260101T000000Z-0a0a0a0a",
+        cases=cases,
+        thresholds=parse_thresholds(f"{WALL}:0%"),
+        metrics=(WALL,),
+    )
+    runs = [PairedRun(Run("now", {}), Run("base", {}), ("round",)) for _ in range(turns)]
+    failed = 0
+    for _ in range(conversations):
+        found = pairing.measure_all(Talk(rng, turns), runs)
+        failed += any(one.verdict is Verdict.FAIL for judgments in found for one in judgments)
+    # A conversation may fail anywhere in 1%, so that one of the five of a suite does in 5%.
+    assert failed / conversations <= 0.05 / cases

@@ -202,3 +202,12 @@ def test_json_has_everything_and_no_infinity(a_session: Any, bases: list[Any]) -
     judged = {one["metric"]: one for one in data["cases"][0]["judgments"]}
     assert judged["tpot"]["change"] == pytest.approx(1.0, abs=0.2)
     assert judged["tpot"]["verdict"] == "fail"
+
+
+def test_the_turns_of_a_conversation_that_are_missing_are_told_together(a_session: Any, a_case: Any) -> None:
+    turns = [a_case("test_talk", measurement=f"rag turn {n}", max_new_tokens=5 + n) for n in (1, 2, 3)]
+    base = a_session(1, [a_case("test_x"), *turns, a_case("test_y", max_new_tokens=9)])
+    shown = text(compare([base], a_session(9, [a_case("test_x")])))
+    assert shown.count("missing: session") == 1
+    assert "test_talk (rag turns 1, 2, 3)" in shown
+    assert "  benchmarks/test_a.py::test_y\n" in shown
