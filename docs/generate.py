@@ -122,8 +122,8 @@ def _overview(rows: Iterable[Setting]) -> str:
     )
 
 
-def _flag(flag: str, metavar: str) -> str:
-    return f"{flag}={metavar}" if flag else ""
+def _flag(flag: str, metavar: str, alone: str = "") -> str:
+    return (f"{flag}[={metavar}]" if alone else f"{flag}={metavar}") if flag else ""
 
 
 def _default(value: Any) -> str:
@@ -151,7 +151,7 @@ def session_options() -> str:
             (
                 (
                     "command line",
-                    code(row.flag if row.switch else _flag(row.flag, row.metavar))
+                    code(row.flag if row.switch else _flag(row.flag, row.metavar, row.alone))
                     + (", repeatable" if row.flag and row.many else ""),
                 ),
                 ("ini file", code(row.name) if row.ini_type else ""),

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmbench.models.attention import KVBits
     from pytest_llmbench.models.outline import Outline
-    from pytest_llmbench.models.spec import Form, ResolvedModel
+    from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
     from pytest_llmbench.workloads.messages import Message
 
 
@@ -240,6 +242,31 @@ class KnowsItsCache(Protocol):
 
         :param quantization: what was asked for; None for the model's own.
         :param options: every option, defaults filled in.
+        """
+
+
+class Vocabulary(Protocol):
+    """What makes tokens of texts: the part of an :class:`Engine` that needs no weights."""
+
+    def tokenize(self, text: str) -> list[int]: ...
+
+    def detokenize(self, tokens: Sequence[int]) -> str: ...
+
+    def render_chat(self, messages: Sequence[Message]) -> str: ...
+
+    def tokenize_rendered(self, text: str) -> list[int]: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class LoadsVocabularies(Protocol):
+    """A backend that can count the tokens of prompts without loading the weights."""
+
+    def load_vocabulary(self, spec: ModelSpec, path: Path, options: Options) -> Vocabulary:
+        """The tokenizer and the chat template of the model in *path*, as :meth:`Backend.load` has them.
+
+        :raises ModelError: for files the engine cannot read; :raises EngineError: for the rest.
         """
 
 

@@ -23,9 +23,9 @@ from pytest_llmbench.backends.base import Facts, GenerationParams, Options, Reus
 from pytest_llmbench.backends.checks import check_depth, check_length
 from pytest_llmbench.backends.llama_choices import DEFAULT_CONTEXT
 from pytest_llmbench.backends.llama_native import Pointer
+from pytest_llmbench.backends.llama_vocabulary import LlamaVocabulary
 from pytest_llmbench.backends.prefix import common_prefix
 from pytest_llmbench.errors import EngineError
-from pytest_llmbench.workloads.messages import Message
 
 _CUT = "cut"
 _NOT_CUT = (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-class LlamaCppEngine:
+class LlamaCppEngine(LlamaVocabulary):
     """A GGUF model and one context of one sequence.
 
     ``generate`` keeps in mind which tokens lie in the KV cache and evaluates only what differs;
@@ -50,9 +50,7 @@ class LlamaCppEngine:
 
     def __init__(self, native: ModuleType, model: Pointer, options: Options) -> None:
         """Make a context for *model*; frees neither if it raises."""
-        self._native = native
-        self._model = model
-        self._vocab = native.llama_model_get_vocab(model)
+        super().__init__(native, model)
         if native.llama_model_has_encoder(model) or not native.llama_model_has_decoder(model):
             msg = "llamacpp runs models that only decode; this one has an encoder, or no decoder"
             raise EngineError(msg)
@@ -70,7 +68,6 @@ class LlamaCppEngine:
         self._eog = [t for t in range(self._n_vocab) if native.llama_vocab_is_eog(self._vocab, t)]
         self._in_cache: list[int] | None = None
         self._reused = Reuse(None, _CUT, "no prompt was evaluated")
-        self._formatter: Pointer = None
         self._bind_decode_loop()
 
     def _bind_decode_loop(self) -> None:
@@ -116,80 +113,6 @@ class LlamaCppEngine:
             "llama_cpp": native.llama_version().decode() if hasattr(native, "llama_version") else None,
             "system_info": native.llama_print_system_info().decode(),
         }
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids; special tokens are put before the text but not looked for in it."""
-        return self._tokenize(text, add_special=True, parse_special=False)
-
-    def tokenize_rendered(self, text: str) -> list[int]:
-        """Token ids of a rendered chat; the text's own begin-of-sequence token is not doubled."""
-        bos = self._special_text("llama_vocab_bos")
-        has_bos = bool(bos) and text.startswith(bos)
-        return self._tokenize(text, add_special=not has_bos, parse_special=True)
-
-    def tokenize_part(self, text: str) -> list[int]:
-        """Token ids of a part of a rendered chat; special tokens in it are parsed, none is put before it."""
-        return self._tokenize(text, add_special=False, parse_special=True)
-
-    def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        data = text.encode()
-        room = len(data) + 8
-        while True:
-            tokens = (ctypes.c_int32 * room)()
-            found = self._native.llama_tokenize(
-                self._vocab, data, len(data), tokens, room, add_special, parse_special
-            )
-            if found >= 0:
-                return tokens[:found]
-            if -found <= room:
-                told = llama_native.log_tail()
-                msg = f"llama.cpp could not tokenize a text of {len(data)} bytes (code {found}){told}"
-                raise EngineError(msg)
-            room = -found
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Text of *tokens*; control tokens are left out, broken UTF-8 is replaced."""
-        count = len(tokens)
-        ids = (ctypes.c_int32 * count)(*tokens)
-        room = 16 * count + 16
-        while True:
-            buffer = ctypes.create_string_buffer(room)
-            found = self._native.llama_detokenize(self._vocab, ids, count, buffer, room, False, False)
-            if found >= 0:
-                return buffer.raw[:found].decode("utf-8", errors="replace")
-            room = -found
-
-    def render_chat(self, messages: Sequence[Message]) -> str:
-        """The prompt text by the template in the file's ``tokenizer.chat_template``.
-
-        :raises EngineError: if there is none, or it refuses the messages.
-        """
-        if self._formatter is None:
-            template = self._native.llama_model_chat_template(self._model, None)
-            if not template:
-                msg = (
-                    "the model has no chat template (no tokenizer.chat_template in the GGUF file); "
-                    "give it a plain text prompt instead of messages"
-                )
-                raise EngineError(msg)
-            from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
-            self._formatter = Jinja2ChatFormatter(
-                template=template.decode(),
-                eos_token=self._special_text("llama_vocab_eos"),
-                bos_token=self._special_text("llama_vocab_bos"),
-            )
-        try:
-            return str(self._formatter(messages=list(messages)).prompt)
-        except Exception as error:
-            msg = f"the model's chat template refused the messages: {type(error).__name__}: {error}"
-            raise EngineError(msg) from error
-
-    def _special_text(self, getter: str) -> str:
-        token = getattr(self._native, getter)(self._vocab)
-        if token < 0:
-            return ""
-        return str(self._native.llama_vocab_get_text(self._vocab, token).decode())
 
     def reset(self) -> None:
         """Forget what lies in the KV cache."""
@@ -386,6 +309,4 @@ class LlamaCppEngine:
         if self._context is not None:
             self._native.llama_free(self._context)
             self._context = None
-        if self._model is not None:
-            self._native.llama_model_free(self._model)
-            self._model = None
+        super().close()

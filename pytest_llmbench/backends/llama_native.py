@@ -77,14 +77,15 @@ def gpu_layers(native: ModuleType, options: Options) -> int:
     return -1 if asked < 0 else int(asked)
 
 
-def load_model(native: ModuleType, path: Path, options: Options) -> Pointer:
-    """The model in *path*.
+def load_model(native: ModuleType, path: Path, options: Options, *, vocab_only: bool = False) -> Pointer:
+    """The model in *path*; with *vocab_only* without its weights.
 
     :raises ModelError: with llama.cpp's own words, if it cannot be read.
     :raises EngineError: if memory does not hold it.
     """
     params = native.llama_model_default_params()
     layers = gpu_layers(native, options)
+    params.vocab_only = vocab_only
     params.n_gpu_layers = _ALL_LAYERS if layers < 0 else layers
     if hasattr(native, "LLAMA_LOAD_MODE_NONE"):
         modes = ("NONE", "MMAP", "MLOCK", "MMAP_MLOCK")

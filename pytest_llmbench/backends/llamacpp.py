@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.backends.base import Availability, Engine, Options, OptionSpec
+from pytest_llmbench.backends.base import Availability, Engine, Options, OptionSpec, Vocabulary
 from pytest_llmbench.backends.llama_choices import DEFAULT_CONTEXT, FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import EngineError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmbench.models.attention import KVBits
     from pytest_llmbench.models.outline import Outline
-    from pytest_llmbench.models.spec import Form, ResolvedModel
+    from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 
 MOST_THREADS = 512
 """GGML_MAX_N_THREADS, in ggml.h: with more, the process is aborted."""
@@ -114,6 +116,18 @@ class LlamaCppBackend:
         """As the options say, whatever the model is stored as."""
         del outline, quantization
         return KV_TYPES[options["type_k"]].bits, KV_TYPES[options["type_v"]].bits
+
+    def load_vocabulary(self, spec: ModelSpec, path: Path, options: Options) -> Vocabulary:
+        """The vocabulary in the GGUF file at *path*.
+
+        :raises ModelError: for a file that llama.cpp cannot read, with llama.cpp's own words.
+        """
+        from pytest_llmbench.backends import llama_native
+        from pytest_llmbench.backends.llama_vocabulary import LlamaVocabulary
+
+        del spec
+        native = llama_native.import_native()
+        return LlamaVocabulary(native, llama_native.load_model(native, path, options, vocab_only=True))
 
     def load(self, model: ResolvedModel, options: Options) -> Engine:
         """Load the GGUF file at ``model.path``.

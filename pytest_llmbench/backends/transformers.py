@@ -29,6 +29,7 @@ from pytest_llmbench.backends.base import (
     Reuse,
     SavedState,
     Sink,
+    Vocabulary,
 )
 from pytest_llmbench.backends.checks import check_depth, check_length
 from pytest_llmbench.backends.options import truth
@@ -45,12 +46,13 @@ from pytest_llmbench.backends.transformers_loading import (
     load_tokenizer,
     quiet,
 )
+from pytest_llmbench.backends.transformers_vocabulary import TransformersVocabulary
 from pytest_llmbench.backends.versions import installed_versions
-from pytest_llmbench.errors import EngineError, UsageError
-from pytest_llmbench.workloads.messages import Message
+from pytest_llmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import ModuleType
 
     import torch
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 
     from pytest_llmbench.models.attention import KVBits
     from pytest_llmbench.models.outline import Outline
-    from pytest_llmbench.models.spec import Form, ResolvedModel
+    from pytest_llmbench.models.spec import Form, ModelSpec, ResolvedModel
 
 _NO_BOUND = 2**31 - 1
 
@@ -130,6 +132,15 @@ class TransformersBackend:
         bits = 32.0 if computed == "f32" and (plain or quantization is None) else 16.0
         return bits, bits
 
+    def load_vocabulary(self, spec: ModelSpec, path: Path, options: Options) -> Vocabulary:
+        """The tokenizer in the folder *path*.
+
+        :raises ModelError: for files that Transformers cannot read.
+        """
+        quiet()
+        with explained(f"load {path}", out_of_memory="end what else uses memory"):
+            return TransformersVocabulary(load_tokenizer(path, options["trust_remote_code"] == spec.name))
+
     def load(self, model: ResolvedModel, options: Options) -> Engine:
         """Load the folder at ``model.path``; only safetensors weights are read.
 
@@ -148,7 +159,7 @@ class TransformersBackend:
         return TransformersEngine(torch, network, tokenizer, model, options)
 
 
-class TransformersEngine:
+class TransformersEngine(TransformersVocabulary):
     """A causal language model and its tokenizer."""
 
     def __init__(
@@ -160,9 +171,9 @@ class TransformersEngine:
         options: Options,
     ) -> None:
         """Take over a loaded *model*; its generation defaults are replaced."""
+        super().__init__(tokenizer)
         self._torch = torch
         self._model = model
-        self._tokenizer = tokenizer
         self._options = dict(options)
         self._quantization = resolved.spec.quantization
         self._device = model.device
@@ -201,44 +212,6 @@ class TransformersEngine:
             "size": sum(_bytes(t) for t in (*model.parameters(), *model.buffers())),
             "architecture": type(model).__name__,
         }
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids; special tokens are put before the text but not looked for in it."""
-        return list(self._tokenizer(text, split_special_tokens=True)["input_ids"])
-
-    def tokenize_rendered(self, text: str) -> list[int]:
-        """Token ids of a rendered chat; the text's own begin-of-sequence token is not doubled."""
-        bos = self._tokenizer.bos_token
-        has_bos = bool(bos) and text.startswith(bos)
-        return list(self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"])
-
-    def tokenize_part(self, text: str) -> list[int]:
-        """Token ids of a part of a rendered chat; special tokens in it are parsed, none is put before it."""
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Text of *tokens*; special tokens are left out."""
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-    def render_chat(self, messages: Sequence[Message]) -> str:
-        """The prompt text by the tokenizer's chat template.
-
-        :raises EngineError: if there is none, or it refuses the messages.
-        """
-        if not self._tokenizer.chat_template:
-            msg = (
-                "the model has no chat template (no chat_template.jinja, none in tokenizer_config.json); "
-                "give it a plain text prompt instead of messages"
-            )
-            raise EngineError(msg)
-        try:
-            rendered = self._tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=True
-            )
-        except Exception as error:
-            msg = f"the model's chat template refused the messages: {type(error).__name__}: {error}"
-            raise EngineError(msg) from error
-        return str(rendered)
 
     def reset(self) -> None:
         """Drop the KV cache."""

@@ -177,7 +177,8 @@ def quiet() -> None:
 @contextmanager
 def explained(doing: str, *, out_of_memory: str) -> Iterator[None]:
     """Turn what Transformers raises while *doing* something into an error that says what to do."""
-    torch = sys.modules["torch"]
+    # A tokenizer needs no PyTorch.
+    torch = sys.modules.get("torch")
     try:
         yield
     except LLMBenchError:
@@ -187,7 +188,8 @@ def explained(doing: str, *, out_of_memory: str) -> Iterator[None]:
         raise BackendUnavailableError(msg) from error
     except Exception as error:
         # Without room for CUDA's own context, PyTorch raises another error than for a tensor.
-        if isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error):
+        full = torch is not None and isinstance(error, torch.OutOfMemoryError)
+        if full or "CUDA error: out of memory" in str(error):
             said = str(error).partition("\n")[0]
             advice = f"{out_of_memory}, or end what else uses it"
             msg = f"the GPU's memory is full, cannot {doing}: {advice} ({said})"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.settings.suite_rows import Asked
 from pytest_llmbench.workloads.lengths import Length, parse_length
 from pytest_llmbench.workloads.scenarios.conversation import MOST_TURNS
 
 if TYPE_CHECKING:
     from pytest_llmbench.settings.case import CaseSettings
+    from pytest_llmbench.settings.kinds import Fixture
     from pytest_llmbench.workloads.scenarios.conversation import Conversation, Text
 
-READS = ("max_new_tokens", "output_length", "prompt_length", "shared_prefix", "turns", "dataset", "depth")
+READS = (
+    *("max_new_tokens", "output_length", "prompt_length", "shared_prefix", "turns", "dataset", "depth"),
+    *("ignore_eos", "history", "placement"),
+)
 """The settings on which it depends."""
 _A_MESSAGE = 64
 """Tokens that a chat template puts around a message, at most, and a prompt's special tokens."""
@@ -46,6 +52,14 @@ def of_prompt(held: CaseSettings, prompt_tokens: int | None) -> Need:
     known = None if prompt_tokens is None else tokens
     asked = f"{what}{below} and {held.max_new_tokens} more are longer"
     return Need(tokens, known, asked, known, informed=known is not None or held.depth > 0)
+
+
+def of_texts(held: CaseSettings, texts: Sequence[str]) -> Need:
+    """Of a prompt in words of its own, or of the messages of a chat."""
+    bounds = [_tokens(text) for text in texts]
+    least, most = (sum(one[way] for one in bounds) for way in (0, 1))
+    most += _A_MESSAGE * (1 + len(texts)) + held.depth + held.max_new_tokens
+    return replace(of_prompt(held, None), least=least + held.depth + held.max_new_tokens + 1, most=most)
 
 
 def of_load(held: CaseSettings, *, made: bool) -> Need:
@@ -85,6 +99,11 @@ def _of_made_talk(held: CaseSettings, prompt: Length, output: Length) -> Need:
 
 def of_conversation(held: CaseSettings, conversation: Conversation) -> Need:
     """Of the turn of a conversation that has the most before it."""
+    conversation = replace(
+        conversation,
+        history=held.history or conversation.history,
+        placement=held.placement or conversation.placement,
+    )
     turns = range(1, len(conversation.turns) + 1)
     least, most = (max(_turn(held, conversation, number)[way] for number in turns) for way in (0, 1))
     return Need(
@@ -92,6 +111,21 @@ def of_conversation(held: CaseSettings, conversation: Conversation) -> Need:
         most,
         f"the turns of the conversation {conversation.name}, of {least} tokens or more, are longer",
     )
+
+
+def of_asked(fixture: Fixture, held: CaseSettings, asked: Asked) -> Need:
+    """Of what a case of a suite asks."""
+    under_load = fixture == "llm_load"
+    if asked.conversation is not None:
+        history = held.history or ("recorded" if under_load else asked.conversation.history)
+        return of_conversation(held, replace(asked.conversation, history=history))
+    if under_load:
+        return of_load(held, made=asked == Asked())
+    if asked.prompt is not None:
+        return of_texts(held, [asked.prompt])
+    if asked.messages is not None:
+        return of_texts(held, [one["content"] for one in asked.messages])
+    return of_prompt(held, asked.prompt_tokens)
 
 
 def _turn(held: CaseSettings, conversation: Conversation, number: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llmbench.cases.need import Need, of_conversation, of_load, of_prompt
+from pytest_llmbench.cases.need import Need, of_asked
 from pytest_llmbench.cases.room import READS
 from pytest_llmbench.cases.selection import Selected, Selector
 from pytest_llmbench.errors import UsageError, saying_where
@@ -89,7 +89,7 @@ def _tests(case: SuiteCase, selector: Selector, known: _Known) -> list[SuiteTest
                 selected = selector.cases([case.fixture], point.source)[1]
                 known[key] = _Group(selected, selector.settings(point.source))
         group = known[key]
-        need = _need(case, point, group.held)
+        need = of_asked(case.fixture, group.held, point.asked)
         for one in group.selected:
             name = f"{one.id}-{point.label}" if point.label else one.id
             if name in ids:
@@ -107,18 +107,6 @@ def _tests(case: SuiteCase, selector: Selector, known: _Known) -> list[SuiteTest
                 SuiteTest(name, point, one, need)
             )
     return [test for started in groups.values() for group in started.values() for test in group]
-
-
-def _need(case: SuiteCase, point: Point, held: CaseSettings) -> Need:
-    """What a test needs of its model's context."""
-    asked = point.asked
-    under_load = case.fixture == "llm_load"
-    if under_load and asked.conversation is None:
-        return of_load(held, made=asked.prompt is None and asked.messages is None)
-    if asked.conversation is not None:
-        history = point.values.get("history") or ("recorded" if under_load else asked.conversation.history)
-        return of_conversation(held, replace(asked.conversation, history=history))
-    return of_prompt(held, asked.prompt_tokens)
 
 
 def _left(points: Sequence[Point], selector: Selector) -> Sequence[Point]:

@@ -58,10 +58,16 @@ class FileForm(Protocol):
         :raises ModelError: if it is not there, not whole, or not as it was asked for.
         """
 
-    def outline(self, spec: ModelSpec, path: Path) -> Outline:
-        """What the files of the model say that is *path*, a file or a folder, or lies in it.
+    def place(self, spec: ModelSpec, path: Path) -> Path:
+        """What an engine is given of the model that is *path*, a file or a folder, or lies in it.
 
-        :raises ModelError: if it is not there, not whole, or not as it was asked for.
+        :raises ModelError: if it is not there, or not as it was asked for.
+        """
+
+    def outline(self, place: Path) -> Outline:
+        """What the files of the model at a *place* say.
+
+        :raises ModelError: if they are not whole.
         """
 
     def choose(self, spec: ModelSpec, names: Sequence[str], where: str) -> list[str]:

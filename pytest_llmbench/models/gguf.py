@@ -81,15 +81,22 @@ class Gguf:
             return gguf_model(spec, path)
         return gguf_model(spec, _file_in(spec, path), chosen_by_name=True)
 
-    def outline(self, spec: ModelSpec, path: Path) -> Outline:
-        """What the header of the GGUF model says that is *path*, or lies in it.
+    def place(self, spec: ModelSpec, path: Path) -> Path:
+        """The GGUF file that is *path*, or lies in it; of a split one the first.
 
         :raises ModelError: if there is none, or it is not the one that was asked for.
+        """
+        return parts_of(path if path.is_file() else _file_in(spec, path))[0]
+
+    def outline(self, place: Path) -> Outline:
+        """What the header of a GGUF file says.
+
+        :raises ModelError: if it is not one, or a part of it is missing.
         """
         from pytest_llmbench.models.attention import count, of_gguf
         from pytest_llmbench.models.outline import Outline
 
-        files = parts_of(path if path.is_file() else _file_in(spec, path))
+        files = parts_of(place)
         said = read_header(files[0], tensors=False).metadata.get
         return Outline(
             size=sum(file.stat().st_size for file in files),

@@ -70,17 +70,21 @@ class HuggingFace:
         )
         raise ModelError(msg)
 
-    def outline(self, spec: ModelSpec, path: Path) -> Outline:
-        """What the config of the model in the folder *path* says.
+    def place(self, spec: ModelSpec, path: Path) -> Path:
+        """The folder itself."""
+        del spec
+        return path
+
+    def outline(self, place: Path) -> Outline:
+        """What the config of the model in a folder says.
 
         :raises ModelError: if it is not complete.
         """
         from pytest_llmbench.models.attention import count, of_config, text_config
         from pytest_llmbench.models.outline import Outline
 
-        del spec
-        config = _read_json(path / "config.json")
-        files = _weight_files(path)
+        config = _read_json(place / "config.json")
+        files = _weight_files(place)
         text = text_config(config)
         types = {one.get("dtype") or one.get("torch_dtype") for one in (text, config)} - {None}
         return Outline(

@@ -1,7 +1,7 @@
 """Which model does a name mean, and where are its files?
 
 :func:`parse_spec` reads a name without touching the network; :func:`resolve` builds, finds or
-downloads the files; :func:`outline_of` looks at those that are here.
+downloads the files; :func:`outline_of` and :func:`kept_place` look at those that are here.
 """
 
 from __future__ import annotations
@@ -69,16 +69,32 @@ def outline_of(spec: ModelSpec, form: Form) -> Outline | None:
     """
     from pytest_llmbench.models.forms import find_form
 
+    found = find_form(form)
+    try:
+        if is_synthetic(spec.of_form(form).name):
+            return found.synthetic(shape_of(spec.of_form(form).name), spec.quantization).outline
+        place = kept_place(spec, form)
+        return None if place is None else found.outline(place)
+    except (ModelError, OSError):
+        # What is wrong with them is said where they are needed.
+        return None
+
+
+def kept_place(spec: ModelSpec, form: Form) -> Path | None:
+    """What an engine is given of a model whose files are here already; None if they are not."""
+    from pytest_llmbench.models.forms import find_form
+
     spec, found = spec.of_form(form), find_form(form)
     try:
         if is_synthetic(spec.name):
-            return found.synthetic(shape_of(spec.name), spec.quantization).outline
+            entry = found.synthetic(shape_of(spec.name), spec.quantization)
+            return None if entry.cached_size is None else entry.path
         if spec.is_path:
-            return found.outline(spec, Path(spec.name).expanduser().absolute())
+            path = Path(spec.name).expanduser().absolute()
+            return found.place(spec, path) if path.exists() else None
         from pytest_llmbench.models.hub import kept_folder
 
         folder = kept_folder(spec)
-        return None if folder is None else found.outline(spec, folder)
+        return None if folder is None else found.place(spec, folder)
     except (ModelError, OSError):
-        # What is wrong with them is said where they are needed.
         return None

@@ -16,7 +16,14 @@ from pytest_llmbench.plugin.fixtures import hw_monitor, llm_chat, llm_load, llm_
 from pytest_llmbench.plugin.options import add_options, marker_help
 from pytest_llmbench.plugin.parametrize import parametrize, parametrize_suite, suite_tests
 from pytest_llmbench.plugin.session import MEASURED, SESSION, PytestSession, is_benchmark
-from pytest_llmbench.plugin.xdist import Controller, check_workers, is_controller, mark, refuse_suite
+from pytest_llmbench.plugin.xdist import (
+    Controller,
+    check_listing,
+    check_workers,
+    is_controller,
+    mark,
+    refuse_suite,
+)
 from pytest_llmbench.settings.kinds import CASE_FIXTURES
 
 if TYPE_CHECKING:
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["hw_monitor", "llm_chat", "llm_load", "llm_model", "llm_server"]
 
+_ONLY_OURS = -2
+"""The verbosity at which pytest shows nothing but failures."""
 METRICS = pytest.StashKey[MetricRegistry]()
 
 
@@ -70,9 +79,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.hook.pytest_llmbench_register_metrics.call_historic(kwargs={"registry": metrics})
         session = PytestSession(config)
         session.check_command_line()
+        if session.settings.listing is not None:
+            check_listing(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[SESSION] = session
+    if session.settings.listing == "json":
+        config.option.verbose = min(config.option.verbose, _ONLY_OURS)
     if is_controller(config):
         config.pluginmanager.register(
             Controller(config, session.settings.progress_every), "llmbench-controller"
@@ -135,36 +148,72 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.fail(problem, pytrace=False)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, object, object]:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_modifyitems"""
-    settings = config.stash[SESSION].settings
+    session = config.stash[SESSION]
+    settings = session.settings
+    if settings.tags:
+        from pytest_llmbench.plugin.choose import check_tags
+
+        try:
+            check_tags(settings.tags, items)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+    # What pytest and other plugins leave out is no benchmark of those that are counted here.
+    result = yield
+    chosen = items
+    if settings.chooses:
+        from pytest_llmbench.plugin.choose import choose
+
+        chosen, notes = choose(session, items)
+        session.note(notes)
     if settings.only:
-        others = [item for item in items if not is_benchmark(item)]
-        if others:
-            config.hook.pytest_deselected(items=others)
-            items[:] = [item for item in items if is_benchmark(item)]
-    if not settings.skip:
-        return
+        chosen = [item for item in chosen if is_benchmark(item)]
+    left = set(chosen)
+    if others := [item for item in items if item not in left]:
+        config.hook.pytest_deselected(items=others)
+        items[:] = chosen
     skip = pytest.mark.skip(reason="LLM benchmarks are skipped (--llm-skip)")
-    for item in items:
+    for item in items if settings.skip else ():
         if is_benchmark(item):
             item.add_marker(skip)
+    return result
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_collectionfinish"""
-    return [f"llmbench: {note}" for note in config.stash[SESSION].notes]
+    session = config.stash[SESSION]
+    # Where lines of JSON are asked for, there is nothing else.
+    notes = () if session.settings.listing == "json" else session.notes
+    return [f"llmbench: {note}" for note in notes]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_finish"""
     config = session.config
-    if config.option.collectonly or not (benchmarks := [i for i in session.items if is_benchmark(i)]):
+    instead = config.option.collectonly or config.stash[SESSION].settings.listing is not None
+    if instead or not (benchmarks := [i for i in session.items if is_benchmark(i)]):
         return
     try:
         config.stash[SESSION].collected(benchmarks)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtestloop"""
+    ours = session.config.stash[SESSION]
+    failed = session.testsfailed and not session.config.option.continue_on_collection_errors
+    if ours.settings.listing is None or failed or session.config.option.collectonly:
+        return None
+    from pytest_llmbench.plugin.listing import show
+
+    show(session, ours)
+    return True
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

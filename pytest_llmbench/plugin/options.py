@@ -47,6 +47,10 @@ def add_options(parser: pytest.Parser) -> None:
         told = f"{row.help}{' (repeatable)' if row.many else ''}.{default}".replace("%", "%%")
         if row.switch:
             group.addoption(row.flag, action="store_true", dest=name, help=told)
+        elif row.alone:
+            group.addoption(
+                row.flag, nargs="?", const=row.alone, default=None, metavar=row.metavar, dest=name, help=told
+            )
         elif row.flag:
             action = "append" if row.many else "store"
             group.addoption(row.flag, action=action, default=None, metavar=row.metavar, dest=name, help=told)

@@ -5,6 +5,7 @@ What its command line and ini file say, which cases that selects, what runs them
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from pytest_llmbench.settings.sources import Source, read_marker
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_llmbench.bench.listing import Lister
     from pytest_llmbench.bench.measurement import CaseFixture
     from pytest_llmbench.bench.runtime import Runtime
     from pytest_llmbench.cases.selection import Selector
@@ -59,6 +61,8 @@ class PytestSession:
         self._markers: dict[object, Source] = {}
         self._selector: Selector | None = None
         self._runtime: Runtime | None = None
+        self._lister: Lister | None = None
+        self._notes: list[str] = []
 
     def check_command_line(self) -> None:
         """Refuse what the command line or the ini file names and there is not, before anything runs.
@@ -97,7 +101,7 @@ class PytestSession:
     @property
     def notes(self) -> Iterable[str]:
         """What a person is to know of the cases that were selected."""
-        return () if self._selector is None else self._selector.notes
+        return [*self._notes, *(() if self._selector is None else self._selector.notes)]
 
     def marker(self, node: pytest.Item, function: object) -> Source:
         """The settings of the markers on *node*; read once for each test *function*.
@@ -125,6 +129,20 @@ class PytestSession:
             from pytest_llmbench.plugin.record import Recording
 
             self.recording = Recording.open(self.config, self.settings, self.selector, benchmarks)
+
+    def note(self, lines: Iterable[str]) -> None:
+        """Tell a person so when the tests are collected."""
+        self._notes += lines
+
+    @property
+    def lister(self) -> Lister:
+        """Counts the tokens of what would run."""
+        if self._lister is None:
+            from pytest_llmbench.bench.listing import Lister
+
+            python = self.settings.python or sys.executable
+            self._lister = Lister(self.registry, self.selector.space, python)
+        return self._lister
 
     def leave_out(self, items: Iterable[pytest.Item]) -> None:
         """These were deselected."""
@@ -186,6 +204,9 @@ class PytestSession:
 
     def close(self) -> None:
         """End every process that this session started."""
+        lister, self._lister = self._lister, None
+        if lister is not None:
+            lister.close()
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
             runtime.close()

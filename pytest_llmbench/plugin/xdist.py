@@ -47,6 +47,16 @@ def worker_id(config: pytest.Config) -> str | None:
     return given.get("workerid")
 
 
+def check_listing(config: pytest.Config) -> None:
+    """Refuse to list what workers would run: they have the tests.
+
+    :raises UsageError: saying what to do.
+    """
+    if is_controller(config):
+        msg = "--llm-list lists what would run, and xdist's workers have the tests: leave out -n"
+        raise UsageError(msg)
+
+
 def check_workers(config: pytest.Config) -> None:
     """Refuse more workers than there are devices to measure on.
 

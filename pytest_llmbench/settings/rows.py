@@ -87,6 +87,8 @@ class Setting:
     """The setting that does nothing beside it. A preset does not say it to whoever says that one."""
     short: tuple[str, ...] = ()
     """What a suite without a version may call it."""
+    alone: str = ""
+    """What the option says without a value; empty where it needs one."""
 
     @property
     def name(self) -> str:
@@ -145,6 +147,7 @@ def setting(
     also: tuple[str, ...] = (),
     instead_of: str = "",
     short: tuple[str, ...] = (),
+    alone: str = "",
 ) -> T:
     """Declare a field as a setting; see :class:`Setting`. Default, reader and field are of one type."""
     row = Setting(
@@ -164,6 +167,7 @@ def setting(
             also,
             instead_of,
             short,
+            alone,
         )
     )
     if type(default).__hash__ is None:  # which a dataclass does not take as a default

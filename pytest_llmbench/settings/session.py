@@ -18,6 +18,7 @@ from pytest_llmbench.results import DEFAULT_STORE
 from pytest_llmbench.settings import values as read
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.rows import Setting, Values, rows_of, setting
+from pytest_llmbench.workloads.lengths import LONGEST
 
 if TYPE_CHECKING:
     from pytest_llmbench.backends.registry import Registry
@@ -256,6 +257,65 @@ class SessionSettings:
         ini_type=None,
         also=("benchmark-skip",),
     )
+    context: int | None = setting(
+        None,
+        read.whole(1, LONGEST),
+        "--llm-context",
+        "Leave out benchmarks that need a longer context than so many tokens, prompts and answers together",
+        role="session",
+        metavar="TOKENS",
+        ini_type=None,
+        also=("context-size",),
+    )
+    tags: tuple[str, ...] = setting(
+        (),
+        read.names,
+        "--llm-tags",
+        "Leave out the benchmarks that have none of these tags: a suite's, a conversation's, or markers",
+        role="session",
+        metavar="TAGS",
+        many=True,
+        ini_type=None,
+        also=("include-tags",),
+    )
+    exclude_tags: tuple[str, ...] = setting(
+        (),
+        read.names,
+        "--llm-exclude-tags",
+        "Leave out the benchmarks that have one of these tags",
+        role="session",
+        metavar="TAGS",
+        many=True,
+        ini_type=None,
+        also=("exclude-tags",),
+    )
+    max_conversations: int | None = setting(
+        None,
+        read.whole(1),
+        "--llm-max-conversations",
+        "Hold the first so many conversations, each on every model that it is for",
+        role="session",
+        ini_type=None,
+        also=("max-conversations",),
+    )
+    listing: Literal["text", "json"] | None = setting(
+        None,
+        read.listing,
+        "--llm-list",
+        "Instead of running: list the benchmarks that would run, with the tokens of prompts and answers, "
+        "counted by the model's own template and tokenizer, and the memory; as text, or as lines of JSON",
+        role="session",
+        metavar="text|json",
+        ini_type=None,
+        alone="text",
+        also=("list-conversations",),
+    )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether benchmarks are chosen by more than pytest's own options."""
+        some = self.context is not None or self.max_conversations is not None
+        return some or bool(self.tags or self.exclude_tags)
 
 
 SESSION_SETTINGS: Mapping[str, Setting] = rows_of(SessionSettings)
@@ -329,5 +389,7 @@ def _check(settings: SessionSettings) -> None:
         msg = "--llm-budget bounds the pairs of an A/B session: give --llm-ab too"
     elif settings.only and settings.skip:
         msg = "--llm-only and --llm-skip leave no test; give one of them"
+    elif both := [tag for tag in settings.tags if tag in settings.exclude_tags]:
+        msg = f"--llm-tags and --llm-exclude-tags both name {both[0]}; give it to one of them"
     if msg is not None:
         raise UsageError(msg)

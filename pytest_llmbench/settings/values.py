@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.settings.rows import Reader, Schema
@@ -391,6 +391,17 @@ def baseline(value: object) -> str:
     name = text(value)
     check_name(name)
     return name
+
+
+@reader(
+    "text or json: write --llm-list=text before a path, or --llm-list after it",
+    lambda: {"enum": ["text", "json"]},
+)
+def listing(value: object) -> Literal["text", "json"]:
+    """A reader of how tests are listed."""
+    if value not in ("text", "json"):
+        raise ValueError
+    return "text" if value == "text" else "json"
 
 
 def _listed(value: object) -> list[object]:

@@ -16,7 +16,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pytest_llmbench.backends.base import Backend, Engine, GenerationParams, Reuse
+from pytest_llmbench.backends.base import (
+    Backend,
+    Engine,
+    GenerationParams,
+    KnowsItsCache,
+    LoadsVocabularies,
+    Reuse,
+)
 from pytest_llmbench.backends.cpu_time import CPU_TIME, told_of_cpu_time
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.backends.registry import reference_of
@@ -24,6 +31,7 @@ from pytest_llmbench.errors import EngineError, LLMBenchError, PromptTooLongErro
 from pytest_llmbench.measure.engine import EngineProcess, EngineSpec, Prompt
 from pytest_llmbench.measure.kv_cache import CacheWatch
 from pytest_llmbench.models.forms import FORMS
+from pytest_llmbench.models.resolve import outline_of
 from pytest_llmbench.models.spec import Form, ResolvedModel
 from pytest_llmbench.workloads.messages import Message
 from pytest_llmbench.workloads.prompts import prompt_of_tokens
@@ -355,6 +363,30 @@ class EngineContract:
         tokens = engine.tokenize_rendered(rendered)
         assert tokens[:1] == begin
         assert tokens[1:2] != begin
+
+    def test_tokens_are_the_same_without_the_weights(self, engine: Engine, model: ResolvedModel) -> None:
+        backend: Any = self.backend
+        if not isinstance(backend, LoadsVocabularies):
+            pytest.skip(f"{backend.name} does not load a vocabulary alone")
+        options = option_values(backend, self.options)
+        words = backend.load_vocabulary(model.spec, model.path, options)
+        assert words.tokenize(TEXT) == engine.tokenize(TEXT)
+        assert words.detokenize(words.tokenize(TEXT)) == engine.detokenize(engine.tokenize(TEXT))
+        assert words.render_chat(CHAT) == engine.render_chat(CHAT)
+        rendered = engine.render_chat(CHAT)
+        assert words.tokenize_rendered(rendered) == engine.tokenize_rendered(rendered)
+        words.close()
+        words.close()
+
+    def test_what_is_known_of_a_context_is_known_without_loading(self, model: ResolvedModel) -> None:
+        backend: Any = self.backend
+        if not isinstance(backend, KnowsItsCache):
+            pytest.skip(f"{backend.name} does not tell what its cache takes")
+        outline = outline_of(model.spec, backend.form)
+        assert outline is not None
+        key, value = backend.kv_bits(outline, model.spec.quantization, option_values(backend, self.options))
+        assert 4 <= key <= 32
+        assert 4 <= value <= 32
 
     def test_a_model_without_a_chat_template_says_so(
         self, engine: Engine, monkeypatch: pytest.MonkeyPatch

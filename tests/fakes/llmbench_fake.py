@@ -168,6 +168,9 @@ class FakeBackend:
     def kv_bits(self, outline: object, quantization: str | None, options: object) -> tuple[float, float]:
         return 16.0, 16.0
 
+    def load_vocabulary(self, spec: object, path: object, options: Mapping[str, Any]) -> FakeEngine:
+        return FakeEngine(options)
+
     def load(self, model: ResolvedModel, options: Mapping[str, Any]) -> FakeEngine:
         if options["load"] == "raise":
             msg = "these weights are of another model"
