@@ -21,6 +21,7 @@ from pytest_llmbench.measure.tokens import TokenCounter, TokenizerSpec
 from pytest_llmbench.models.resolve import kept_place
 from pytest_llmbench.settings.suite_rows import Asked
 from pytest_llmbench.workloads.scenarios.conversation import Conversation
+from pytest_llmbench.workloads.tasks import task_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.case import Case
@@ -63,6 +64,8 @@ class Lister:
         """What a case asks of its model; *asked* is None where only its test knows."""
         if isinstance(asked, Asked) and asked.conversation is not None:
             asked = asked.conversation
+        elif isinstance(asked, Asked) and asked.task is not None and asked.prompt_tokens is None:
+            asked = Asked(prompt=task_of(asked.task, held.seed).prompt)
         answers = self._answers(fixture, held, asked)
         prompts = self._prompts(fixture, case, held, asked, answers)
         if isinstance(prompts, str):
@@ -99,9 +102,8 @@ class Lister:
     ) -> tuple[int, ...] | str:
         """The tokens of each prompt, or why they are not known."""
         if isinstance(asked, Conversation):
-            talk = replace(
-                asked, history=held.history or asked.history, placement=held.placement or asked.placement
-            )
+            own = "recorded" if fixture == "llm_load" else asked.history
+            talk = replace(asked, history=held.history or own, placement=held.placement or asked.placement)
             counter = self._counter(case.target, case.spec, held)
             try:
                 return counter if isinstance(counter, str) else tuple(counter.turns(talk, answers))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.settings.suite_rows import Asked
 from pytest_llmbench.workloads.lengths import Length, parse_length
 from pytest_llmbench.workloads.scenarios.conversation import MOST_TURNS
+from pytest_llmbench.workloads.tasks import task_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.settings.case import CaseSettings
@@ -123,6 +124,8 @@ def of_asked(fixture: Fixture, held: CaseSettings, asked: Asked) -> Need:
         return of_load(held, made=asked == Asked())
     if asked.prompt is not None:
         return of_texts(held, [asked.prompt])
+    if asked.task is not None and asked.prompt_tokens is None:
+        return of_texts(held, [task_of(asked.task, held.seed).prompt])
     if asked.messages is not None:
         return of_texts(held, [one["content"] for one in asked.messages])
     return of_prompt(held, asked.prompt_tokens)

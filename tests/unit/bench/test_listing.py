@@ -17,6 +17,8 @@ from pytest_llmbench.cases.target import EngineTarget, ServerTarget
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.settings.case import CaseSettings
 from pytest_llmbench.settings.suite_rows import Asked
+from pytest_llmbench.workloads.scenarios.conversation import Conversation, Turn
+from pytest_llmbench.workloads.tasks import task_of
 from tests.fakes import llmbench_fake
 
 FAKE = EngineTarget(llmbench_fake.backend)
@@ -43,6 +45,23 @@ def test_made_and_written_prompts_have_their_tokens(lister: Lister) -> None:
     assert made.memory.cache == 114 * 6144
     written = listed(lister, FAKE, Asked(prompt="Hello"), depth=10)
     assert (written.prompts, written.context, written.unknown) == ((16,), 20, None)
+    task = listed(lister, FAKE, Asked(task="summarization"), seed=1)
+    assert task.prompts == (1 + len(task_of("summarization", 1).prompt),)
+    made = listed(lister, FAKE, Asked(task="summarization", prompt_tokens=50))
+    assert made.prompts == (50,)
+
+
+def test_turns_of_a_conversation_have_what_was_said_before(lister: Lister) -> None:
+    turns = (Turn(user="Hello", answer="Hello!"), Turn(user="And then?", max_new_tokens=9))
+    talk = Conversation(name="c", turns=turns)
+    found = listed(lister, FAKE, Asked(conversation=talk), "llm_chat")
+    assert found.answers == (4, 9)
+    first, second = found.prompts
+    assert second == first + 4 + len("<user>And then?<assistant>")
+    # Under load a conversation has the answers that it gives.
+    under_load = listed(lister, FAKE, Asked(conversation=talk), "llm_load")
+    assert under_load.prompts == (first, second + 2)
+    assert found.context == second + 9
 
 
 def test_what_only_the_test_or_the_server_knows_is_not_known(

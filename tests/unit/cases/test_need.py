@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.cases.need import of_conversation, of_load, of_prompt
+from pytest_llmbench.cases.need import of_asked, of_conversation, of_load, of_prompt
 from pytest_llmbench.settings.case import CaseSettings
+from pytest_llmbench.settings.suite_rows import Asked
 from pytest_llmbench.workloads.scenarios.conversation import Conversation, Made, Turn
 
 
@@ -96,3 +97,28 @@ def test_written_texts_are_estimated() -> None:
     assert need.most > 1500 / 3
     other = Conversation(name="c", turns=(Turn(user="\u6f22" * 1000),))
     assert (of_conversation(CaseSettings(), other).most or 0) > 2000
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [
+        (Asked(prompt_tokens=100), 110, 110),
+        (Asked(prompt="word " * 1000), 300, 3000),
+        (Asked(messages=({"role": "user", "content": "word " * 1000},)), 300, 3000),
+        (Asked(task="summarization"), 11, 5000),
+        (Asked(task="summarization", prompt_tokens=100), 110, 110),
+        (Asked(), 11, None),
+    ],
+)
+def test_what_a_suite_asks_has_bounds_before_it_is_counted(
+    asked: Asked, least: int, most: int | None
+) -> None:
+    need = of_asked("llm_model", CaseSettings(max_new_tokens=10), asked)
+    assert need.least >= least
+    assert need.most is None if most is None else (need.most is not None and need.least <= need.most <= most)
+
+
+def test_a_conversation_under_load_has_the_answers_that_it_gives() -> None:
+    held = CaseSettings(max_new_tokens=1000)
+    asked = Asked(conversation=conversation())
+    assert of_asked("llm_load", held, asked).least < of_asked("llm_chat", held, asked).least
