@@ -80,6 +80,8 @@ class ChatPlan:
         """How a turn was measured, for the results document: cases compare only if these are equal."""
         conversation = self.conversation
         plan = replace(self.of_turn(turn), prefix_cache=way == "warm")
+        # Of what a test makes up as it goes, what comes later says nothing of this turn.
+        known = conversation.documents if self.whole else any(one.add for one in conversation.turns[:turn])
         return {
             **plan.protocol(),
             "chat": True,
@@ -91,7 +93,7 @@ class ChatPlan:
             "turns": self.turns if self.whole else None,
             "cache": self.cache,
             "history": conversation.history,
-            "placement": conversation.placement if conversation.documents else None,
+            "placement": conversation.placement if known else None,
             "think_time": conversation.turns[turn - 1].think_time or None,
         }
 
