@@ -57,6 +57,12 @@ def cached_tokens(usage: Json, timings: Json) -> Cached:
     return Cached() if told is None else Cached(told, "timings")
 
 
+def read_ids(choice: Json) -> list[int]:
+    """The token ids that a chunk's choice has; empty where it has none."""
+    ids = choice.get("token_ids")
+    return ids if isinstance(ids, list) and all(whole(one) is not None for one in ids) else []
+
+
 def told_ids(choice: Json) -> int | None:
     """Of how many tokens a chunk's choice has the ids or probabilities; None where it has none."""
     ids = choice.get("token_ids")

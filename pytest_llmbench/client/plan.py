@@ -164,6 +164,8 @@ class RequestResult(RequestFacts):
     """The output; kept for the first measured request only."""
     answer: str | None = None
     """What of it is not reasoning; kept likewise."""
+    answer_ids: tuple[int, ...] | None = None
+    """The token ids of the output, where the server sends all of them; kept likewise."""
 
     @property
     def ok(self) -> bool:
@@ -194,6 +196,7 @@ class RequestResult(RequestFacts):
                 "timeline": None if timeline is None else Timeline.from_json(timeline),
                 "failure": None if failure is None else Failure(**failure),
                 "ignored_parts": tuple(data["ignored_parts"]),
+                "answer_ids": None if data["answer_ids"] is None else tuple(data["answer_ids"]),
             }
         )
 

@@ -19,7 +19,14 @@ from itertools import accumulate
 from pydantic_core import from_json
 
 from pytest_llmbench.client.arrivals import count_first, find_arrivals, why_untimed
-from pytest_llmbench.client.counting import Counts, cached_tokens, read_counts, reasoning_tokens, told_ids
+from pytest_llmbench.client.counting import (
+    Counts,
+    cached_tokens,
+    read_counts,
+    read_ids,
+    reasoning_tokens,
+    told_ids,
+)
 from pytest_llmbench.client.deltas import read_message
 from pytest_llmbench.client.plan import Failure, Request, RequestResult
 from pytest_llmbench.client.raw import RawResponse
@@ -115,6 +122,9 @@ def read_result(
         timeline=timeline,
         text=text if keep_text else None,
         answer="".join(output.answer) if keep_text else None,
+        answer_ids=tuple(output.answer_ids)
+        if keep_text and len(output.answer_ids) == counts.output
+        else None,
     )
 
 
@@ -141,6 +151,8 @@ class _Output:
         """The text, in order of arrival."""
         self.answer: list[str] = []
         """That of it which is not reasoning."""
+        self.answer_ids: list[int] = []
+        """The ids of its tokens, as far as they came."""
         self.lengths = [0, 0]
         """Characters of the reasoning among it, and of everything else."""
         self.ends: list[int] = []
@@ -222,6 +234,7 @@ class _Output:
                     self.answer.append(text)
                 reasoning |= thought
                 content |= not thought
+            self.answer_ids += read_ids(choice)
             if (known := told_ids(choice)) is not None:
                 ids = known + (ids or 0)
             if said.ignored:

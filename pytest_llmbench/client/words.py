@@ -22,7 +22,7 @@ _REFUSED = (400, 422)
 _MOST_NAMED = 4
 """Keys that one refusal names; a server that repeats the whole request does not name a key by it."""
 _LENGTH, _ALSO_LENGTH = "max_tokens", "max_completion_tokens"
-_EXTENSIONS = ("ignore_eos", "min_tokens", "cache_salt", "cache_prompt")
+_EXTENSIONS = ("ignore_eos", "min_tokens", "cache_salt", "cache_prompt", "return_token_ids")
 _SENT = tuple(dict.fromkeys((*REQUEST_PARAMS, "stream_options", *_EXTENSIONS)))
 """Keys that a user may take away."""
 

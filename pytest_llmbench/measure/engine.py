@@ -182,11 +182,12 @@ class EngineHandle(Protocol):
 
     def deepen(self, tokens: int, seed: int, room: int) -> Depth | None: ...
 
-    def prepare(self, *, cold: bool, begins: bool = False) -> None:
+    def prepare(self, *, cold: bool, begins: bool = False, timed: bool = True) -> None:
         """Do what must not happen in a round: it finds nothing in the cache if it is *cold*.
 
         :param begins: it is the first of several that are to find what each before it left, and nothing that
             was there before it.
+        :param timed: whether it is a round; more may be asked in one that is not.
         """
 
     def reuse(self, generation: Generation) -> CacheUse | None:
@@ -234,9 +235,9 @@ class _Operations(ABC):
         """A cold prompt is the very same: the cache is emptied."""
         return False
 
-    def prepare(self, *, cold: bool, begins: bool = False) -> None:
+    def prepare(self, *, cold: bool, begins: bool = False, timed: bool = True) -> None:
         """Empty the caches if *cold*, and do what must not happen in a round."""
-        del begins  # No other cache is left, once this one is empty.
+        del begins, timed  # No other cache is left, once this one is empty.
         self._ask({"op": "prepare", "cold": cold}, "emptying its caches")
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:

@@ -243,7 +243,7 @@ class Bench:
         """
         plan = plan or self.plan
         try:
-            prompt = self._ready(plan)
+            prompt = self._ready(plan, timed=False)
             return self._engine.generate(prompt, plan.params, keep_ids=plan.turn)
         except BaseException:
             self._failed = True
@@ -341,7 +341,7 @@ class Bench:
         known = [value for value in (self.record.measured.get("peak_rss"), rss) if value is not None]
         self.record.measured["peak_rss"] = max(known, default=None)
 
-    def _ready(self, plan: Plan) -> Prompt:
+    def _ready(self, plan: Plan, *, timed: bool = True) -> Prompt:
         """Everything that has to be done before a generation, and its prompt."""
         if plan.depth != self._depth:
             if plan.depth:
@@ -352,7 +352,7 @@ class Bench:
             self._lies = self._engine.deepen(plan.depth, plan.params.seed + 1, room)
             self._depth = plan.depth
         prompt = self._prompt(plan)
-        self._engine.prepare(cold=not plan.prefix_cache, begins=plan.begins)
+        self._engine.prepare(cold=not plan.prefix_cache, begins=plan.begins, timed=timed)
         return prompt
 
     def _prompt(self, plan: Plan) -> Prompt:

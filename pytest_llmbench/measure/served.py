@@ -127,14 +127,14 @@ class ServedEngine:
         """Whether the server can be told in no other way to look for nothing."""
         return self._cache.own_words
 
-    def prepare(self, *, cold: bool, begins: bool = False) -> None:
+    def prepare(self, *, cold: bool, begins: bool = False, timed: bool = True) -> None:
         """Have the next request find no prefix cache of its own prompt, if *cold*; and the depth, if any."""
         if self._depth is not None and cold:
             self._cache.prepare(cold=True, begins=True)
             self._fill(self._depth)
             self._cache.use()
             cold = begins = False
-        self._cache.prepare(cold=cold, begins=begins)
+        self._cache.prepare(cold=cold, begins=begins, timed=timed)
 
     def deepen(self, tokens: int, seed: int, room: int) -> Depth | None:
         """Have each cold round find a text of about *tokens* tokens in the server's cache.

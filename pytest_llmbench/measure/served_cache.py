@@ -49,20 +49,20 @@ class _Left:
     """What one request left in the cache."""
 
     ids: Sequence[int]
-    """Of its prompt."""
+    """Of its prompt, and of its answer but the last, where these are known: the last is never evaluated."""
     prompt: Prompt
     answer: str
     tokens: int
-    """Of the answer."""
+    """Of the answer, where its ids are not known; 0 where they are."""
 
     def reaches(self, ids: Sequence[int], prompt: Prompt) -> int:
         """How many of another prompt's first tokens it can have left, at most.
 
-        The ids of its answer are not known. Where the other prompt goes on with the answer's text, all but
-        the last of its tokens can be there: the last is never evaluated.
+        Where the ids of its answer are not known, and the other prompt goes on with the answer's text, all
+        but the last of its tokens can be there.
         """
         common = common_prefix(self.ids, ids)
-        if common == len(self.ids) and _goes_on(prompt, self.prompt, self.answer):
+        if self.tokens and common == len(self.ids) and _goes_on(prompt, self.prompt, self.answer):
             common = min(common + max(0, self.tokens - 1), len(ids))
         return common
 
@@ -83,16 +83,22 @@ class ServedCache:
         self._asked: tuple[Prompt, RequestResult] | None = None
         """The last request, of which nothing was told yet."""
         self._blocks: Blocks | None = None
+        self._learns = False
+        """Whether the next request's answer is to have its ids."""
+        self._answers: dict[tuple[str, str], tuple[int, ...]] = {}
+        """Ids of answers, by the hashes of prompt and text, as requests that were not timed had them: at
+        temperature 0 the same text came of the same tokens."""
 
     @property
     def own_words(self) -> bool:
         """Whether a cold prompt begins with words of its own, so that its answer is another one."""
         return self._key(self._server.endpoint) is None
 
-    def prepare(self, *, cold: bool, begins: bool = False) -> None:
+    def prepare(self, *, cold: bool, begins: bool = False, timed: bool = True) -> None:
         """Have the next request find nothing if it is *cold*; with *begins*, warm ones after it find what it
         leaves, and nothing from before it."""
         self._cold = cold
+        self._learns = not timed
         if self._asked is not None:
             # Nobody asked what it found, so what it left is not known either.
             self._asked, self._left = None, None
@@ -120,11 +126,14 @@ class ServedCache:
         if scope is not None and self._key(endpoint) is None:
             prompt = _with_words(prompt, opening(scope.number, 0))
         if endpoint.extensions:
-            endpoint = replace(endpoint, extras=self._said(scope, cold=cold))
+            endpoint = replace(endpoint, extras=self._said(scope, cold=cold) | self._asked_for(endpoint))
         return prompt, endpoint
 
     def asked(self, prompt: Prompt, result: RequestResult) -> None:
         """A request was answered; *prompt* as it was sent."""
+        if result.answer_ids is not None and result.timeline is not None:
+            key = result.timeline.prompt_hash, result.timeline.output_hash
+            self._answers[key] = result.answer_ids
         self._asked = (prompt, result)
 
     def use(self) -> CacheUse | None:
@@ -160,12 +169,20 @@ class ServedCache:
             # They are not those of the request: the server renders it otherwise.
             self._left = None
             return None, None
-        left = _Left(ids, prompt, result.text or "", 0 if timeline is None else timeline.output_tokens)
+        tokens = 0 if timeline is None else timeline.output_tokens
+        answer = None
+        if timeline is not None:
+            answer = self._answers.get((timeline.prompt_hash, timeline.output_hash))
+        if answer is not None and len(answer) == tokens:
+            left = _Left([*ids, *answer[:-1]], prompt, result.text or "", 0)
+        else:
+            left = _Left(ids, prompt, result.text or "", tokens)
         self._left = [left] if slots else None if before is None else [*before, left]
         if before is None:
             return None, None
-        most = max((one.reaches(ids, prompt) for one in before), default=0)
-        breaks = bool(before) and all(one.reaches(ids, prompt) < len(one.ids) for one in before)
+        reached = [one.reaches(ids, prompt) for one in before]
+        most = max(reached, default=0)
+        breaks = bool(before) and all(n < len(one.ids) for n, one in zip(reached, before, strict=True))
         size = self._known_blocks.size or 1
         # The last token of a prompt is always evaluated: its logits are needed.
         return min(most, len(ids) - 1) // size * size, most if breaks else None
@@ -204,6 +221,10 @@ class ServedCache:
         """The key by which the server keeps requests apart; None where it has none, or is not asked so."""
         key = self._server.prefix_cache.apart
         return key if key is not None and takes(endpoint, key) else None
+
+    def _asked_for(self, endpoint: Endpoint) -> Json:
+        key = self._server.prefix_cache.answer_ids
+        return {key: True} if self._learns and key and takes(endpoint, key) else {}
 
     def _said(self, scope: _Scope | None, *, cold: bool) -> Json:
         row = self._server.prefix_cache

@@ -21,6 +21,9 @@ class PrefixCache:
     tokenizes: Literal["messages", "rendered"] | None = None
     """How it gives the ids of a prompt: at ``/tokenize``, which takes messages too, or those that
     ``/apply-template`` has rendered. None: it does not."""
+    answer_ids: str = ""
+    """The key of a request whose answer is to have its token ids. It is never said where something is timed:
+    the prompt's come along."""
     block: tuple[str, str] | None = None
     """Sample and label of its metrics that say of how many tokens the blocks are in which it keeps prompts;
     None where none does."""

@@ -189,6 +189,7 @@ def _rows() -> list[ServerEngine]:
             prefix_cache=PrefixCache(
                 apart="cache_salt",
                 tokenizes="messages",
+                answer_ids="return_token_ids",
                 block=("vllm:cache_config_info", "block_size"),
                 enabled="enable_prefix_caching",
                 counts_tokens=True,

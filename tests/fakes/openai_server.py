@@ -61,6 +61,8 @@ class FakeServer(ThreadingHTTPServer):
         """So many chunks are passed on at once, as by a proxy that buffers."""
         self.cached: Callable[[dict[str, Any]], int | None] | None = None
         """How many of a prompt's tokens it says it had already, by the request; None: it does not say."""
+        self.id_of: Callable[[str], int] | None = None
+        """The id of a token of an answer, for requests that want ids; None: it knows of none."""
         self.hidden = 0
         """So many of the tokens that were asked for are counted as reasoning, and not sent."""
         self.a_chunk = 1
@@ -149,6 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
             text = "".join(f"word{index} " for index in range(begin, end))
             choice = {"index": 0, "finish_reason": "length" if end == shown else None}
             choice |= {"delta": {"content": text}} if chat else {"text": text}
+            if body.get("return_token_ids") and self.server.id_of is not None:
+                choice["token_ids"] = [self.server.id_of(word) for word in text.split()]
             kept.append(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
             if len(kept) == self.server.lot or end == shown:
                 self._chunk(b"".join(kept))

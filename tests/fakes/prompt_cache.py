@@ -17,7 +17,13 @@ from pytest_llmbench.servers.prompt_ids import Blocks, NoIdsError
 from pytest_llmbench.workloads.messages import Message
 from tests.fakes.openai_server import FakeServer
 
-VLLM = PrefixCache(apart="cache_salt", tokenizes="messages", counts_tokens=True, reports=("--details",))
+VLLM = PrefixCache(
+    apart="cache_salt",
+    tokenizes="messages",
+    answer_ids="return_token_ids",
+    counts_tokens=True,
+    reports=("--details",),
+)
 LLAMA = PrefixCache(apart="cache_prompt", slots=True, tokenizes="rendered")
 UNKNOWN = PrefixCache()
 
@@ -41,6 +47,8 @@ class CachingServer:
     """Whether its answers say what it had."""
     tokenizes: bool = True
     off: bool = False
+    odd: str = ""
+    """A word of its answers that it generates as another token than it makes of the text."""
     others: int = 0
     """Tokens of prompts that others ask it for meanwhile."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -60,6 +68,7 @@ class CachingServer:
         self._counted = {"prefix_cache_queries": 0.0, "prefix_cache_hits": 0.0}
         self._ids: dict[str, int] = {}
         self.server.cached = self._cached
+        self.server.id_of = lambda word: self._id(self._generated(word))
 
     @property
     def endpoint(self) -> Endpoint:
@@ -73,7 +82,7 @@ class CachingServer:
         looks = not (self.obeys and self.prefix_cache.slots and body.get("cache_prompt") is False)
         most = max((common_prefix(one, prompt) for one in before), default=0) if looks else 0  # type: ignore[arg-type, type-var]
         found = min(most, len(prompt) - 1) // self.block * self.block
-        left = [*prompt, *(f"word{n}" for n in range(body["max_tokens"] - 1))]
+        left = [*prompt, *(self._generated(f"word{n}") for n in range(body["max_tokens"] - 1))]
         self._left[scope] = [left] if self.prefix_cache.slots else [*before, left]
         self.had.append(found)
         self._counted["prefix_cache_queries"] += len(prompt) + self.others
@@ -93,7 +102,13 @@ class CachingServer:
     def prompt_ids(self, text: str | None = None, messages: Sequence[Message] | None = None) -> list[int]:
         if not self.tokenizes or self.prefix_cache.tokenizes is None:
             raise NoIdsError("it does not tell")
-        return [self._ids.setdefault(word, len(self._ids)) for word in words_of(messages, text)]
+        return [self._id(word) for word in words_of(messages, text)]
+
+    def _id(self, word: str) -> int:
+        return self._ids.setdefault(word, len(self._ids))
+
+    def _generated(self, word: str) -> str:
+        return f"{word}, as it was generated" if word == self.odd else word
 
     def explain(self) -> str:
         return ""

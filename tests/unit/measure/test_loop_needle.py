@@ -32,7 +32,7 @@ class Finder:
     def prompt_of_tokens(self, tokens: int, seed: int) -> Prompt:
         return Prompt(text=" ".join(f"Sentence {seed % 97} stands here." for _ in range(tokens // 5)))
 
-    def prepare(self, *, cold: bool, begins: bool = False) -> None: ...
+    def prepare(self, *, cold: bool, begins: bool = False, timed: bool = True) -> None: ...
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:
         self.asked.append(prompt.text or "")

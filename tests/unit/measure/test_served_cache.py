@@ -128,6 +128,22 @@ def test_an_answer_that_does_not_stand_in_the_next_prompt_cannot_be_found(made: 
     assert (use.tokens, use.possible) == (3, 3)
 
 
+def test_the_ids_of_an_answer_are_learned_where_nothing_is_timed(made: Made) -> None:
+    server, engine = made(VLLM, odd="word1")
+    ask(engine, ONE, cold=True, begins=True)
+    # All of the text may be there, as far as is known.
+    use = ask(engine, TWO)
+    assert (use.tokens, use.possible) == (4, 6)
+    assert not any("return_token_ids" in body for body in server.bodies)
+    engine.prepare(cold=True, begins=True, timed=False)
+    engine.generate(ONE, PARAMS)
+    assert server.bodies[-1]["return_token_ids"] is True
+    ask(engine, ONE, cold=True, begins=True)
+    use = ask(engine, TWO)
+    assert "return_token_ids" not in server.bodies[-1]
+    assert (use.tokens, use.possible, use.break_at) == (4, 4, 4)
+
+
 def test_counters_tell_where_answers_do_not(made: Made) -> None:
     _, engine = made(VLLM, tells=False)
     assert ask(engine, ONE, cold=True, begins=True).source == "counters"
