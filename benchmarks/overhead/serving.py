@@ -21,7 +21,7 @@ from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import psutil
@@ -31,7 +31,7 @@ from tables import markdown
 from truth import Served, TruthServer, build, certificate
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.client.plan import LoadPlan, LoadResult, Request
+from pytest_llmbench.client.plan import History, LoadPlan, LoadResult, Request
 from pytest_llmbench.client.process import LoadClient
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.measure.level import summarize_level
@@ -42,13 +42,16 @@ from pytest_llmbench.workloads.messages import Message
 
 _BUSY = 10.0
 _BARE = Path(__file__).with_name("bare_load.py")
-_ROWS = ("closed", "exponential", "chat", "chunks", "tls", "open")
+_ROWS = ("closed", "exponential", "chat", "chunks", "conversations", "tls", "open")
+_CONVERSATIONS, _TURNS = 256, 4
+_TEXT = "Explain what a benchmark is in three sentences."
 _RATE = 500.0
 _PEER_STREAMS = (64, 256)
 
 TTFT, TPOT, GAP, THROUGHPUT = "TTFT p50", "TPOT p50", "gap p99", "output throughput"
 CPU, LAG, LATE, TLS = "client CPU an event", "send lag p99", "server late", "TLS minus plain"
 BARE, TIMES_BARE = "bare loop's CPU an event", "client CPU / bare loop's"
+TIMES_PLAIN = "client CPU / without conversations"
 COMMAND = "CPU of the command"
 UNITS = {
     TTFT: ("ms", 1e3),
@@ -61,6 +64,7 @@ UNITS = {
     TLS: ("µs", 1e6),
     BARE: ("µs", 1e6),
     TIMES_BARE: ("", 1.0),
+    TIMES_PLAIN: ("", 1.0),
     COMMAND: ("s", 1.0),
 }
 """What each figure is printed in, and how many of that are one of its SI unit."""
@@ -96,6 +100,10 @@ _BOUNDS: Mapping[int, Mapping[str, Bound]] = {
 }
 
 
+_OF_TALKS = {TTFT: _within(0.01), TIMES_PLAIN: Bound(at_most=1.1)}
+"""Conversations with recorded answers, against single requests of the same number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A figure of one run, in its SI unit; *truth* is None where the server cannot know it."""
@@ -125,13 +133,14 @@ class Case:
     server: tuple[str, ...] = ()
     per_event: int = 1
     api: Api = "completions"
+    turns: int = 0
+    """Of conversations, as many of which go on as there are streams; 0: each request stands for itself."""
+    history: History = "recorded"
 
     def plan(self, server: TruthServer, ca_file: Path | None, seed: int) -> LoadPlan:
         """What the client is to send."""
         random = Random(seed)
         gaps = (random.expovariate(_RATE) for _ in range(self.requests))
-        text = "Explain what a benchmark is in three sentences."
-        messages: tuple[Message, ...] = ({"role": "user", "content": text},)
         return LoadPlan(
             Endpoint(
                 server.base_url,
@@ -139,15 +148,38 @@ class Case:
                 api=self.api,
                 ca_file=None if ca_file is None else str(ca_file),
             ),
-            tuple(
-                Request(self.tokens, messages=messages) if self.api == "chat" else Request(self.tokens, text)
-                for _ in range(self.requests)
-            ),
+            self._asked(),
             GenerationParams(max_new_tokens=self.tokens),
-            concurrency=self.streams,
+            concurrency=None if self.turns else self.streams,
+            conversations=self.streams if self.turns else None,
+            history=self.history,
             schedule=tuple(accumulate(gaps)) if self.streams is None else None,
             timeout=120.0,
         )
+
+    def _asked(self) -> tuple[Request, ...]:
+        if self.turns:
+            return tuple(
+                Request(
+                    self.tokens,
+                    messages=_said(turn),
+                    follows=None if turn == 1 else number - 1,
+                    conversation=number // self.turns + 1,
+                    turn=turn,
+                )
+                for number in range(self.requests)
+                for turn in [number % self.turns + 1]
+            )
+        if self.api == "chat":
+            return (Request(self.tokens, messages=_said(1)),) * self.requests
+        return (Request(self.tokens, _TEXT),) * self.requests
+
+
+def _said(turn: int) -> tuple[Message, ...]:
+    """What stands before the answer of a turn, from 1."""
+    question: Message = {"role": "user", "content": _TEXT}
+    answer: Message = {"role": "assistant", "content": _TEXT}
+    return (question, answer) * (turn - 1) + (question,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +327,19 @@ def cases(streams: Sequence[int], tokens: int, waves: int) -> dict[str, list[Cas
                 other, name=f"{few}, 4 tokens a chunk", server=("--tokens-per-chunk", "4"), per_event=4
             )
         ],
+        "conversations": [
+            Case(
+                f"{_CONVERSATIONS} conversations{', live' if history == 'live' else ''}",
+                _CONVERSATIONS * _TURNS * max(1, waves // _TURNS),
+                tokens,
+                _OF_TALKS if history == "recorded" else {},
+                _CONVERSATIONS,
+                api="chat",
+                turns=_TURNS,
+                history=history,
+            )
+            for history in get_args(History)
+        ],
         "tls": [dataclasses.replace(other, name=f"{few}, TLS")],
         "open": [
             Case(
@@ -399,6 +444,8 @@ def _rows(given: argparse.Namespace, folder: Path) -> list[Row]:
         for case in found:
             if name == "tls":
                 measure = _tls_measure(bench, case, folder)
+            elif name == "conversations":
+                measure = _talks_measure(bench, case)
             else:
                 measure = (_closed_measure if name == "closed" else _measure)(bench, case)
             rows.append(Row(case, measure))
@@ -443,6 +490,19 @@ def _closed_measure(bench: Bench, case: Case) -> Callable[[int], Figures]:
         found = figures(case, *bench.run(case, number))
         bare = bench.bare_cpu(case) if before is None else before
         return {**found, BARE: Value(bare), TIMES_BARE: Value(found[CPU].client / bare)}
+
+    return measure
+
+
+def _talks_measure(bench: Bench, case: Case) -> Callable[[int], Figures]:
+    """With conversations and without, one after the other, and by turns first."""
+    plain = dataclasses.replace(case, turns=0, history="recorded")
+
+    def measure(number: int) -> Figures:
+        order = (case, plain) if number % 2 else (plain, case)
+        found = {one.turns > 0: figures(one, *bench.run(one, number)) for one in order}
+        cost = found[True][CPU].client / found[False][CPU].client
+        return {**found[True], TIMES_PLAIN: Value(cost)}
 
     return measure
 
