@@ -22,6 +22,8 @@ from pytest_llmbench.plugin.xdist import (
     check_workers,
     is_controller,
     mark,
+    pass_on,
+    refuse_options,
     refuse_suite,
 )
 from pytest_llmbench.settings.kinds import CASE_FIXTURES
@@ -161,7 +163,8 @@ def pytest_collection_modifyitems(
         try:
             check_tags(settings.tags, items)
         except UsageError as error:
-            raise pytest.UsageError(str(error)) from None
+            refuse_options(config, str(error))
+            items.clear()
     # What pytest and other plugins leave out is no benchmark of those that are counted here.
     result = yield
     chosen = items
@@ -170,6 +173,7 @@ def pytest_collection_modifyitems(
 
         chosen, notes = choose(session, items)
         session.note(notes)
+        pass_on(config, notes)
     if settings.only:
         chosen = [item for item in chosen if is_benchmark(item)]
     left = set(chosen)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _REFUSAL = "llmbench: more xdist workers than devices"
 _SUITE = "llmbench_refused"
-"""What a worker's report has whose suite is not valid."""
+"""What a worker's report has whose suite is not valid; likewise its end, of an option that cannot be."""
+_NOTES = "llmbench_notes"
+"""What a worker says at its end that a person is to know of the tests that were chosen."""
 _BENCHMARK = "llm_benchmark"
 """Likewise if it is of a benchmark."""
 _SESSION_ID = pytest.StashKey[str]()
@@ -101,6 +103,7 @@ class Controller:
         self._config = config
         self._every = every if config.get_verbosity() >= 0 else 0.0
         self._done = 0
+        self._told: set[str] = set()
         self._began: float | None = None
         self._said = 0.0
 
@@ -129,6 +132,18 @@ class Controller:
         left = (now - self._began) / self._done * (benchmarks - self._done)
         log_of(self._config, reporter)(f"[{self._done}/{benchmarks} done, {span(left)} left]")
 
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker has ended: it may have found, when all tests were collected, what cannot be."""
+        output: Json = getattr(node, "workeroutput", {})
+        if (refused := output.get(_SUITE)) is not None:
+            raise pytest.UsageError(str(refused))
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        for note in output.get(_NOTES, ()):
+            # Each worker has chosen the same.
+            if reporter is not None and note not in self._told:
+                reporter.write_line(f"llmbench: {note}")
+            self._told.add(note)
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A worker could only report the refusal as a failure to collect: here it ends the run."""
         if (refused := getattr(report, _SUITE, None)) is not None:
@@ -146,6 +161,22 @@ def refuse_suite(config: pytest.Config, report: pytest.CollectReport, why: str) 
     if worker_id(config) is None:
         raise pytest.UsageError(why)
     setattr(report, _SUITE, why)
+
+
+def refuse_options(config: pytest.Config, why: str) -> None:
+    """End the session after the tests are collected; a worker lets its controller do so.
+
+    :raises pytest.UsageError: if this is not a worker of xdist.
+    """
+    if worker_id(config) is None:
+        raise pytest.UsageError(why)
+    config.workeroutput[_SUITE] = why  # type: ignore[attr-defined]  # xdist's
+
+
+def pass_on(config: pytest.Config, notes: list[str]) -> None:
+    """Have the controller say what a worker would, where this is one."""
+    if worker_id(config) is not None:
+        config.workeroutput[_NOTES] = notes  # type: ignore[attr-defined]  # xdist's
 
 
 def is_controller(config: pytest.Config) -> bool:

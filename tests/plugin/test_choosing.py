@@ -212,6 +212,15 @@ def test_a_file_that_cannot_be_collected_is_told_instead_of_listed(bench: pytest
     result.stdout.fnmatch_lines(["*nothing_of_this_name*"])
 
 
+def test_a_worker_of_xdist_refuses_a_tag_in_one_line_too(run: Run) -> None:
+    result = run("--llm-tags=rga", "-n1", "s.llm.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --llm-tags=rga: no benchmark has the tag 'rga'; did you mean 'rag'*"]
+    )
+    run("--llm-tags=rag", "-n1", "s.llm.yaml").assert_outcomes(passed=1)
+
+
 def test_workers_do_not_list(run: Run) -> None:
     result = run("--llm-list", "-n1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
