@@ -7,6 +7,7 @@ a file that is there once it hangs.
 
 It keeps what it generated in a cache, and says what it reuses of it. ``!differs`` in a prompt makes the last
 tokens others where a part of it was reused, and ``!overclaims`` has it say that it reused more than it can.
+``!doubts`` has it doubt what it says.
 ``!ends`` has it end after three tokens, with an end token, where it may.
 """
 
@@ -102,7 +103,8 @@ class FakeEngine:
             self._fail(text)
         known = min(common_prefix(self.cached, prompt), len(prompt) - 1)
         self.evaluated.append(len(prompt) - known)
-        self.reuse = Reuse(known + 1000 * ("!overclaims" in text and known > 0), "cut")
+        said = known + 1000 * ("!overclaims" in text and known > 0)
+        self.reuse = Reuse(said, "cut", doubt="its count differs" if "!doubts" in text else None)
         self.cached = []
         sink.prefilled()
         generated: list[int] = []

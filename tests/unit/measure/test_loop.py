@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,24 @@ def test_requests_of_a_level_are_judged_by_the_seconds_that_they_touch_and_not_b
     # What was seen in a part of a request's time holds, whatever the rest was.
     assert [r.disturbance for r in record.rounds] == [(), None, ("swap",), ()]
     assert record.watch_lost
+
+
+def test_a_round_whose_reuse_the_engines_own_count_contradicts_is_invalid_though_it_was_cold(
+    plan: Plan,
+) -> None:
+    run = Run("default", plan.protocol())
+    measure(replace(plan, prompt=Prompt.of("!doubts")), run, EnginePool(), None, Progress())
+    assert [one.invalid for one in run.rounds] == ["its count differs"] * 2
+    assert not any(one.counted for one in run.rounds)
+
+
+def test_a_depth_is_made_anew_where_it_changes_and_is_gone_for_who_shares_the_engine(plan: Plan) -> None:
+    pool, shared = EnginePool(), replace(plan, isolation="model")
+    found = []
+    for depth in (20, 30, 0):
+        run = Run("default", plan.protocol())
+        measure(replace(shared, depth=depth), run, pool, None, Progress())
+        found.append([(one.timeline.prompt_tokens, one.value("cached_tokens")) for one in run.rounds])
+    pool.close()
+    # The begin token is the depth's; where nothing is to be reused and nothing was, nothing is said.
+    assert found == [[(22, 20)] * 2, [(32, 30)] * 2, [(3, None)] * 2]

@@ -59,6 +59,14 @@ def test_a_prompt_of_which_the_cache_had_a_part_has_the_speed_of_the_rest_alone(
     assert Round(timeline(50, 60)).uncached_prefill_throughput is None
 
 
+def test_a_hit_rate_needs_what_was_reused_of_every_round() -> None:
+    run = run_of(timeline(50, 60), timeline(50, 60))
+    run.rounds[0].measured["cached_tokens"] = 6.0
+    assert run.cache_hit_rate.n == 0
+    run.rounds[1].measured["cached_tokens"] = 0.0
+    assert run.cache_hit_rate.values == (6 / 16,)
+
+
 def test_tokens_of_the_first_time_and_tokens_that_never_came_are_not_shared_out_among_the_gaps() -> None:
     line = replace(timeline(50, 60, 80, 90), output_tokens=113, first_tokens=3, hidden_tokens=100)
     values = timeline_metrics(line)
