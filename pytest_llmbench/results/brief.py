@@ -324,6 +324,9 @@ def _brief(record: type[BaseModel], leave_out: Iterable[str] = (), base: type = 
     members = {name: one for name, one in vars(record).items() if isinstance(one, property)}
     if hasattr(record, "value"):
         members["value"] = record.value
+    # Of a case, its raw values; of a round and a process it is a field.
+    if "values" not in record.model_fields and hasattr(record, "values"):
+        members["values"] = record.values
     return dataclasses.make_dataclass(
         f"Brief{record.__name__}", fields, bases=(base,), namespace=members, kw_only=True, slots=True
     )

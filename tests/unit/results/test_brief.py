@@ -98,6 +98,15 @@ def test_a_comparison_finds_in_it_what_the_whole_document_has(
     assert brief.model_dump(exclude={"cases"}) == full.model_dump(exclude={"cases"})
 
 
+def test_a_case_tells_its_raw_values_as_the_whole_one_does(
+    rich: Callable[..., ResultsDocument], write: Write
+) -> None:
+    path = write(rich())
+    brief, full = read_brief(path), read_document(path)
+    for one, whole in zip(brief.cases, full.cases, strict=True):
+        assert {name: one.values(name) for name in METRICS} == {name: whole.values(name) for name in METRICS}
+
+
 def test_brief_and_whole_documents_give_the_same_verdicts(
     rich: Callable[..., ResultsDocument], write: Write
 ) -> None:
