@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.bench.measurement import Measurement
-from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, few, shown
+from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError, shown
 from pytest_llmbench.gate.ab import BASE_SUFFIX, BaseSide
 from pytest_llmbench.gate.calibration import calibrated_noise
 from pytest_llmbench.gate.compare import CaseComparison, Policy, missing_policy
@@ -73,6 +73,7 @@ def judge_test(
     :param failures: how many requests of a load level may fail.
     """
     from pytest_llmbench.report.comparison import explain_case
+    from pytest_llmbench.report.together import turns_said
     from pytest_llmbench.report.verdicts import headline
 
     allowed = parse_allowed(failures)
@@ -98,10 +99,10 @@ def judge_test(
         heads, texts = zip(*failed, strict=True)
         # The first line says it for a list of failures.
         failure = shown("\n".join(["; ".join(heads), *texts]))
-    # What holds for all turns of a conversation is said once.
-    warnings = (
-        text if who == [DEFAULT_MEASUREMENT] else f"{few(who, 3)}: {text}" for text, who in warned.items()
-    )
+    warnings = []
+    for told, labels in warned.items():
+        said = turns_said(one for one in labels if one != DEFAULT_MEASUREMENT)
+        warnings.append(f"{said}: {told}" if said else told)
     return Judged(verdicts, failure, tuple(warnings))
 
 

@@ -32,14 +32,14 @@ from pytest_llmbench.report.judgment import (
     stands_instead,
 )
 from pytest_llmbench.report.markdown import escaped
+from pytest_llmbench.report.together import conversation_of, summed, together, turns_said
 from pytest_llmbench.report.verdicts import BY_GRAVITY, noisy, on_cpu_time, steps_said, summary
 from pytest_llmbench.results.records import label_of
 from pytest_llmbench.results.verdict import Judgment, Verdict
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
-    from pytest_llmbench.gate.matching import Mismatch
-    from pytest_llmbench.results.records import CaseRecord, Header
+    from pytest_llmbench.results.records import Header
 
 MANY = 20
 """Of more cases than this, those that pass are only counted; lists of what did not fail are cut at it."""
@@ -109,7 +109,7 @@ def markdown_comparison(comparison: Comparison, *, full: bool = False) -> str:
     if quiet and length + sum(len(line) + 1 for line in folded) <= COMMENT_LIMIT:
         parts += folded
     elif quiet:
-        parts += [f"{len(quiet)} cases that pass are not shown.", ""]
+        parts += [f"{_cases(quiet)} cases that pass are not shown.", ""]
     text = "\n".join([*parts, *tail]).rstrip() + "\n"
     if len(text) <= COMMENT_LIMIT:
         return text
@@ -143,10 +143,10 @@ class ComparisonTable:
             told, quiet = [*told, *quiet], []
         shown = told if self.full else _cut(told)
         yield from _table(shown, width)
-        if len(told) > len(shown):
-            yield Text(f"{len(told) - len(shown)} more cases that did not fail are not shown.", style="dim")
+        if more := _cases(told) - _cases(shown):
+            yield Text(f"{more} more cases that did not fail are not shown.", style="dim")
         if quiet:
-            yield Text(f"{len(quiet)} cases that pass are not shown.", style="dim")
+            yield Text(f"{_cases(quiet)} cases that pass are not shown.", style="dim")
         for group in _unmatched(self.comparison):
             yield from _wrapped(f"{group.kind}: {group.reason}", width, "", "cyan")
             ids = group.ids if self.full else group.ids[:MANY]
@@ -163,13 +163,13 @@ class ComparisonTable:
 # --- The table of a terminal -------------------------------------------------------------------
 
 
-def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
-    if not cases:
+def _table(parts: Sequence[Part], width: int) -> Iterator[Text]:
+    if not parts:
         return
-    by_case = {one.case.key: one for one in cases}
-    heads, fitted, widths = _fitted([cells(judgment) for one in cases for judgment in one.judgments], width)
+    by_case = {one.first.case.key: one for one in parts}
+    heads, fitted, widths = _fitted([row for one in parts for row in one.cells], width)
     left = iter(fitted)
-    lines = {one.case.key: [next(left) for _ in one.judgments] for one in cases}
+    lines = {one.first.case.key: [next(left) for _ in one.rows] for one in parts}
 
     def row(texts: Cells, style: str = "") -> Text:
         first = f"  {texts.metric}".ljust(widths[0] + 2)
@@ -183,19 +183,20 @@ def _table(cases: Sequence[CaseComparison], width: int) -> Iterator[Text]:
     if fitted:
         yield Text.assemble((row(heads).plain, "bold"))
     file = None
-    for group in rows.grouped(one.case for one in cases):
+    for group in rows.grouped(one.first.case for one in parts):
         if group.file != file:
             file = group.file
             yield Text(file, style="bold")
         yield Text(group.function, style="cyan")
         for case, label in zip(group.cases, group.labels, strict=True):
             judged = by_case[case.key]
-            if label:
-                yield Text(f" {label}", style=_STYLES[judged.verdict] if not judged.judgments else "")
-            if judged.reason and judged.mismatch is None:
-                yield from _wrapped(f"{judged.verdict}: {judged.reason}", width, "  ", "yellow")
-            remarks = _remarks(judged.judgments)
-            for judgment, line, notes in zip(judged.judgments, lines[case.key], remarks, strict=True):
+            if label := judged.label(label):
+                yield Text(f" {label}", style="" if judged.rows else _STYLES[judged.first.verdict])
+            for verdict, said in judged.lines:
+                style = _STYLES[verdict] if verdict in (Verdict.PASS, Verdict.FAIL) else "yellow"
+                yield from _wrapped(said, width, "  ", style)
+            judgments = [judgment for _, judgment in judged.rows]
+            for judgment, line, notes in zip(judgments, lines[case.key], _remarks(judgments), strict=True):
                 yield row(line, _STYLES[judgment.verdict] if judgment.decided_by is None else "dim")
                 for note in notes:
                     yield from _wrapped(note, width, "    ", "dim")
@@ -215,9 +216,10 @@ def _fitted(lines: list[Cells], width: int) -> tuple[Cells, list[Cells], list[in
 
 def _short(name: str) -> str:
     """The head of a metric in the results table, where its name is too wide: ``decode tok/s.p99``."""
+    turn, space, name = name.rpartition(" ")
     plain, dot, tail = name.partition(".")
     head = METRICS[plain].head if plain in METRICS and len(plain) > _WIDE_NAME else ""
-    return f"{head or plain}{dot}{tail}"
+    return f"{turn}{space}{head or plain}{dot}{tail}"
 
 
 def _wrapped(text: str, width: int, indent: str, style: str) -> Iterator[Text]:
@@ -252,20 +254,70 @@ def _remarks(judgments: Iterable[Judgment]) -> list[list[str]]:
 # --- Cells -------------------------------------------------------------------------------------
 
 
-def _split(comparison: Comparison, *, full: bool) -> tuple[list[CaseComparison], list[CaseComparison]]:
-    """The cases that have something to tell, and those that just pass. What was not compared is neither."""
+class Part(NamedTuple):
+    """What stands in one place: a case, or the turns of a conversation."""
+
+    cases: list[CaseComparison]
+    rows: list[tuple[str, Judgment]]
+    """Which turn it is of, if it is of one, and the judgment."""
+    lines: list[tuple[Verdict, str]]
+
+    @classmethod
+    def of(cls, cases: list[CaseComparison]) -> Part:
+        """The part of one case, or of the turns of one conversation."""
+        if len(cases) > 1:
+            return cls(cases, *summed(cases))
+        (one,) = cases
+        reason = (
+            [(one.verdict, f"{one.verdict}: {one.reason}")] if one.reason and one.mismatch is None else []
+        )
+        return cls(cases, [("", judgment) for judgment in one.judgments], reason)
+
+    @property
+    def first(self) -> CaseComparison:
+        return self.cases[0]
+
+    @property
+    def cells(self) -> list[Cells]:
+        """A row for each judgment."""
+        made = [(turn, cells(judgment)) for turn, judgment in self.rows]
+        return [row._replace(metric=f"{turn} {row.metric}".strip()) for turn, row in made]
+
+    def label(self, label: str) -> str:
+        """The *label* of its first case, for all of them."""
+        if len(self.cases) == 1:
+            return label
+        measurement = self.first.case.measurement
+        return f"{label.removesuffix(measurement)} {conversation_of(measurement)}".strip().replace("  ", " ")
+
+    @property
+    def telling(self) -> bool:
+        """Whether a case of it does not just pass."""
+        return any(one.verdict is not Verdict.PASS or one.improved for one in self.cases)
+
+    @property
+    def failed(self) -> bool:
+        return any(one.verdict is Verdict.FAIL for one in self.cases)
+
+
+def _cases(parts: Iterable[Part]) -> int:
+    return sum(len(one.cases) for one in parts)
+
+
+def _split(comparison: Comparison, *, full: bool) -> tuple[list[Part], list[Part]]:
+    """What has something to tell, and what just passes. What was not compared is neither."""
     judged = [one for one in comparison.cases if one.judgments or one.mismatch is None]
     if full:
-        return judged, []
-    told = [one for one in judged if one.verdict is not Verdict.PASS or one.improved]
-    return told, [one for one in judged if one.verdict is Verdict.PASS and not one.improved]
+        return [Part.of([one]) for one in judged], []
+    parts = [Part.of(cases) for cases in together(judged)]
+    return [one for one in parts if one.telling], [one for one in parts if not one.telling]
 
 
-def _cut(told: list[CaseComparison]) -> list[CaseComparison]:
-    """Every case that failed, and so many of the others."""
+def _cut(told: list[Part]) -> list[Part]:
+    """Everything that failed, and so much of the other."""
     room, shown = MANY, []
     for one in told:
-        if one.verdict is Verdict.FAIL:
+        if one.failed:
             shown.append(one)
         elif room:
             shown.append(one)
@@ -281,28 +333,23 @@ class _Group(NamedTuple):
 
 def _unmatched(comparison: Comparison) -> list[_Group]:
     """What was not compared, cases with the same reason together."""
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
     for one in comparison.unmatched:
-        found.setdefault((one.kind.value, one.reason), []).append((one.nodeid, one.measurement))
-    return [_Group(kind, reason, _ids(keys)) for (kind, reason), keys in found.items()]
-
-
-def _ids(keys: Iterable[tuple[str, str]]) -> list[str]:
-    """What stands for each; the turns of a conversation together: ``test_rag (rag turns 2, 3)``."""
-    turns: dict[tuple[str, str], list[str]] = {}
-    for nodeid, measurement in keys:
-        label, turn, number = measurement.rpartition(" turn ")
-        turns.setdefault((nodeid, label if turn else measurement), []).append(number if turn else "")
+        tests = found.setdefault((one.kind.value, one.reason), {})
+        tests.setdefault(one.nodeid, []).append(one.measurement)
     return [
-        label_of(nodeid, f"{label} turn{'s' if len(numbers) > 1 else ''} {few(numbers, MANY)}")
-        if numbers[0]
-        else label_of(nodeid, label)
-        for (nodeid, label), numbers in turns.items()
+        _Group(kind, reason, [name for test, labels in tests.items() for name in _ids(test, labels)])
+        for (kind, reason), tests in found.items()
     ]
 
 
-def _id(one: Mismatch | CaseRecord) -> str:
-    return label_of(one.nodeid, one.measurement)
+def _ids(test: str, measurements: Iterable[str]) -> Iterator[str]:
+    """A name for each measurement of a test, and one for the turns of a conversation."""
+    talks: dict[str, list[str]] = {}
+    for one in measurements:
+        talks.setdefault(conversation_of(one) or one, []).append(one)
+    for labels in talks.values():
+        yield label_of(test, turns_said(labels))
 
 
 def _sessions(ids: Sequence[str]) -> str:
@@ -337,19 +384,21 @@ def _footnotes(comparison: Comparison) -> list[str]:
 # --- Markdown and JSON -------------------------------------------------------------------------
 
 
-def _markdown_table(cases: Iterable[CaseComparison]) -> list[str]:
+def _markdown_table(parts: Iterable[Part]) -> list[str]:
     lines = [
         "| case | metric | base | now | change | interval | allowed | verdict | n | sees |",
         "| :--- | :--- | ---: | ---: | ---: | ---: | ---: | :--- | ---: | ---: |",
     ]
-    for one in cases:
-        name = escaped(_id(one.case))
-        if not one.judgments or (one.reason and one.mismatch is None):
-            said = escaped(one.reason or "")
-            lines.append(f"| {name} | {said} | | | | | | {_MARKS[one.verdict]} {one.verdict} | | |")
+    for one in parts:
+        label = one.first.case.measurement
+        label = label if len(one.cases) == 1 else conversation_of(label) or label
+        name = escaped(label_of(one.first.nodeid, label))
+        for verdict, said in one.lines or [(one.first.verdict, "")] * (not one.rows):
+            said = escaped(said.removeprefix(f"{verdict}: "))
+            lines.append(f"| {name} | {said} | | | | | | {_MARKS[verdict]} {verdict} | | |")
             name = ""
-        for judgment, remarks in zip(one.judgments, _remarks(one.judgments), strict=True):
-            row = cells(judgment)
+        judgments = [judgment for _, judgment in one.rows]
+        for row, judgment, remarks in zip(one.cells, judgments, _remarks(judgments), strict=True):
             told = [f"{_MARKS[judgment.verdict]} {row.verdict}", *map(escaped, remarks)]
             texts = [escaped(text) for text in row]
             texts[6] = "<br>".join(told)

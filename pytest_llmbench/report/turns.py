@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.metrics import units
 from pytest_llmbench.report import rows
 from pytest_llmbench.report.blocks import Block, Blocks, Row
 from pytest_llmbench.report.rows import UNKNOWN_MARK
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.records import CaseRecord, RoundRecord
+    from pytest_llmbench.results.records import CaseRecord
 
 INVALID_MARK = "x"
 WHOLE = "all"
@@ -102,7 +103,9 @@ def held(cases: Iterable[CaseRecord]) -> list[Held]:
     """The conversations whose turns *cases* are, in the order in which each began."""
     found: dict[tuple[str, str], dict[int, dict[bool, CaseRecord]]] = {}
     for case in cases:
-        label = case.measurement.rpartition(" turn ")[0]
+        label, _, rest = case.measurement.rpartition(" turn ")
+        # The base side of pairs is a conversation of its own.
+        label += BASE_SUFFIX if rest.endswith(BASE_SUFFIX) else ""
         turns = found.setdefault((case.nodeid, label), {})
         turns.setdefault(case.protocol.turn or 0, {})[bool(case.protocol.prefix_cache)] = case
     return [
@@ -189,17 +192,15 @@ def _prompt_of_all(one: Held) -> str:
 
 def _cached(turn: Turn) -> str:
     """``688/688``: what the cache had, of what it could have had; ``512-688/688`` where rounds differ."""
-    if turn.warm is None:
-        return units.UNKNOWN
-    had, could = (_tokens(turn.warm, metric) for metric in ("cached_tokens", "cached_possible"))
+    had, could = (_tokens(turn.shown, metric) for metric in ("cached_tokens", "cached_possible"))
     if not had:
-        had = units.UNKNOWN + (UNKNOWN_MARK if _untold(turn.warm) else "")
+        had = units.UNKNOWN + (UNKNOWN_MARK if _untold(turn.shown) else "")
     return f"{had}/{could or units.UNKNOWN}"
 
 
 def _cached_of_all(one: Held) -> str:
     had, could = (
-        _sum(_tokens(turn.warm, metric) if turn.warm is not None else "" for turn in one.turns)
+        _sum(_tokens(turn.shown, metric) for turn in one.turns)
         for metric in ("cached_tokens", "cached_possible")
     )
     return f"{had}/{could}"
@@ -217,12 +218,11 @@ def _sum(texts: Iterable[str]) -> str:
 
 
 def _hit_rate(turns: Iterable[Turn]) -> str:
-    """Cached tokens over prompt tokens, both summed over the warm rounds that know them."""
+    """Cached tokens over prompt tokens, both summed over the rounds that know them, the warm ones."""
     counted = [
         (cached, one.prompt_tokens)
         for turn in turns
-        if turn.warm is not None
-        for one in turn.warm.rounds
+        for one in turn.shown.rounds
         if one.counted and one.prompt_tokens and (cached := one.value("cached_tokens")) is not None
     ]
     prompts = sum(tokens for _, tokens in counted)
@@ -240,7 +240,7 @@ def _marks(turn: Turn) -> str:
 def _legend(conversations: Sequence[Held], cells: Sequence[str]) -> list[str]:
     cases = [case for one in conversations for turn in one.turns for case in turn.cases]
     lines = rows.legend_of_medians(cells)
-    unknown = [why for one in conversations for turn in one.turns for why in _untold(turn.warm)]
+    unknown = [why for one in conversations for turn in one.turns for why in _untold(turn.shown)]
     lines += [f"{UNKNOWN_MARK} not known: {why}" for why in dict.fromkeys(unknown)]
     for one in conversations:
         for turn in one.turns:
@@ -250,10 +250,9 @@ def _legend(conversations: Sequence[Held], cells: Sequence[str]) -> list[str]:
     return lines + rows.legend_of_unknown(cases) + rows.legend_of_disturbance(cases)
 
 
-def _untold(case: CaseRecord | None) -> list[str]:
+def _untold(case: CaseRecord) -> list[str]:
     """Why it is not known what the cache had, each reason once."""
-    rounds: Sequence[RoundRecord] = () if case is None else case.rounds
-    found = (one.cache.unknown for one in rounds if one.cache is not None)
+    found = (one.cache.unknown for one in case.rounds if one.cache is not None)
     return list(dict.fromkeys(why for why in found if why is not None))
 
 

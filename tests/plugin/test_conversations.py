@@ -192,5 +192,5 @@ def test_turns_that_the_baseline_does_not_have_are_told_once(bench: pytest.Pytes
     result = run("--llm-compare=main", "--llm-missing=warn")
     warned = [line for line in result.outlines if "LLMBenchWarning" in line]
     assert len(warned) == 1
-    assert "talk turn 1, talk turn 2, talk turn 3: new: " in warned[0]
-    result.stdout.fnmatch_lines(["*test_talk*(talk turns 1, 2, 3)"])
+    assert "talk turn 1-3: new: " in warned[0]
+    result.stdout.fnmatch_lines(["*test_talk*(talk turn 1-3)"])

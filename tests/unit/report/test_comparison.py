@@ -209,5 +209,5 @@ def test_the_turns_of_a_conversation_that_are_missing_are_told_together(a_sessio
     base = a_session(1, [a_case("test_x"), *turns, a_case("test_y", max_new_tokens=9)])
     shown = text(compare([base], a_session(9, [a_case("test_x")])))
     assert shown.count("missing: session") == 1
-    assert "test_talk (rag turns 1, 2, 3)" in shown
+    assert "test_talk (rag turn 1-3)" in shown
     assert "  benchmarks/test_a.py::test_y\n" in shown

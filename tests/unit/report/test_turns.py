@@ -161,3 +161,18 @@ def test_markdown_has_the_same_cells_below_a_title(paired: list[CaseRecord]) -> 
     assert first.startswith("| 1 | 100 | 0/0 | 0% | 12.5 ms | 12.3 ms ±0% | - |")
     assert whole == "| **all** | **220** | **80/90** | **36%** |  |  |  |  |"
     assert len({line.count("|") for line in (head, rule, first, whole)}) == 1
+
+
+def test_the_first_turn_is_asked_once_and_counts_in_the_whole(make_turn: Make) -> None:
+    first = make_turn(1, "cold")
+    first.measurement = "rag turn 1"
+    _, _, _, _, *rows = lines([first, make_turn(2, cached=80, possible=80)])
+    assert [row.split()[2:4] for row in rows] == [["0/0", "0%"], ["80/80", "80%"], ["80/80", "40%"]]
+
+
+def test_the_base_side_of_pairs_is_a_conversation_of_its_own(make_turn: Make) -> None:
+    base = [make_turn(n) for n in (1, 2)]
+    for case in base:
+        case.measurement += "@base"
+    titles = [line for line in lines([*base, make_turn(1), make_turn(2)]) if line.startswith("test_x")]
+    assert [title.partition(", ")[0].rpartition(": ")[2] for title in titles] == ["rag@base", "rag"]
