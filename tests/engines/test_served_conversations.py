@@ -129,3 +129,34 @@ def test_rag(llm_chat):
             assert not {"cached_tokens", "cached_possible"} & one["values"].keys()
             # A cold prompt has words of its own, and so another answer.
             assert one["turn"]["same_output"] is None
+
+
+def test_vllm_under_a_load_of_conversations_has_what_was_said_before_in_its_cache(
+    pytester: pytest.Pytester, vllm: list[str]
+) -> None:
+    pytester.makepyfile(
+        """
+import pytest
+
+@pytest.mark.llm(models=["tiny"], conversations=4, concurrency=2, turns=3, requests=24, think_time=0.05,
+                 prompt_length=100, max_new_tokens=12)
+@pytest.mark.parametrize("history", ["recorded", "live"])
+def test_talks(llm_load, history):
+    run = llm_load.measure(history=history, label=history)
+    assert run.failed == 0
+"""
+    )
+    found = cases(pytester, *vllm, ON_CHAT, passed=2)
+    for name, rounds in found.items():
+        assert len(rounds) == 24
+        for one in rounds:
+            values, asked = one["values"], one["request"]
+            assert (one["invalid"], one["cache"]["source"]) == (None, "usage"), name
+            assert values["cached_tokens"] % BLOCK == 0
+            if asked["turn"] == 1:
+                # What begins a conversation is its own.
+                assert values["cached_tokens"] < 2 * BLOCK, name
+            else:
+                # At least what the person said in the turns before.
+                assert values["cached_tokens"] > (asked["turn"] - 1) * 100 - 2 * BLOCK, name
+            assert values["cached_tokens"] < one["prompt_tokens"]
