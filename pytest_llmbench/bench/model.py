@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.bench.measurement import CaseFixture, Measurement
-from pytest_llmbench.cases.need import of_prompt
+from pytest_llmbench.cases.need import of_prompt, of_texts
 from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
@@ -278,7 +278,12 @@ class LLMModel(CaseFixture[Target]):
         asked = None if task is None else task_of(task, held.seed)
         if asked is not None and prompt_tokens is None:
             prompt = asked.prompt
-        self._make_room(of_prompt(held, prompt_tokens))
+        if prompt_tokens is None and prompt is not None and held.depth:
+            asked_for = Prompt.of(prompt)
+            said = [one["content"] for one in asked_for.messages or ()] or [asked_for.text or ""]
+            self._make_room(of_texts(held, said))
+        else:
+            self._make_room(of_prompt(held, prompt_tokens))
         return Plan(
             engine=self._case.target.startable(self._case.spec, self._options, self._runtime),
             params=held.params,

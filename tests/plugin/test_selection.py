@@ -375,6 +375,19 @@ def test_a_context_is_made_as_long_as_what_is_asked(
     result.stdout.fnmatch_lines(["E*5000 tokens and 2 are to be generated, * holds 3000; *.context=5002*"])
 
 
+def test_a_context_holds_a_depth_and_what_is_asked_below_it_in_words(
+    bench: pytest.Pytester, run: Run
+) -> None:
+    bench.makepyfile(
+        """
+        def test_depth(llm_model):
+            run = llm_model.measure("Hello", depth=5000, max_new_tokens=2, rounds=1, warmup_rounds=0)
+            assert 5007 < run.protocol["options"]["context"] < 5200
+        """
+    )
+    run().assert_outcomes(passed=1)
+
+
 def test_a_prompt_that_memory_cannot_hold_is_skipped_before_a_model_is_built(
     bench: pytest.Pytester, run: Run
 ) -> None:
