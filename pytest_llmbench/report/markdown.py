@@ -29,10 +29,12 @@ def markdown_table(cases: Iterable[CaseRecord], extra: Sequence[str] = ()) -> st
 
         texts.append(_blocks(blocks(measured, wide=True, extra=extra)))
     if loads:
-        from pytest_llmbench.report import load
+        from pytest_llmbench.report import load, load_turns
 
         columns = [*load.columns(loads, wide=True), *rows.requested(extra)]
         texts.append(_table(loads, columns, load.legend(loads, wide=True)))
+        if (by_turn := load_turns.blocks(loads)) is not None:
+            texts.append(_blocks(by_turn))
     return "\n".join(texts)
 
 

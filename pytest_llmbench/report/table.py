@@ -60,9 +60,11 @@ def case_tables(cases: Iterable[CaseRecord], extra: Sequence[str] = ()) -> list[
 
         tables.append(BlocksTable(lambda wide: blocks(turns, wide=wide, extra=extra)))
     if loads:
-        from pytest_llmbench.report import load
+        from pytest_llmbench.report import load, load_turns
 
         tables.append(CasesTable(tuple(loads), load.columns, load.legend, tuple(extra)))
+        if (by_turn := load_turns.blocks(loads)) is not None:
+            tables.append(BlocksTable(lambda _: by_turn))
     return tables
 
 

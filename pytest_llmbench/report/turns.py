@@ -218,15 +218,12 @@ def _sum(texts: Iterable[str]) -> str:
 
 
 def _hit_rate(turns: Iterable[Turn]) -> str:
-    """Cached tokens over prompt tokens, both summed over the rounds that know them, the warm ones."""
-    counted = [
-        (cached, one.prompt_tokens)
-        for turn in turns
-        for one in turn.shown.rounds
-        if one.counted and one.prompt_tokens and (cached := one.value("cached_tokens")) is not None
-    ]
-    prompts = sum(tokens for _, tokens in counted)
-    return units.percent(sum(cached for cached, _ in counted) / prompts) if prompts else units.UNKNOWN
+    """Cached tokens over prompt tokens, both summed over the (warm) rounds; not known if one is not."""
+    rounds = [one for turn in turns for one in turn.shown.rounds if one.counted]
+    known = [cached for one in rounds if (cached := one.value("cached_tokens")) is not None]
+    prompts = sum(one.prompt_tokens or 0 for one in rounds)
+    complete = len(known) == len(rounds) and all(one.prompt_tokens for one in rounds)
+    return units.percent(sum(known) / prompts) if complete and prompts else units.UNKNOWN
 
 
 def _marks(turn: Turn) -> str:
