@@ -17,7 +17,7 @@ Document = Callable[[], dict[str, Any]]
 def one_level(text: str = "conversations=3", call: str = "", before: str = "") -> str:
     return f"""
 import pytest
-from pytest_llmbench.workloads.scenarios.conversation import Conversation, Turn
+from pytest_llmbench import Conversation, Turn
 {before}
 @pytest.mark.llm(requests=12, max_new_tokens=4, {text})
 def test_load(llm_load):
