@@ -153,8 +153,10 @@ class ServedEngine:
             raise errors.UsageError(msg)
         self._depth = self.prompt_of_tokens(tokens, seed)
         counted = self._count(self._depth.text or "")
-        self._cache.prepare(cold=True)
+        # A round that is not cold finds it all the same, before any that was.
+        self._cache.prepare(cold=True, begins=True)
         result = self._fill(self._depth)
+        self._cache.use()
         return Depth(counted or tokens, None, (result.ended - result.sent) * NANO)
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:

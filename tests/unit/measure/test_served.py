@@ -26,10 +26,17 @@ def answering() -> Iterator[FakeServer]:
         yield server
 
 
-def measured(server: CachingServer, depth: int) -> Run:
+def measured(server: CachingServer, depth: int, *, prefix_cache: bool = False) -> Run:
     spec = ServedSpec(server, ModelSpec("m"))
     plan = Plan(
-        spec, PARAMS, rounds=2, warmup_rounds=1, prompt=Prompt(text="one two"), depth=depth, timeout=60
+        spec,
+        PARAMS,
+        rounds=2,
+        warmup_rounds=1,
+        prompt=Prompt(text="one two"),
+        depth=depth,
+        prefix_cache=prefix_cache,
+        timeout=60,
     )
     run = Run("default", plan.protocol())
     measure(plan, run, EnginePool(), None, Progress())
@@ -50,6 +57,15 @@ def test_a_depth_lies_in_the_cache_before_each_round(answering: FakeServer, row:
     # A request of one token before the warm-up round and each of the others, which finds nothing.
     filled = [(body["max_tokens"], had) for body, had in zip(server.bodies, server.had, strict=True)][-6:]
     assert filled == [(1, 0), (4, 20)] * 3
+
+
+def test_a_round_that_keeps_the_cache_finds_the_depth_and_then_what_the_round_before_left(
+    answering: FakeServer,
+) -> None:
+    run = measured(CachingServer(answering, VLLM, api="completions"), 20, prefix_cache=True)
+    # The warm-up round found the depth alone; of a prompt, the last token is always evaluated.
+    assert [one.value("cached_tokens") for one in run.rounds] == [21, 21]
+    assert run.invalid is None
 
 
 def test_a_depth_that_is_not_found_spoils_the_round(answering: FakeServer) -> None:
