@@ -2,7 +2,8 @@
 
 ``python bare.py ENGINE SETUP`` loads a model and answers each line ``{"prompt": TEXT, "tokens": N}``
 on standard input with ``{"seconds": S, "output_hash": H}``: the time from the first of N tokens
-to the last. It has its own loop and its own clock, and imports nothing of the package.
+to the last; of ``llamacpp-chat`` that from the text to the first token, after all that was asked and
+generated since ``"begins": true``. It has its own loop and its own clock, and imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-Generate = Callable[[str, int], tuple[float, list[int]]]
+Generate = Callable[..., tuple[float, list[int]]]
 
 
-def llamacpp(setup: dict[str, Any]) -> Generate:
-    """A loop over ``llama_decode`` and llama.cpp's own greedy sampler."""
+def _loaded(setup: dict[str, Any]) -> tuple[Any, ...]:
+    """llama.cpp's bindings, a context, its vocabulary, and what has to live as long as they do."""
     import llama_cpp.llama_cpp as native
 
     silent = native.llama_log_callback(lambda *_: None)
@@ -33,7 +34,49 @@ def llamacpp(setup: dict[str, Any]) -> Generate:
     params.n_ctx, params.n_batch, params.n_ubatch = setup["n_ctx"], setup["n_batch"], setup["n_ubatch"]
     params.n_threads, params.n_threads_batch = setup["n_threads"], setup["n_threads_batch"]
     context = native.llama_init_from_model(model, params)
-    vocab = native.llama_model_get_vocab(model)
+    return native, context, native.llama_model_get_vocab(model), silent
+
+
+def llamacpp_chat(setup: dict[str, Any]) -> Generate:
+    """A conversation: what was asked and generated stays in the KV cache, and the next text follows it."""
+    native, context, vocab, silent = _loaded(setup)
+    sampler = native.llama_sampler_init_greedy()
+    last: list[int] = []
+
+    def generate(prompt: str, count: int, *, begins: bool) -> tuple[float, list[int]]:
+        # The function holds what llama.cpp only points to.
+        assert silent is not None
+        if begins:
+            native.llama_memory_clear(native.llama_get_memory(context), False)
+            last.clear()
+        started = perf_counter()
+        text = prompt.encode()
+        room = (ctypes.c_int32 * (len(text) + 9))()
+        # The last token of the answer before was never evaluated.
+        for place, token in enumerate(last):
+            room[place] = token
+        behind = ctypes.cast(ctypes.byref(room, 4 * len(last)), ctypes.POINTER(ctypes.c_int32))
+        found = native.llama_tokenize(vocab, text, len(text), behind, len(room) - 1, begins, True)
+        native.llama_decode(context, native.llama_batch_get_one(room, len(last) + found))
+        token = native.llama_sampler_sample(sampler, context, -1)
+        seconds = perf_counter() - started
+        output = [token]
+        slot = (ctypes.c_int32 * 1)()
+        one = native.llama_batch_get_one(slot, 1)
+        for _ in range(count - 1):
+            slot[0] = token
+            native.llama_decode(context, one)
+            token = native.llama_sampler_sample(sampler, context, -1)
+            output.append(token)
+        last[:] = [token]
+        return seconds, output
+
+    return generate
+
+
+def llamacpp(setup: dict[str, Any]) -> Generate:
+    """A loop over ``llama_decode`` and llama.cpp's own greedy sampler."""
+    native, context, vocab, silent = _loaded(setup)
     sampler = native.llama_sampler_init_greedy()
 
     def generate(prompt: str, count: int) -> tuple[float, list[int]]:
@@ -91,10 +134,11 @@ def transformers(setup: dict[str, Any]) -> Generate:
 
 def main() -> None:
     """Answer until standard input ends."""
-    generate = {"llamacpp": llamacpp, "transformers": transformers}[sys.argv[1]](json.loads(sys.argv[2]))
+    engines = {"llamacpp": llamacpp, "llamacpp-chat": llamacpp_chat, "transformers": transformers}
+    generate = engines[sys.argv[1]](json.loads(sys.argv[2]))
     for line in sys.stdin:
         request = json.loads(line)
-        seconds, tokens = generate(request["prompt"], request["tokens"])
+        seconds, tokens = generate(request.pop("prompt"), request.pop("tokens"), **request)
         digest = hashlib.sha256(array("q", tokens).tobytes()).hexdigest()
         print(json.dumps({"seconds": seconds, "output_hash": f"sha256:{digest}"}), flush=True)
 

@@ -28,7 +28,7 @@ LARGE = "synthetic/llama-82m"
 _TIMEOUT = 300.0
 
 
-class _NoProgress:
+class NoProgress:
     """Shows nothing."""
 
     def loading(self, label: str) -> None: ...
@@ -78,7 +78,7 @@ def bench(backend: str, model: str, quantization: str, tokens: int) -> Iterator[
     """
     spec = spec_of(backend, model, quantization, {})
     plan = Plan(spec, GenerationParams(tokens), timeout=_TIMEOUT, prompt=Prompt.of(PROMPT))
-    ours = Bench(plan, EnginePool(), None, _NoProgress())
+    ours = Bench(plan, EnginePool(), None, NoProgress())
     try:
         yield ours
     finally:
@@ -127,12 +127,21 @@ class Bare:
     def decode_speed(self, tokens: int, same_as: Round) -> float:
         """Tokens a second of one generation; it must have the output of *same_as*.
 
-        :raises NotMeasuredError: if the process ended, or did other work than ours.
+        :raises NotMeasuredError: as :meth:`ask` and :func:`check_same`.
+        """
+        seconds, output_hash = self.ask(PROMPT, tokens)
+        check_same(output_hash, same_as)
+        return (tokens - 1) / seconds
+
+    def ask(self, prompt: str, tokens: int, **more: object) -> tuple[float, str]:
+        """What ``bare.py`` times of one generation, in seconds, and the hash of its output.
+
+        :raises NotMeasuredError: if the process ended.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({"prompt": PROMPT, "tokens": tokens}) + "\n")
+            self._process.stdin.write(json.dumps({"prompt": prompt, "tokens": tokens, **more}) + "\n")
             self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
@@ -141,7 +150,14 @@ class Bare:
             msg = f"the bare engine's process ended with status {status}: {self._said.read()[-1000:]}"
             raise NotMeasuredError(msg)
         answer = json.loads(line)
-        if answer["output_hash"] != same_as.timeline.output_hash:
-            msg = "the bare engine generated other tokens than the plugin's: the two did not do the same work"
-            raise NotMeasuredError(msg)
-        return (tokens - 1) / float(answer["seconds"])
+        return float(answer["seconds"]), str(answer["output_hash"])
+
+
+def check_same(output_hash: str, same_as: Round) -> None:
+    """Hold the output of the bare engine against that of a round of ours.
+
+    :raises NotMeasuredError: if it did other work.
+    """
+    if output_hash != same_as.timeline.output_hash:
+        msg = "the bare engine generated other tokens than the plugin's: the two did not do the same work"
+        raise NotMeasuredError(msg)

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import chats
 import decoding
 import depth
 import documents
@@ -31,6 +32,7 @@ from pytest_llmbench.errors import LLMBenchError
 
 ROWS: tuple[Row, ...] = (
     *decoding.ROWS,
+    *chats.ROWS,
     *depth.ROWS,
     *monitoring.ROWS,
     *starting.ROWS,

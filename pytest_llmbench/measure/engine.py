@@ -143,6 +143,8 @@ class Prompt:
     answers: tuple[tuple[int, ...], ...] = ()
     """Token ids of the assistant's messages, the first of them first, where they are known: they stand in
     the prompt as they are, and their texts are not tokenized again."""
+    begun: tuple[int, ...] = ()
+    """Token ids with which the answer to messages begins already."""
 
     @classmethod
     def of(cls, value: str | Sequence[Message]) -> Prompt:
@@ -165,7 +167,8 @@ class Prompt:
         if self.messages is None:
             return {"text": self.text}
         known = {"answers": [list(one) for one in self.answers]} if self.answers else {}
-        return {"messages": list(self.messages), **known}
+        begun = {"begun": list(self.begun)} if self.begun else {}
+        return {"messages": list(self.messages), **known, **begun}
 
 
 class EngineHandle(Protocol):

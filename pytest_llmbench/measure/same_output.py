@@ -2,6 +2,11 @@
 
 At temperature 0 a turn has to be answered the same whether the cache had the beginning of its prompt or not.
 Only equal prompts are held against each other: after an answer that differs, the prompts of later turns do.
+
+An engine rounds a little differently when it evaluates more or fewer tokens at once, and where two tokens are
+as good as equally likely, that decides. So where an answer leaves the other one, the engine is asked with an
+empty cache for that token again, with more and more of the answer before it evaluated with the prompt. Should
+it then take the warm answer's token too, the model hesitates there, and the cache is not to blame.
 """
 
 from __future__ import annotations
@@ -14,6 +19,9 @@ from pytest_llmbench.backends.prefix import common_prefix
 from pytest_llmbench.measure.engine import Generation
 from pytest_llmbench.measure.loop import Plan
 from pytest_llmbench.measure.run import Round
+
+_TRIES = 16
+"""With how much more of an answer evaluated at once it is asked again for one token."""
 
 
 class OutputDiffersError(errors.EngineError):
@@ -55,6 +63,8 @@ class SameOutput:
     conversation: str
     differing: list[str] = field(default_factory=list)
     """The turns whose output was another, for a person."""
+    hesitating: list[str] = field(default_factory=list)
+    """Likewise those where the model takes either token with an empty cache too."""
     unsteady: bool = False
     """Whether the engine gave two cold outputs for one prompt."""
     _known: dict[str, Output] = field(default_factory=dict)
@@ -85,6 +95,7 @@ class SameOutput:
         :param ask: asks this process for a generation that is not recorded.
         """
         here: dict[str, Output] = {}
+        either: dict[str, bool] = {}
         differed = False
         asked, self._open = self._open, []
         for one in asked:
@@ -98,22 +109,31 @@ class SameOutput:
                 if one.output.digest != here[prompt].digest:
                     again = Output.of(ask(replace(one.plan, prefix_cache=False)))
                     self.unsteady = self.unsteady or again.digest != here[prompt].digest
+                    either[prompt] = _takes_either(one, here[prompt], ask)
             cold = here[prompt]
             same = one.output.digest == cold.digest
             _note(one.warm, same=same)
             if not same:
                 differed = True
-                self._tell(one.warm, one.output.leaves(cold))
+                told = _where(one.warm, one.output.leaves(cold))
+                (self.hesitating if either.get(prompt) else self.differing).append(told)
 
     def forget(self) -> None:
         """The process failed: what it was not asked stays unknown."""
         self._open = []
 
     def check(self) -> None:
-        """Raise if an output was another.
+        """Raise if an output was another, and warn of what rounding alone made another.
 
         :raises OutputDiffersError: saying at which turns.
         """
+        if self.hesitating:
+            errors.warn(
+                f"the conversation {self.conversation}: at temperature 0, the model answers differently with "
+                f"a warm cache: {errors.few(self.hesitating, 5)}. It is not the cache: two tokens are nearly "
+                "as likely there, and with an empty cache, too, the engine takes either, depending on how "
+                "much it evaluates at once"
+            )
         if not self.differing:
             return
         why = (
@@ -129,12 +149,32 @@ class SameOutput:
         )
         raise OutputDiffersError(msg)
 
-    def _tell(self, warm: Round, token: int | None) -> None:
-        turn = warm.turn
-        assert turn is not None
-        where = "" if token is None else f" from its token {token} on"
-        again = "" if turn.repetition == 1 else f" (round {turn.repetition})"
-        self.differing.append(f"turn {turn.turn}{again}{where}")
+
+def _where(warm: Round, token: int | None) -> str:
+    """``turn 3 (round 2) from its token 16 on``."""
+    turn = warm.turn
+    assert turn is not None
+    where = "" if token is None else f" from its token {token} on"
+    again = "" if turn.repetition == 1 else f" (round {turn.repetition})"
+    return f"turn {turn.turn}{again}{where}"
+
+
+def _takes_either(one: _Asked, cold: Output, ask: Callable[[Plan], Generation]) -> bool:
+    """Whether with an empty cache, too, the warm answer's token comes where the answers part."""
+    token, prompt = one.output.leaves(cold), one.plan.prompt
+    if token is None or prompt is None or one.output.ids is None or len(one.output.ids) < token:
+        return False
+    wanted = one.output.ids[:token]
+    for known in range(token - 1, max(-1, token - 1 - _TRIES), -1):
+        plan = replace(
+            one.plan,
+            prefix_cache=False,
+            prompt=replace(prompt, begun=wanted[:known]),
+            params=replace(one.plan.params, max_new_tokens=token - known),
+        )
+        if known and ask(plan).ids == wanted[known:]:
+            return True
+    return False
 
 
 def _note(warm: Round, *, same: bool) -> None:

@@ -130,11 +130,13 @@ class Host:
         text: str | None = None,
         messages: list[Message] | None = None,
         answers: list[list[int]] | None = None,
+        begun: list[int] | None = None,
         keep_ids: bool = False,
     ) -> Json:
         """One generation, recorded.
 
         :param answers: the ids of the assistant's messages, where they are known.
+        :param begun: the ids with which the answer begins already.
         :param keep_ids: whether the response has the ids of what was generated, without one that ended it.
         """
         engine, cache = self._loaded(), self._watched()
@@ -145,6 +147,8 @@ class Host:
         cpu_before = read_cpu()
         sent = clock()
         prompt = cache.prompt_of(text or "", messages, answers or ())
+        if begun:
+            prompt = [*prompt, *begun]
         tokenized = clock()
         try:
             finish_reason = engine.generate(prompt, parameters, recorder)

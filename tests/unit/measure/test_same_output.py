@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.measure.engine import EngineSpec, Generation
+from pytest_llmbench.errors import LLMBenchWarning
+from pytest_llmbench.measure.engine import EngineSpec, Generation, Prompt
 from pytest_llmbench.measure.facts import TurnFacts
 from pytest_llmbench.measure.loop import Plan
 from pytest_llmbench.measure.run import Round
@@ -125,3 +126,47 @@ def test_of_a_process_that_failed_nothing_is_asked() -> None:
     same.settle(engine)
     same.check()
     assert engine.asked == []
+
+
+# -- where the model hesitates -------------------------------------------------------------------
+
+
+class Hesitates:
+    """Takes the last of 1, 2, 3 or 9 with an empty cache, by how much of the answer it is given."""
+
+    def __init__(self, *takes_three: int) -> None:
+        self.takes_three = takes_three
+        self.asked: list[tuple[int, ...]] = []
+
+    def __call__(self, plan: Plan) -> Generation:
+        assert plan.prompt is not None
+        assert not plan.prefix_cache
+        begun = plan.prompt.begun
+        self.asked.append(begun)
+        if begun:
+            assert plan.params.max_new_tokens == 3 - len(begun)
+        last = 3 if len(begun) in self.takes_three else 9
+        return generation("p", *(1, 2, last)[len(begun) :])
+
+
+ASKED = replace(PLAN, prompt=Prompt(messages=({"role": "user", "content": "x"},)))
+
+
+@pytest.mark.parametrize("known", [1, 2])
+def test_a_token_that_comes_with_an_empty_cache_too_does_not_accuse_the_cache(known: int) -> None:
+    same, found = SameOutput("c"), generation("p", 1, 2, 3)
+    measured = warm(found, turn=4)
+    same.asked(measured, found, ASKED)
+    same.settle(Hesitates(known))
+    assert said(measured) is False
+    with pytest.warns(LLMBenchWarning, match="turn 4 from its token 3 on. It is not the cache"):
+        same.check()
+
+
+def test_a_token_that_never_comes_with_an_empty_cache_does() -> None:
+    same, found, engine = SameOutput("c"), generation("p", 1, 2, 3), Hesitates()
+    same.asked(warm(found), found, ASKED, generation("p", 1, 2, 9))
+    same.settle(engine)
+    assert engine.asked == [(), (), (1, 2), (1,)]
+    with pytest.raises(OutputDiffersError, match="turn 2 from its token 3 on"):
+        same.check()
