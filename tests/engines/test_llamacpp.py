@@ -17,7 +17,8 @@ from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.llamacpp import LlamaCppBackend
 from pytest_llmbench.backends.options import option_values
 from pytest_llmbench.errors import EngineError, ModelError
-from tests.engines.contract import TEXT, CachingContract, Sink, Tiny, generated
+from tests.engines.caching import CachingContract
+from tests.engines.contract import TEXT, Sink, Tiny, generated
 
 pytest.importorskip("llama_cpp")
 

@@ -23,7 +23,8 @@ from pytest_llmbench.errors import (
     UsageError,
 )
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-from tests.engines.contract import CHAT, TEXT, CachingContract, Sink, Tiny, generated
+from tests.engines.caching import CachingContract
+from tests.engines.contract import CHAT, TEXT, Sink, Tiny, generated
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
-from tests.engines.contract import CachingContract, Models
+from tests.engines.caching import CachingContract
+from tests.engines.contract import Models
 from tests.fakes import llmbench_fake
 
 
@@ -21,7 +22,7 @@ class TestFake(CachingContract):
     def models(cls) -> Models:
         def of(quantization: str | None) -> ResolvedModel:
             return ResolvedModel(
-                ModelSpec("fake", quantization), "hf", Path(), "sha256:0", 5, quantization, 6
+                ModelSpec("tiny", quantization), "hf", Path(), "sha256:0", 5, quantization, 6
             )
 
         return of
