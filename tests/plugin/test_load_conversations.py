@@ -160,3 +160,31 @@ def test_a_server_without_a_chat_endpoint_is_not_asked(bench: pytest.Pytester, r
         result = run(f"--llm-base-url={server.url}", backend=None)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*chat messages need the chat endpoint: --llm-option server.endpoint=chat*"])
+
+
+def test_levels_of_conversations_are_judged_in_pairs(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    bench.makepyfile(one_level("conversations=2, turns=2, prompt_length=20"))
+    with fake_server(seconds_per_token=0.004) as base, fake_server(seconds_per_token=0.03) as slow:
+        ab = (f"--llm-ab=base_url={base.url}", "--llm-gate=tpot", "--llm-budget=7")
+        against(slow, run, *ab).assert_outcomes(failed=1)
+        lengths = [sorted(map(len, asked(server))) for server in (base, slow)]
+    now, before = document()["cases"]
+    assert now["verdict"] == "fail"
+    assert now["protocol"]["conversations"] == before["protocol"]["conversations"] == 2
+    # Both sides held the same.
+    assert lengths[0] == lengths[1]
+
+
+def test_a_level_of_conversations_may_last_for_a_time(
+    bench: pytest.Pytester, run: Run, document: Document
+) -> None:
+    text = "conversations=2, turns=2, prompt_length=20, think_time=0.01, duration=0.5"
+    bench.makepyfile(one_level(text).replace("requests=12, ", ""))
+    with fake_server() as server:
+        against(server, run).assert_outcomes(passed=1)
+    (process,) = document()["cases"][0]["processes"]
+    assert process["load"]["successful"] == len(process["rounds"]) > 0
+    # What the time cut off was not given up.
+    assert (process["load"]["abandoned"], process["failures"]) == (0, [])
