@@ -237,13 +237,9 @@ class LLMChat(CaseFixture[Target]):
 
     def _found(self, said: Conversation | str | Path) -> Conversation:
         """The conversation that is meant, if it can be held."""
-        if not isinstance(said, Conversation):
-            from pytest_llmbench.settings.conversations import find_conversation
+        from pytest_llmbench.settings.conversations import find_conversation
 
-            return find_conversation(said, self._folder)
-        if (fault := said.fault()) is not None:
-            raise UsageError(f"the conversation {said.name}: {fault[1]}")
-        return said
+        return find_conversation(said, self._folder)
 
     def _free(self, label: str) -> str:
         if label in self._taken:

@@ -128,9 +128,7 @@ class LLMLoad(CaseFixture[ServerTarget]):
         """The test is over; the server stays for the next one."""
 
     def _found(self, said: OneTalk) -> Conversation:
-        """The conversation that is meant."""
-        if isinstance(said, Conversation):
-            return said
+        """The conversation that is meant, if it can be held."""
         from pytest_llmbench.settings.conversations import find_conversation
 
         return find_conversation(said, self._folder)

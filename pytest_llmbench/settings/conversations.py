@@ -79,12 +79,17 @@ def read_conversations(path: Path) -> tuple[Conversation, ...]:
     return tuple(one.read() for one in _written(path).values())
 
 
-def find_conversation(named: str | Path, folder: Path | None = None) -> Conversation:
-    """The conversation that is meant by a name, a file, or ``FILE#NAME``.
+def find_conversation(named: Conversation | str | Path, folder: Path | None = None) -> Conversation:
+    """The conversation that is meant by a name, a file, or ``FILE#NAME``; or the one that is given.
 
     :param folder: from where a path is meant; by default the working directory.
     :raises UsageError: in one line, if there is no such one, or it is not valid.
     """
+    if isinstance(named, Conversation):
+        if (fault := named.fault()) is not None:
+            msg = f"the conversation {named.name}: {fault[1]}"
+            raise UsageError(msg)
+        return named
     if isinstance(named, Path):
         return _of_file(from_folder(named, folder), "")
     if named in _names():

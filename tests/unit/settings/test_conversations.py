@@ -18,7 +18,7 @@ from pytest_llmbench.settings.conversations import (
     shipped_conversations,
 )
 from pytest_llmbench.settings.yaml_nodes import plain, read_yaml
-from pytest_llmbench.workloads.scenarios.conversation import messages_at
+from pytest_llmbench.workloads.scenarios.conversation import Conversation, Turn, messages_at
 
 ONE = "turns: [{user: Hello}]"
 SEVERAL = f"- {{name: a, {ONE}}}\n- {{name: b, {ONE}}}\n"
@@ -183,3 +183,10 @@ def test_a_file_has_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("f.yaml").write_text(SEVERAL)
     with pytest.raises(UsageError, match=r"f\.yaml:2:3: a file has at most 1 conversations"):
         read_conversations(Path("f.yaml").absolute())
+
+
+def test_one_of_python_is_itself_if_it_can_be_held() -> None:
+    one = Conversation(name="a", turns=(Turn(user="Hello"),))
+    assert find_conversation(one) is one
+    with pytest.raises(UsageError, match="the conversation a: turn 1 adds the document 'x', which is not"):
+        find_conversation(Conversation(name="a", turns=(Turn(user="Hello", add=("x",)),)))
