@@ -109,7 +109,7 @@ def test_nothing_is_said_of_a_test_that_failed_before_it_measured(bench: pytest.
     ("marker", "option", "note"),
     [
         ("concurrency=[1]", "--llm-arrivals=constant", "load levels at a request rate"),
-        ("concurrency=[1]", "--llm-rounds=2", "what llm_model measures"),
+        ("concurrency=[1]", "--llm-rounds=2", "what llm_model measures or conversations (llm_chat)"),
         ("concurrency=[1]", "--llm-quantization=f16", "models in a process * or servers that are started *"),
         ("concurrency=[1]", f"--llm-python={sys.executable}", "models in a process * or servers that are *"),
         ("concurrency=[1]", "--llm-option=server.verify=false", "servers behind https://"),
