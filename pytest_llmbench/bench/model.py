@@ -128,8 +128,8 @@ class LLMModel(CaseFixture[Target]):
             raise error.with_traceback(None) from None
         finally:
             self._runtime.progress.done()
-        for doubt in run.doubts:
-            warn(f"{self._case.id}: {doubt}")
+        for told in run.doubts if run.invalid is None else [run.invalid, *run.doubts]:
+            warn(f"{self._case.id}: {told}")
         return run
 
     def generate(

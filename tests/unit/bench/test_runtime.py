@@ -12,7 +12,7 @@ from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.bench.measurement import recorded
 from pytest_llmbench.bench.model import LLMModel
 from pytest_llmbench.bench.runtime import Runtime
-from pytest_llmbench.errors import EngineError, UsageError
+from pytest_llmbench.errors import EngineError, LLMBenchWarning, UsageError
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.session import ResultsSession
 from pytest_llmbench.results.store import Store
@@ -135,3 +135,12 @@ def test_what_was_measured_before_an_exception_is_kept_with_it(runtime: Runtime,
     assert (case.outcome, len(case.rounds)) == ("failed", 2)
     assert (case.error or "").startswith("EngineError")
     assert (document.session.outcomes, document.session.exit_status) == ({"failed": 1}, 1)
+
+
+def test_figures_that_cannot_be_right_are_warned_of(runtime: Runtime) -> None:
+    settings = {"prefix_cache": True, "isolation": "none", "max_new_tokens": 2}
+    with runtime:
+        (model,) = LLMModel.each(runtime, models="tiny", backends="fake", **settings)
+        with pytest.warns(LLMBenchWarning, match="are said to have come from the cache"):
+            run = model.measure("!overclaims")
+    assert run.invalid is not None
