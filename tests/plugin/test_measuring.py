@@ -121,7 +121,7 @@ def test_messages_go_through_the_chat_template(bench: pytest.Pytester, run: Run)
         """
         def test_speed(llm_model):
             run = llm_model.measure([{"role": "user", "content": "hi"}], rounds=1)
-            assert run.rounds[0].timeline.prompt_tokens == 1 + len("<user>hi")
+            assert run.rounds[0].timeline.prompt_tokens == 1 + len("<user>hi<assistant>")
             assert run.protocol["chat"]
         """
     )
