@@ -7,7 +7,7 @@ what failed or improved in rows, and of the others how many turns have the same 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmbench.report.judgment import judged_name
@@ -16,6 +16,7 @@ from pytest_llmbench.results.verdict import Judgment, Verdict
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import CaseComparison
 
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _TURN = re.compile(r"(?P<label>.+) turn (?P<number>\d{1,9})(?P<cold> cold)?")
 """What a turn's measurement is called."""
 
@@ -76,7 +77,30 @@ def summed(cases: Sequence[CaseComparison]) -> Summed:
                 key = (judgment.verdict, judgment.reason or "")
                 metrics = others.setdefault(key, {})
                 metrics.setdefault(judged_name(judgment), []).append(one.case.measurement)
-    return Summed(rows, [(verdict, _line(verdict, why, which)) for (verdict, why), which in others.items()])
+    return Summed(rows, _lines(others))
+
+
+def _lines(others: Mapping[tuple[Verdict, str], Mapping[str, list[str]]]) -> list[tuple[Verdict, str]]:
+    """A line for each reason, of which those are one that differ in their numbers alone."""
+    alike: dict[tuple[Verdict, tuple[str, ...]], tuple[list[str], dict[str, list[str]]]] = {}
+    for (verdict, why), which in others.items():
+        reasons, all_metrics = alike.setdefault((verdict, tuple(_NUMBER.split(why))), ([], {}))
+        reasons.append(why)
+        for metric, measurements in which.items():
+            all_metrics.setdefault(metric, []).extend(measurements)
+    return [
+        (verdict, _line(verdict, _from_to(reasons), which))
+        for (verdict, _), (reasons, which) in alike.items()
+    ]
+
+
+def _from_to(reasons: Sequence[str]) -> str:
+    """Reasons that differ in their numbers alone, as one: ``about 9 to 300 pairs would decide it``."""
+    said = zip(*(_NUMBER.findall(why) for why in reasons), strict=True)
+    numbers = (sorted(dict.fromkeys(values), key=float) for values in said)
+    spans = (found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}" for found in numbers)
+    words = _NUMBER.split(reasons[0])
+    return "".join([*(word + span for word, span in zip(words, spans, strict=False)), words[-1]])
 
 
 def _line(verdict: Verdict, why: str, which: dict[str, list[str]]) -> str:

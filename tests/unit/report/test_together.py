@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,3 +149,16 @@ def test_markdown_has_the_same_rows(judged: Judge, a_session: Any) -> None:
     assert lines[3].startswith("|  | turn 3 |")
     assert lines[4].startswith("|  | turn 1 ttft | 100 ms | 200 ms |")
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_reasons_that_differ_in_their_numbers_alone_are_one(judged: Judge) -> None:
+    def because(one: CaseComparison, why: str) -> CaseComparison:
+        return replace(one, judgments=tuple(replace(j, reason=why) for j in one.judgments))
+
+    turns = [judged(number, ttft=Verdict.INCONCLUSIVE) for number in (1, 2, 3)]
+    said = ["about 9 pairs would decide it", "about 300 pairs would decide it", "not after 8.5 s"]
+    found = summed([because(one, why) for one, why in zip(turns, said, strict=True)])
+    assert [line for _, line in found.lines] == [
+        "inconclusive: turn 1-2: ttft: about 9 to 300 pairs would decide it",
+        "inconclusive: turn 3: ttft: not after 8.5 s",
+    ]
