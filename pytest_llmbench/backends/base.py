@@ -196,6 +196,22 @@ class CachingEngine(Engine, Protocol):
         """Have the KV cache hold what it held when *state* was saved; as often as wanted."""
 
 
+@runtime_checkable
+class GivesLogits(Protocol):
+    """An engine that says how likely each token is, so that rounding is not taken for a wrong cache."""
+
+    def logits(self, tokens: Sequence[int], at_once: int, params: GenerationParams) -> Sequence[float]:
+        """The logits after *tokens*, one a token of the vocabulary.
+
+        They are evaluated as :meth:`Engine.generate` does it with an empty cache: the first *at_once*, which
+        are at least one, as a prompt, and each of the others as a token that was generated. The logits are
+        those that greedy decoding with *params* takes the largest of, so tokens that it must not take have
+        minus infinity. What the KV cache holds afterwards is not promised.
+
+        :raises PromptTooLongError: if they do not fit into the context.
+        """
+
+
 def _as_it_is(value: object) -> object:
     return value
 

@@ -159,6 +159,25 @@ class LlamaCppEngine(LlamaVocabulary):
             raise EngineError(msg)
         self._in_cache = list(state.tokens)
 
+    def logits(self, tokens: Sequence[int], at_once: int, params: GenerationParams) -> Sequence[float]:
+        """The logits after *tokens*, the first *at_once* evaluated as a prompt and the others one by one."""
+        ids = list(tokens)
+        check_length(
+            prompt=len(ids),
+            output=1,
+            context=self.context_length,
+            trained=self._trained_context,
+            option="llamacpp.n_ctx",
+        )
+        self.reset()
+        self._in_cache = None
+        self._prefill(ids[:at_once])
+        for token in ids[at_once:]:
+            self._prefill([token])
+        self._greedy(params)()
+        logits: list[float] = self._view.tolist()
+        return logits
+
     def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
         """Evaluate *prompt* in steps of ``n_batch``, then sample and decode token by token.
 

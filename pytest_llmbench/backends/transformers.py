@@ -14,6 +14,7 @@ layer stays unquantized in all of them, which is what Transformers does by defau
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -241,6 +242,25 @@ class TransformersEngine(TransformersVocabulary):
         """Put a copy of a copy in the place of the KV cache."""
         self._kept.restore(state)
 
+    def logits(self, tokens: Sequence[int], at_once: int, params: GenerationParams) -> Sequence[float]:
+        """The logits after *tokens*, the first *at_once* evaluated as a prompt.
+
+        The others are evaluated by ``generate`` too, which is made to take them.
+        """
+        self.reset()
+        prompt, follow = list(tokens[:at_once]), list(tokens[at_once:])
+        taken = GenerationParams(max_new_tokens=len(follow) + 1)
+        check_length(
+            prompt=len(prompt),
+            output=taken.max_new_tokens,
+            context=self.context_length,
+            trained=self._trained_context,
+            option="transformers.n_ctx",
+        )
+        leads = _Leads(follow, self._eos_tensor if params.ignore_eos else None)
+        self._generate(prompt, taken, _Unmeasured(), leads)
+        return leads.logits
+
     def generate(self, prompt: Sequence[int], params: GenerationParams, sink: Sink) -> str:
         """``model.generate`` on one prompt.
 
@@ -258,7 +278,9 @@ class TransformersEngine(TransformersVocabulary):
         )
         return self._generate(list(prompt), params, sink)
 
-    def _generate(self, prompt: list[int], params: GenerationParams, sink: Sink) -> str:
+    def _generate(
+        self, prompt: list[int], params: GenerationParams, sink: Sink, leads: _Leads | None = None
+    ) -> str:
         torch = self._torch
         if params.temperature > 0:
             torch.manual_seed(params.seed)
@@ -272,7 +294,7 @@ class TransformersEngine(TransformersVocabulary):
                 ids,
                 attention_mask=torch.ones_like(ids),
                 generation_config=self._generation_config(params),
-                logits_processor=[observer],
+                logits_processor=[leads or observer],
                 streamer=streamer,
                 **({} if cache is None else {"past_key_values": cache}),
             )
@@ -344,6 +366,28 @@ class _Observer:
         if self._banned is not None:
             # In place is safe: generate hands over its own copy of the logits.
             scores.index_fill_(1, self._banned, float("-inf"))
+        return scores
+
+
+class _Leads:
+    """A logits processor: has *tokens* taken one after the other, and keeps the logits after them.
+
+    :param banned: tokens that must not be taken then.
+    """
+
+    def __init__(self, tokens: Sequence[int], banned: torch.Tensor | None) -> None:
+        self._left = deque(tokens)
+        self._banned = banned
+        self.logits: list[float] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self._left:
+            scores.fill_(float("-inf"))
+            scores[:, self._left.popleft()] = 0
+            return scores
+        if self._banned is not None:
+            scores.index_fill_(1, self._banned, float("-inf"))
+        self.logits = scores[0].tolist()
         return scores
 
 

@@ -17,6 +17,7 @@ from typing import Protocol
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.backends.cpu_time import CPU_TIME, OF_PYTEST
+from pytest_llmbench.measure.kv_cache import Choice
 from pytest_llmbench.measure.worker import Host
 from pytest_llmbench.metrics.timeline import Timeline
 from pytest_llmbench.models.spec import ResolvedModel
@@ -99,7 +100,9 @@ class Generation:
     reuse: CacheUse | None = None
     """What of the prompt lay in the cache; None where nothing is known of it."""
     ids: tuple[int, ...] | None = None
-    """What was generated, where it was asked for."""
+    """What was generated, where it was asked for; without a token that ended it."""
+    end: int | None = None
+    """The token that ended it; None where none did, or where the ids are not known."""
     answer: str | None = None
     """What of the text is not reasoning, as a chat goes on with it; None where that is not told apart."""
 
@@ -143,8 +146,6 @@ class Prompt:
     answers: tuple[tuple[int, ...], ...] = ()
     """Token ids of the assistant's messages, the first of them first, where they are known: they stand in
     the prompt as they are, and their texts are not tokenized again."""
-    begun: tuple[int, ...] = ()
-    """Token ids with which the answer to messages begins already."""
 
     @classmethod
     def of(cls, value: str | Sequence[Message]) -> Prompt:
@@ -167,8 +168,7 @@ class Prompt:
         if self.messages is None:
             return {"text": self.text}
         known = {"answers": [list(one) for one in self.answers]} if self.answers else {}
-        begun = {"begun": list(self.begun)} if self.begun else {}
-        return {"messages": list(self.messages), **known, **begun}
+        return {"messages": list(self.messages), **known}
 
 
 class EngineHandle(Protocol):
@@ -198,11 +198,21 @@ class EngineHandle(Protocol):
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation: ...
 
+    def choice(
+        self, prompt: Prompt, params: GenerationParams, output: Sequence[int], tokens: tuple[int, int]
+    ) -> Choice | None:
+        """How near two *tokens* are after *prompt* and *output*, beside the engine's rounding.
+
+        None where that is not known. The cache is empty afterwards.
+        """
+
     def renew(self) -> None: ...
 
     def close(self) -> None: ...
 
 
+_EVALUATIONS = 4
+"""As how many generations comparing logits may take at most: two, with more tokens one by one."""
 _COUNTED = ("instructions", "cpu_time", "prefill_cpu_time", "cpu_wait")
 """What of a generation the worker counts beside its times, if it can."""
 
@@ -214,7 +224,11 @@ class _Operations(ABC):
     """Whether the peak of the process's memory is the engine's."""
 
     @abstractmethod
-    def _ask(self, request: Json, doing: str) -> Json: ...
+    def _ask(self, request: Json, doing: str, generations: int = 1) -> Json:
+        """Ask the worker.
+
+        :param generations: how many it may take the time of.
+        """
 
     def prompt_of_tokens(self, tokens: int, seed: int, before: str = "") -> Prompt:
         """A prompt of exactly *tokens* tokens, which begins with the text *before*."""
@@ -258,7 +272,22 @@ class _Operations(ABC):
             **counted,
             reuse=None if reuse is None else CacheUse(**reuse),
             ids=None if ids is None else tuple(ids),
+            end=response.get("end"),
         )
+
+    def choice(
+        self, prompt: Prompt, params: GenerationParams, output: Sequence[int], tokens: tuple[int, int]
+    ) -> Choice | None:
+        """How near two *tokens* are after *prompt* and *output*; None where the engine gives no logits."""
+        request = {
+            "op": "choice",
+            "params": dataclasses.asdict(params),
+            **prompt.to_json(),
+            "output": list(output),
+            "tokens": list(tokens),
+        }
+        response = self._ask(request, "comparing its logits", generations=_EVALUATIONS)
+        return Choice(**response) if response else None
 
     def reuse(self, generation: Generation) -> CacheUse | None:
         """What it found in the cache: the engine's process has told it."""
@@ -284,8 +313,8 @@ class LocalEngine(_Operations):
         engine = {**response["engine"], CPU_TIME: OF_PYTEST}
         self.loaded = Loaded(os.getpid(), response["load_time"], engine, response["versions"])
 
-    def _ask(self, request: Json, doing: str) -> Json:
-        del doing
+    def _ask(self, request: Json, doing: str, generations: int = 1) -> Json:
+        del doing, generations
         return self._host.handle(request)
 
     def generate(self, prompt: Prompt, params: GenerationParams, *, keep_ids: bool = False) -> Generation:
@@ -340,5 +369,6 @@ class EngineProcess(_Operations):
         """End the worker and whatever it started, at once."""
         self._child.kill()
 
-    def _ask(self, request: Json, doing: str) -> Json:
-        return self._child.ask(request, doing, self._timeout)
+    def _ask(self, request: Json, doing: str, generations: int = 1) -> Json:
+        timeout = None if self._timeout is None else self._timeout * generations
+        return self._child.ask(request, doing, timeout)

@@ -61,6 +61,9 @@ class TurnFacts:
     """Seconds from the end of the answer before until it was sent, as asked for."""
     same_output: bool | None = None
     """Whether a warm turn generated what the cold one did; None where that is not known."""
+    tie: bool = False
+    """Whether it generated something else because two tokens were nearly as likely: nearer than the engine
+    rounds from one order of evaluation to another."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.backends.base import CachingEngine, Engine, SavedState
+from pytest_llmbench.backends.base import (
+    CachingEngine,
+    Engine,
+    GenerationParams,
+    GivesLogits,
+    SavedState,
+)
 from pytest_llmbench.backends.prefix import common_prefix
 from pytest_llmbench.errors import EngineError
 from pytest_llmbench.processes.wire import Json
@@ -23,8 +30,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NOT_TOLD = "the backend does not say what it reused"
+ONE_BY_ONE = 256
+"""How many tokens of a prompt are evaluated one by one, at most, to find out what that rounds."""
 _ANSWER = "ANSWER-{number}-OF-THE-MODEL"
 """Stands in a rendered chat for an answer whose tokens are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How near two tokens are between which an engine chose, beside what it rounds."""
+
+    gap: float
+    """Between their logits."""
+    rounding: float
+    """The largest difference of a logit between two orders of evaluating the same text."""
+
+    @property
+    def tie(self) -> bool:
+        """Whether rounding can turn the choice round.
+
+        Let a logit be off by at most r from one order of evaluation to another. Of two tokens, the one that
+        is ahead by g may lose r, and the other one gain r: it falls behind where g <= 2 r, and only there.
+        """
+        return 0 < self.rounding < float("inf") and self.gap <= 2 * self.rounding
 
 
 @dataclass(slots=True)
@@ -126,6 +154,30 @@ class CacheWatch:
         if text not in self._parts:
             self._parts[text] = tokenize(text)
         return self._parts[text]
+
+    def choice(
+        self, prompt: Sequence[int], output: Sequence[int], tokens: Sequence[int], params: GenerationParams
+    ) -> Choice | None:
+        """How near two *tokens* are after *prompt* and *output*; None where the engine gives no logits.
+
+        The gap is that of a prompt that is evaluated at once, as with an empty cache. In a conversation,
+        what was generated came one by one: so the end of the prompt does when it is evaluated again, and what
+        that changes is rounding. The cache is empty afterwards.
+        """
+        engine = self.engine
+        if not isinstance(engine, GivesLogits):
+            return None
+        whole = [*prompt, *output]
+        try:
+            cold, other = (
+                engine.logits(whole, at_once, params)
+                for at_once in (len(prompt), max(1, len(prompt) - ONE_BY_ONE))
+            )
+        finally:
+            self.empty()
+        one, another = tokens
+        moved = [abs(a - b) for a, b in zip(cold, other, strict=True) if isfinite(a) and isfinite(b)]
+        return Choice(abs(cold[one] - cold[another]), max(moved, default=0.0))
 
     def lost(self) -> None:
         """What the cache holds is not known any more."""

@@ -7,7 +7,8 @@ known, so that a failure later loses none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -18,6 +19,7 @@ from pytest_llmbench.hardware.facts import Energy, HardwareSummary
 from pytest_llmbench.hardware.monitor import Edge
 from pytest_llmbench.measure.engine import CacheUse, Depth, EngineHandle, Generation, Prompt
 from pytest_llmbench.measure.facts import CacheFacts
+from pytest_llmbench.measure.kv_cache import Choice
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
 from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
 from pytest_llmbench.models.synthetic.shapes import is_synthetic
@@ -242,12 +244,14 @@ class Bench:
         :param plan: what to ask, if not what the bench was made for; the engine stays.
         """
         plan = plan or self.plan
-        try:
+        with self._asking():
             prompt = self._ready(plan, timed=False)
             return self._engine.generate(prompt, plan.params, keep_ids=plan.turn)
-        except BaseException:
-            self._failed = True
-            raise
+
+    def choice(self, plan: Plan, output: Sequence[int], tokens: tuple[int, int]) -> Choice | None:
+        """As :meth:`.EngineHandle.choice`, for the prompt of *plan*."""
+        with self._asking():
+            return self._engine.choice(self._prompt(plan), plan.params, output, tokens)
 
     @property
     def own_words(self) -> bool:
@@ -256,11 +260,8 @@ class Bench:
 
     def text_of(self, tokens: int, seed: int) -> str:
         """A made text of *tokens* tokens, as the engine's tokenizer counts them."""
-        try:
+        with self._asking():
             return self._engine.prompt_of_tokens(tokens, seed).text or ""
-        except BaseException:
-            self._failed = True
-            raise
 
     def round(self, plan: Plan | None = None) -> tuple[Round, Generation]:
         """One measured round; it is in the record when this returns.
@@ -268,15 +269,12 @@ class Bench:
         :param plan: what to ask, if not what the bench was made for; the engine stays.
         """
         plan = plan or self.plan
-        try:
+        with self._asking():
             prompt = self._ready(plan)
             start = self.monitor.edge() if self.monitor is not None else None
             generation = self._engine.generate(prompt, plan.params, keep_ids=plan.turn)
             end = self.monitor.edge() if self.monitor is not None else None
             reuse = self._engine.reuse(generation)
-        except BaseException:
-            self._failed = True
-            raise
         measured = _round_of(generation)
         # What was to be cold and was not says so all the same, and so does what cannot be.
         if reuse is not None and (
@@ -312,6 +310,15 @@ class Bench:
                 self._take_hardware(self.monitor)
         finally:
             self.pool.release(self._engine, failed=self._failed)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """An engine that fails now is never used again."""
+        try:
+            yield
+        except BaseException:
+            self._failed = True
+            raise
 
     def _take_hardware(self, monitor: Monitor) -> None:
         record = self.record

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -176,6 +176,11 @@ class ServedEngine:
         assert result.timeline is not None
         # Not told of the prefill: when it ends, only the server knows.
         return Generation(result.timeline, result.text or "", None, cpu_time=had, answer=result.answer)
+
+    def choice(
+        self, prompt: Prompt, params: GenerationParams, output: Sequence[int], tokens: tuple[int, int]
+    ) -> None:
+        """A server tells no logits."""
 
     def reuse(self, generation: Generation) -> CacheUse | None:
         """What the last request found in the server's cache."""

@@ -225,7 +225,7 @@ class ChatBench:
             self._tell.checking()
             return self.bench.warm_up(plan)
 
-        self.same.settle(ask)
+        self.same.settle(ask, self.bench.choice)
 
     def close(self) -> None:
         """Give the engine back; the run has all that is known of the process then."""

@@ -14,6 +14,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ class Host:
             "deepen": self.deepen,
             "prepare": self.prepare,
             "generate": self.generate,
+            "choice": self.choice,
             "renew": self.renew,
             "close": self.close,
         }
@@ -130,14 +132,13 @@ class Host:
         text: str | None = None,
         messages: list[Message] | None = None,
         answers: list[list[int]] | None = None,
-        begun: list[int] | None = None,
         keep_ids: bool = False,
     ) -> Json:
         """One generation, recorded.
 
         :param answers: the ids of the assistant's messages, where they are known.
-        :param begun: the ids with which the answer begins already.
-        :param keep_ids: whether the response has the ids of what was generated, without one that ended it.
+        :param keep_ids: whether the response has the ids of what was generated, and apart from them one that
+            ended it.
         """
         engine, cache = self._loaded(), self._watched()
         parameters = GenerationParams(**params)
@@ -147,8 +148,6 @@ class Host:
         cpu_before = read_cpu()
         sent = clock()
         prompt = cache.prompt_of(text or "", messages, answers or ())
-        if begun:
-            prompt = [*prompt, *begun]
         tokenized = clock()
         try:
             finish_reason = engine.generate(prompt, parameters, recorder)
@@ -159,6 +158,7 @@ class Host:
         cpu_time, cpu_wait = cpu_before.until(read_cpu())
         prefill_cpu = recorder.prefill_cpu
         after = None if self._counter is None else self._counter.read()
+        ended = 1 if finish_reason == "stop" else 0
         timeline = Timeline(
             sent=sent,
             tokenized=tokenized,
@@ -181,8 +181,26 @@ class Host:
             "cpu_wait": cpu_wait,
             "reuse": cache.after(prompt, recorder.tokens),
             # A token that ended the sequence is the template's to write, and was not evaluated.
-            "ids": recorder.tokens[: -1 if finish_reason == "stop" else None] if keep_ids else None,
+            "ids": recorder.tokens[: len(recorder.tokens) - ended] if keep_ids else None,
+            "end": recorder.tokens[-1] if keep_ids and ended else None,
         }
+
+    def choice(
+        self,
+        *,
+        params: Json,
+        output: list[int],
+        tokens: list[int],
+        text: str | None = None,
+        messages: list[Message] | None = None,
+        answers: list[list[int]] | None = None,
+    ) -> Json:
+        """How near two *tokens* are after a prompt and *output*, and how much the engine rounds there; empty
+        where it does not tell."""
+        cache = self._watched()
+        prompt = cache.prompt_of(text or "", messages, answers or ())
+        found = cache.choice(prompt, output, tokens, GenerationParams(**params))
+        return {} if found is None else asdict(found)
 
     def renew(self, *, peak: bool) -> Json:
         """Leave nothing of the case before, for a process that several share: no depth, and empty caches.

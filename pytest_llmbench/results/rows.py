@@ -151,6 +151,7 @@ def _turn_facts(measured: RoundRecord) -> dict[str, object]:
         "repetition": None if turn is None else turn.repetition,
         "think_time": None if turn is None else turn.think_time,
         "same_output": None if turn is None else turn.same_output,
+        "tie": None if turn is None else turn.tie,
         "cached_source": None if cache is None else cache.source,
         "cached_unknown": None if cache is None else cache.unknown,
         "break_at": None if cache is None else cache.break_at,

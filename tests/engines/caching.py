@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.backends.base import GenerationParams, Reuse
+from pytest_llmbench.backends.base import GenerationParams, GivesLogits, Reuse
 from pytest_llmbench.errors import PromptTooLongError
 from pytest_llmbench.measure.kv_cache import CacheWatch
 from pytest_llmbench.models.spec import ResolvedModel
@@ -129,6 +129,37 @@ class CachingContract(EngineContract):
         engine.reset()
         generated(engine, prompt, max_new_tokens=1)
         assert self.reused(engine) == 0
+
+    @pytest.mark.parametrize("given", [0, 3])
+    def test_of_its_logits_the_largest_is_the_token_that_comes_next(
+        self, engine: Any, evaluated: list[int], given: int
+    ) -> None:
+        assert isinstance(engine, GivesLogits)
+        prompt, params = engine.tokenize(TEXT), GenerationParams()
+        answer = generated(engine, prompt, max_new_tokens=4)
+        evaluated.clear()
+        logits = engine.logits([*prompt, *answer[:given]], len(prompt), params)
+        assert logits.index(max(logits)) == answer[given]
+        assert evaluated == [len(prompt), *[1] * given]
+        # Nothing is gone on with that it left.
+        assert generated(engine, prompt, max_new_tokens=4) == answer
+
+    def test_its_logits_hardly_depend_on_what_is_evaluated_at_once(self, engine: Any) -> None:
+        prompt, params = engine.tokenize(TEXT), GenerationParams(ignore_eos=False)
+        whole, single = (engine.logits(prompt, at_once, params) for at_once in (len(prompt), 1))
+        assert single == pytest.approx(whole, abs=0.1)
+        assert max(whole) - min(whole) > 1
+
+    @pytest.mark.parametrize("ignore_eos", [False, True])
+    def test_a_token_that_must_not_come_has_no_logit(
+        self, engine: Any, monkeypatch: pytest.MonkeyPatch, ignore_eos: bool
+    ) -> None:
+        prompt = engine.tokenize(TEXT)
+        (first,) = generated(engine, prompt, max_new_tokens=1)
+        self.end_with(engine, first, monkeypatch)
+        logits = engine.logits(prompt, len(prompt), GenerationParams(ignore_eos=ignore_eos))
+        assert (logits[first] == float("-inf")) == ignore_eos
+        assert (logits.index(max(logits)) == first) != ignore_eos
 
     def test_a_depth_that_does_not_fit_names_the_option_and_evaluates_nothing(
         self, model: ResolvedModel, monkeypatch: pytest.MonkeyPatch

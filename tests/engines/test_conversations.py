@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from pytest_llmbench.backends import llama_engine, transformers_cache
 from pytest_llmbench.bench.chat import LLMChat
 from pytest_llmbench.bench.runtime import Runtime
+from pytest_llmbench.measure.same_output import OutputDiffersError
 from pytest_llmbench.workloads.scenarios.conversation import PLACEMENTS, Conversation, Made, Placement, Turn
 
 BACKENDS = ["llamacpp", "transformers"]
@@ -79,6 +82,61 @@ def test_hits_are_what_the_ids_allow_to_the_token_and_change_no_output(
         before = prompt
     assert run.cache_hit_rate is not None
     assert 0 < run.cache_hit_rate < 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "quantization"),
+    [
+        ("llamacpp", "f16"),
+        ("llamacpp", "q8_0"),
+        ("llamacpp", "q4_0"),
+        ("transformers", "f16"),
+        ("transformers", "bf16"),
+    ],
+)
+def test_rounding_is_not_taken_for_a_wrong_cache(backend: str, quantization: str) -> None:
+    with Runtime(monitor_rate=0) as runtime:
+        chats = LLMChat.each(
+            runtime,
+            models="tiny",
+            backends=backend,
+            quantizations=quantization,
+            max_new_tokens=24,
+            rounds=1,
+            warmup_rounds=0,
+        )
+        # With random weights, two tokens are often nearly as likely: it warns then, and does not raise.
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            run = next(chats).run(RAG, cache="paired")
+    turns = [one.turn for turn in range(2, 6) for one in run.turn(turn).rounds if one.turn is not None]
+    assert all(one.same_output or one.tie for one in turns)
+    assert len([one for one in told if "warm turn" in str(one.message)]) == any(one.tie for one in turns)
+
+
+@pytest.mark.parametrize(("backend", "quantization"), [("llamacpp", "q8_0"), ("transformers", "bf16")])
+def test_a_wrong_cache_is_not_taken_for_rounding(
+    backend: str, quantization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_shared(held: Sequence[int], prompt: Sequence[int]) -> int:
+        return min(len(held), len(prompt))
+
+    # What it holds is never cut out: a document that is gone is still there.
+    monkeypatch.setattr(llama_engine, "common_prefix", all_shared)
+    monkeypatch.setattr(transformers_cache, "common_prefix", all_shared)
+    with Runtime(monitor_rate=0) as runtime:
+        chats = LLMChat.each(
+            runtime,
+            models="tiny",
+            backends=backend,
+            quantizations=quantization,
+            max_new_tokens=8,
+            rounds=1,
+            warmup_rounds=0,
+            isolation="none",
+        )
+        with pytest.raises(OutputDiffersError, match=r"turn 4 .*rounding does not explain that"):
+            next(chats).run(RAG, cache="paired")
 
 
 def test_turn_by_turn_the_history_is_what_was_generated(chat: LLMChat) -> None:

@@ -6,8 +6,8 @@ it fail that way when it generates; ``!after=N`` lets N generations pass first. 
 a file that is there once it hangs.
 
 It keeps what it generated in a cache, and says what it reuses of it. ``!differs`` in a prompt makes the last
-tokens others where a part of it was reused, and ``!overclaims`` has it say that it reused more than it can.
-``!doubts`` has it doubt what it says.
+tokens others where a part of it was reused, ``!ties`` does so where they are nearly as likely, and
+``!overclaims`` has it say that it reused more than it can. ``!doubts`` has it doubt what it says.
 ``!ends`` has it end after three tokens, with an end token, where it may.
 """
 
@@ -115,7 +115,7 @@ class FakeEngine:
             time.sleep(self.options["seconds_per_token"] + float(os.environ.get("LLMBENCH_FAKE_SECONDS", 0)))
             sampled = draw.randrange(26) if params.temperature > 0.1 else index % 26
             token = ord("a") + sampled
-            if index > 1 and known and "!differs" in text:
+            if index > 1 and known and ("!differs" in text or "!ties" in text):
                 token = ord("#")
             if index == 3 and "!ends" in text:
                 token = END
@@ -127,6 +127,13 @@ class FakeEngine:
             if token in (self.end, END):
                 return "stop"
         return "length"
+
+    def logits(self, tokens: Sequence[int], at_once: int, params: GenerationParams) -> Sequence[float]:
+        found = [0.0 if at_once > 1 else 0.001] * 128
+        found[ord("a") : ord("z") + 1] = [5.0] * 26
+        found[ord("#")] = 4.999 if "!ties" in self.detokenize(tokens) else 4.0
+        self.cached = []
+        return found
 
     def close(self) -> None:
         pass

@@ -14,6 +14,7 @@ import pytest
 from pytest_llmbench import Conversation, Turn
 
 SAID = Conversation(name="talk", turns=(Turn(user="one"), Turn(user="two"), Turn(user="three")))
+TIE = Conversation(name="tie", turns=(Turn(user="one"), Turn(user="two !ties")))
 WRONG = Conversation(name="wrong", turns=(Turn(user="one"), Turn(user="two !differs")))
 TOO_MANY = Conversation(name="many", turns=(Turn(user="one"), Turn(user="two !overclaims")))
 pytestmark = pytest.mark.llm(models="tiny", max_new_tokens=4, rounds=2, warmup_rounds=0)
@@ -46,6 +47,7 @@ def test_each_turn_is_a_case_whose_rounds_say_what_the_cache_had(
         "cache": "warm",
         "think_time": 0.0,
         "same_output": True,
+        "tie": False,
     }
     nothing_else = {"unknown": None, "break_at": None, "cold": False, "depth": None}
     assert third["cache"] == {"source": "cut", **nothing_else}
@@ -81,6 +83,15 @@ def test_a_warm_output_that_differs_is_that_tests_failure(
     assert [case["outcome"] for case in found] == ["failed", "failed"]
     assert [case["processes"][0]["rounds"][0]["turn"]["same_output"] for case in found] == [None, False]
     run("--llm-same-output=no").assert_outcomes(passed=1)
+
+
+def test_a_tie_passes_with_a_warning(bench: pytest.Pytester, run: Run, document: Document) -> None:
+    bench.makepyfile(f"{HEAD}\ndef test_talk(llm_chat):\n    llm_chat.run(TIE)")
+    result = run()
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*2 warm turns had another answer*turn 2 from its token 3 on (logits 0.001 *"])
+    facts = [case["processes"][0]["rounds"][0]["turn"] for case in cases(document).values()]
+    assert [(one["same_output"], one["tie"]) for one in facts] == [(None, False), (False, True)]
 
 
 def test_the_engines_of_turns_end_with_the_test_where_it_fails_too(

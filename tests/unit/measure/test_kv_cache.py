@@ -9,7 +9,8 @@ import pytest
 
 from pytest_llmbench.backends.base import GenerationParams, Reuse, SavedState, Sink
 from pytest_llmbench.errors import EngineError
-from pytest_llmbench.measure.kv_cache import NOT_TOLD, CacheWatch
+from pytest_llmbench.measure import kv_cache
+from pytest_llmbench.measure.kv_cache import NOT_TOLD, CacheWatch, Choice
 from pytest_llmbench.workloads.messages import Message
 
 
@@ -131,6 +132,41 @@ def test_below_a_depth_a_chat_has_no_second_beginning_either() -> None:
 def test_an_engine_that_keeps_nothing_has_no_depth() -> None:
     with pytest.raises(EngineError, match="depth is not possible"):
         CacheWatch(PlainEngine()).deepen([1], 1)
+
+
+class Weighing(KeepingEngine):
+    """Rounds by 0.01 where less than four tokens are evaluated at once, and must not take token 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[list[int], int]] = []
+
+    def logits(self, tokens: Sequence[int], at_once: int, params: GenerationParams) -> Sequence[float]:
+        self.asked.append((list(tokens), at_once))
+        return [1.0, 2.5, 0.0 if at_once > 3 else 0.01, float("-inf")]
+
+
+def test_what_an_engine_rounds_is_the_most_that_a_logit_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_cache, "ONE_BY_ONE", 3)
+    engine = Weighing()
+    watch = CacheWatch(engine)
+    watch.after([5, 6], [7, 8])
+    assert watch.choice([5, 6, 7, 8], [9], (1, 0), GenerationParams()) == Choice(1.5, 0.01)
+    assert engine.asked == [([5, 6, 7, 8, 9], 4), ([5, 6, 7, 8, 9], 1)]
+    # Nothing is in the cache any more.
+    assert watch.after([5, 6], [7])["possible"] == 0
+
+
+def test_an_engine_without_logits_does_not_tell_how_near_two_tokens_are() -> None:
+    assert CacheWatch(KeepingEngine()).choice([1, 2], [], (1, 0), GenerationParams()) is None
+
+
+@pytest.mark.parametrize(
+    ("gap", "rounding", "tie"),
+    [(0.02, 0.01, True), (0.021, 0.01, False), (0.0, 0.0, False), (0.0, float("inf"), False)],
+)
+def test_a_choice_is_a_tie_where_rounding_can_turn_it_round(gap: float, rounding: float, tie: bool) -> None:
+    assert Choice(gap, rounding).tie is tie
 
 
 def test_what_an_engine_doubts_is_told() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from pytest_llmbench.backends.base import GenerationParams
-from pytest_llmbench.errors import EngineError
+from pytest_llmbench.errors import EngineError, LLMBenchWarning
 from pytest_llmbench.measure import loop
 from pytest_llmbench.measure.engine import EngineSpec, Generation, LocalEngine, Prompt
 from pytest_llmbench.measure.loop import EnginePool, Plan
@@ -270,7 +270,8 @@ def test_what_was_measured_is_kept_where_the_engine_cannot_be_given_back(
 def test_a_warm_output_that_differs_fails_when_all_is_measured(plan: Plan, cache: Cache) -> None:
     said = chat(plan, "one", "two", "three !differs", cache=cache)
     run = ChatRun.of(said, "c")
-    with pytest.raises(OutputDiffersError, match=r"turn 3 from its token 3 on, turn 3 \(round 2\)"):
+    told = r"turn 3 from its token 3 on \(logits 1 apart, rounding up to 0.001\), turn 3 \(round 2\)"
+    with pytest.raises(OutputDiffersError, match=told):
         measure_chat(said, run, EnginePool(), None, Progress())
     assert [len(of.rounds) for of in run] == [2] * len(run.runs)
     assert [r.turn.same_output for r in run.turn(3).rounds if r.turn is not None] == [False, False]
@@ -286,6 +287,20 @@ def test_where_answers_differ_the_history_goes_on_with_what_the_cache_has(
     assert asked[-1][2][1] == tuple(map(ord, "abcd"))
     (third,) = run.turn(3).rounds
     assert third.cached_tokens == third.cached_possible == run.turn(2).rounds[0].timeline.prompt_tokens + 3
+
+
+@pytest.mark.parametrize("cache", ["warm", "paired"])
+def test_a_tie_is_warned_of_and_the_conversation_goes_on_by_what_was_said_last(
+    plan: Plan, asked: list[Any], cache: Cache
+) -> None:
+    with pytest.warns(LLMBenchWarning, match=r"2 warm turns had .*turn 2 from its token 3 on"):
+        run = held(chat(replace(plan, rounds=1), "one", "two !ties", "three", cache=cache))
+    facts = [one.turn for turn in (2, 3) for one in run.turn(turn).rounds]
+    # The third has the words of the second before it.
+    assert [(one.same_output, one.tie) for one in facts if one is not None] == [(False, True)] * 2
+    (third,) = run.turn(3).rounds
+    before = run.turn(2).rounds[0].timeline.prompt_tokens
+    assert third.cached_tokens == third.cached_possible == before + 3
 
 
 def test_hits_beyond_what_is_possible_make_the_round_invalid(plan: Plan) -> None:
