@@ -256,8 +256,7 @@ def _untold(case: CaseRecord) -> list[str]:
 def _wrong(turn: Turn) -> list[str]:
     """Why its figures cannot be right, each reason once."""
     found = [one.invalid for case in turn.cases for one in case.rounds if one.invalid is not None]
-    if any(
-        one.turn is not None and one.turn.same_output is False for case in turn.cases for one in case.rounds
-    ):
+    facts = [one.turn for case in turn.cases for one in case.rounds if one.turn is not None]
+    if any(one.same_output is False and not one.tie for one in facts):
         found.append("with a warm cache it generated something else than with an empty one")
     return list(dict.fromkeys(found))

@@ -95,7 +95,7 @@ def test_the_shipped_suites_of_scenarios_run_in_one_command(
     assert len(warm) == 4 + 5 + 5
     for one in warm.values():
         assert one["values"]["cached_tokens"] == one["values"]["cached_possible"]
-        assert one["turn"]["same_output"]
+        assert one["turn"]["same_output"] or one["turn"]["tie"]
     # The document stays in the fourth turn, and is gone in the fifth.
     stays, leaves = (warm["rag", turn]["values"]["cached_tokens"] for turn in (4, 5))
     assert stays > 512 > leaves

@@ -89,7 +89,9 @@ def test_a_tie_passes_with_a_warning(bench: pytest.Pytester, run: Run, document:
     bench.makepyfile(f"{HEAD}\ndef test_talk(llm_chat):\n    llm_chat.run(TIE)")
     result = run()
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*2 warm turns had another answer*turn 2 from its token 3 on (logits 0.001 *"])
+    result.stdout.fnmatch_lines(
+        ["*2 warm turns had another answer*turn 2 from its token 3 on (logits 0.001 *"]
+    )
     facts = [case["processes"][0]["rounds"][0]["turn"] for case in cases(document).values()]
     assert [(one["same_output"], one["tie"]) for one in facts] == [(None, False), (False, True)]
 

@@ -89,6 +89,13 @@ def test_what_cannot_be_right_is_marked_and_explained(make_turn: Make) -> None:
     assert told[-1].startswith(f"{name}, turn 2: with a warm cache it generated something else")
 
 
+def test_a_tie_is_not_marked_as_wrong(make_turn: Make) -> None:
+    case = make_turn(2)
+    assert case.rounds[0].turn is not None
+    case.rounds[0].turn = case.rounds[0].turn.model_copy(update={"same_output": False, "tie": True})
+    assert lines([case]) == lines([make_turn(2)])
+
+
 def test_a_case_that_failed_says_so_and_which_turns_it_did_not_reach(make_turn: Make) -> None:
     told = lines([make_turn(1, turns=3, outcome="failed")])
     assert told[3].startswith("test_x[llamacpp-tiny-q8_0]: rag (failed), ")
