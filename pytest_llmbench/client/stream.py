@@ -91,7 +91,7 @@ def read_result(
             prompt_tokens=_prompt_tokens(output, request, count),
             output_tokens=counts.output,
             output_hash=_sha256(text),
-            prompt_hash=_sha256(_prompt_text(request)),
+            prompt_hash=prompt_hash(request),
             finish_reason=output.finish_reason or "unknown",
             hidden_tokens=counts.hidden,
             first_tokens=output.first_tokens(arrivals.first, counts, count),
@@ -381,10 +381,11 @@ def _prompt_tokens(output: _Output, request: Request, count: Callable[[str], int
     return sum(count(message["content"]) for message in request.messages)
 
 
-def _prompt_text(request: Request) -> str:
+def prompt_hash(request: Request) -> str:
+    """``sha256:HEX`` over the prompt in UTF-8, or over the messages as canonical JSON."""
     if request.messages is None:
-        return request.prompt or ""
-    return json.dumps(request.messages, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return _sha256(request.prompt or "")
+    return _sha256(json.dumps(request.messages, ensure_ascii=False, sort_keys=True, separators=(",", ":")))
 
 
 def _sha256(text: str) -> str:

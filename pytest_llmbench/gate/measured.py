@@ -83,7 +83,9 @@ class Measured:
             for r in process.rounds:
                 if r.invalid is not None and self.impossible is None and process.load is None:
                     self.impossible = r.invalid
-                did = (r.prompt_tokens, r.output_tokens, r.output_hash)
+                # Words of its own make a prompt a little longer or shorter, and another answer of it.
+                own = r.own_words
+                did = (None if own else r.prompt_tokens, r.output_tokens, "" if own else r.output_hash)
                 if r.prompt_hash in self.work:
                     self.work[r.prompt_hash].add(did)
                 else:

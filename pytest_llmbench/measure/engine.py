@@ -12,7 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
@@ -103,6 +103,8 @@ class Generation:
     """What was generated, where it was asked for; without a token that ended it."""
     end: int | None = None
     """The token that ended it; None where none did, or where the ids are not known."""
+    own_words: bool = False
+    """Whether the prompt began with words of its own; see :attr:`.Round.own_words`."""
     answer: str | None = None
     """What of the text is not reasoning, as a chat goes on with it; None where that is not told apart."""
 
@@ -263,7 +265,7 @@ class _Operations(ABC):
         response = self._ask(request | ({"keep_ids": True} if keep_ids else {}), "generating")
         timeline = Timeline.from_json(response["timeline"])
         # Another environment may have a version that does not count.
-        counted = {name: response.get(name) for name in _COUNTED}
+        counted: dict[str, Any] = {name: response.get(name) for name in _COUNTED}
         reuse, ids = response.get("reuse"), response.get("ids")
         return Generation(
             timeline,

@@ -389,12 +389,12 @@ def _spec_of(model: ResolvedModel | ModelSpec) -> ModelSpec:
 
 
 def _round_of(generation: Generation) -> Round:
-    measured = Round(generation.timeline, instructions=generation.instructions, cpu_wait=generation.cpu_wait)
+    names = ("timeline", "instructions", "cpu_wait", "own_words")
+    measured = Round(**{name: getattr(generation, name) for name in names})
     tokens = generation.timeline.output_tokens
     if generation.cpu_time is not None and tokens:
         measured.measured["cpu_time_per_token"] = generation.cpu_time / tokens
-    if generation.prefill_cpu_time is not None:
-        measured.measured["prefill_cpu_time"] = generation.prefill_cpu_time
+    measured.measured["prefill_cpu_time"] = generation.prefill_cpu_time
     return measured
 
 

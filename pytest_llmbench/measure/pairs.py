@@ -174,13 +174,12 @@ class Pair:
 
     @property
     def same_work(self) -> bool:
-        """Whether both sides took prompts of equal length and generated equally many tokens."""
-        work = {
-            (r.timeline.prompt_tokens, r.timeline.output_tokens)
-            for p in (self.base, self.now)
-            for r in p.rounds
-        }
-        return len(work) <= 1
+        """Whether both sides took prompts of equal length and generated equally many tokens, round by round.
+
+        How long a prompt with words of its own is does not matter.
+        """
+        both = zip(self.base.rounds, self.now.rounds, strict=False)
+        return all(_work_of(base) == _work_of(now) for base, now in both)
 
     def unknown(self, metric: str) -> Untimed | None:
         """Why a side has no value, where that is known."""
@@ -211,6 +210,12 @@ class Pair:
             if (base := b.value(metric) or 0) > 0 and (now := n.value(metric) or 0) > 0
         ]
         return median(logs) if logs else None
+
+
+def _work_of(measured: Round) -> tuple[int | None, int]:
+    """Tokens of a round: of its prompt, where they are to be the same on both sides, and of its output."""
+    line = measured.timeline
+    return None if measured.own_words else line.prompt_tokens, line.output_tokens
 
 
 def _waited(process: ProcessRun) -> float | None:

@@ -118,6 +118,9 @@ class Round(_Measured):
     """What of its prompt lay in a prefix cache; None where nothing was to."""
     turn: TurnFacts | None = None
     """Which turn of a conversation it is."""
+    own_words: bool = False
+    """Whether its prompt began with words of its own, so that a server's cache did not have it: it has a few
+    tokens more or less than another round's, and its answer is another."""
     invalid: str | None = None
     """Why its figures cannot be right; None if they can."""
     counted: bool = True

@@ -15,6 +15,7 @@ from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.client.plan import LoadPlan, Request, RequestResult
 from pytest_llmbench.client.process import LoadClient
+from pytest_llmbench.client.stream import prompt_hash
 from pytest_llmbench.client.words import advice, send
 from pytest_llmbench.hardware.cpu_time import TreeTime
 from pytest_llmbench.measure.engine import CacheUse, Depth, Generation, Loaded, Prompt
@@ -171,11 +172,19 @@ class ServedEngine:
                 raise errors.UsageError(msg)
             prompt = Prompt(text=f"{self._depth.text} {prompt.text}")
         cpu_time = TreeTime(self._server.pid)
+        own_words = self._cache.adds_words
         result = self._ask(prompt, params)
         had = cpu_time.until_now()
-        assert result.timeline is not None
+        timeline = result.timeline
+        assert timeline is not None
+        if own_words:
+            # They are others in each session, which is to find the same prompt in a baseline.
+            asked = _request(prompt, params, self._server.endpoint)
+            timeline = replace(timeline, prompt_hash=prompt_hash(asked))
         # Not told of the prefill: when it ends, only the server knows.
-        return Generation(result.timeline, result.text or "", None, cpu_time=had, answer=result.answer)
+        answer = result.answer
+        text = result.text or ""
+        return Generation(timeline, text, None, cpu_time=had, own_words=own_words, answer=answer)
 
     def choice(
         self, prompt: Prompt, params: GenerationParams, output: Sequence[int], tokens: tuple[int, int]
@@ -210,12 +219,7 @@ class ServedEngine:
         self, prompt: Prompt, params: GenerationParams, endpoint: Endpoint, *, empty: bool = False
     ) -> RequestResult:
         """Send a request; where an answer may be *empty*, one whose tokens have no text will do."""
-        if endpoint.api == "chat":
-            request = Request(params.max_new_tokens, messages=_said(prompt))
-        elif prompt.messages is None:
-            request = Request(params.max_new_tokens, prompt=prompt.text)
-        else:
-            raise errors.UsageError(NEEDS_CHAT)
+        request = _request(prompt, params, endpoint)
         plan = LoadPlan(endpoint, (request,), params, concurrency=1, timeout=self._timeout)
         answered, words = send(self._client.run, plan)
         if words is not None:
@@ -228,6 +232,14 @@ class ServedEngine:
             kind = errors.EngineTimeoutError if result.failure.kind == "timeout" else errors.EngineError
             raise kind(msg)
         return result
+
+
+def _request(prompt: Prompt, params: GenerationParams, endpoint: Endpoint) -> Request:
+    if endpoint.api == "chat":
+        return Request(params.max_new_tokens, messages=_said(prompt))
+    if prompt.messages is not None:
+        raise errors.UsageError(NEEDS_CHAT)
+    return Request(params.max_new_tokens, prompt=prompt.text)
 
 
 def _said(prompt: Prompt) -> tuple[Message, ...]:

@@ -94,6 +94,11 @@ class ServedCache:
         """Whether a cold prompt begins with words of its own, so that its answer is another one."""
         return self._key(self._server.endpoint) is None
 
+    @property
+    def adds_words(self) -> bool:
+        """Whether the next prompt begins with words of its own."""
+        return self._scope is not None and self.own_words
+
     def prepare(self, *, cold: bool, begins: bool = False, timed: bool = True) -> None:
         """Have the next request find nothing if it is *cold*; with *begins*, warm ones after it find what it
         leaves, and nothing from before it."""

@@ -157,6 +157,7 @@ def round_record(measured: Round) -> RoundRecord:
         request=_record(RequestRecord, measured.request),
         cache=_record(CacheRecord, measured.cache),
         turn=_record(TurnRecord, measured.turn),
+        own_words=measured.own_words,
         invalid=measured.invalid,
         counted=measured.counted,
     )

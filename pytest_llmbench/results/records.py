@@ -256,6 +256,11 @@ class RoundRecord(Stored, _Part):
     request: RequestRecord | None = Field(default=None, description="null: not under load")
     cache: CacheRecord | None = Field(default=None, description="null: nothing was to lie in a prefix cache")
     turn: TurnRecord | None = Field(default=None, description="null: not of a conversation")
+    own_words: bool = Field(
+        default=False,
+        description="whether its prompt began with words of its own, which prompt_hash leaves out: no cache "
+        "of the server had it, its tokens are a few more or less, and its answer is another",
+    )
     invalid: str | None = Field(default=None, description="why its figures cannot be right; null if they can")
     counted: bool = Field(default=True, description="whether it is part of the metrics")
 

@@ -230,6 +230,14 @@ def test_other_output_of_greedy_decoding_is_not_the_same_work(a_session: Any, ba
     assert "gave other tokens" in (case.reason or "")
 
 
+def test_prompts_with_words_of_their_own_are_the_same_work_whatever_their_words_are(a_session: Any) -> None:
+    base, now = a_session(1), a_session(9, output="other")
+    for session, tokens in ((base, 40), (now, 42)):
+        for measured in session.cases[0].rounds:
+            measured.own_words, measured.prompt_tokens = True, tokens
+    assert one(compare([base], now)).verdict is not Verdict.INVALID
+
+
 def test_another_number_of_tokens_is_not_the_same_work(a_session: Any, bases: list[Any]) -> None:
     now = a_session(9)
     for measured in now.cases[0].rounds:

@@ -214,6 +214,23 @@ def test_a_server_of_which_nothing_is_known_gets_words_of_its_own_with_each_cold
     assert (cold.tokens, cold.possible) == (0, None)
 
 
+def test_words_of_its_own_are_no_part_of_what_a_prompt_is_known_by(made: Made) -> None:
+    """A baseline has to have the same prompt, and these words are others in each session."""
+    server, engine = made(UNKNOWN)
+    known = []
+    for prompt in (ONE, ONE, TWO):
+        engine.prepare(cold=True, begins=True)
+        known.append(engine.generate(prompt, PARAMS))
+        assert known[-1].own_words
+    assert server.bodies[0] != server.bodies[1]
+    hashes = [one.timeline.prompt_hash for one in known]
+    assert hashes[0] == hashes[1] != hashes[2]
+    _, other = made(VLLM)
+    other.prepare(cold=True, begins=True)
+    salted = other.generate(ONE, PARAMS)
+    assert (salted.own_words, salted.timeline.prompt_hash) == (False, hashes[0])
+
+
 def test_a_server_that_refuses_the_key_gets_words_instead(made: Made) -> None:
     server, engine = made(VLLM)
     assert not engine.own_words
