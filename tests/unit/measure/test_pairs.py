@@ -24,6 +24,18 @@ from pytest_llmbench.report.progress import Progress
 GIB = 2**30
 
 
+def test_sides_do_the_same_work_if_each_round_does() -> None:
+    def side(*prompts: int, own_words: bool = False) -> ProcessRun:
+        line = Timeline(0, 1, 2, (3, 4), 5, 0, 2, "", "", "length")
+        rounds = [Round(replace(line, prompt_tokens=n), own_words=own_words) for n in prompts]
+        return ProcessRun(1, {}, {}, rounds)
+
+    # Each round may ask something else, as where it hides a fact of its own in a text.
+    assert Pair(side(10, 12), side(10, 12), True).invalid is None
+    assert "other prompt or output lengths" in (Pair(side(10, 12), side(10, 13), True).invalid or "")
+    assert Pair(side(10, own_words=True), side(13, own_words=True), True).invalid is None
+
+
 @pytest.mark.parametrize(
     ("before", "after", "peak", "holds"),
     [
@@ -44,18 +56,6 @@ GIB = 2**30
         ([10 * GIB], [12 * GIB], None, True),
     ],
 )
-def test_sides_do_the_same_work_if_each_round_does() -> None:
-    def side(*prompts: int, own_words: bool = False) -> ProcessRun:
-        line = Timeline(0, 1, 2, (3, 4), 5, 0, 2, "", "", "length")
-        rounds = [Round(replace(line, prompt_tokens=n), own_words=own_words) for n in prompts]
-        return ProcessRun(1, {}, {}, rounds)
-
-    # Each round may ask something else, as where it hides a fact of its own in a text.
-    assert Pair(side(10, 12), side(10, 12), True).invalid is None
-    assert "other prompt or output lengths" in (Pair(side(10, 12), side(10, 13), True).invalid or "")
-    assert Pair(side(10, own_words=True), side(13, own_words=True), True).invalid is None
-
-
 def test_gpus_hold_another_process_where_as_much_and_some_more_is_free(
     before: list[int | None], after: list[int | None], peak: int | None, *, holds: bool
 ) -> None:
