@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.bench.measurement import CaseFixture, Measurement
+from pytest_llmbench.bench.measurement import Measurement, ModelFixture
 from pytest_llmbench.bench.model import Generated
 from pytest_llmbench.bench.open_chat import OpenChat
 from pytest_llmbench.cases.need import of_conversation
-from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.pairing import PairedRun
@@ -26,7 +25,6 @@ from pytest_llmbench.workloads.scenarios.conversation import Conversation, Text,
 if TYPE_CHECKING:
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.measure.run import Run
-    from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.settings.case import CaseSettings
 
 TURNS_LABEL = "chat"
@@ -34,7 +32,7 @@ TURNS_LABEL = "chat"
 
 
 @dataclass(slots=True, repr=False)
-class LLMChat(CaseFixture[Target]):
+class LLMChat(ModelFixture):
     """The fixture ``llm_chat``: one model on one backend or server, ready for a conversation."""
 
     fixture = "llm_chat"
@@ -46,16 +44,6 @@ class LLMChat(CaseFixture[Target]):
     _name: str | None = None
     """What it is called, where the test says it."""
     _system: Text | None = None
-
-    @property
-    def name(self) -> str:
-        """The model as the test named it."""
-        return self._case.spec.name
-
-    @property
-    def resolved(self) -> ResolvedModel | ModelSpec:
-        """The model with its files, or only its spec where nothing was measured yet."""
-        return self._case.target.resolved(self._case.spec, self._given, self._runtime)
 
     def run(
         self, conversation: Conversation | str | Path, *, label: str | None = None, **settings: object

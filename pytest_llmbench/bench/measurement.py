@@ -134,6 +134,21 @@ class CaseFixture(ABC, Generic[TargetT]):
         """The test is over; once is enough."""
 
 
+@dataclass(slots=True, repr=False)
+class ModelFixture(CaseFixture[Target]):
+    """What asks a model one thing at a time, wherever it runs."""
+
+    @property
+    def name(self) -> str:
+        """The model as the test named it."""
+        return self._case.spec.name
+
+    @property
+    def resolved(self) -> ResolvedModel | ModelSpec:
+        """The model with its files, or only its spec where nothing was measured yet."""
+        return self._case.target.resolved(self._case.spec, self._given, self._runtime)
+
+
 def case_of(
     fixture: CaseFixture[Any],
     measured: Measurement,

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.bench.measurement import CaseFixture, Measurement
+from pytest_llmbench.bench.measurement import Measurement, ModelFixture
 from pytest_llmbench.cases.need import of_prompt, of_texts
-from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import LLMBenchError, UsageError, suggest, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.measure.engine import Prompt
@@ -22,7 +21,6 @@ from pytest_llmbench.workloads.tasks import TASKS, TaskName, task_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.pairing import Pairing
-    from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
     from pytest_llmbench.results.verdict import Judgment
 
 FIRST_LABEL = "default"
@@ -64,7 +62,7 @@ class TwoPass:
 
 
 @dataclass(slots=True, repr=False)
-class LLMModel(CaseFixture[Target]):
+class LLMModel(ModelFixture):
     """The fixture ``llm_model``: one model on one backend, ready to be measured."""
 
     fixture = "llm_model"
@@ -76,16 +74,6 @@ class LLMModel(CaseFixture[Target]):
     _benchmark_rounds: list[int] = field(default_factory=list)
     _settled: bool = False
     """Whether the rounds that count are known: a verdict needs them before the test's end does."""
-
-    @property
-    def name(self) -> str:
-        """The model as the test named it."""
-        return self._case.spec.name
-
-    @property
-    def resolved(self) -> ResolvedModel | ModelSpec:
-        """The model with its files, or only its spec where nothing was measured yet."""
-        return self._case.target.resolved(self._case.spec, self._given, self._runtime)
 
     def measure(
         self,

@@ -100,7 +100,7 @@ def compare_documents(
     from pytest_llmbench.gate.clock import clock_of, read_clock
     from pytest_llmbench.gate.compare import Policy, compare, missing_policy
     from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
-    from pytest_llmbench.results.document import gc_paused
+    from pytest_llmbench.processes.garbage import gc_paused
 
     if len(refs) < 2:
         msg = "compare needs a baseline and what is to be judged: llmbench compare BASE... NOW"

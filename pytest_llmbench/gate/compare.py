@@ -25,8 +25,8 @@ from pytest_llmbench.gate.stored import (
 )
 from pytest_llmbench.gate.thresholds import ClockChoice, Threshold, by_clock, on_cpu, thresholds_of
 from pytest_llmbench.metrics.table import METRICS, chances
+from pytest_llmbench.processes.garbage import gc_paused
 from pytest_llmbench.results.brief import BriefDocument
-from pytest_llmbench.results.document import gc_paused
 from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
 from pytest_llmbench.results.verdict import Judgment, Verdict, verdicts_of, with_cpu_time, worst
 

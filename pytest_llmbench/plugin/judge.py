@@ -22,9 +22,9 @@ from pytest_llmbench.gate.pairing import Pairing
 from pytest_llmbench.gate.thresholds import thresholds_of
 from pytest_llmbench.metrics.table import gated_metrics
 from pytest_llmbench.plugin.xdist import session_id, worker_id
+from pytest_llmbench.processes.garbage import gc_paused
 from pytest_llmbench.results.baselines import Place, find_baselines, find_place
 from pytest_llmbench.results.brief import read_brief
-from pytest_llmbench.results.document import gc_paused
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT, CaseRecord, Header
 from pytest_llmbench.settings.options import BackendOptions
 from pytest_llmbench.settings.session import SessionSettings, check_program

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from pytest_llmbench.cases.suites import expand_suite
 from pytest_llmbench.errors import UsageError, one_line
 from pytest_llmbench.plugin.parametrize import POINT, marks_of
 from pytest_llmbench.plugin.session import SESSION
+from pytest_llmbench.processes.garbage import gc_paused
 from pytest_llmbench.settings.suite import SuiteCase, read_suite
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class SuiteModule(pytest.Module):
 
         :raises pytest.Collector.CollectError: if the suite is not valid.
         """
-        with _without_garbage_collection():
+        with gc_paused():
             found = list(self._collect())
         if len(found) >= _MANY:
             _keep_from_garbage_collection()
@@ -163,18 +163,6 @@ def _another(like: pytest.Function, name: str, test: SuiteTest) -> pytest.Functi
         originalname=name,
     )
     return made
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Whatever is made meanwhile is kept to the end of the session; to look through it takes as long."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _keep_from_garbage_collection() -> None:

@@ -22,7 +22,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.results.document import CASES, END, check_version, gc_paused, read_document
+from pytest_llmbench.processes.garbage import gc_paused
+from pytest_llmbench.results.document import CASES, END, check_version, read_document
 from pytest_llmbench.results.records import (
     SCHEMA_VERSION,
     CaseRecord,

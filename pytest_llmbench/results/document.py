@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import gc
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ import pydantic_core
 from pydantic import BaseModel, ValidationError
 
 from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.processes.garbage import gc_paused
 from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.files import atomic_write, read_bounded, results_error
 from pytest_llmbench.results.records import FACTS, SCHEMA_VERSION, CaseRecord, Header, ResultsDocument
@@ -240,15 +240,3 @@ def _explain(error: ValidationError) -> str:
 
 def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
-
-
-@contextlib.contextmanager
-def gc_paused() -> Iterator[None]:
-    """No garbage collection meanwhile, for what makes or reads very many objects that all stay."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
