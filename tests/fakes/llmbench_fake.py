@@ -129,10 +129,17 @@ class FakeEngine:
         return "length"
 
     def logits(self, tokens: Sequence[int], at_once: int, params: GenerationParams) -> Sequence[float]:
-        found = [0.0 if at_once > 1 else 0.001] * 128
-        found[ord("a") : ord("z") + 1] = [5.0] * 26
-        found[ord("#")] = 4.999 if "!ties" in self.detokenize(tokens) else 4.0
+        self.evaluated += [at_once, *[1] * (len(tokens) - at_once)]
         self.cached = []
+        found = [0.0 if at_once > 1 else 0.001] * 128
+        found[ord("a") : ord("z") + 1] = [4.9] * 26
+        # How much of an answer is there already: it goes through the alphabet.
+        said = next(n for n in range(25, -1, -1) if list(tokens[len(tokens) - n :]) == [*range(97, 97 + n)])
+        found[ord("a") + said] = 5.0
+        found[ord("#")] = 4.999 if "!ties" in self.detokenize(tokens) else 4.0
+        for end in (self.end, END):
+            if end is not None and params.ignore_eos:
+                found[end] = float("-inf")
         return found
 
     def close(self) -> None:
