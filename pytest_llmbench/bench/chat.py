@@ -14,7 +14,6 @@ from pytest_llmbench.cases.need import of_conversation
 from pytest_llmbench.errors import LLMBenchError, UsageError, warn
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.pairing import PairedRun
-from pytest_llmbench.measure.loop import Plan
 from pytest_llmbench.measure.served import NEEDS_CHAT
 from pytest_llmbench.measure.talk import measure_chat
 from pytest_llmbench.measure.turn_pairs import ChatSide, TurnPairs
@@ -252,16 +251,7 @@ class LLMChat(ModelFixture):
         options = self.settings.backend_options
         if self._case.target.name == SERVER and options.of(SERVER).get("endpoint") != "chat":
             raise UsageError(NEEDS_CHAT)
-        plan = Plan(
-            engine=self._case.target.startable(self._case.spec, self._options, self._runtime),
-            params=held.params,
-            rounds=held.rounds,
-            warmup_rounds=held.warmup_rounds,
-            processes=held.processes,
-            timeout=held.timeout,
-            isolation=held.isolation,
-        )
-        return ChatPlan(plan, conversation, held.cache, held.same_output)
+        return ChatPlan(self._base_plan(held), conversation, held.cache, held.same_output)
 
 
 def _as_set(conversation: Conversation, held: CaseSettings) -> Conversation:

@@ -13,6 +13,7 @@ from pytest_llmbench.cases.target import Target
 from pytest_llmbench.errors import NoRoomError
 from pytest_llmbench.gate.kept import keep_verdict
 from pytest_llmbench.gate.thresholds import as_text
+from pytest_llmbench.measure.loop import Plan
 from pytest_llmbench.measure.run import Run
 from pytest_llmbench.report.pace import Planned
 from pytest_llmbench.results.convert import case_from_run
@@ -147,6 +148,18 @@ class ModelFixture(CaseFixture[Target]):
     def resolved(self) -> ResolvedModel | ModelSpec:
         """The model with its files, or only its spec where nothing was measured yet."""
         return self._case.target.resolved(self._case.spec, self._given, self._runtime)
+
+    def _base_plan(self, held: CaseSettings) -> Plan:
+        """What of a plan the settings of a call say, whatever is asked."""
+        return Plan(
+            engine=self._case.target.startable(self._case.spec, self._options, self._runtime),
+            params=held.params,
+            rounds=held.rounds,
+            warmup_rounds=held.warmup_rounds,
+            processes=held.processes,
+            timeout=held.timeout,
+            isolation=held.isolation,
+        )
 
 
 def case_of(

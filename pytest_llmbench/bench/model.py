@@ -272,14 +272,8 @@ class LLMModel(ModelFixture):
             self._make_room(of_texts(held, said))
         else:
             self._make_room(of_prompt(held, prompt_tokens))
-        return Plan(
-            engine=self._case.target.startable(self._case.spec, self._options, self._runtime),
-            params=held.params,
-            rounds=held.rounds,
-            warmup_rounds=held.warmup_rounds,
-            processes=held.processes,
-            timeout=held.timeout,
-            isolation=held.isolation,
+        return replace(
+            self._base_plan(held),
             prefix_cache=held.prefix_cache,
             depth=held.depth,
             needle=held.needle,

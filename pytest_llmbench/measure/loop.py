@@ -17,11 +17,11 @@ from pytest_llmbench import errors
 from pytest_llmbench.backends.base import GenerationParams
 from pytest_llmbench.hardware.facts import Energy, HardwareSummary
 from pytest_llmbench.hardware.monitor import Edge
-from pytest_llmbench.measure.engine import CacheUse, Depth, EngineHandle, Generation, Prompt
-from pytest_llmbench.measure.facts import CacheFacts
+from pytest_llmbench.measure.engine import Depth, EngineHandle, Generation, Prompt
 from pytest_llmbench.measure.kv_cache import Choice
+from pytest_llmbench.measure.rounds import round_of, tell_cache
 from pytest_llmbench.measure.run import MONITOR_OFF, ProcessRun, Round, Run
-from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel, spec_of
 from pytest_llmbench.models.synthetic.shapes import is_synthetic
 from pytest_llmbench.workloads.needle import Needle
 
@@ -275,19 +275,19 @@ class Bench:
             generation = self._engine.generate(prompt, plan.params, keep_ids=plan.turn)
             end = self.monitor.edge() if self.monitor is not None else None
             reuse = self._engine.reuse(generation)
-        measured = _round_of(generation)
+        measured = round_of(generation)
         # What was to be cold and was not says so all the same, and so does what cannot be.
         if reuse is not None and (
             plan.turn or plan.prefix_cache or plan.depth or reuse.tokens or reuse.doubt is not None
         ):
-            _tell(measured, reuse, plan, self._lies)
+            tell_cache(measured, reuse, self._lies, warm=plan.prefix_cache)
         if self.monitor is not None and start is not None and end is not None:
             measured.measured["energy"] = self.monitor.energy(start, end).joules
             self._edges.append((start, end))
         if plan.needle is not None:
             found = self._needle(plan).found_in(generation.text)
             # Random weights know nothing: that they do not find it says nothing of them.
-            synthetic = is_synthetic(_spec_of(plan.engine.model).name)
+            synthetic = is_synthetic(spec_of(plan.engine.model).name)
             measured.measured["needle_recall"] = None if synthetic else float(found)
         self.record.rounds.append(measured)
         self._keep_peak(generation.peak_rss)
@@ -382,58 +382,6 @@ class Bench:
     def _needle(self, plan: Plan) -> Needle:
         """That of the next round: another in each, and the same in each process and session."""
         return Needle.drawn(plan.params.seed, plan.prompt_tokens, plan.needle, len(self.record.rounds))
-
-
-def _spec_of(model: ResolvedModel | ModelSpec) -> ModelSpec:
-    return model if isinstance(model, ModelSpec) else model.spec
-
-
-def _round_of(generation: Generation) -> Round:
-    names = ("timeline", "instructions", "cpu_wait", "own_words")
-    measured = Round(**{name: getattr(generation, name) for name in names})
-    tokens = generation.timeline.output_tokens
-    if generation.cpu_time is not None and tokens:
-        measured.measured["cpu_time_per_token"] = generation.cpu_time / tokens
-    measured.measured["prefill_cpu_time"] = generation.prefill_cpu_time
-    return measured
-
-
-def _tell(measured: Round, reuse: CacheUse, plan: Plan, lies: Depth | None) -> None:
-    """Have a round say what the cache had of its prompt, and whether that can be."""
-    measured.cache = CacheFacts(
-        source=reuse.source,
-        unknown=reuse.reason,
-        break_at=reuse.break_at,
-        cold=not plan.prefix_cache and lies is None,
-        depth=None if lies is None else lies.tokens,
-    )
-    counts = {"cached_tokens": reuse.tokens, "cached_possible": reuse.possible}
-    measured.measured |= {name: n for name, n in counts.items() if n is not None}
-    measured.invalid = _impossible(reuse) or _not_deep(reuse, lies)
-    measured.counted = measured.invalid is None
-
-
-def _impossible(reuse: CacheUse) -> str | None:
-    """Why what is reported of a cache cannot be; None if it can."""
-    if reuse.doubt is not None:
-        return reuse.doubt
-    if reuse.tokens is None or reuse.possible is None or reuse.tokens <= reuse.possible:
-        return None
-    return (
-        f"{reuse.tokens} tokens are said to have come from the cache ({reuse.source}), and by the token ids "
-        f"it can have had {reuse.possible}"
-    )
-
-
-def _not_deep(reuse: CacheUse, lies: Depth | None) -> str | None:
-    """Why what was to lie before a prompt did not; None if it did, or if that is not known."""
-    # The last tokens may be others where the prompt goes on, or be of a block that is not full.
-    if lies is None or reuse.tokens is None or reuse.tokens >= lies.tokens - reuse.block:
-        return None
-    return (
-        f"{lies.tokens} tokens were to lie in the cache before the prompt, and {reuse.tokens} came from it "
-        f"({reuse.source})"
-    )
 
 
 def measure(

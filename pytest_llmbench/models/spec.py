@@ -92,3 +92,8 @@ class ResolvedModel:
     """What the weight files hold, e.g. ``q8_0`` or ``f16``."""
     size: int
     """Bytes of all weight files."""
+
+
+def spec_of(model: ResolvedModel | ModelSpec) -> ModelSpec:
+    """Which model was asked for, whether or not its files are known."""
+    return model if isinstance(model, ModelSpec) else model.spec

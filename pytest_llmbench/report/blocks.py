@@ -6,6 +6,7 @@ Each case is a block with a title above its rows. The terminal and Markdown draw
 from __future__ import annotations
 
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,18 +47,28 @@ class Blocks:
     legend: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BlocksTable:
+class Laid(ABC):
     """A rich renderable that lays itself out for the width at which it is printed."""
 
-    made: Callable[[bool], Blocks]
-    """The blocks for a terminal that is wide, or is not."""
+    __slots__ = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line in self._lines(options.max_width):
             line.no_wrap = True
             line.overflow = "ignore"
             yield line
+
+    @abstractmethod
+    def _lines(self, width: int) -> Iterator[Text]:
+        """Its lines at that width, none of which is to be wrapped or cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksTable(Laid):
+    """The table of blocks."""
+
+    made: Callable[[bool], Blocks]
+    """The blocks for a terminal that is wide, or is not."""
 
     def _lines(self, width: int) -> Iterator[Text]:
         wide = width >= WIDE

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from pytest_llmbench.errors import printable
 from pytest_llmbench.report import rows
-from pytest_llmbench.report.blocks import WIDE, BlocksTable, split_heads
+from pytest_llmbench.report.blocks import WIDE, BlocksTable, Laid, split_heads
 from pytest_llmbench.report.terminal import Screen
 
 if TYPE_CHECKING:
@@ -95,19 +95,13 @@ def render(table: RenderableType, screen: Screen) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class CasesTable:
-    """A rich renderable that lays itself out for the width at which it is printed."""
+class CasesTable(Laid):
+    """The table of cases."""
 
     cases: tuple[CaseRecord, ...]
     columns: Columns = rows.columns
     legend: Legend = rows.legend
     extra: tuple[str, ...] = ()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in self._lines(options.max_width):
-            line.no_wrap = True
-            line.overflow = "ignore"
-            yield line
 
     def _lines(self, width: int) -> Iterator[Text]:
         wide = width >= WIDE

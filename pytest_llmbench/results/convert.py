@@ -15,7 +15,7 @@ from pytest_llmbench.measure.run import ProcessRun, Round, Run
 from pytest_llmbench.metrics.summary import Summary
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import NANO
-from pytest_llmbench.models.spec import ModelSpec, ResolvedModel
+from pytest_llmbench.models.spec import ModelSpec, ResolvedModel, spec_of
 from pytest_llmbench.results.records import (
     DEFAULT_MEASUREMENT,
     CacheRecord,
@@ -87,7 +87,7 @@ def _last_name(rest: str) -> str:
 
 
 def _model_record(model: ResolvedModel | ModelSpec, backend: str) -> ModelRecord:
-    spec = model if isinstance(model, ModelSpec) else model.spec
+    spec = spec_of(model)
     record = ModelRecord(
         name=spec.name,
         alias=spec.alias,

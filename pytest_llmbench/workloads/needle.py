@@ -8,13 +8,13 @@ of its own: of a text that comes again, a cache has the work done already.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.workloads.requests import derived
 
 LEAST = 192
 """Tokens of a haystack: the fact and the question alone are half of them."""
@@ -59,7 +59,7 @@ class Needle:
     @classmethod
     def drawn(cls, *parts: object) -> Needle:
         """The needle of one purpose."""
-        return cls.of(_mixed(*parts))
+        return cls.of(_seed(*parts))
 
     def in_haystack(self, tokens: int, place: float, make: Callable[[int, int], str]) -> str:
         """A new text of about *tokens* tokens, and not more, with the fact in it.
@@ -72,7 +72,7 @@ class Needle:
             raise UsageError(msg)
         # So that the whole is not longer: two letters of what is put into it are seldom more than a token.
         aside = len(self.hidden("", place)) // 2
-        return self.hidden(make(tokens - aside, _mixed(self.answer, place)), place)
+        return self.hidden(make(tokens - aside, _seed(self.answer, place)), place)
 
     def hidden(self, text: str, place: float) -> str:
         """*text* with the fact in it, after the share *place* of its sentences, and the question at its end.
@@ -89,6 +89,6 @@ class Needle:
         return self.answer in re.findall(r"\d+", plain)
 
 
-def _mixed(*parts: object) -> int:
-    """A seed for one purpose."""
-    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4])
+def _seed(*parts: object) -> int:
+    """A seed for one purpose, of 32 bits: the words in front of a made text are fewer for a small one."""
+    return derived(*parts) >> 32
