@@ -1,0 +1,1 @@
+"""How are the documents of a store found, filtered and followed over time without reading them all?"""
