@@ -167,6 +167,11 @@ def saying_where(where: str) -> Iterator[None]:
         raise UsageError(msg) from None
 
 
+def needs_extra(what: str, library: str, extra: str) -> UsageError:
+    """The error where an optional *library* is not installed that *what* needs, with the extra that has it."""
+    return UsageError(f"{what} need {library}: pip install 'pytest-llmbench[{extra}]'")
+
+
 def suggest(unknown: str, known: list[str] | tuple[str, ...], also: Mapping[str, str] | None = None) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of *known*, or an empty string.
 

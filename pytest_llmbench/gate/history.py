@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.errors import needs_extra
 from pytest_llmbench.gate.matching import Key, Kind, differences
 from pytest_llmbench.gate.measured import Measured, engine_version
 from pytest_llmbench.metrics.table import METRICS
@@ -115,8 +115,7 @@ def change_points(values: Sequence[float]) -> list[int]:
         import numpy as np
         import ruptures
     except ImportError:
-        msg = "change points need ruptures: pip install 'pytest-llmbench[history]'"
-        raise UsageError(msg) from None
+        raise needs_extra("change points", "ruptures", "history") from None
     logs = [math.log(value) for value in values]
     steps = [abs(after - before) for before, after in pairwise(logs)]
     # The median of |N(0, 2 s^2)| is 0.954 s; what is below 0.1% is of no interest.
