@@ -168,7 +168,7 @@ def saying_where(where: str) -> Iterator[None]:
 
 
 def needs_extra(what: str, library: str, extra: str) -> UsageError:
-    """The error where an optional *library* is not installed that *what* needs, with the extra that has it."""
+    """The error where an optional *library* is not installed that *what* needs, with its extra."""
     return UsageError(f"{what} need {library}: pip install 'pytest-llmbench[{extra}]'")
 
 
