@@ -7,6 +7,7 @@ not known is ``-``, never 0.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 UNKNOWN = "-"
 
@@ -108,6 +109,22 @@ def quantity(value: float | None, unit: str) -> str:
         case _:
             text = rate(value)
             return text if text == UNKNOWN else f"{text} {unit}"
+
+
+def scale(unit: str | None, values: Iterable[float]) -> tuple[float, str | None]:
+    """What all *values* of an axis are multiplied by to be read, and the unit that they have then.
+
+    One of the metric table's units is scaled as :func:`quantity` scales the largest value: 0.004 s are 4 ms.
+    """
+    largest = max(map(abs, values), default=0.0)
+    steps = {"s": _SECONDS, "bytes": _BYTES, "J": _JOULES, "J/token": _JOULES}.get(unit or "")
+    if unit == "share":
+        return 100.0, "%"
+    if steps is None:
+        return 1.0, unit
+    fallback = next(step for step in steps if step[0] == 1)
+    factor, name = next((s for s in steps if largest >= 0.9995 * s[0]), steps[-1]) if largest else fallback
+    return 1 / factor, f"{name}/token" if unit == "J/token" else name
 
 
 def cell(value: float | None, unit: str) -> str:

@@ -104,6 +104,26 @@ def test_every_unit_of_the_metric_table_is_known(value: float | None, unit: str,
     assert units.quantity(value, unit) == text
 
 
+@pytest.mark.parametrize(
+    ("unit", "values", "factor", "name"),
+    [
+        ("s", [0.0005, 0.004], 1e3, "ms"),
+        ("s", [0.004, 2.0], 1, "s"),
+        ("s", [], 1, "s"),
+        ("s", [0.0], 1, "s"),
+        ("bytes", [3 * 2.0**30], 2.0**-30, "GiB"),
+        ("J/token", [0.02], 1e3, "mJ/token"),
+        ("share", [0.5], 100, "%"),
+        ("tokens/s", [20000.0], 1, "tokens/s"),
+        (None, [3.0], 1, None),
+    ],
+)
+def test_an_axis_is_scaled_by_its_largest_value(
+    unit: str | None, values: list[float], factor: float, name: str | None
+) -> None:
+    assert units.scale(unit, values) == (pytest.approx(factor), name)
+
+
 @given(st.floats(min_value=1e-6, max_value=1e6))
 def test_a_number_is_within_half_a_unit_of_its_third_digit(value: float) -> None:
     shown = float(units.number(value))
