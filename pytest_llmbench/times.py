@@ -6,6 +6,7 @@ time is seconds since 1970; what is measured uses the monotonic clock and is tur
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -50,6 +51,21 @@ def read_iso(text: str) -> float:
     :raises ValueError: if *text* has another form.
     """
     return _seconds(datetime.fromisoformat(text))
+
+
+_SPAN = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def read_span(text: str) -> float:
+    """The seconds of a span as a person writes it: ``90s``, ``30m``, ``12h``, ``30d``, ``2w``.
+
+    :raises ValueError: if *text* has another form.
+    """
+    if (found := _SPAN.fullmatch(text.strip())) is None:
+        msg = f"{text!r} is not a valid span of time; use a number and s, m, h, d or w, such as 30d"
+        raise ValueError(msg)
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 def read_http(text: str) -> float:

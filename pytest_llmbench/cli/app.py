@@ -7,7 +7,7 @@ input. A damaged document is named on standard error and passed over.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +18,14 @@ from typer.core import TyperGroup
 from pytest_llmbench import __version__
 from pytest_llmbench.cli import gate as cli_gate
 from pytest_llmbench.cli.conversations import list_conversations
+from pytest_llmbench.cli.documents import RefArgument, matching, read, warn
+from pytest_llmbench.cli.export import EXPORT_HELP, ColumnsOption, column_names, export_document, show_badge
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.cli.presets import list_presets
 from pytest_llmbench.cli.run import run_suite
 from pytest_llmbench.cli.suite import suite_app
-from pytest_llmbench.errors import LLMBenchError, UsageError, suggest
+from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.report.terminal import standard_output
 
@@ -60,19 +62,9 @@ app.add_typer(models_app, name="models")
 app.command("presets")(list_presets)
 app.command("conversations")(list_conversations)
 app.add_typer(suite_app, name="suite")
+app.command("export", help=EXPORT_HELP)(export_document)
+app.command("badge")(show_badge)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run_suite)
-
-RefArgument = Annotated[str, typer.Argument(metavar="REF", help="Which document; the newest by default.")]
-
-
-ColumnsOption = Annotated[
-    str,
-    typer.Option(
-        "--columns",
-        metavar="NAMES",
-        help="Further columns of the table: size (of the model's files), or any metric, such as load_time.",
-    ),
-]
 
 
 class ShowFormat(StrEnum):
@@ -90,17 +82,6 @@ class SchemaOf(StrEnum):
     PRESETS = "presets"
     SUITE = "suite"
     CONVERSATIONS = "conversations"
-
-
-class Format(StrEnum):
-    """What ``export`` writes."""
-
-    CSV = "csv"
-    CSV_LONG = "csv-long"
-    JSONL = "jsonl"
-    PER_RUN = "per-run"
-    MARKDOWN = "markdown"
-    PYTEST_BENCHMARK = "pytest-benchmark"
 
 
 def _version(wanted: bool) -> None:
@@ -129,7 +110,7 @@ def list_sessions(store: StoreOption = STORE) -> None:
         _print_columns(rows)
     else:
         typer.echo(f"There is no session in {found.path}.", err=True)
-    _warn(problems)
+    warn(problems)
     _hint_at_journals(found, {entry.id for entry in entries})
 
 
@@ -151,16 +132,16 @@ def show(
     from pytest_llmbench.report.comparison import comparison_table
     from pytest_llmbench.report.table import case_tables
 
-    document = _read(store, ref)
+    document = read(store, ref)
     if form is ShowFormat.MARKDOWN:
-        chosen = document.cases if case is None else _matching(document, case)
-        sys.stdout.write(_comment(document.model_copy(update={"cases": chosen}), _names(columns)))
+        chosen = document.cases if case is None else matching(document, case)
+        sys.stdout.write(_comment(document.model_copy(update={"cases": chosen}), column_names(columns)))
         return
     if case is not None:
-        for one in _matching(document, case):
+        for one in matching(document, case):
             _show_case(one)
         return
-    tables = case_tables(document.cases, _names(columns))
+    tables = case_tables(document.cases, column_names(columns))
     for line in _about(document):
         say(line)
     typer.echo()
@@ -177,47 +158,6 @@ def show(
     # A test may have many cases, as each turn of a conversation is one.
     for line in dict.fromkeys(failed):
         say(line)
-
-
-@app.command()
-def export(
-    ref: RefArgument = "latest",
-    form: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.CSV,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to; standard output by default."),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The metric that pytest-benchmark's JSON has as timings: ttft, tpot, itl, load_time or, "
-            "by default, e2e_latency.",
-        ),
-    ] = None,
-    columns: ColumnsOption = "",
-    store: StoreOption = STORE,
-) -> None:
-    """Write a document in another form.
-
-    CSV has a row a case (csv-long: a row a number), JSON Lines a line a round (per-run: under
-    the names of per_run.jsonl), Markdown the table of 'show', and pytest-benchmark's JSON a benchmark a case,
-    for the tools that read it.
-    """
-    if metric is not None and form is not Format.PYTEST_BENCHMARK:
-        msg = f"--metric is for --format pytest-benchmark; {form.value} has every metric"
-        raise UsageError(msg)
-    if columns and form is not Format.MARKDOWN:
-        msg = f"--columns is for --format markdown; {form.value} has every metric"
-        raise UsageError(msg)
-    text = _exported(_read(store, ref), form, metric, _names(columns))
-    if output is None:
-        sys.stdout.write(text)
-        return
-    from pytest_llmbench.results.files import atomic_write
-
-    atomic_write(output, text.encode())
-    typer.echo(f"Wrote {output}", err=True)
 
 
 @app.command()
@@ -273,7 +213,7 @@ def recover(
             "failed": "could not be recovered",
         }[one.status]
         typer.echo(f"{one.session_id}: {said}")
-        _warn(one.problems)
+        warn(one.problems)
     if failed:
         raise typer.Exit(1)
 
@@ -285,19 +225,6 @@ def _store(path: Path) -> Store:
     from pytest_llmbench.results.store import Store
 
     return Store(path)
-
-
-def _read(store: Path, ref: str) -> ResultsDocument:
-    from pytest_llmbench.results.frames import load
-
-    results = load(ref, store)
-    _warn(results.problems)
-    return results.document
-
-
-def _warn(problems: Iterable[str]) -> None:
-    for problem in problems:
-        typer.echo(f"llmbench: warning: {problem}", err=True)
 
 
 def _hint_at_journals(store: Store, known: set[str]) -> None:
@@ -345,15 +272,6 @@ def _about(document: ResultsDocument) -> list[str]:
     return lines
 
 
-def _matching(document: ResultsDocument, text: str) -> list[CaseRecord]:
-    found = [case for case in document.cases if text in case.nodeid or text == case.measurement]
-    if not found:
-        near = suggest(text, [case.nodeid for case in document.cases])
-        msg = f"no case of session {document.session.id} has {text!r} in its id{near}"
-        raise UsageError(msg)
-    return found
-
-
 def _show_case(case: CaseRecord) -> None:
     from pytest_llmbench.metrics.units import quantity
 
@@ -377,37 +295,6 @@ def _show_case(case: CaseRecord) -> None:
     _print_columns(rows, indent="  ")
     if any(metric.unsupported for metric in case.metrics.values()):
         typer.echo("  * too few values for this percentile")
-
-
-def _names(columns: str) -> list[str]:
-    """The further columns of a table; unknown names are refused."""
-    from pytest_llmbench.report.rows import requested
-
-    names = columns.replace(",", " ").split()
-    requested(names)
-    return names
-
-
-def _exported(document: ResultsDocument, form: Format, metric: str | None, columns: Sequence[str]) -> str:
-    from pytest_llmbench.results import export as exports
-
-    if form is Format.CSV:
-        return exports.to_csv(document)
-    if form is Format.CSV_LONG:
-        return exports.to_long_csv(document)
-    if form is Format.JSONL:
-        return "".join(exports.to_jsonl(document))
-    if form is Format.PER_RUN:
-        return "".join(exports.to_per_run(document))
-    if form is Format.MARKDOWN:
-        from pytest_llmbench.report.markdown import markdown_table
-
-        return markdown_table(document.cases, columns)
-    import json
-
-    return (
-        json.dumps(exports.to_pytest_benchmark(document, metric or exports.DEFAULT_METRIC), indent=2) + "\n"
-    )
 
 
 def _comment(document: ResultsDocument, columns: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_llmbench.cli.calibrate import calibrate
+from pytest_llmbench.cli.documents import warn
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.metrics.units import count
@@ -144,7 +145,7 @@ def list_baselines(store: StoreOption = STORE) -> None:
             commit = header.commit.short or "no commit"
             cases = sum(header.session.outcomes.values())
             say(f"  {entry.id}  {cases} cases  {commit}  {header.commit.branch or ''}".rstrip())
-        _warn(baseline.problems)
+        warn(baseline.problems)
     if not baselines:
         typer.echo(
             f"There is no named baseline in {found.path}; 'llmbench baseline save NAME' makes one.", err=True
@@ -232,7 +233,7 @@ def show_history(
     found = _store(store)
     entries, problems = found.documents()
     check_metric(metric)
-    _warn(problems)
+    warn(problems)
     series = history((read_brief(entry.path) for entry in entries), case, metric)
     if not series:
         msg = f"no session of {found.path} has a case with {case!r} in its id that measured {metric}"
@@ -329,7 +330,7 @@ def _refuse_spoiled(documents: Iterable[ResultsDocument], *, force: bool) -> Non
 
     for document in documents:
         fit, lines = fitness(document)
-        _warn(lines)
+        warn(lines)
         if not fit and not force:
             msg = (
                 f"session {document.session.id} cannot be a baseline: no session could be judged by "
@@ -364,7 +365,7 @@ def _paths(store: Store, refs: Iterable[str]) -> list[Path]:
 
     problems: list[str] = []
     paths = find_baselines(refs, store, problems)
-    _warn(problems)
+    warn(problems)
     return paths
 
 
@@ -373,7 +374,7 @@ def _noise(store: Store) -> NoiseOf:
 
     problems: list[str] = []
     noise = calibrated_noise(store, problems)
-    _warn(problems)
+    warn(problems)
     return noise
 
 
@@ -381,8 +382,3 @@ def _store(path: Path) -> Store:
     from pytest_llmbench.results.store import Store
 
     return Store(path)
-
-
-def _warn(problems: Iterable[str]) -> None:
-    for problem in problems:
-        typer.echo(f"llmbench: warning: {problem}", err=True)

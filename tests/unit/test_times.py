@@ -57,3 +57,16 @@ def test_what_is_not_a_date_of_http_is_refused(text: str) -> None:
 def test_what_is_not_a_stamp_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="does not match"):
         times.read_stamp(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("1.5m", 90), ("12h", 43200), ("30d", 2592000), (" 2 w ", 1209600)]
+)
+def test_a_span_is_read_as_a_person_writes_it(text: str, seconds: float) -> None:
+    assert times.read_span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1e9d", "30 days", "9" * 5000 + "d"])
+def test_a_span_without_a_unit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 30d"):
+        times.read_span(text)

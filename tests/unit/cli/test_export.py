@@ -1,0 +1,91 @@
+"""Do results leave the store in the form that was asked for, to the place that was named?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pytest_llmbench.cli.app import app
+from pytest_llmbench.report.exports import EXPORTS
+from pytest_llmbench.results.records import CaseRecord, ModelRecord, ResultsDocument, Session
+from pytest_llmbench.results.store import Store
+from pytest_llmbench.times import now
+
+
+def case(nodeid: str, measurement: str = "default") -> CaseRecord:
+    return CaseRecord(
+        nodeid=nodeid,
+        measurement=measurement,
+        name=nodeid.partition("::")[2],
+        file=nodeid.partition("::")[0],
+        model=ModelRecord(name="tiny", backend="llamacpp"),
+        outcome="passed",
+    )
+
+
+CASES = [
+    case("test_a.py::test_x[tiny]"),
+    case("test_a.py::test_x[tiny-q8]"),
+    case("test_a.py::test_y"),
+    case("test_a.py::test_y", "second"),
+]
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = Store(tmp_path / "store")
+    session = Session(id="20260102T030405Z-0a1b2c3d", started=now(), state="finished")
+    made.write(ResultsDocument(session=session, cases=CASES))
+    monkeypatch.setenv("LLMBENCH_STORE", str(made.path))
+    return made
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.strip().splitlines()
+    return line
+
+
+def test_the_help_has_every_form() -> None:
+    shown = " ".join(call("export", "--help").stdout.split())
+    assert all(f"- {row.name}: {row.help}" in shown for row in EXPORTS.values())
+
+
+def test_cases_can_be_chosen() -> None:
+    lines = call("export", "--case", "test_x", "-f", "csv").stdout.splitlines()
+    assert len(lines) == 3
+    assert "has 'nothing' in its id" in refused(call("export", "--case", "nothing"))
+
+
+def test_a_badge_is_a_picture_or_json(tmp_path: Path) -> None:
+    assert call("badge", "tiny-q8").stdout.startswith("<svg ")
+    assert json.loads(call("badge", "tiny-q8", "-f", "json").stdout)["message"] == "not measured"
+    out = tmp_path / "badges" / "speed.svg"
+    assert call("badge", "tiny-q8", "-o", str(out)).exit_code == 0
+    assert out.read_text().startswith("<svg ")
+
+
+def test_a_badge_is_of_one_case() -> None:
+    assert "in the ids of 2 cases; use more of one: test_a.py::test_x[tiny], " in refused(
+        call("badge", "test_x")
+    )
+    assert "did you mean" in refused(call("badge", "test_a.py::test_x[tinny]"))
+    # An id that is a part of another one is a whole id all the same.
+    assert call("badge", "test_a.py::test_y").exit_code == 0
+    assert call("badge", "second").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--max-age", "soon", "such as 30d"), ("--metric", "tttf", "ttft"), ("--ref", "x" * 9, "xxx")],
+)
+def test_a_bad_option_of_a_badge_is_one_line(option: str, value: str, said: str) -> None:
+    assert said in refused(call("badge", "tiny-q8", option, value))
