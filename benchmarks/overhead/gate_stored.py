@@ -21,7 +21,6 @@ from tables import listed, markdown, rate
 
 from pytest_llmbench.gate.clock import clock_of
 from pytest_llmbench.gate.compare import CaseComparison, compare
-from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.thresholds import ClockChoice
 from pytest_llmbench.hardware.monitor import HardwareMonitor
 from pytest_llmbench.measure.loop import EnginePool, Plan
@@ -31,6 +30,7 @@ from pytest_llmbench.metrics.table import METRICS, gated_metrics
 from pytest_llmbench.report.progress import Progress
 from pytest_llmbench.results.convert import case_from_run
 from pytest_llmbench.results.environment import snapshot
+from pytest_llmbench.results.measured import Measured
 from pytest_llmbench.results.records import ResultsDocument
 from pytest_llmbench.results.verdict import Judgment, Verdict
 

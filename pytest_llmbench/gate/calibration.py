@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.cpu_time import comparable
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.paired import CASE_ALPHA
 from pytest_llmbench.gate.statistics import smallest_detectable, to_change
 from pytest_llmbench.gate.stored import CalibratedNoise
 from pytest_llmbench.measure.run import too_many_disturbed
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.processes.wire import Json
+from pytest_llmbench.results.measured import Measured
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import NoiseOf

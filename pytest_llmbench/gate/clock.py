@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.thresholds import ClockChoice, Threshold
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import percent
+from pytest_llmbench.results.measured import Measured
 from pytest_llmbench.results.verdict import Judgment, Verdict
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from pytest_llmbench.gate.clock import ClockOf, beside_load, clock_of, no_cpu_ti
 from pytest_llmbench.gate.exact import judge_exact
 from pytest_llmbench.gate.limits import judge_exceedance, judge_limit
 from pytest_llmbench.gate.matching import Baselines, Key, Match, Mismatch
-from pytest_llmbench.gate.measured import Identity, Measured, later_turn, other_work
 from pytest_llmbench.gate.stored import (
     ENOUGH_SESSIONS,
     CalibratedNoise,
@@ -27,6 +26,7 @@ from pytest_llmbench.gate.thresholds import ClockChoice, Threshold, by_clock, on
 from pytest_llmbench.metrics.table import METRICS, chances
 from pytest_llmbench.processes.garbage import gc_paused
 from pytest_llmbench.results.brief import BriefDocument
+from pytest_llmbench.results.measured import Identity, Measured, later_turn, other_work
 from pytest_llmbench.results.records import CaseRecord, Header, ResultsDocument
 from pytest_llmbench.results.verdict import Judgment, Verdict, verdicts_of, with_cpu_time, worst
 

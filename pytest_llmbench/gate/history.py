@@ -13,9 +13,9 @@ from itertools import pairwise
 
 from pytest_llmbench.errors import needs_extra
 from pytest_llmbench.gate.matching import Key, Kind, differences
-from pytest_llmbench.gate.measured import Measured, engine_version
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument
+from pytest_llmbench.results.measured import Measured, engine_version
 from pytest_llmbench.results.records import Header, ResultsDocument
 
 MIN_SESSIONS = 6

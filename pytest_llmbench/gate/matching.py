@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pytest_llmbench.gate.ab import BASE_SUFFIX
-from pytest_llmbench.gate.measured import Measured, without_address
 from pytest_llmbench.results.brief import BriefDocument
+from pytest_llmbench.results.measured import Measured, without_address
 from pytest_llmbench.results.records import CaseRecord, ResultsDocument, label_of
 
 Key = tuple[str, str]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pytest_llmbench.errors import LLMBenchError, UsageError
 from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.gate.compare import Comparison
-from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.results.baselines import Place, save_baseline, take_place
+from pytest_llmbench.results.measured import Measured
 from pytest_llmbench.results.records import CaseRecord, ResultsDocument, label_of
 from pytest_llmbench.results.store import Store
 

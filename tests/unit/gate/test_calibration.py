@@ -21,10 +21,10 @@ from pytest_llmbench.gate.calibration import (
     session_noise,
 )
 from pytest_llmbench.gate.compare import compare
-from pytest_llmbench.gate.measured import Measured
+from pytest_llmbench.results.measured import Measured
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.results.verdict import Judgment, Verdict
-from tests.unit.gate.conftest import CpuSession
+from tests.unit.conftest import CpuSession
 
 
 def short(*values: float, day: int = 24, **what: Any) -> ShortSession:

@@ -11,7 +11,7 @@ from pytest_llmbench.gate.clock import clock_of, no_cpu_time, read_clock
 from pytest_llmbench.gate.compare import CaseComparison, Policy, compare
 from pytest_llmbench.gate.thresholds import by_clock, default_thresholds, parse_thresholds, thresholds_of
 from pytest_llmbench.results.verdict import Judgment, Verdict
-from tests.unit.gate.conftest import CpuSession
+from tests.unit.conftest import CpuSession
 
 
 def one(comparison: Any) -> CaseComparison:

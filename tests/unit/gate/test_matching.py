@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.gate.matching import Baselines, Kind, Match
-from pytest_llmbench.gate.measured import Measured
+from pytest_llmbench.results.measured import Measured
 
 X = "benchmarks/test_a.py::test_x[llamacpp-tiny-q8_0]"
 

@@ -25,7 +25,7 @@ from pytest_llmbench.gate.paired import PairedTest
 from pytest_llmbench.gate.stored import judge_stored, pool_sessions
 
 if TYPE_CHECKING:
-    from pytest_llmbench.gate.measured import Measured
+    from pytest_llmbench.results.measured import Measured
 
 pytestmark = pytest.mark.simulation
 

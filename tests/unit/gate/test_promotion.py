@@ -12,7 +12,7 @@ from pytest_llmbench.gate.promotion import fitness, promote, save, why_not_promo
 from pytest_llmbench.results.baselines import find_place, named_baselines
 from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.store import Store
-from tests.unit.gate.conftest import CpuSession
+from tests.unit.conftest import CpuSession
 
 NAME = "benchmarks/test_a.py::test_x[llamacpp-tiny-q8_0]"
 

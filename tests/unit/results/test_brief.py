@@ -12,11 +12,11 @@ import pytest
 
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.gate.compare import compare
-from pytest_llmbench.gate.measured import Measured
 from pytest_llmbench.gate.thresholds import parse_thresholds, thresholds_of
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.brief import BriefDocument, read_brief
 from pytest_llmbench.results.document import read_document, write_document
+from pytest_llmbench.results.measured import Measured
 from pytest_llmbench.results.records import JudgmentRecord, ResultsDocument
 from pytest_llmbench.results.verdict import Judgment, Verdict
 from tests.fakes.llmbench_levels import a_hardware_record

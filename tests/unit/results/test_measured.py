@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.gate.history import history
-from pytest_llmbench.gate.measured import Measured
+from pytest_llmbench.results.measured import Measured
 from tests.fakes.llmbench_levels import a_load_record
-from tests.unit.gate.conftest import CpuSession
+from tests.unit.conftest import CpuSession
 
 
 def measured(document: Any) -> Measured:
