@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.errors import UsageError, saying_where
+from pytest_llmbench.metrics.reading import NUMBER, factors
 from pytest_llmbench.metrics.row import Metric
 from pytest_llmbench.metrics.table import METRICS, gated_metrics
 
@@ -22,27 +23,9 @@ if TYPE_CHECKING:
 ClockChoice = Literal["auto", "wall", "cpu"]
 """By which clock a case is judged; ``auto``: the wall's, and the CPU's where noise leaves that undecided."""
 
-_TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
-_SIZES = {"B": 1.0} | {
-    prefix + tail: base ** (power + 1)
-    for tail, base in (("iB", 1024.0), ("B", 1000.0))
-    for power, prefix in enumerate(("k" if base == 1000 else "K", "M", "G", "T"))
-}
-_JOULES = {"J": 1.0, "kJ": 1e3, "mJ": 1e-3, "µJ": 1e-6, "uJ": 1e-6}
-# A rate may go without a unit: there is only one.
-_UNITS: dict[str, dict[str, float]] = {
-    "s": _TIMES,
-    "bytes": _SIZES,
-    "J": _JOULES,
-    "J/token": _JOULES | {f"{name}/token": factor for name, factor in _JOULES.items()},
-    "instructions/token": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
-    "tokens/s": {"": 1.0, "tokens/s": 1.0, "tok/s": 1.0, "/s": 1.0},
-    "requests/s": {"": 1.0, "requests/s": 1.0, "req/s": 1.0, "/s": 1.0},
-}
 _SIGN = {"lower": "<", "higher": ">"}
-_NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+"
-_RELATIVE = re.compile(rf"\s*({_NUMBER})\s*(%?)\s*")
-_LIMIT = re.compile(rf"\s*([<>])=?\s*({_NUMBER})\s*([^\s0-9].*?)?\s*")
+_RELATIVE = re.compile(rf"\s*({NUMBER})\s*(%?)\s*")
+_LIMIT = re.compile(rf"\s*([<>])=?\s*({NUMBER})\s*([^\s0-9].*?)?\s*")
 _PERCENTILE = re.compile(r"p([0-9]+(?:\.[0-9]+)?)")
 _OFF = "off"
 
@@ -255,7 +238,7 @@ def _limit(metric: Metric, sign: str, number: str, unit: str, given: str) -> flo
     if sign != wanted:
         msg = f"{given}: {metric.name} is better when {metric.better}, so its limit is {wanted}{number}{unit}"
         raise UsageError(msg)
-    known = _UNITS.get(metric.unit, {"": 1.0, metric.unit: 1.0})
+    known = factors(metric.unit)
     if unit not in known:
         names = ", ".join(name for name in known if name)
         said = f"has no unit {unit!r}" if unit else "needs a unit"
