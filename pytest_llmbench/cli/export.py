@@ -17,7 +17,7 @@ from pytest_llmbench.report.badge import DEFAULT_AGE, DEFAULT_METRIC
 from pytest_llmbench.report.exports import EXPORTS, Wanted, Written, export, named
 
 EXPORT_HELP = "Write a document in another form.\n\n\b\n" + "\n".join(
-    f"- {row.name}: {row.help}" for row in EXPORTS.values()
+    f"- {row.name}: {row.help}" + (f" (extra {row.extra})" if row.extra else "") for row in EXPORTS.values()
 )
 
 ColumnsOption = Annotated[

@@ -72,7 +72,7 @@ def _pytest(config: Path, run: Path, more: list[str]) -> int:
 def _write_rounds(run: Path) -> None:
     """Write the rounds of a run's document beside it."""
     from pytest_llmbench.results.document import read_document
-    from pytest_llmbench.results.export import to_per_run
+    from pytest_llmbench.results.exports.text import to_per_run
     from pytest_llmbench.results.files import atomic_write
 
     rounds = "".join(to_per_run(read_document(run / DOCUMENT)))

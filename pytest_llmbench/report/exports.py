@@ -49,25 +49,37 @@ class Export:
 
 
 def _csv(document: ResultsDocument, _: Wanted) -> str:
-    from pytest_llmbench.results.export import to_csv
+    from pytest_llmbench.results.exports.text import to_csv
 
     return to_csv(document)
 
 
 def _csv_long(document: ResultsDocument, _: Wanted) -> str:
-    from pytest_llmbench.results.export import to_long_csv
+    from pytest_llmbench.results.exports.text import to_long_csv
 
     return to_long_csv(document)
 
 
+def _parquet(document: ResultsDocument, _: Wanted) -> bytes:
+    from pytest_llmbench.results.exports.parquet import to_parquet
+
+    return to_parquet(document)
+
+
+def _parquet_long(document: ResultsDocument, _: Wanted) -> bytes:
+    from pytest_llmbench.results.exports.parquet import to_long_parquet
+
+    return to_long_parquet(document)
+
+
 def _jsonl(document: ResultsDocument, _: Wanted) -> str:
-    from pytest_llmbench.results.export import to_jsonl
+    from pytest_llmbench.results.exports.text import to_jsonl
 
     return "".join(to_jsonl(document))
 
 
 def _per_run(document: ResultsDocument, _: Wanted) -> str:
-    from pytest_llmbench.results.export import to_per_run
+    from pytest_llmbench.results.exports.text import to_per_run
 
     return "".join(to_per_run(document))
 
@@ -81,7 +93,7 @@ def _markdown(document: ResultsDocument, wanted: Wanted) -> str:
 def _pytest_benchmark(document: ResultsDocument, wanted: Wanted) -> str:
     import json
 
-    from pytest_llmbench.results.export import DEFAULT_METRIC, to_pytest_benchmark
+    from pytest_llmbench.results.exports.text import DEFAULT_METRIC, to_pytest_benchmark
 
     return json.dumps(to_pytest_benchmark(document, wanted.metric or DEFAULT_METRIC), indent=2) + "\n"
 
@@ -91,6 +103,20 @@ EXPORTS: Mapping[str, Export] = {
     for row in (
         Export(name="csv", help="a row a case, units in the columns' names", write=_csv),
         Export(name="csv-long", help="a row a number, for tools that pivot", write=_csv_long),
+        Export(
+            name="parquet",
+            help="Parquet, a row a case",
+            write=_parquet,
+            gives="bytes",
+            extra="parquet",
+        ),
+        Export(
+            name="parquet-long",
+            help="Parquet, a row a number",
+            write=_parquet_long,
+            gives="bytes",
+            extra="parquet",
+        ),
         Export(name="jsonl", help="JSON Lines, a line a round", write=_jsonl),
         Export(name="per-run", help="the same under the names of per_run.jsonl", write=_per_run),
         Export(

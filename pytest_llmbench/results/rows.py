@@ -1,14 +1,15 @@
 """What is one case, and one round, as a flat row for a table?
 
-CSV, JSON Lines and the pandas frames have these columns; those of CSV end with their unit, which a
-spreadsheet does not know otherwise.
+CSV, Parquet, JSON Lines and the pandas frames have these columns; those of CSV end with their unit, which
+a spreadsheet does not know otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import median_low
+from typing import Literal
 
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.records import CaseRecord, Header, ProcessRecord, ResultsDocument, RoundRecord
@@ -17,63 +18,87 @@ from pytest_llmbench.servers.urls import stored_url
 STATISTICS = ("median", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "n")
 
 
-def case_row(header: Header, case: CaseRecord, *, units: bool = False) -> dict[str, object]:
-    """One case: what it is, how it ended, ``METRIC_STATISTIC`` in the metric's unit, the parameters.
+Kind = Literal["text", "count", "number"]
 
-    :param units: whether the names end with the unit: ``METRIC_STATISTIC_UNIT``.
-    """
 
-    def named(name: str, unit: str) -> str:
-        return f"{name}_{unit.replace('/', '_per_')}" if units else name
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One value of a row, and what its column is."""
 
+    name: str
+    value: object
+    """None where it is not known."""
+    kind: Kind = "text"
+    unit: str | None = None
+    """Of a metric's table; None where there is none, or the name says it."""
+
+    @property
+    def head(self) -> str:
+        """The column's name with its unit at the end: ``ttft_median_s``."""
+        return self.name if self.unit is None else f"{self.name}_{self.unit.replace('/', '_per_')}"
+
+
+def case_cells(header: Header, case: CaseRecord) -> Iterator[Cell]:
+    """One case: what it is, how it ended, ``METRIC_STATISTIC`` in the metric's unit, the parameters."""
     machine = header.machine
-    row: dict[str, object] = {
-        "session": header.session.id,
-        **_identity(case),
-        "outcome": case.outcome,
-        "error": case.error,
-        "model_digest": case.model.digest,
-        "model_revision": case.model.revision,
-        "model_parameters": case.model.parameters,
-        named("model_size", "bytes"): case.model.size,
-        "processes": len(case.processes),
-        "rounds": len(case.rounds),
-        "failed": sum(len(process.failures) for process in case.processes),
-        **_load(case, named("request_rate", "requests/s")),
-        **_settings(case),
-        **{named(f"slo_{name}", METRICS[name].unit): limit for name, limit in _slo(case).items()},
-        "disturbance": None if case.disturbance is None else " ".join(case.disturbance),
-        "hidden_tokens": sum(one.hidden_tokens for one in case.rounds),
-        "unknown": " ".join(f"{metric}:{why}" for metric, why in case.unknown.items()),
-        "commit": header.commit.id,
-        "machine": machine.id if machine else None,
-        "cpu": machine.cpu.get("model") if machine else None,
-        "gpus": ", ".join(str(gpu.get("name")) for gpu in machine.gpus) if machine else None,
-    }
+    yield Cell("session", header.session.id)
+    yield from _identity(case)
+    yield Cell("outcome", case.outcome)
+    yield Cell("error", case.error)
+    yield Cell("model_digest", case.model.digest)
+    yield Cell("model_revision", case.model.revision)
+    yield Cell("model_parameters", case.model.parameters, "count")
+    yield Cell("model_size", case.model.size, "count", "bytes")
+    yield Cell("processes", len(case.processes), "count")
+    yield Cell("rounds", len(case.rounds), "count")
+    yield Cell("failed", sum(len(process.failures) for process in case.processes), "count")
+    yield from _load(case, "requests/s")
+    yield from _settings(case)
+    for name, limit in (case.protocol.slo or {}).items():
+        if name in METRICS:
+            yield Cell(f"slo_{name}", limit, "number", METRICS[name].unit)
+    yield Cell("disturbance", None if case.disturbance is None else " ".join(case.disturbance))
+    yield Cell("hidden_tokens", sum(one.hidden_tokens for one in case.rounds), "count")
+    yield Cell("unknown", " ".join(f"{metric}:{why}" for metric, why in case.unknown.items()))
+    yield Cell("commit", header.commit.id)
+    yield Cell("machine", machine.id if machine else None)
+    yield Cell("cpu", machine.cpu.get("model") if machine else None)
+    yield Cell("gpus", ", ".join(str(gpu.get("name")) for gpu in machine.gpus) if machine else None)
     for name, metric in case.metrics.items():
         for statistic in STATISTICS:
-            unit = "" if statistic == "n" else metric.unit
-            row[named(f"{name}_{statistic}", unit) if unit else f"{name}_{statistic}"] = getattr(
-                metric, statistic
-            )
-    row.update({f"param_{name}": value for name, value in case.params.items()})
-    return row
+            value = getattr(metric, statistic)
+            if statistic == "n":
+                yield Cell(f"{name}_n", value, "count")
+            else:
+                yield Cell(f"{name}_{statistic}", value, "number", metric.unit or None)
+    for name, given in case.params.items():
+        yield Cell(f"param_{name}", given)
 
 
-def long_rows(header: Header, case: CaseRecord) -> Iterator[dict[str, object]]:
+def long_cells(header: Header, case: CaseRecord) -> Iterator[list[Cell]]:
     """One case as rows of one number each: which metric, which statistic of it, its value and unit."""
-    about = {
-        "session": header.session.id,
-        **_identity(case),
-        "outcome": case.outcome,
-        **_load(case, "request_rate"),
-        **{f"param_{name}": value for name, value in case.params.items()},
-    }
+    about = [
+        Cell("session", header.session.id),
+        *_identity(case),
+        Cell("outcome", case.outcome),
+        *_load(case, None),
+        *(Cell(f"param_{name}", value) for name, value in case.params.items()),
+    ]
     for name, metric in case.metrics.items():
         for statistic in STATISTICS:
             if (value := getattr(metric, statistic)) is not None:
-                unit = "values" if statistic == "n" else metric.unit
-                yield {**about, "metric": name, "statistic": statistic, "value": value, "unit": unit}
+                yield [
+                    *about,
+                    Cell("metric", name),
+                    Cell("statistic", statistic),
+                    Cell("value", value, "number"),
+                    Cell("unit", "values" if statistic == "n" else metric.unit),
+                ]
+
+
+def case_row(header: Header, case: CaseRecord) -> dict[str, object]:
+    """One case as :func:`case_cells` has it, by the names of its columns."""
+    return {cell.name: cell.value for cell in case_cells(header, case)}
 
 
 def round_row(
@@ -86,7 +111,7 @@ def round_row(
     """
     measured: RoundRecord = process.rounds[round_index]
     about = {
-        **_identity(case),
+        **{cell.name: cell.value for cell in _identity(case)},
         "process": process_index,
         "pid": process.pid,
         "round": round_index,
@@ -159,38 +184,34 @@ def _turn_facts(measured: RoundRecord) -> dict[str, object]:
     }
 
 
-def _load(case: CaseRecord, rate: str) -> dict[str, object]:
+def _load(case: CaseRecord, unit: str | None) -> Iterator[Cell]:
     held = case.protocol
-    return {"concurrency": held.concurrency, "conversations": held.conversations, rate: held.request_rate}
+    yield Cell("concurrency", held.concurrency, "count")
+    yield Cell("conversations", held.conversations, "count")
+    yield Cell("request_rate", held.request_rate, "number", unit)
 
 
-def _settings(case: CaseRecord) -> dict[str, object]:
+def _settings(case: CaseRecord) -> Iterator[Cell]:
     """What was asked of what: lengths as they were measured, in tokens, and the first process's engine."""
     protocol = case.protocol
     engine = case.processes[0].engine if case.processes else {}
-    return {
-        "prompt_tokens": _middle(one.prompt_tokens for one in case.rounds),
-        "output_tokens": _middle(one.output_tokens for one in case.rounds),
-        "prompt_length": protocol.prompt_length,
-        "output_length": protocol.output_length or protocol.max_new_tokens,
-        "shared_prefix": protocol.shared_prefix,
-        "depth": protocol.depth,
-        "history": protocol.history,
-        "placement": protocol.placement,
-        "threads": engine.get("n_threads"),
-        "context": engine.get("context_length"),
-        "server": engine.get("server"),
-        "base_url": _address(engine.get("base_url")),
-    }
+    yield Cell("prompt_tokens", _middle(one.prompt_tokens for one in case.rounds), "count")
+    yield Cell("output_tokens", _middle(one.output_tokens for one in case.rounds), "count")
+    yield Cell("prompt_length", protocol.prompt_length)
+    yield Cell("output_length", protocol.output_length or protocol.max_new_tokens)
+    yield Cell("shared_prefix", protocol.shared_prefix, "count")
+    yield Cell("depth", protocol.depth, "count")
+    yield Cell("history", protocol.history)
+    yield Cell("placement", protocol.placement)
+    yield Cell("threads", engine.get("n_threads"), "count")
+    yield Cell("context", engine.get("context_length"), "count")
+    yield Cell("server", engine.get("server"))
+    yield Cell("base_url", _address(engine.get("base_url")))
 
 
 def _middle(values: Iterable[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return median_low(known) if known else None
-
-
-def _slo(case: CaseRecord) -> dict[str, float]:
-    return {name: limit for name, limit in (case.protocol.slo or {}).items() if name in METRICS}
 
 
 def _address(url: object) -> str | None:
@@ -203,16 +224,14 @@ def _prefixed(prefix: str, values: dict[str, object]) -> dict[str, object]:
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
-def _identity(case: CaseRecord) -> dict[str, object]:
-    return {
-        "nodeid": case.nodeid,
-        "measurement": case.measurement,
-        "file": case.file,
-        "name": case.name,
-        "backend": case.model.backend,
-        "model": case.model.name,
-        "quantization": case.model.quantization,
-        "conversation": case.protocol.conversation,
-        "turn": case.protocol.turn,
-        "cache": case.protocol.way,
-    }
+def _identity(case: CaseRecord) -> Iterator[Cell]:
+    yield Cell("nodeid", case.nodeid)
+    yield Cell("measurement", case.measurement)
+    yield Cell("file", case.file)
+    yield Cell("name", case.name)
+    yield Cell("backend", case.model.backend)
+    yield Cell("model", case.model.name)
+    yield Cell("quantization", case.model.quantization)
+    yield Cell("conversation", case.protocol.conversation)
+    yield Cell("turn", case.protocol.turn, "count")
+    yield Cell("cache", case.protocol.way)

@@ -28,7 +28,7 @@ from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.results.brief import read_brief
 from pytest_llmbench.results.convert import case_from_run, round_record
 from pytest_llmbench.results.document import json_schema, read_document, read_header, write_document
-from pytest_llmbench.results.export import to_csv
+from pytest_llmbench.results.exports.text import to_csv
 from pytest_llmbench.results.records import (
     CaseRecord,
     MetricRow,

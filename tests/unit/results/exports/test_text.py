@@ -23,7 +23,7 @@ from pytest_llmbench.report.table import case_tables, render
 from pytest_llmbench.report.terminal import Screen
 from pytest_llmbench.results.convert import case_from_run, metric_record
 from pytest_llmbench.results.document import write_document
-from pytest_llmbench.results.export import (
+from pytest_llmbench.results.exports.text import (
     seconds_metrics,
     to_csv,
     to_jsonl,

@@ -1,4 +1,4 @@
-"""In which other forms can a document be written?
+"""In which texts can a document be written?
 
 CSV has one row a case, or in its long form one row a number, JSON Lines one line a round (``per_run.jsonl``
 too, under other names), and pytest-benchmark's JSON one benchmark a case, for the tools that read it
@@ -24,7 +24,7 @@ from pytest_llmbench.results.records import (
     ResultsDocument,
     Session,
 )
-from pytest_llmbench.results.rows import case_row, long_rows, per_run_row, round_row
+from pytest_llmbench.results.rows import case_cells, long_cells, per_run_row, round_row
 
 DEFAULT_METRIC = "e2e_latency"
 """What pytest-benchmark itself measures: how long a call takes."""
@@ -37,12 +37,18 @@ def seconds_metrics() -> tuple[str, ...]:
 
 def to_csv(document: ResultsDocument) -> str:
     """One row a case, after a line of column names with their units; an unknown value is empty."""
-    return _csv([case_row(document, case, units=True) for case in document.cases])
+    return _csv([{cell.head: cell.value for cell in case_cells(document, case)} for case in document.cases])
 
 
 def to_long_csv(document: ResultsDocument) -> str:
     """One row for each statistic of each metric of each case, for tools that pivot."""
-    return _csv([row for case in document.cases for row in long_rows(document, case)])
+    return _csv(
+        [
+            {cell.head: cell.value for cell in cells}
+            for case in document.cases
+            for cells in long_cells(document, case)
+        ]
+    )
 
 
 def _csv(rows: Sequence[Json]) -> str:

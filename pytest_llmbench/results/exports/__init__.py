@@ -1,0 +1,1 @@
+"""In which forms do other programs take a document?"""
