@@ -87,7 +87,7 @@ class Store:
         Only the beginning of each file is read.
         """
         entries, problems = [], []
-        for path in self._paths():
+        for path in self.paths():
             try:
                 entries.append(Entry(path, read_header(path)))
             except ResultsError as error:
@@ -110,7 +110,7 @@ class Store:
             return path
         if is_session_id(text) and self.document_path(text).is_file():
             return self.document_path(text)
-        ids = [p.stem for p in self._paths()]
+        ids = [p.stem for p in self.paths()]
         matches = [i for i in ids if text and (i.startswith(text) or i.rpartition("-")[2].startswith(text))]
         if len(matches) == 1:
             return self.results / f"{matches[0]}.json"
@@ -127,7 +127,7 @@ class Store:
         raise ResultsError(msg)
 
     def _latest(self, problems: list[str]) -> Path:
-        for path in self._paths():
+        for path in self.paths():
             try:
                 read_header(path)
             except ResultsError as error:
@@ -137,7 +137,11 @@ class Store:
         msg = f"there is no results document in {self.results}: run pytest with benchmarks first"
         raise ResultsError(msg)
 
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
+        """Where every document lies, the newest first; nothing is read.
+
+        :raises ResultsError: if the folder cannot be listed.
+        """
         try:
             names = [p for p in self.results.iterdir() if p.suffix == ".json" and not p.name.startswith(".")]
         except FileNotFoundError:

@@ -1,0 +1,222 @@
+"""How does the index follow the documents of the store?
+
+A document is read when its file is new or was changed: another size or time, and then another hash. What was
+removed goes out of the index. The same documents give the same rows, in whatever order they came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.processes.wire import Json
+from pytest_llmbench.results.document import read_document
+from pytest_llmbench.results.index.database import Database, open_database
+from pytest_llmbench.results.index.tables import (
+    INDEXED,
+    STATISTICS,
+    cases,
+    damaged,
+    metric_rows,
+    metrics,
+    sessions,
+)
+from pytest_llmbench.results.measured import Measured
+from pytest_llmbench.results.records import CaseRecord, ResultsDocument
+from pytest_llmbench.results.rows import case_row
+from pytest_llmbench.results.store import Store
+
+
+@dataclass(slots=True)
+class Update:
+    """What an update did; sessions by their ids."""
+
+    added: list[str] = field(default_factory=list)
+    """New, or changed."""
+    removed: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    problems: list[str] = field(default_factory=list)
+    """A line for each document that is damaged."""
+
+
+class Index:
+    """The index of one store. Use :meth:`open`."""
+
+    def __init__(self, store: Store, database: Database) -> None:
+        self.store = store
+        self.database = database
+
+    @classmethod
+    def open(cls, store: Store, url: str | None = None) -> Index:
+        """The index of *store*, in the database that :func:`open_database` opens.
+
+        :raises ResultsError: as there.
+        :raises UsageError: as there.
+        """
+        return cls(store, open_database(store, url))
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def rebuild(self) -> Update:
+        """Make the index anew of all documents."""
+        with self.database.writing() as connection:
+            for table in INDEXED:
+                connection.execute(delete(table))
+        return self.update()
+
+    def update(self) -> Update:
+        """Bring the index to what the store has now.
+
+        :raises ResultsError: if the store or the database cannot be read or written.
+        """
+        done = Update()
+        with self.database.writing() as connection:
+            held = {row.path: row for row in connection.execute(select(sessions))}
+            bad = {row.path: row for row in connection.execute(select(damaged))}
+            there = set()
+            for path, size, modified in self._files():
+                name = path.name
+                there.add(name)
+                if (one := held.get(name)) is not None and (one.size, one.modified) == (size, modified):
+                    done.unchanged += 1
+                    continue
+                if (one := bad.get(name)) is not None and (one.size, one.modified) == (size, modified):
+                    done.problems.append(one.problem)
+                    continue
+                connection.execute(delete(damaged).where(damaged.c.path == name))
+                try:
+                    digest = _digest(path)
+                    if name in held and held[name].digest == digest:
+                        stamp = {"size": size, "modified": modified}
+                        connection.execute(sessions.update().where(sessions.c.path == name).values(stamp))
+                        done.unchanged += 1
+                        continue
+                    document = read_document(path)
+                    if document.session.id != path.stem:
+                        msg = (
+                            f"{path} is of session {document.session.id}: a document is called as its session"
+                        )
+                        raise ResultsError(msg)
+                except ResultsError as error:
+                    line = {"path": name, "size": size, "modified": modified, "problem": str(error)}
+                    connection.execute(insert(damaged).values(line))
+                    connection.execute(delete(sessions).where(sessions.c.path == name))
+                    done.problems.append(str(error))
+                    continue
+                connection.execute(delete(sessions).where(sessions.c.path == name))
+                self._add(
+                    connection, document, {"path": name, "digest": digest, "size": size, "modified": modified}
+                )
+                done.added.append(document.session.id)
+            for name in held.keys() - there:
+                connection.execute(delete(sessions).where(sessions.c.path == name))
+                done.removed.append(held[name].id)
+            for name in bad.keys() - there:
+                connection.execute(delete(damaged).where(damaged.c.path == name))
+        return done
+
+    def _files(self) -> Iterator[tuple[Path, int, int]]:
+        for path in self.store.paths():
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # It was removed meanwhile.
+            yield path, status.st_size, status.st_mtime_ns
+
+    def _add(self, connection: Any, document: ResultsDocument, place: Json) -> None:
+        connection.execute(insert(sessions).values(**place, **_session(document)))
+        for name, told in document.metrics.items():
+            connection.execute(delete(metric_rows).where(metric_rows.c.name == name))
+            connection.execute(insert(metric_rows).values(name=name, row=told.model_dump()))
+        rows, values = [], []
+        for position, case in enumerate(document.cases):
+            row = _case(document, case, position)
+            rows.append(row)
+            for name, metric in case.metrics.items():
+                numbers = {one: getattr(metric, one) for one in STATISTICS}
+                values.append(
+                    {"started": row["started"], "case_id": row["id"], "name": name, "n": metric.n, **numbers}
+                )
+        if rows:
+            connection.execute(insert(cases), rows)
+        if values:
+            connection.execute(insert(metrics), values)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        msg = f"{path} cannot be read: {os.strerror(error.errno or 0)}"
+        raise ResultsError(msg) from error
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _session(document: ResultsDocument) -> Json:
+    session, machine, commit = document.session, document.machine, document.commit
+    return {
+        "id": session.id,
+        "schema_version": document.schema_version,
+        "started": _moment(session.started),
+        "ended": _moment(session.ended),
+        "state": session.state,
+        "host": session.host,
+        "machine": machine.id if machine else None,
+        "cpu": machine.cpu.get("model") if machine else None,
+        "gpus": ", ".join(str(gpu.get("name")) for gpu in machine.gpus) or None if machine else None,
+        "memory": machine.memory.get("total") if machine else None,
+        "commit_id": commit.id,
+        "commit_time": _moment(commit.time),
+        "branch": commit.branch,
+        "dirty": commit.dirty,
+        "versions": document.versions,
+        "case_count": len(document.cases),
+    }
+
+
+def case_id(session_id: str, position: int) -> int:
+    """The number of a case: the same whenever, and in whichever database, the index is made."""
+    text = f"{session_id}/{position}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def _case(document: ResultsDocument, case: CaseRecord, position: int) -> Json:
+    measured = Measured(case, document)
+    identity = measured.identity
+    told = case_row(document, case)
+    same = {name: told.get(name) for name in cases.c.keys() if name in told}  # noqa: SIM118
+    work = repr((case.key, identity.backend, identity.quantization, identity.params, identity.protocol))
+    return {
+        **same,
+        "id": case_id(document.session.id, position),
+        "session_id": document.session.id,
+        "position": position,
+        "verdict": case.verdict,
+        "verdict_reason": case.verdict_reason,
+        "alias": case.model.alias,
+        "digest": case.model.digest,
+        "revision": case.model.revision,
+        "parameters": case.model.parameters,
+        "size": case.model.size,
+        "engine_version": identity.engine,
+        "way": case.protocol.way,
+        "spoiled": measured.spoiled or measured.impossible,
+        "usable": measured.usable,
+        "work": hashlib.sha256(work.encode()).hexdigest(),
+        "params": case.params,
+        "started": _moment(document.session.started),
+    }
