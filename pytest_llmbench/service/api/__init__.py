@@ -1,0 +1,15 @@
+"""What can a script ask over HTTP? One module a subject."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+def add_api(app: FastAPI) -> None:
+    """Add every route of the API to *app*."""
+    from pytest_llmbench.service.api import system
+
+    app.include_router(system.router)
