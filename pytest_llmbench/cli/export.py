@@ -128,10 +128,15 @@ def _need_a_name(form: str, output: Path | None) -> None:
     :raises UsageError: saying that a file or a folder has to be named.
     """
     gives = named(form).gives
-    if output is None and (gives == "folder" or (gives == "bytes" and sys.stdout.isatty())):
+    if output is None and (gives == "folder" or (gives == "bytes" and on_a_terminal())):
         what = "several files: name a folder" if gives == "folder" else "not text: name a file"
         msg = f"--format {form} is {what} with --output"
         raise UsageError(msg)
+
+
+def on_a_terminal() -> bool:
+    """Whether a person sees what is written to standard output."""
+    return sys.stdout.isatty()
 
 
 def _write(written: Written, output: Path | None) -> None:

@@ -90,6 +90,20 @@ def _markdown(document: ResultsDocument, wanted: Wanted) -> str:
     return markdown_table(document.cases, wanted.columns)
 
 
+def _files(document: ResultsDocument, _: Wanted) -> Mapping[str, bytes]:
+    from pytest_llmbench.report.files import to_files
+
+    return to_files(document)
+
+
+def _levels(document: ResultsDocument, _: Wanted) -> str:
+    import json
+
+    from pytest_llmbench.results.exports.levels import to_levels
+
+    return json.dumps(to_levels(document), indent=2) + "\n"
+
+
 def _pytest_benchmark(document: ResultsDocument, wanted: Wanted) -> str:
     import json
 
@@ -127,6 +141,17 @@ EXPORTS: Mapping[str, Export] = {
             help="JSON with a benchmark a case, for the tools that read that plugin's",
             write=_pytest_benchmark,
             takes="metric",
+        ),
+        Export(
+            name="levels",
+            help="JSON of one model with an entry an engine and a concurrency",
+            write=_levels,
+        ),
+        Export(
+            name="files",
+            help="four files for a folder: conversations as CSV, JSON and Markdown, and the system",
+            write=_files,
+            gives="folder",
         ),
     )
 }

@@ -89,5 +89,4 @@ def _value(kind: Kind, value: object) -> object:
     if kind == "number":
         assert isinstance(value, int | float)
         return float(value)
-    # Half of a surrogate pair, which JSON can have, has no UTF-8.
-    return str(value).encode(errors="backslashreplace").decode()
+    return str(value)

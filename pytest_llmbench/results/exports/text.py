@@ -37,12 +37,14 @@ def seconds_metrics() -> tuple[str, ...]:
 
 def to_csv(document: ResultsDocument) -> str:
     """One row a case, after a line of column names with their units; an unknown value is empty."""
-    return _csv([{cell.head: cell.value for cell in case_cells(document, case)} for case in document.cases])
+    return csv_text(
+        [{cell.head: cell.value for cell in case_cells(document, case)} for case in document.cases]
+    )
 
 
 def to_long_csv(document: ResultsDocument) -> str:
     """One row for each statistic of each metric of each case, for tools that pivot."""
-    return _csv(
+    return csv_text(
         [
             {cell.head: cell.value for cell in cells}
             for case in document.cases
@@ -51,7 +53,8 @@ def to_long_csv(document: ResultsDocument) -> str:
     )
 
 
-def _csv(rows: Sequence[Json]) -> str:
+def csv_text(rows: Sequence[Json]) -> str:
+    """*rows* below the names of their columns; a value that a row does not have, or None, is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")

@@ -65,6 +65,30 @@ def test_cases_can_be_chosen() -> None:
     assert "has 'nothing' in its id" in refused(call("export", "--case", "nothing"))
 
 
+def test_several_files_are_written_into_a_folder(tmp_path: Path, store: Store) -> None:
+    assert "name a folder with --output" in refused(call("export", "-f", "files"))
+    out = tmp_path / "new" / "folder"
+    assert call("export", "-f", "files", "-o", str(out)).exit_code == 0
+    session = store.find("latest").stem
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"{session}.csv",
+        f"{session}.json",
+        f"{session}.md",
+        f"{session}_system.json",
+    ]
+
+
+def test_bytes_go_to_a_file_or_a_pipe_and_to_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cases.parquet"
+    assert call("export", "-f", "parquet", "-o", str(out)).exit_code == 0
+    assert out.read_bytes()[:4] == b"PAR1"
+    assert CliRunner().invoke(app, ["export", "-f", "parquet"]).stdout_bytes[:4] == b"PAR1"
+    monkeypatch.setattr("pytest_llmbench.cli.export.on_a_terminal", lambda: True)
+    assert "name a file with --output" in refused(call("export", "-f", "parquet"))
+
+
 def test_a_badge_is_a_picture_or_json(tmp_path: Path) -> None:
     assert call("badge", "tiny-q8").stdout.startswith("<svg ")
     assert json.loads(call("badge", "tiny-q8", "-f", "json").stdout)["message"] == "not measured"

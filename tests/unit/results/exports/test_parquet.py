@@ -88,11 +88,6 @@ def test_a_column_with_what_is_not_its_number_is_text(document: ResultsDocument,
     assert table(to_parquet(document))["threads"].to_pylist() == ["1", str(threads)]
 
 
-def test_half_a_character_is_written_as_its_escape(document: ResultsDocument) -> None:
-    document.cases[0].error = "a\ud800b"
-    assert table(to_parquet(document))["error"].to_pylist() == [r"a\ud800b", None]
-
-
 def test_without_cases_it_is_a_table_without_rows(document_maker: Maker) -> None:
     assert table(to_parquet(document_maker(cases=0))).num_rows == 0
     assert table(to_long_parquet(document_maker(cases=0))).num_rows == 0
