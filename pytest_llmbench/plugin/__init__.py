@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmbench.errors import NoRoomError, UsageError
+from pytest_llmbench.errors import LLMBenchError, NoRoomError, UsageError
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.plugin.fixtures import hw_monitor, llm_chat, llm_load, llm_model, llm_server
 from pytest_llmbench.plugin.options import add_options, marker_help
@@ -81,9 +81,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.hook.pytest_llmbench_register_metrics.call_historic(kwargs={"registry": metrics})
         session = PytestSession(config)
         session.check_command_line()
+        session.resume()
         if session.settings.listing is not None:
             check_listing(config)
-    except UsageError as error:
+    except LLMBenchError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[SESSION] = session
     if session.settings.listing == "json":
@@ -174,6 +175,11 @@ def pytest_collection_modifyitems(
         chosen, notes = choose(session, items)
         session.note(notes)
         pass_on(config, notes)
+    if session.kept is not None:
+        from pytest_llmbench.plugin.choose import left_to_measure
+
+        chosen, note = left_to_measure(session.kept, chosen)
+        session.note([note])
     if settings.only:
         chosen = [item for item in chosen if is_benchmark(item)]
     left = set(chosen)
@@ -198,11 +204,12 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_finish"""
     config = session.config
-    instead = config.option.collectonly or config.stash[SESSION].settings.listing is not None
-    if instead or not (benchmarks := [i for i in session.items if is_benchmark(i)]):
+    ours = config.stash[SESSION]
+    benchmarks = [item for item in session.items if is_benchmark(item)]
+    if config.option.collectonly or ours.settings.listing is not None or not (benchmarks or ours.kept):
         return
     try:
-        config.stash[SESSION].collected(benchmarks)
+        ours.collected(benchmarks)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -266,6 +273,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if is_controller(session.config):
         ours.merge_workers()
     try:
+        if ours.kept is not None:
+            # Its verdict is on all that it has measured, also before.
+            if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+                session.exitstatus = pytest.ExitCode.OK
+            if session.exitstatus == pytest.ExitCode.OK and ours.kept.failed:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if ours.recording is not None:
             ours.recording.finish(session, ours.deselected)
     finally:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.cases.case import Case
     from pytest_llmbench.cases.need import Need
     from pytest_llmbench.cases.target import Target
+    from pytest_llmbench.results.resume import Kept
     from pytest_llmbench.settings.kinds import Fixture
 
 _NOT_TAGS = ("llm", "parametrize", "skip", "skipif", "xfail", "usefixtures", "filterwarnings")
@@ -62,6 +63,13 @@ def choose(session: PytestSession, items: Sequence[pytest.Item]) -> tuple[list[p
         )
     chosen = set(benchmarks)
     return [item for item in items if item in chosen or not is_benchmark(item)], notes
+
+
+def left_to_measure(kept: Kept, items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], str]:
+    """The tests that a session has not measured before it was resumed, and a line that says so."""
+    chosen = [item for item in items if not is_benchmark(item) or item.nodeid not in kept.done]
+    done = count(len(items) - len(chosen), "benchmark")
+    return chosen, f"session {kept.document.session.id} goes on: {done} measured before"
 
 
 def _longer(session: PytestSession, item: pytest.Item, most: int) -> bool | None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.cases.selection import Selector
     from pytest_llmbench.gate.compare import CaseComparison, Comparison
     from pytest_llmbench.plugin.judge import Gating, Judged
+    from pytest_llmbench.results.resume import Kept
     from pytest_llmbench.settings.session import SessionSettings
 
 _NO_TEXT = "(no message)"
@@ -68,15 +69,18 @@ class Recording:
         settings: SessionSettings,
         selector: Selector,
         items: Sequence[pytest.Item],
+        kept: Kept | None = None,
     ) -> Recording:
         """Start the journal, before anything is measured that could not be kept, and the gate.
+
+        *kept* is what the session has measured before it was resumed.
 
         :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written, and for what the
             options of the gate cannot mean.
         """
         from pytest_llmbench.plugin.judge import open_gate
 
-        results = _open_results(config, settings)
+        results = _open_results(config, settings, kept)
         try:
             gating = open_gate(config, settings, selector, results.store, items)
         except UsageError:
@@ -315,7 +319,7 @@ def _message(report: pytest.TestReport) -> str:
     return str(report.longrepr or _NO_TEXT)
 
 
-def _open_results(config: pytest.Config, settings: SessionSettings) -> ResultsSession:
+def _open_results(config: pytest.Config, settings: SessionSettings, kept: Kept | None) -> ResultsSession:
     """The results session of this process.
 
     :raises UsageError: if the store or the folder of ``--llm-json`` cannot be written.
@@ -325,8 +329,10 @@ def _open_results(config: pytest.Config, settings: SessionSettings) -> ResultsSe
     try:
         results = ResultsSession.open(
             Store(settings.store),
-            snapshot(config.rootpath, session_id=session_id(config), command=command),
-            worker=worker_id(config),
+            snapshot(config.rootpath, session_id=session_id(config), command=command)
+            if kept is None
+            else kept.document,
+            worker=worker_id(config) if kept is None else kept.part,
             json=path,
         )
     except ResultsError as error:

@@ -17,6 +17,7 @@ from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.errors import LLMBenchWarning, saying_where
 from pytest_llmbench.plugin.options import learn_secrets, read_settings
 from pytest_llmbench.plugin.parametrize import point_of
+from pytest_llmbench.plugin.xdist import check_resume, take_session
 from pytest_llmbench.settings.kinds import CASE_FIXTURES
 from pytest_llmbench.settings.sources import Source, read_marker
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.gate.pairing import Pairing
     from pytest_llmbench.models.aliases import Aliases
     from pytest_llmbench.plugin.record import Recording
+    from pytest_llmbench.results.resume import Kept
     from pytest_llmbench.settings.case import CaseSettings
     from pytest_llmbench.settings.presets import Presets
 
@@ -58,6 +60,8 @@ class PytestSession:
         self.refused: str | None = None
         """Why a suite is not valid."""
         self.recording: Recording | None = None
+        self.kept: Kept | None = None
+        """Of a session that is resumed."""
         self._markers: dict[object, Source] = {}
         self._selector: Selector | None = None
         self._runtime: Runtime | None = None
@@ -72,6 +76,24 @@ class PytestSession:
         # A session that says nothing of benchmarks does not import what knows of them.
         if self.options.command_line.given or self.options.ini.given or self.settings.models_file:
             self.selector.check_command_line()
+
+    def resume(self) -> None:
+        """Find what a session has measured that is to go on, and be that session.
+
+        :raises UsageError: if there is none, it runs, or it does not go together with this one.
+        """
+        if (ref := self.settings.resume) is None:
+            return
+        from pytest_llmbench.results.environment import snapshot
+        from pytest_llmbench.results.resume import kept_of
+        from pytest_llmbench.results.store import Store
+
+        check_resume(self.config)
+        self.kept = kept_of(Store(self.settings.store), ref)
+        session_id = self.kept.document.session.id
+        self.kept.check(snapshot(self.config.rootpath, session_id=session_id))
+        take_session(self.config, session_id)
+        self.note(self.kept.problems)
 
     # -- collection -------------------------------------------------------------------------
 
@@ -128,7 +150,7 @@ class PytestSession:
         if not self.settings.disable:
             from pytest_llmbench.plugin.record import Recording
 
-            self.recording = Recording.open(self.config, self.settings, self.selector, benchmarks)
+            self.recording = Recording.open(self.config, self.settings, self.selector, benchmarks, self.kept)
 
     def note(self, lines: Iterable[str]) -> None:
         """Tell a person so when the tests are collected."""

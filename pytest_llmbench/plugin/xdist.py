@@ -43,6 +43,11 @@ def session_id(config: pytest.Config) -> str:
     return config.stash[_SESSION_ID]
 
 
+def take_session(config: pytest.Config, given: str) -> None:
+    """Have the session be one that began before."""
+    config.stash[_SESSION_ID] = given
+
+
 def worker_id(config: pytest.Config) -> str | None:
     """``gw0`` and so on in a worker of xdist; None elsewhere."""
     given: Json = getattr(config, "workerinput", {})
@@ -56,6 +61,16 @@ def check_listing(config: pytest.Config) -> None:
     """
     if is_controller(config):
         msg = "--llm-list lists what would run, and xdist's workers have the tests: leave out -n"
+        raise UsageError(msg)
+
+
+def check_resume(config: pytest.Config) -> None:
+    """Refuse to go on with a session by several workers.
+
+    :raises UsageError: saying what to do.
+    """
+    if is_controller(config) or worker_id(config) is not None:
+        msg = "--llm-resume goes on in one process: leave out -n"
         raise UsageError(msg)
 
 

@@ -83,25 +83,25 @@ class Journal:
         journal.path = path
         return journal
 
-    def append(self, case: CaseRecord) -> None:
-        """Put *case* on the disk before this returns.
+    def append(self, *cases: CaseRecord) -> None:
+        """Put *cases* on the disk before this returns: those of a test together, as all or none of them.
 
-        :raises ResultsError: if it cannot be written. The journal holds what it held before, and
-            a later append may succeed; keep the case, and put it into the document.
+        :raises ResultsError: if they cannot be written. The journal holds what it held before, and
+            a later append may succeed; keep the cases, and put them into the document.
         """
-        self._write(case)
+        self._write(*cases)
 
-    def _write(self, part: CaseRecord | Header) -> None:
-        line = to_json(part) + b"\n"
+    def _write(self, *parts: CaseRecord | Header) -> None:
+        lines = b"".join(to_json(part) + b"\n" for part in parts)
         try:
-            write_all(self._fd, line)
+            write_all(self._fd, lines)
             os.fsync(self._fd)
         except OSError as error:
             # Half a line would spoil the next one; a full disk still allows to shorten a file.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._end)
             raise results_error("write the journal", self.path, error) from error
-        self._end += len(line)
+        self._end += len(lines)
 
     def close(self) -> None:
         """Close the file; it stays, for :func:`collect` or :func:`recover`."""
@@ -233,6 +233,18 @@ def recover(store: Store, *, force: bool = False) -> list[Recovery]:
                 problem = f"{paths[0]}: {error}"
                 found.append(Recovery(session_id, "failed", kept=tuple(paths), problems=(problem,)))
     return found
+
+
+def is_running(store: Store, session_id: str) -> bool:
+    """Whether a process of this machine writes a session's journals.
+
+    :raises ResultsError: if one cannot be read.
+    """
+    with contextlib.ExitStack() as locks:
+        try:
+            return any(_state(path, locks) == "running" for path in journals(store, session_id))
+        except OSError as error:
+            raise results_error("read", store.journals, error) from error
 
 
 def _recover_session(

@@ -64,7 +64,9 @@ class ResultsSession:
         """Start the journal, before anything is measured that could not be kept.
 
         :param header: by default a new session's, of this machine and the working directory's commit.
-        :param worker: the xdist worker's id, such as ``gw0``, whose journal it is.
+            A document's has cases already, of a session that is resumed.
+        :param worker: the xdist worker's id, such as ``gw0``, whose journal it is; or which part of a session
+            that is resumed.
         :param json: where the document is written beside the store.
         :raises ResultsError: if the store cannot be written.
         """
@@ -123,15 +125,8 @@ class ResultsSession:
         self._cases.update({case.key: case for case in cases})
         if self._journal is None:
             return
-        failure: ResultsError | None = None
-        for case in cases:
-            try:
-                self._journal.append(case)
-                self._journaled.add(case.key)
-            except ResultsError as error:
-                failure = error
-        if failure is not None:
-            raise failure
+        self._journal.append(*cases)
+        self._journaled.update(case.key for case in cases)
 
     def leave(self) -> None:
         """Leave the journal to whoever makes the document: the controller of a worker."""

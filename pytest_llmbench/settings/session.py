@@ -112,6 +112,16 @@ class SessionSettings:
         path="file",
         also=("benchmark-storage", "result-dir", "output-dir", "output-artifact-dir"),
     )
+    resume: str | None = setting(
+        None,
+        read.text,
+        "--llm-resume",
+        "Go on with a session that was killed: what it has measured is not measured again, and the document "
+        "has both. Its id, enough of it to be the only one, or latest",
+        role="session",
+        metavar="SESSION",
+        ini_type=None,
+    )
     columns: tuple[str, ...] = setting(
         (),
         read.columns,
