@@ -19,6 +19,7 @@ from pathlib import Path
 from pytest_llmbench import errors
 from pytest_llmbench._version import __version__
 from pytest_llmbench.processes import wire
+from pytest_llmbench.processes.end_with import end_with_parent
 from pytest_llmbench.processes.wire import Json
 
 PROTOCOL = 2
@@ -76,20 +77,6 @@ def describe(error: BaseException, kind: Kind = ENGINE) -> Json:
     return {"type": "EngineError", "message": f"the {kind.name} raised {name}: {error}", "traceback": trace}
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process when pytest ends, even inside a native call (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    import ctypes
-    import signal
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def prefer_for_oom_kill() -> None:
     """If memory runs out, it is this process that has it: the kernel should not take pytest."""
     with contextlib.suppress(OSError):
@@ -106,7 +93,7 @@ def serve(
     What *handle* raises is the answer to that request, and the next one is waited for. Beside the request it
     gets what sends a sign of life, a small object with the key ``alive``, before the answer.
     """
-    _die_with_parent()
+    end_with_parent(os.getppid())
     sock = socket.socket(fileno=fd)
     wire.send(sock, {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
     while True:

@@ -58,7 +58,7 @@ class Database:
 
         :raises ResultsError: if the database does not answer.
         """
-        with self._told(), self.engine.connect() as connection:
+        with self.told(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -67,13 +67,17 @@ class Database:
 
         :raises ResultsError: if the database does not answer, or cannot be written.
         """
-        with self._told(), self.engine.connect() as connection:
+        with self.told(), self.engine.connect() as connection:
             writer = connection.execution_options(llmbench_writes=True)
             with writer.begin():
                 yield writer
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
+        """Have what the driver raises be one line.
+
+        :raises ResultsError: for what a person can do something about.
+        """
         from sqlalchemy.exc import DatabaseError, InterfaceError
 
         try:
