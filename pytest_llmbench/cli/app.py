@@ -20,6 +20,7 @@ from pytest_llmbench.cli import gate as cli_gate
 from pytest_llmbench.cli.conversations import list_conversations
 from pytest_llmbench.cli.documents import RefArgument, matching, read, warn
 from pytest_llmbench.cli.export import EXPORT_HELP, ColumnsOption, column_names, export_document, show_badge
+from pytest_llmbench.cli.index import index_app
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.cli.presets import list_presets
@@ -62,6 +63,7 @@ app.add_typer(models_app, name="models")
 app.command("presets")(list_presets)
 app.command("conversations")(list_conversations)
 app.add_typer(suite_app, name="suite")
+app.add_typer(index_app, name="index")
 app.command("export", help=EXPORT_HELP)(export_document)
 app.command("badge")(show_badge)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run_suite)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import groupby
@@ -14,7 +13,7 @@ import typer
 
 from pytest_llmbench.cli.calibrate import calibrate
 from pytest_llmbench.cli.documents import warn
-from pytest_llmbench.cli.options import STORE, StoreOption, say
+from pytest_llmbench.cli.options import STORE, StoreOption, asked, say
 from pytest_llmbench.errors import UsageError, saying_where
 from pytest_llmbench.metrics.units import count
 
@@ -214,7 +213,7 @@ def update(
         typer.echo(f"{name} is a new baseline.")
     _refuse_failed(new, force=force)
     _refuse_spoiled(new, force=force)
-    if not yes and not _asked(f"Make {ref} the baseline {name}?"):
+    if not yes and not asked(f"Make {ref} the baseline {name}?"):
         typer.echo(f"{name} was not changed.")
         raise typer.Exit(1)
     for path in replace_baseline(found, name, new):
@@ -338,13 +337,6 @@ def _refuse_spoiled(documents: Iterable[ResultsDocument], *, force: bool) -> Non
                 "again on a quieter machine, or use --force"
             )
             raise UsageError(msg)
-
-
-def _asked(question: str) -> bool:
-    if not sys.stdin.isatty():
-        msg = "there is no terminal to ask on; use --yes"
-        raise UsageError(msg)
-    return typer.confirm(question)
 
 
 def _documents(store: Store, refs: Iterable[str]) -> list[ResultsDocument]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 VARIABLES = ("LLMBENCH_DATABASE_URL", "DATABASE_URL")
 """The first one that is set holds."""
 FILE = "index.sqlite3"
+SCHEMA = "llmbench"
+"""Of PostgreSQL: what else is in the database is not touched."""
 _BUSY = 30_000
 """ms that a writer waits for another one."""
 
@@ -51,6 +53,11 @@ class Database:
     def dialect(self) -> str:
         """``sqlite`` or ``postgresql``."""
         return self.engine.dialect.name
+
+    @property
+    def shown(self) -> str:
+        """Its URL without a password."""
+        return self.engine.url.render_as_string(hide_password=True)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -83,9 +90,8 @@ class Database:
         try:
             yield
         except (DatabaseError, InterfaceError) as error:
-            shown = self.engine.url.render_as_string(hide_password=True)
             why = one_line(str(error.orig or error), 200)
-            msg = f"the database {shown} cannot be used: {mask(why)}"
+            msg = f"the database {self.shown} cannot be used: {mask(why)}"
             raise ResultsError(msg) from error
 
     def close(self) -> None:
@@ -93,10 +99,11 @@ class Database:
         self.engine.dispose()
 
 
-def open_database(store: Store, url: str | None = None) -> Database:
+def open_database(store: Store, url: str | None = None, *, ready: bool = True) -> Database:
     """The database of *store*; its tables are made where they are not there.
 
-    :raises ResultsError: if it does not answer, or the URL is none.
+    :param ready: whether it has to have the tables of this version.
+    :raises ResultsError: if it does not answer, the URL is none, or its tables are of another version.
     :raises UsageError: without the extra.
     """
     try:
@@ -104,8 +111,6 @@ def open_database(store: Store, url: str | None = None) -> Database:
         from sqlalchemy.exc import ArgumentError, NoSuchModuleError
     except ImportError:
         raise needs_extra("an index and jobs", "SQLAlchemy", "store") from None
-    from pytest_llmbench.results.index.tables import SCHEMA
-
     try:
         parsed = make_url(database_url(store, url))
     except ArgumentError:
@@ -116,9 +121,8 @@ def open_database(store: Store, url: str | None = None) -> Database:
         store.create()
         options["connect_args"] = {"timeout": _BUSY / 1000}
     elif parsed.get_backend_name() == "postgresql":
-        options["execution_options"] = {"schema_translate_map": {None: SCHEMA}}
         options["pool_pre_ping"] = True
-        options["connect_args"] = {"connect_timeout": 10}
+        options["connect_args"] = {"connect_timeout": 10, "options": f"-c search_path={SCHEMA}"}
     else:
         msg = f"the database is {parsed.get_backend_name()}; it can be SQLite or PostgreSQL"
         raise ResultsError(msg)
@@ -129,20 +133,14 @@ def open_database(store: Store, url: str | None = None) -> Database:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
+    else:
+        event.listen(engine, "connect", lambda *_: setattr(engine.dialect, "default_schema_name", SCHEMA))
     database = Database(engine)
-    _make(database)
+    if ready:
+        from pytest_llmbench.results.index.schema import make_ready
+
+        make_ready(database)
     return database
-
-
-def _make(database: Database) -> None:
-    from sqlalchemy.schema import CreateSchema
-
-    from pytest_llmbench.results.index.tables import SCHEMA, metadata
-
-    with database.writing() as connection:
-        if database.dialect == "postgresql":
-            connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
-        metadata.create_all(connection)
 
 
 def _prepare(connection: Any, _: Any) -> None:

@@ -29,9 +29,6 @@ from sqlalchemy import (
 
 from pytest_llmbench.results.records import MetricRecord
 
-SCHEMA = "llmbench"
-"""Of PostgreSQL: what else is in the database is not touched."""
-
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",

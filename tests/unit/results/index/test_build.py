@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,11 +26,13 @@ def _rows(index: Index) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-def index(store: Store, document_maker: MakeDocument) -> Index:
+def index(store: Store, document_maker: MakeDocument, url: str | None) -> Iterator[Index]:
     """The index of two documents."""
     for session in (FIRST, SECOND):
         store.write(document_maker(session))
-    return Index.open(store)
+    made = Index.open(store, url)
+    yield made
+    made.close()
 
 
 def test_only_what_is_new_is_read(index: Index, document_maker: MakeDocument) -> None:

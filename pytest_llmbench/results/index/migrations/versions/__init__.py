@@ -1,0 +1,1 @@
+"""Which steps are there? A step that is released is never changed: another one follows it."""
