@@ -176,7 +176,7 @@ def read_configuration(
 ) -> Configuration:
     """The configuration that *given* (of the command line), *environment* and ``.env`` in *folder* say.
 
-    An empty variable says nothing. Secrets are learned, so that nothing shows them.
+    An empty variable counts as one that is not set. Secrets are learned, so that nothing shows them.
 
     :raises UsageError: for a value that cannot be, with its variable.
     """
