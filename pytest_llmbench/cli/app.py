@@ -20,6 +20,7 @@ from pytest_llmbench.cli import gate as cli_gate
 from pytest_llmbench.cli.conversations import list_conversations
 from pytest_llmbench.cli.documents import RefArgument, matching, read, warn
 from pytest_llmbench.cli.export import EXPORT_HELP, ColumnsOption, column_names, export_document, show_badge
+from pytest_llmbench.cli.history import show_history
 from pytest_llmbench.cli.index import index_app
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, say
@@ -221,6 +222,7 @@ def recover(
 
 
 cli_gate.add_to(app)
+app.command("history")(show_history)
 
 
 def _store(path: Path) -> Store:

@@ -1,11 +1,10 @@
-"""Is it slower, what is the baseline, and since when: ``llmbench compare``, ``baseline``, ``history``?"""
+"""Is it slower, and what is the baseline: ``llmbench compare`` and ``baseline``?"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,6 @@ from pytest_llmbench.metrics.units import count
 
 if TYPE_CHECKING:
     from pytest_llmbench.gate.compare import Comparison, NoiseOf
-    from pytest_llmbench.gate.history import Series
     from pytest_llmbench.results.brief import BriefDocument
     from pytest_llmbench.results.records import ResultsDocument
     from pytest_llmbench.results.store import Store
@@ -58,7 +56,6 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands of the gate to ``llmbench``."""
     app.command("compare")(compare_documents)
     app.add_typer(baseline_app, name="baseline")
-    app.command("history")(show_history)
     app.command("calibrate")(calibrate)
 
 
@@ -218,75 +215,6 @@ def update(
         raise typer.Exit(1)
     for path in replace_baseline(found, name, new):
         typer.echo(f"Saved {path}")
-
-
-def show_history(
-    case: Annotated[str, typer.Argument(metavar="CASE", help="A part of the case's id.")],
-    metric: Annotated[str, typer.Option(metavar="NAME", help="Which metric.")] = "tpot",
-    store: StoreOption = STORE,
-) -> None:
-    """Show a metric over the sessions of the store: what changed since the one before and the first."""
-    from pytest_llmbench.gate.history import MIN_SESSIONS, check_metric, history
-    from pytest_llmbench.results.brief import read_brief
-
-    found = _store(store)
-    entries, problems = found.documents()
-    check_metric(metric)
-    warn(problems)
-    series = history((read_brief(entry.path) for entry in entries), case, metric)
-    if not series:
-        msg = f"no session of {found.path} has a case with {case!r} in its id that measured {metric}"
-        raise UsageError(msg)
-    for _, group in groupby(series, key=lambda one: one.key):
-        _show_history(list(group))
-    if all(len(one.points) < MIN_SESSIONS for one in series):
-        typer.echo(f"Change points are looked for in {MIN_SESSIONS} sessions or more.", err=True)
-
-
-def _show_history(group: Sequence[Series]) -> None:
-    """All that is known of one case: a block for each machine and way in which it was measured."""
-    from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
-
-    nodeid, measurement = group[0].key
-    label = "" if measurement == DEFAULT_MEASUREMENT else f" ({measurement})"
-    say(f"{nodeid}{label}: {group[0].metric}")
-    for series in group:
-        if series.points:
-            _show_series(series)
-    for told in group[0].left_out:
-        say(f"  left out: {told}")
-    typer.echo()
-
-
-def _show_series(series: Series) -> None:
-    from pytest_llmbench.metrics.table import METRICS
-    from pytest_llmbench.metrics.units import quantity
-    from pytest_llmbench.report.judgment import signed
-
-    definition = METRICS[series.metric]
-    engine = series.points[0].engine
-    say(f"  machine {series.machine or 'unknown'}, {engine or 'engine unknown'}")
-    say(f"  {'DATE (UTC)':<16}  {'COMMIT':<10}  {'VALUE':>12}  {'ON LAST':>8}  {'ON FIRST':>8}  PROC.")
-    first: float | None = None
-    last: float | None = None
-    for point in series.points:
-        commit = point.header.commit
-        revision = commit.short or "-"
-        notes = []
-        if point.change is not None:
-            worse = (point.change > 0) == (definition.better == "lower")
-            notes.append(f"<- {signed(point.change)}, {'worse' if worse else 'better'}")
-        if point.failed:
-            notes.append("failed")
-        if point.engine != engine:
-            notes.append(f"{engine} -> {point.engine}")
-            engine = point.engine
-        value = quantity(point.value, definition.unit)
-        date = point.header.session.started[:16].replace("T", " ")
-        on = [signed(point.value / base - 1) if base else "" for base in (last, first)]
-        line = f"  {date:<16}  {revision:<10}  {value:>12}  {on[0]:>8}  {on[1]:>8}  {point.processes:>5}"
-        say(f"{line}  {'; '.join(notes)}".rstrip())
-        first, last = first or point.value, point.value
 
 
 def _shown(comparison: Comparison, form: CompareFormat, *, everything: bool) -> str:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pytest_llmbench.errors import needs_extra
-from pytest_llmbench.gate.matching import Key, Kind, differences
+from pytest_llmbench.gate.matching import Key
+from pytest_llmbench.gate.past import Past
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.brief import BriefDocument
-from pytest_llmbench.results.measured import Measured, engine_version
-from pytest_llmbench.results.records import Header, ResultsDocument
 
 MIN_SESSIONS = 6
 """With fewer, change points are not looked for."""
@@ -31,13 +29,9 @@ _CAUTION = 2.0
 class Point:
     """One session's value of the metric."""
 
-    header: Header
+    past: Past
     value: float
     """The median of the processes' medians, in the metric's unit."""
-    processes: int
-    engine: str | None
-    failed: bool = False
-    """Whether the test failed when it was judged: the session that found the regression."""
     change: float | None = None
     """At a change point: how much the level rose (a latency: got slower) from the last to this one."""
 
@@ -55,8 +49,8 @@ class Series:
     """Sessions that measured the case and are not among the points, with the reason."""
 
 
-def history(documents: Iterable[ResultsDocument | BriefDocument], text: str, metric: str) -> list[Series]:
-    """The series of every case with *text* in its id, its change points marked.
+def history(pasts: Iterable[Past], metric: str) -> list[Series]:
+    """The series of every case, its change points marked.
 
     Sessions compare as for the gate, but for the engine's version: that is a reason for a change.
     Sessions in which the case failed or was disturbed are left out and reported; but not those in which
@@ -65,39 +59,23 @@ def history(documents: Iterable[ResultsDocument | BriefDocument], text: str, met
     :raises UsageError: without the extra ``history``, where there are sessions enough to look for
         change points.
     """
-    found: dict[Key, list[list[Measured]]] = {}
+    found: dict[Key, list[list[Past]]] = {}
     left_out: dict[Key, list[str]] = {}
-    for document in sorted(documents, key=lambda one: one.session.id):
-        for case in document.cases:
-            if text not in case.nodeid and text != case.measurement:
-                continue
-            measured = Measured(case, document)
-            groups = found.setdefault(case.key, [])
-            if not (measured.usable or _judged(measured)) or measured.spoiled_for(metric):
-                why = measured.spoiled_for(metric) or f"it {case.outcome}"
-                left_out.setdefault(case.key, []).append(f"{document.session.id}: {why}")
-            elif measured.values(metric):
-                alike = (g for g in groups if not _other_than_engine(g[-1], measured))
-                group = next(alike, None)
-                if group is None:
-                    groups.append(group := [])
-                group.append(measured)
+    for past in sorted(pasts, key=lambda one: one.session):
+        groups = found.setdefault(past.key, [])
+        if past.left_out is not None:
+            left_out.setdefault(past.key, []).append(f"{past.session}: {past.left_out}")
+        elif past.value is not None:
+            group = next((one for one in groups if one[-1].compares(past)), None)
+            if group is None:
+                groups.append(group := [])
+            group.append(past)
     series = []
     for key, groups in found.items():
         told = tuple(left_out.get(key, ()))
         if groups or told:
             series += [_series(key, metric, group, told) for group in groups or [[]]]
     return series
-
-
-def _judged(measured: Measured) -> bool:
-    """Whether a case failed when all of it was measured: verdicts come after the body of the test."""
-    case = measured.case
-    return case.outcome == "failed" and case.verdict is not None and bool(measured.work)
-
-
-def _other_than_engine(base: Measured, now: Measured) -> bool:
-    return any(one.kind is not Kind.ENGINE for one in differences(base, now))
 
 
 def change_points(values: Sequence[float]) -> list[int]:
@@ -121,32 +99,33 @@ def change_points(values: Sequence[float]) -> list[int]:
     # The median of |N(0, 2 s^2)| is 0.954 s; what is below 0.1% is of no interest.
     spread = max(statistics.median(steps) / 0.954, 1e-3)
     penalty = _CAUTION * 2 * spread**2 * math.log(len(logs))
-    search = ruptures.Pelt(model="l2", min_size=_MIN_SEGMENT, jump=1)
-    ends = search.fit_predict(np.array(logs).reshape(-1, 1), penalty)
+    # With a linear kernel the cost is the same squared distance from the mean, and the search is in C.
+    search = ruptures.KernelCPD(kernel="linear", min_size=_MIN_SEGMENT, jump=1)
+    ends = search.fit_predict(np.array(logs).reshape(-1, 1), pen=penalty)
     return [int(end) for end in ends[:-1]]
 
 
-def _series(key: Key, metric: str, group: Sequence[Measured], left_out: tuple[str, ...]) -> Series:
-    if not group:
-        return Series(key, None, metric, (), left_out)
-    values = [statistics.median(one.centers(metric)) for one in group]
-    starts = change_points(values) if min(values) > 0 else []
+def changes_of(values: Sequence[float]) -> dict[int, float]:
+    """Where the level of *values* changes, and by how much of the level before: 0.05 is 5% up.
+
+    :raises UsageError: as :func:`change_points`.
+    """
+    starts = change_points(values) if values and min(values) > 0 else []
     edges = [0, *starts, len(values)]
     levels = [statistics.median(values[a:b]) for a, b in pairwise(edges)]
-    changes = {start: new / old - 1 for start, (old, new) in zip(starts, pairwise(levels), strict=True)}
-    machine = group[-1].header.machine
+    return {start: new / old - 1 for start, (old, new) in zip(starts, pairwise(levels), strict=True)}
+
+
+def _series(key: Key, metric: str, group: Sequence[Past], left_out: tuple[str, ...]) -> Series:
+    if not group:
+        return Series(key, None, metric, (), left_out)
+    values = [one.value for one in group if one.value is not None]
+    changes = changes_of(values)
     points = tuple(
-        Point(
-            one.header,
-            value,
-            len(one.centers(metric)),
-            engine_version(one.case),
-            one.case.outcome == "failed",
-            changes.get(index),
-        )
+        Point(one, value, changes.get(index))
         for index, (one, value) in enumerate(zip(group, values, strict=True))
     )
-    return Series(key, machine.id if machine is not None else None, metric, points, left_out)
+    return Series(key, group[-1].machine, metric, points, left_out)
 
 
 def check_metric(name: str) -> str:

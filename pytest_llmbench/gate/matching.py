@@ -250,17 +250,8 @@ def _places(measured: Measured) -> tuple[tuple[object, ...], ...]:
 
 
 def _failed(case: CaseRecord, base: Measured) -> Mismatch:
-    how = _ended(base.case) if base.impossible is None else f"is not valid ({base.impossible})"
-    reason = f"it {how} in session {base.session}"
+    reason = f"it {base.how_it_ended} in session {base.session}"
     return Mismatch(case.nodeid, case.measurement, Kind.FAILED, reason, session=base.session)
-
-
-def _ended(case: CaseRecord) -> str:
-    if case.outcome == "passed":
-        return "has no measured round"
-    return {"error": "ended with an error", "skipped": "was skipped", "interrupted": "was interrupted"}.get(
-        case.outcome, case.outcome
-    )
 
 
 def _differing(case: CaseRecord, base: Measured, found: list[Difference]) -> Mismatch:

@@ -13,6 +13,7 @@ from pytest_llmbench.backends.base import FILTERS
 from pytest_llmbench.backends.cpu_time import comparable, why_incomparable
 from pytest_llmbench.hardware.disturbance import slows_cpu
 from pytest_llmbench.measure.run import UNWATCHED, keeps_cpu_time, marks, too_many_disturbed, too_many_failed
+from pytest_llmbench.metrics.row import Clock
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.timeline import by_reason, explain_untimed
 from pytest_llmbench.metrics.units import count
@@ -136,12 +137,37 @@ class Measured:
         """Whether a later case may be compared with it."""
         return self.case.outcome == "passed" and bool(self.work) and self.impossible is None
 
+    @property
+    def how_it_ended(self) -> str:
+        """Why it is not usable, where it is not: ``was skipped``."""
+        if self.impossible is not None:
+            return f"is not valid ({self.impossible})"
+        if self.case.outcome == "passed":
+            return "has no measured round"
+        how = {"error": "ended with an error", "skipped": "was skipped", "interrupted": "was interrupted"}
+        return how.get(self.case.outcome, self.case.outcome)
+
+    @property
+    def left_out(self) -> str | None:
+        """Why it has no place among the sessions of its case; None if it has.
+
+        It has one if it is usable, or the gate alone failed it: verdicts come after the body of the test, so
+        that it was measured as well as any.
+        """
+        judged = self.case.outcome == "failed" and self.case.verdict is not None and bool(self.work)
+        return None if self.usable or judged else f"it {self.how_it_ended}"
+
     def spoiled_for(self, metric: str) -> str | None:
         """Why its values of a metric say nothing, if they do not; never for what no other load disturbs."""
+        row = METRICS[metric]
+        return None if row.exact else self.spoiled_on(row.clock)
+
+    def spoiled_on(self, clock: Clock) -> str | None:
+        """The same of metrics of a clock."""
         # What speaks against CPU times speaks against times as well.
-        if self.spoiled is None or METRICS[metric].exact:
+        if self.spoiled is None:
             return None
-        return self._load_invalid or self._kept(metric).why_not
+        return self._load_invalid or (self._cpu if clock == "cpu" else self._wall).why_not
 
     def held_up(self, metric: str) -> bool:
         """Whether that is for the load of others alone."""
@@ -266,7 +292,7 @@ class Measured:
                 yield process_values(metric, process, those)
 
     def centers(self, metric: str) -> list[float]:
-        """The median of each process."""
+        """The median of each process, of the values that count."""
         found = self._centers.get(metric)
         if found is None:
             found = [v[0] if len(v) == 1 else statistics.median(v) for v in self.values(metric)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.index.database import Database, open_database
+from pytest_llmbench.results.index.facts import CaseFacts, case_facts
 from pytest_llmbench.results.index.tables import (
     INDEXED,
     STATISTICS,
@@ -29,10 +30,11 @@ from pytest_llmbench.results.index.tables import (
     metrics,
     sessions,
 )
-from pytest_llmbench.results.measured import Measured
 from pytest_llmbench.results.records import CaseRecord, ResultsDocument
 from pytest_llmbench.results.rows import case_row
 from pytest_llmbench.results.store import Store
+
+_FACTS = [one.name for one in fields(CaseFacts) if one.name != "levels"]
 
 
 @dataclass(slots=True)
@@ -140,13 +142,14 @@ class Index:
             connection.execute(insert(metric_rows).values(name=name, row=told.model_dump()))
         rows, values = [], []
         for position, case in enumerate(document.cases):
-            row = _case(document, case, position)
+            facts = case_facts(case, document)
+            row = _case(document, case, facts, position)
             rows.append(row)
             for name, metric in case.metrics.items():
                 numbers = {one: getattr(metric, one) for one in STATISTICS}
-                values.append(
-                    {"started": row["started"], "case_id": row["id"], "name": name, "n": metric.n, **numbers}
-                )
+                level, processes = facts.levels.get(name, (None, None))
+                about = {"started": row["started"], "case_id": row["id"], "name": name, "n": metric.n}
+                values.append({**about, **numbers, "level": level, "processes": processes})
         if rows:
             connection.execute(insert(cases), rows)
         if values:
@@ -194,14 +197,11 @@ def case_id(session_id: str, position: int) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
-def _case(document: ResultsDocument, case: CaseRecord, position: int) -> Json:
-    measured = Measured(case, document)
-    identity = measured.identity
+def _case(document: ResultsDocument, case: CaseRecord, facts: CaseFacts, position: int) -> Json:
     told = case_row(document, case)
-    same = {name: told.get(name) for name in cases.c.keys() if name in told}  # noqa: SIM118
-    work = repr((case.key, identity.backend, identity.quantization, identity.params, identity.protocol))
     return {
-        **same,
+        **{name: told[name] for name in map(str, cases.columns.keys()) if name in told},
+        **{name: getattr(facts, name) for name in _FACTS},
         "id": case_id(document.session.id, position),
         "session_id": document.session.id,
         "position": position,
@@ -212,11 +212,7 @@ def _case(document: ResultsDocument, case: CaseRecord, position: int) -> Json:
         "revision": case.model.revision,
         "parameters": case.model.parameters,
         "size": case.model.size,
-        "engine_version": identity.engine,
         "way": case.protocol.way,
-        "spoiled": measured.spoiled or measured.impossible,
-        "usable": measured.usable,
-        "work": hashlib.sha256(work.encode()).hexdigest(),
         "params": case.params,
         "started": _moment(document.session.started),
     }

@@ -131,18 +131,22 @@ cases = Table(
     Column("prompt_tokens", Integer),
     Column("output_tokens", Integer),
     Column("disturbance", Text),
+    Column("left_out", Text),
     Column("spoiled", Text),
-    Column("usable", Boolean, nullable=False),
-    Column("work", String(64), nullable=False),
+    Column("spoiled_cpu", Text),
+    Column("weights", Text),
+    Column("work", String(16), nullable=False),
+    Column("task", String(16), nullable=False),
+    Column("prompts", JSON),
     Column("params", JSON, nullable=False),
     Column("started", Moment, nullable=False),
     Index("ix_cases_session_id_position", "session_id", "position", unique=True),
     Index("ix_cases_nodeid_measurement_started", "nodeid", "measurement", "started"),
     Index("ix_cases_model_backend_quantization", "model", "backend", "quantization"),
     Index("ix_cases_started", "started"),
+    Index("ix_cases_task", "task"),
 )
-"""``spoiled``: why its times say nothing; ``usable``: whether a later case may be compared with it; ``work``:
-a hash of what has to be equal for two cases to compare, but for machine, engine version and weights."""
+"""``left_out`` to ``prompts`` are as :class:`pytest_llmbench.results.index.facts.CaseFacts` says."""
 
 STATISTICS = tuple(
     name for name, field in MetricRecord.model_fields.items() if field.annotation in (float, float | None)
@@ -156,10 +160,14 @@ metrics = Table(
     Column("case_id", _Id, ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True),
     Column("name", String(80), primary_key=True),
     Column("n", Integer, nullable=False),
+    Column("level", Float(53)),
+    Column("processes", Integer),
     *(Column(name, Float(53)) for name in STATISTICS),
     Index("ix_metrics_case_id", "case_id"),
     Index("ix_metrics_name_started", "name", "started"),
 )
+
+"""``level`` and ``processes`` are what comparisons take; none where other load spoiled it."""
 
 metric_rows = Table(
     "metric_rows",

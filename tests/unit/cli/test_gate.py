@@ -316,25 +316,3 @@ def test_a_damaged_calibration_is_a_warning(store: Store, fast: Path) -> None:
     (folder / "machine-a-sessions.json").write_text("{")
     result = llmbench("compare", "20260101", fast)
     assert "machine-a-sessions.json is damaged" in result.stderr
-
-
-def test_history_lists_the_sessions_of_a_case(store: Store) -> None:
-    shown = llmbench("history", "test_x", "--metric", "ttft").stdout
-    assert "benchmarks/test_a.py::test_x[llamacpp-tiny-q8_0]: ttft\n  machine machine-a, llama-cpp" in shown
-    lines = [line.split() for line in shown.splitlines() if line.startswith("  2026-")]
-    assert [line[0] for line in lines] == [f"2026-01-0{day}" for day in range(1, 6)]
-    # The first has nothing to be compared with; of each other, what changed since the last and the first.
-    assert [sum("%" in word for word in line) for line in lines] == [0, 2, 2, 2, 2]
-    assert max(map(len, shown.splitlines())) <= 80
-    assert "no session of" in llmbench("history", "test_nowhere", status=2).stderr
-    assert "did you mean 'tpot'" in llmbench("history", "test_x", "--metric", "tpo", status=2).stderr
-
-
-def test_history_marks_where_it_changed(store: Store, a_session: Any) -> None:
-    pytest.importorskip("ruptures")
-    for day in range(6, 11):
-        store.write(a_session(day, slow=1.5))
-    lines = llmbench("history", "test_x").stdout.splitlines()
-    (marked,) = [line for line in lines if "<-" in line]
-    assert "2026-01-06" in marked
-    assert marked.endswith("worse")

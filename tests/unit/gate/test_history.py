@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.gate.history import MIN_SESSIONS, change_points, check_metric, history
+from pytest_llmbench.gate.history import MIN_SESSIONS, Series, change_points, check_metric
+from pytest_llmbench.gate.history import history as history_of
+from pytest_llmbench.gate.past import pasts_of
+
+
+def history(sessions: Sequence[Any], text: str, metric: str) -> list[Series]:
+    return history_of(pasts_of(sessions, text, metric), metric)
 
 
 def noisy(levels: list[float], seed: int = 1) -> list[float]:
@@ -48,7 +55,7 @@ def test_a_case_has_one_series_for_each_way_it_was_measured(a_session: Any) -> N
     sessions = [a_session(1), a_session(2, machine="machine-b"), a_session(3), a_session(4, version="9.9")]
     series = history(sessions, "test_x", "tpot")
     assert [(one.machine, len(one.points)) for one in series] == [("machine-a", 3), ("machine-b", 1)]
-    assert [one.engine for one in series[0].points] == ["llama-cpp-python 0.3.36"] * 2 + [
+    assert [one.past.engine for one in series[0].points] == ["llama-cpp-python 0.3.36"] * 2 + [
         "llama-cpp-python 9.9"
     ]
 
@@ -57,7 +64,7 @@ def test_the_change_at_a_step_is_between_the_levels(a_session: Any) -> None:
     pytest.importorskip("ruptures")
     sessions = [a_session(day, slow=1.0 if day <= 5 else 1.5) for day in range(1, 11)]
     (series,) = history(sessions, "test_x", "tpot")
-    changes = {int(one.header.session.id[6:8]): one.change for one in series.points if one.change is not None}
+    changes = {int(one.past.session[6:8]): one.change for one in series.points if one.change is not None}
     assert changes == {6: pytest.approx(0.5, abs=0.05)}
 
 

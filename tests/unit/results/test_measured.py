@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.gate.history import history
+from pytest_llmbench.gate.history import Series, history
+from pytest_llmbench.gate.past import pasts_of
 from pytest_llmbench.results.measured import Measured
 from tests.fakes.llmbench_levels import a_load_record
 from tests.unit.conftest import CpuSession
@@ -96,9 +97,13 @@ def test_a_session_ran_beside_load_if_more_than_a_fifth_of_its_rounds_did(a_cpu_
 
 def test_the_history_of_a_cpu_time_has_the_sessions_that_ran_beside_load(a_cpu_session: CpuSession) -> None:
     documents = [a_cpu_session(day, crowded=1.0) for day in (1, 2)]
-    (cpu,) = history(documents, "test_x", "cpu_time_per_token")
+
+    def followed(metric: str) -> Series:
+        (series,) = history(pasts_of(documents, "test_x", metric), metric)
+        return series
+
+    cpu, wall = followed("cpu_time_per_token"), followed("tpot")
     assert (len(cpu.points), cpu.left_out) == (2, ())
-    (wall,) = history(documents, "test_x", "tpot")
     assert (len(wall.points), len(wall.left_out)) == (0, 2)
 
 
