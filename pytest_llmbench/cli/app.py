@@ -23,8 +23,9 @@ from pytest_llmbench.cli.export import EXPORT_HELP, ColumnsOption, column_names,
 from pytest_llmbench.cli.history import show_history
 from pytest_llmbench.cli.index import index_app
 from pytest_llmbench.cli.models import models_app
-from pytest_llmbench.cli.options import STORE, StoreOption, say
+from pytest_llmbench.cli.options import STORE, StoreOption, print_columns, say
 from pytest_llmbench.cli.presets import list_presets
+from pytest_llmbench.cli.query import query, show_trend
 from pytest_llmbench.cli.run import run_suite
 from pytest_llmbench.cli.suite import suite_app
 from pytest_llmbench.errors import LLMBenchError
@@ -65,6 +66,8 @@ app.command("presets")(list_presets)
 app.command("conversations")(list_conversations)
 app.add_typer(suite_app, name="suite")
 app.add_typer(index_app, name="index")
+app.command("query")(query)
+app.command("trend")(show_trend)
 app.command("export", help=EXPORT_HELP)(export_document)
 app.command("badge")(show_badge)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run_suite)
@@ -110,7 +113,7 @@ def list_sessions(store: StoreOption = STORE) -> None:
     rows: list[tuple[str, ...]] = [("SESSION", "STATE", "CASES", "COMMIT", "GPU OR CPU")]
     rows += [_session_row(entry.id, entry.header) for entry in entries]
     if entries:
-        _print_columns(rows)
+        print_columns(rows)
     else:
         typer.echo(f"There is no session in {found.path}.", err=True)
     warn(problems)
@@ -296,7 +299,7 @@ def _show_case(case: CaseRecord) -> None:
         values = {q: quantity(getattr(metric, q), metric.unit) for q in ("median", "stddev", "p95", "p99")}
         marked = {q: f"{text}*" if q in metric.unsupported else text for q, text in values.items()}
         rows.append((name, *marked.values(), str(metric.n)))
-    _print_columns(rows, indent="  ")
+    print_columns(rows, indent="  ")
     if any(metric.unsupported for metric in case.metrics.values()):
         typer.echo("  * too few values for this percentile")
 
@@ -320,13 +323,3 @@ def _render(table: Any) -> None:
     from pytest_llmbench.report.table import render
 
     typer.echo(render(table, standard_output()), nl=False)
-
-
-def _print_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
-    """Aligned text; on a terminal the last column is cut at its edge."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    for row in rows:
-        line = indent + "  ".join(
-            [*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]]
-        )
-        say((line[: standard_output().width] if sys.stdout.isatty() else line).rstrip())

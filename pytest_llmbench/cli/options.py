@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pytest_llmbench.errors import UsageError, shown
+from pytest_llmbench.report.terminal import standard_output
 from pytest_llmbench.results import DEFAULT_STORE
 
 STORE = Path(DEFAULT_STORE)
@@ -39,3 +41,13 @@ def asked(question: str) -> bool:
         msg = "there is no terminal to ask on; use --yes"
         raise UsageError(msg)
     return typer.confirm(question)
+
+
+def print_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
+    """Aligned text; on a terminal the last column is cut at its edge."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for row in rows:
+        line = indent + "  ".join(
+            [*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]]
+        )
+        say((line[: standard_output().width] if sys.stdout.isatty() else line).rstrip())
