@@ -52,7 +52,7 @@ class Trend:
     metric: str
     points: tuple[TrendPoint, ...]
     left_out: tuple[str, ...] = ()
-    """Sessions that measured the case and are no points, with the reason."""
+    """Sessions that measured the case and do not count, with the reason."""
 
     @property
     def changes(self) -> list[TrendPoint]:
