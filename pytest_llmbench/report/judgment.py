@@ -40,7 +40,7 @@ def cells(judgment: Judgment) -> Cells:
         metric=judged_name(judgment),
         base=base,
         now=now,
-        change=signed(_natural(judgment, judgment.change)),
+        change=signed(natural(judgment, judgment.change)),
         interval=_interval(judgment),
         threshold=_threshold(judgment),
         verdict=verdict_of(judgment),
@@ -56,7 +56,7 @@ def headline_of(judgment: Judgment) -> str:
         now = units.quantity(judgment.now, METRICS[judgment.metric].unit)
         what = "limit" if judgment.threshold is None else "allowed"
         return f"{name} {now}, {what} {_threshold(judgment)}"
-    change = signed(_natural(judgment, judgment.change) or 0.0)
+    change = signed(natural(judgment, judgment.change) or 0.0)
     interval = _interval(judgment)
     within = "" if interval == units.UNKNOWN else f" ({interval.replace('…', ' to ')})"
     noisy = ", noisy" if judgment.noise else ""
@@ -168,7 +168,7 @@ def _left_out(judgment: Judgment) -> str:
     return f", {judgment.dropped}{more} left out: {why or 'the machine was disturbed'}"
 
 
-def _natural(judgment: Judgment, change: float | None) -> float | None:
+def natural(judgment: Judgment, change: float | None) -> float | None:
     """A change with the sign of the numbers: a throughput that fell has a minus."""
     return change if change is None or judgment.better == "lower" else -change
 
@@ -184,7 +184,7 @@ def signed(ratio: float | None) -> str:
 
 
 def _interval(judgment: Judgment) -> str:
-    ends = [_natural(judgment, end) for end in (judgment.low, judgment.high)]
+    ends = [natural(judgment, end) for end in (judgment.low, judgment.high)]
     if judgment.better == "higher":
         ends.reverse()
     texts = [signed(end) for end in ends]
@@ -203,7 +203,7 @@ def _over(judgment: Judgment) -> str:
 
 
 def _said_change(judgment: Judgment) -> str:
-    change = signed(_natural(judgment, judgment.change) or 0.0)
+    change = signed(natural(judgment, judgment.change) or 0.0)
     word = "worse" if (judgment.change or 0) > 0 else "better"
     text = change if change.startswith("0") else f"{change} ({word})"
     interval = _interval(judgment)

@@ -6,7 +6,7 @@ A row is a level; a test's levels make a sweep, in which the knee is marked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.gate.failures import kinds
 from pytest_llmbench.measure.level import knee
@@ -32,6 +32,8 @@ KNEE_MARK = "^"
 SATURATED_MARK = "s"
 UNTOLD_MARK = "s?"
 INVALID_MARK = "x"
+LoadKind = Literal["concurrency", "rate", "conversations"]
+"""Requests at once, requests a second, or conversations at once."""
 
 
 def columns(cases: Sequence[CaseRecord], *, wide: bool) -> list[Column]:
@@ -39,7 +41,7 @@ def columns(cases: Sequence[CaseRecord], *, wide: bool) -> list[Column]:
 
     *wide* adds confidence intervals, more percentiles, and what the client itself did.
     """
-    knees = {case.key for group in sweeps(cases) if (case := _knee_of(group)) is not None}
+    knees = {case.key for group in sweeps(cases) if (case := knee_of(group)) is not None}
 
     marks = {
         "system_throughput": lambda case: (KNEE_MARK if case.key in knees else "") + _marks(case),
@@ -83,20 +85,36 @@ def sweeps(cases: Sequence[CaseRecord]) -> list[list[CaseRecord]]:
     found: dict[tuple[object, ...], list[tuple[float, CaseRecord]]] = {}
     for group in grouped(cases):
         for case in group.cases:
-            protocol = case.protocol
-            load = protocol.conversations or protocol.concurrency or protocol.request_rate
-            if load is None:
+            if (found_load := load_of(case)) is None:
                 continue
-            kind = "rate" if protocol.request_rate else "concurrency"
-            if protocol.conversations is not None:
-                kind = f"conversations/{protocol.concurrency}"
+            kind, load = found_load
+            # Of conversations, the limit of their requests belongs to the server's load too.
+            limit = case.protocol.concurrency if kind == "conversations" else None
             # Of the id, what names the server and the model stands before the level's own part.
-            place = (group.file, group.function, case.nodeid.rpartition("-")[0], case.measurement, kind)
-            found.setdefault(place, []).append((float(load), case))
+            place = (
+                group.file,
+                group.function,
+                case.nodeid.rpartition("-")[0],
+                case.measurement,
+                kind,
+                limit,
+            )
+            found.setdefault(place, []).append((load, case))
     return [[case for _, case in sorted(levels, key=lambda one: one[0])] for levels in found.values()]
 
 
-def _knee_of(levels: Sequence[CaseRecord]) -> CaseRecord | None:
+def load_of(case: CaseRecord) -> tuple[LoadKind, float] | None:
+    """What of *case* was its load, and how much of it; None of what is not a load level."""
+    protocol = case.protocol
+    if protocol.conversations is not None:
+        return "conversations", float(protocol.conversations)
+    if protocol.request_rate:
+        return "rate", protocol.request_rate
+    return None if not protocol.concurrency else ("concurrency", float(protocol.concurrency))
+
+
+def knee_of(levels: Sequence[CaseRecord]) -> CaseRecord | None:
+    """The level of a sweep from which on more load raises latency more than throughput; None without one."""
     if any(_answered_few(case) for case in levels):
         return None  # A server that refuses is quick and seems to have no knee, or one where it began.
     points = [
@@ -140,6 +158,12 @@ def _told(case: CaseRecord, mark: str) -> str | None:
     if mark == INVALID_MARK and (why := _answered_few(case)) is not None:
         return why
     return next((why for load in _loads(case) if (why := _EXPLAINED[mark](case, load))), None)
+
+
+def told_of(case: CaseRecord) -> str | None:
+    """Why a level was saturated, is not known not to be, or is not valid, in words; None if nothing is."""
+    found = [why for mark in _EXPLAINED if (why := _told(case, mark)) is not None]
+    return "; ".join(found) or None
 
 
 def _untold(case: CaseRecord, load: Level) -> str | None:

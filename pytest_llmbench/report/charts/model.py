@@ -28,8 +28,8 @@ MOST_SERIES = 12
 """Of one chart: more cannot be told apart; a note says which are left out."""
 MOST_POINTS = 1000
 """Of one series: a wider screen has no more pixels than about two for each."""
-DIGITS = 10
-"""Significant ones of a number in JSON: more than were measured."""
+DIGITS = 8
+"""Significant ones of a number in JSON: what is measured has no more. Whole numbers have all of theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ def as_json(chart: Chart) -> Json:
         "series": [
             {
                 "name": one.name,
-                "points": [[short(value) for value in point] for point in one.points],
+                "points": [_point_json(chart, point) for point in one.points],
                 "shape": one.shape,
                 "labels": list(one.labels),
                 "color": place if one.color is None else one.color,
@@ -187,7 +187,16 @@ def short(value: float | None) -> float | None:
     """*value* with :data:`DIGITS` significant digits; None for what JSON has no number for."""
     if value is None or not math.isfinite(value):
         return None
-    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 2**53):
+        return int(value)
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _point_json(chart: Chart, point: tuple[float | None, ...]) -> list[float | None]:
+    """A point of time keeps its milliseconds."""
+    if chart.x.kind == "time" and point[0] is not None:
+        return [round(point[0], 3), *map(short, point[1:])]
+    return [short(value) for value in point]
 
 
 def _axis_json(chart: Chart, which: Literal["x", "y", "z"]) -> Json | None:

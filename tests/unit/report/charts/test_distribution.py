@@ -86,7 +86,7 @@ def test_more_cases_than_can_be_told_apart_are_named(a_session: MakeSession, a_c
     cases = [a_case(f"test_x[llamacpp-m{number}]") for number in range(15)]
     (chart,) = distributions([a_session(cases=cases)], "ttft")
     assert len(chart.series) == len(chart.rows) == 12
-    assert chart.note == ("Shown are 12 of 15; not shown: llamacpp-m12, llamacpp-m13, llamacpp-m14.")
+    assert chart.note == ("Shown are 12 of 15; not shown: tiny #13, tiny #14, tiny #15.")
 
 
 @pytest.mark.parametrize("count", [1, 2])
