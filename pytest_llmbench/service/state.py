@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING
 
+from pytest_llmbench.results.store import Store
+from pytest_llmbench.service.configuration import Configuration
 from pytest_llmbench.service.tokens import Tokens
 
-
-class Configuration(Protocol):
-    """What is read of the configuration."""
-
-    @property
-    def token(self) -> str | None:
-        """Who has it may ask; None: everybody on this machine may."""
-
-    @property
-    def hosts(self) -> Sequence[str]:
-        """Further names under which the service is asked."""
+if TYPE_CHECKING:
+    from pytest_llmbench.results.index.database import Database
+    from pytest_llmbench.service.jobs import JobQueue
 
 
 @dataclass
 class Service:
-    """One service; ``app.state.service`` of its application."""
+    """One service; ``app.state.service`` of its application. Threads may share it."""
 
     configuration: Configuration
+    _opening: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _database: Database | None = field(default=None, repr=False)
 
     @cached_property
     def tokens(self) -> Tokens:
         """Who may ask."""
         return Tokens(self.configuration.token)
+
+    @cached_property
+    def store(self) -> Store:
+        """Where the documents are."""
+        return Store(self.configuration.store)
+
+    @property
+    def database(self) -> Database:
+        """That of the index and the jobs; opened when it is asked for, and again if it did not answer.
+
+        :raises ResultsError: if it does not answer.
+        """
+        from pytest_llmbench.results.index.database import open_database
+
+        with self._opening:
+            if self._database is None:
+                self._database = open_database(self.store, self.configuration.database)
+            return self._database
+
+    @property
+    def queue(self) -> JobQueue:
+        """The jobs.
+
+        :raises ResultsError: if the database does not answer.
+        """
+        from pytest_llmbench.service.jobs import JobQueue
+
+        configuration = self.configuration
+        return JobQueue(self.database, attempts=configuration.attempts, longest=configuration.queue)
+
+    def close(self) -> None:
+        """Close the database's connections."""
+        with self._opening:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
