@@ -27,6 +27,7 @@ from pytest_llmbench.cli.options import STORE, StoreOption, print_columns, say
 from pytest_llmbench.cli.presets import list_presets
 from pytest_llmbench.cli.query import query, show_trend
 from pytest_llmbench.cli.run import run_suite
+from pytest_llmbench.cli.serve import serve
 from pytest_llmbench.cli.suite import suite_app
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.metrics.units import count
@@ -70,6 +71,7 @@ app.command("query")(query)
 app.command("trend")(show_trend)
 app.command("export", help=EXPORT_HELP)(export_document)
 app.command("badge")(show_badge)
+app.command("serve")(serve)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run_suite)
 
 

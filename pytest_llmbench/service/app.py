@@ -29,8 +29,7 @@ def create_app(service: Service) -> FastAPI:
     except ImportError:
         raise needs_extra("the API and its pages", "FastAPI", "service") from None
     from pytest_llmbench.service.api import add_api
-    from pytest_llmbench.service.pages.site import add_pages
-    from pytest_llmbench.service.problems import answer_with_problems
+    from pytest_llmbench.service.problems import answer_with_problems, describe
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,6 +37,7 @@ def create_app(service: Service) -> FastAPI:
 
         current_default_thread_limiter().total_tokens = THREADS
         yield
+        service.close()
 
     app = FastAPI(
         title="llmbench",
@@ -52,6 +52,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     answer_with_problems(app)
     add_api(app)
+    describe(app.openapi())
     add_pages(app)
     configuration = service.configuration
     hosts = frozenset(configuration.hosts)
@@ -62,3 +63,7 @@ def create_app(service: Service) -> FastAPI:
         hosts=None if configuration.token and not hosts else hosts | LOOPBACK,
     )
     return app
+
+
+def add_pages(app: FastAPI) -> None:
+    """What a browser shows: ``/``, ``/ui/...``, ``/login`` and ``/static/...``."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from pytest_llmbench.errors import LLMBenchError, shown
+from pytest_llmbench.errors import LLMBenchError, ResultsError, shown
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -84,6 +84,19 @@ def failed(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def describe(openapi: dict[str, Any]) -> dict[str, Any]:
+    """Add the shape of errors to an OpenAPI document, which the answers of :func:`failed` refer to."""
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    for name, one in (*schema.pop("$defs", {}).items(), ("Problem", schema)):
+        openapi.setdefault("components", {}).setdefault("schemas", {})[name] = one
+    return openapi
+
+
+def gives(says: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of a route whose answer is not of its own type."""
+    return {200: {"description": says, "content": {one: {} for one in media_types}}}
+
+
 def answer_with_problems(app: FastAPI) -> None:
     """Have every error of *app* answered in this shape."""
     from fastapi.exceptions import RequestValidationError
@@ -110,7 +123,9 @@ def answer_with_problems(app: FastAPI) -> None:
         return answer(ProblemError(422, first, errors=errors))
 
     def own(request: Request, error: Exception) -> Response:
-        return answer(ProblemError(422, str(error)))
+        # The database or a file cannot be used: it is not the request's fault.
+        status = 503 if isinstance(error, ResultsError) else 422
+        return answer(ProblemError(status, str(error)))
 
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(HTTPException, http)

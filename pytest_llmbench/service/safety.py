@@ -2,7 +2,8 @@
 
 Around the whole application, before anything is read of a request: the host that it names (so that a page
 of another site cannot reach a service on this machine under a name of its own), whether its sender has
-the token, where it was sent from (a page of another site changes nothing), how large it is and how long it takes.
+the token, where it was sent from (a page of another site changes nothing), how large it is and how long it
+takes.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from pytest_llmbench.service.tokens import Tokens
 if TYPE_CHECKING:
     from pytest_llmbench.results.index.database import Database
     from pytest_llmbench.service.jobs import JobQueue
+    from pytest_llmbench.service.metrics import Scrapes
 
 
 @dataclass
@@ -33,6 +34,13 @@ class Service:
     def store(self) -> Store:
         """Where the documents are."""
         return Store(self.configuration.store)
+
+    @cached_property
+    def scrapes(self) -> Scrapes:
+        """What Prometheus learns."""
+        from pytest_llmbench.service.metrics import Scrapes
+
+        return Scrapes()
 
     @property
     def database(self) -> Database:

@@ -19,8 +19,6 @@ FORM_HEADER = "x-form-token"
 """The header in place of it, for htmx."""
 LASTS = 7 * 24 * 3600
 """Seconds for which a login holds."""
-SHORTEST = 16
-"""Characters of a token, at least."""
 
 
 def _same(given: str, wanted: str) -> bool:

@@ -27,6 +27,7 @@ from pytest_llmbench.service.attempt import Attempt
 from pytest_llmbench.service.configuration import Configuration, read_configuration
 from pytest_llmbench.service.jobs import Job, JobQueue, State
 from pytest_llmbench.service.locks import Lock, device_lock, wait_for
+from pytest_llmbench.service.workers import PARENT
 
 LOG = logging.getLogger("llmbench.worker")
 _IDLE = 0.5
@@ -239,9 +240,6 @@ def main(folder: Callable[[], Path] = Path.cwd) -> int:
         end_with_parent(int(parent))
     return supervise(configuration)
 
-
-PARENT = "LLMBENCH_PARENT"
-"""The process with which the workers end."""
 
 if __name__ == "__main__":
     sys.exit(main())

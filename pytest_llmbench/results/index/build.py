@@ -29,7 +29,9 @@ from pytest_llmbench.results.index.tables import (
     metric_rows,
     metrics,
     sessions,
+    totals,
 )
+from pytest_llmbench.results.index.totals import totals_of
 from pytest_llmbench.results.records import CaseRecord, ResultsDocument
 from pytest_llmbench.results.rows import case_row
 from pytest_llmbench.results.store import Store
@@ -154,6 +156,8 @@ class Index:
             connection.execute(insert(cases), rows)
         if values:
             connection.execute(insert(metrics), values)
+        if added := totals_of(document.cases):
+            connection.execute(insert(totals), [{"session_id": document.session.id, **one} for one in added])
 
 
 def _digest(path: Path) -> str:

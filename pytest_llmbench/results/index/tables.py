@@ -169,6 +169,17 @@ metrics = Table(
 
 """``level`` and ``processes`` are what comparisons take; none where other load spoiled it."""
 
+totals = Table(
+    "totals",
+    metadata,
+    Column("session_id", String(64), ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("model", String(100), primary_key=True),
+    Column("backend", String(100), primary_key=True),
+    Column("quantization", String(100), primary_key=True),
+    Column("totals", JSON, nullable=False),
+)
+"""What the rounds of a session add up to; see :mod:`pytest_llmbench.results.index.totals`."""
+
 metric_rows = Table(
     "metric_rows",
     metadata,
@@ -211,5 +222,5 @@ job_events = Table(
     Index("ix_job_events_job_id", "job_id"),
 )
 
-INDEXED = (metrics, cases, sessions, damaged, metric_rows)
+INDEXED = (metrics, cases, totals, sessions, damaged, metric_rows)
 """What is made of documents, so that what others refer to comes last."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 def add_api(app: FastAPI) -> None:
     """Add every route of the API to *app*."""
-    from pytest_llmbench.service.api import system
+    from pytest_llmbench.service.api import benchmarks, compared, known, results, system
 
-    app.include_router(system.router)
+    for of in (benchmarks, known, results, compared, system):
+        app.include_router(of.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,45 @@ def groups(openapi: Mapping[str, Any], address: str) -> list[Group]:
             made = _operation(openapi, path, method.upper(), about, address)
             found.setdefault((about.get("tags") or ["Others"])[0], []).append(made)
     return [Group(name, tuple(operations)) for name, operations in found.items()]
+
+
+def page(openapi: Mapping[str, Any], address: str) -> str:
+    """The page, as HTML: no script, and nothing from elsewhere."""
+    parts = [
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        "<title>The API of llmbench</title>",
+        '<link rel="stylesheet" href="/static/page.css"></head><body><main>',
+        f"<h1>The API of llmbench {_text(openapi['info']['version'])}</h1>",
+        f"<p>{_text(openapi['info'].get('description', ''))} For tools: ",
+        '<a href="/openapi.json">openapi.json</a>. <a href="/">Pages</a>.</p>',
+        "<p>Where the service has a token, requests have the header "
+        "<code>Authorization: Bearer TOKEN</code>. Errors are <code>application/problem+json</code>.</p>",
+    ]
+    for group in groups(openapi, address):
+        parts.append(f"<h2>{_text(group.name)}</h2>")
+        for one in group.operations:
+            parts += _section(one)
+    return "\n".join([*parts, "</main></body></html>", ""])
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
+
+
+def _section(one: Operation) -> Iterator[str]:
+    yield f"<section><h3><code>{one.method} {_text(one.path)}</code></h3>"
+    yield f"<p>{_text(one.about or one.title)}</p>"
+    yield f"<pre><code>{_text(one.example)}</code></pre>"
+    if one.fields:
+        yield "<table><thead><tr><th>Name</th><th>In</th><th>Type</th><th>What it is</th></tr></thead><tbody>"
+        for field in one.fields:
+            name = _text(field.name) + (", required" if field.required else "")
+            cells = (field.where, _text(field.type), _text(field.about))
+            yield f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        yield "</tbody></table>"
+    answers = "; ".join(f"{status}: {_text(says)}" for status, says, _ in one.answers)
+    yield f"<p>Answers: {answers}</p></section>"
 
 
 def _operation(

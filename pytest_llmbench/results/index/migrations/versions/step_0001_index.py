@@ -134,6 +134,21 @@ def upgrade() -> None:
     )
     op.create_index("ix_metrics_case_id", "metrics", ["case_id"], unique=False)
     op.create_index("ix_metrics_name_started", "metrics", ["name", "started"], unique=False)
+    op.create_table(
+        "totals",
+        sa.Column("session_id", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=100), nullable=False),
+        sa.Column("backend", sa.String(length=100), nullable=False),
+        sa.Column("quantization", sa.String(length=100), nullable=False),
+        sa.Column("totals", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["session_id"],
+            ["sessions.id"],
+            name=op.f("fk_totals_session_id_sessions"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("session_id", "model", "backend", "quantization", name=op.f("pk_totals")),
+    )
     _partition_by_time()
 
 
@@ -157,6 +172,7 @@ def downgrade() -> None:
     op.drop_index("ix_cases_session_id_position", table_name="cases")
     op.drop_index("ix_cases_nodeid_measurement_started", table_name="cases")
     op.drop_index("ix_cases_model_backend_quantization", table_name="cases")
+    op.drop_table("totals")
     op.drop_table("cases")
     op.drop_index("ix_sessions_started", table_name="sessions")
     op.drop_table("sessions")

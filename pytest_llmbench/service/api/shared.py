@@ -1,0 +1,32 @@
+"""What do the routes share: the service, the page of a list, and which texts may be in an address?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from pytest_llmbench.service.state import Service
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application."""
+    service: Service = request.app.state.service
+    return service
+
+
+Asked = Annotated[Service, Depends(service_of)]
+
+Text = Annotated[str, Query(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Limit = Annotated[int, Query(ge=1, le=200, description="how many the page has at most")]
+Cursor = Annotated[
+    str,
+    Query(
+        max_length=200,
+        pattern=r"^[A-Za-z0-9_=-]+$",
+        description="where the page begins: 'next' of the page before",
+    ),
+]
+SESSION = r"^\d{8}T\d{6}Z-[0-9a-f]{8}$"
+"""A session's id, as :mod:`pytest_llmbench.results.ids` has it."""
+JOB = r"^[0-9a-f]{16}$"
