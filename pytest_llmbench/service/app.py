@@ -29,6 +29,7 @@ def create_app(service: Service) -> FastAPI:
     except ImportError:
         raise needs_extra("the API and its pages", "FastAPI", "service") from None
     from pytest_llmbench.service.api import add_api
+    from pytest_llmbench.service.pages.site import add_pages
     from pytest_llmbench.service.problems import answer_with_problems, describe
 
     @asynccontextmanager
@@ -63,7 +64,3 @@ def create_app(service: Service) -> FastAPI:
         hosts=None if configuration.token and not hosts else hosts | LOOPBACK,
     )
     return app
-
-
-def add_pages(app: FastAPI) -> None:
-    """What a browser shows: ``/``, ``/ui/...``, ``/login`` and ``/static/...``."""
