@@ -19,6 +19,7 @@ from pytest_llmbench.service.pages import (
     home,
     jobs,
     leaderboard,
+    login,
     pareto,
     results,
     session,
@@ -39,6 +40,7 @@ MOST_FIELDS = 500
 
 GET: dict[str, Page] = {
     "/": home.show,
+    "/login": login.show,
     "/ui/queue": jobs.queue,
     "/ui/jobs": jobs.show,
     "/ui/jobs/{job}": jobs.one,
@@ -53,6 +55,8 @@ GET: dict[str, Page] = {
     "/ui/pareto": pareto.show,
 }
 POST: dict[str, Page] = {
+    "/login": login.submit,
+    "/logout": login.leave,
     "/ui/start": home.start,
     "/ui/jobs/{job}/cancel": jobs.cancel,
 }
