@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -74,7 +75,8 @@ def server() -> Iterator[str]:
             _wait(url, process, folder)
             yield url
         finally:
-            process.terminate()
+            # It does not wait for whoever is still connected.
+            process.send_signal(signal.SIGINT)
             process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

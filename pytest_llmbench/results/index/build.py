@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy.exc import OperationalError, StatementError
 
-from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.errors import ResultsError, one_line
 from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.document import read_document
+from pytest_llmbench.results.ids import is_session_id
 from pytest_llmbench.results.index.database import Database, open_database
 from pytest_llmbench.results.index.facts import CaseFacts, case_facts
 from pytest_llmbench.results.index.tables import (
@@ -36,6 +39,9 @@ from pytest_llmbench.results.records import CaseRecord, ResultsDocument
 from pytest_llmbench.results.rows import case_row
 from pytest_llmbench.results.store import Store
 
+_LOCK = 0x6C6C6D62696E6478
+"""Of PostgreSQL, for updates."""
+_STAMPED = ("id", "path", "size", "modified", "digest")
 _FACTS = [one.name for one in fields(CaseFacts) if one.name != "levels"]
 
 
@@ -72,76 +78,87 @@ class Index:
         self.database.close()
 
     def rebuild(self) -> Update:
-        """Make the index anew of all documents."""
-        with self.database.writing() as connection:
+        """Make the index anew of all documents. Until that is done, readers see the one that was there.
+
+        :raises ResultsError: as :meth:`update`.
+        """
+        with self._alone() as connection:
             for table in INDEXED:
                 connection.execute(delete(table))
-        return self.update()
+            return self._follow(connection)
 
     def update(self) -> Update:
-        """Bring the index to what the store has now.
+        """Bring the index to what the store has now: all of it, or nothing.
 
         :raises ResultsError: if the store or the database cannot be read or written.
         """
-        done = Update()
+        with self._alone() as connection:
+            return self._follow(connection)
+
+    @contextmanager
+    def _alone(self) -> Iterator[Connection]:
+        """A transaction while which no other process updates an index in this database."""
         with self.database.writing() as connection:
-            held = {row.path: row for row in connection.execute(select(sessions))}
-            bad = {row.path: row for row in connection.execute(select(damaged))}
-            there = set()
-            for path, size, modified in self._files():
-                name = path.name
-                there.add(name)
-                if (one := held.get(name)) is not None and (one.size, one.modified) == (size, modified):
+            if self.database.dialect == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
+            yield connection
+
+    def _follow(self, connection: Connection) -> Update:
+        done = Update()
+        held = {row.path: row for row in connection.execute(select(*(sessions.c[name] for name in _STAMPED)))}
+        bad = {row.path: row for row in connection.execute(select(damaged))}
+        there = set()
+        for path, size, modified in self._files(done):
+            name = path.name
+            there.add(name)
+            stamp = {"size": size, "modified": modified}
+            if (one := held.get(name)) is not None and (one.size, one.modified) == (size, modified):
+                done.unchanged += 1
+                continue
+            if (two := bad.get(name)) is not None and (two.size, two.modified) == (size, modified):
+                done.problems.append(two.problem)
+                continue
+            connection.execute(delete(damaged).where(damaged.c.path == name))
+            try:
+                digest = _digest(path)
+                if one is not None and one.digest == digest:
+                    connection.execute(sessions.update().where(sessions.c.path == name).values(stamp))
                     done.unchanged += 1
                     continue
-                if (one := bad.get(name)) is not None and (one.size, one.modified) == (size, modified):
-                    done.problems.append(one.problem)
-                    continue
-                connection.execute(delete(damaged).where(damaged.c.path == name))
-                try:
-                    digest = _digest(path)
-                    if name in held and held[name].digest == digest:
-                        stamp = {"size": size, "modified": modified}
-                        connection.execute(sessions.update().where(sessions.c.path == name).values(stamp))
-                        done.unchanged += 1
-                        continue
-                    document = read_document(path)
-                    if document.session.id != path.stem:
-                        msg = (
-                            f"{path} is of session {document.session.id}: a document is called as its session"
-                        )
-                        raise ResultsError(msg)
-                except ResultsError as error:
-                    line = {"path": name, "size": size, "modified": modified, "problem": str(error)}
-                    connection.execute(insert(damaged).values(line))
+                with _kept_out(path), connection.begin_nested():
                     connection.execute(delete(sessions).where(sessions.c.path == name))
-                    done.problems.append(str(error))
-                    continue
+                    self._add(connection, _read(path), {"path": name, "digest": digest, **stamp})
+            except ResultsError as error:
                 connection.execute(delete(sessions).where(sessions.c.path == name))
-                self._add(
-                    connection, document, {"path": name, "digest": digest, "size": size, "modified": modified}
-                )
-                done.added.append(document.session.id)
-            for name in held.keys() - there:
-                connection.execute(delete(sessions).where(sessions.c.path == name))
-                done.removed.append(held[name].id)
-            for name in bad.keys() - there:
-                connection.execute(delete(damaged).where(damaged.c.path == name))
+                connection.execute(insert(damaged).values(path=name, problem=str(error), **stamp))
+                done.problems.append(str(error))
+                continue
+            done.added.append(path.stem)
+        for name in held.keys() - there:
+            connection.execute(delete(sessions).where(sessions.c.path == name))
+            done.removed.append(held[name].id)
+        for name in bad.keys() - there:
+            connection.execute(delete(damaged).where(damaged.c.path == name))
         return done
 
-    def _files(self) -> Iterator[tuple[Path, int, int]]:
+    def _files(self, done: Update) -> Iterator[tuple[Path, int, int]]:
+        """Each document with its size and when it was changed, in ns; what cannot be one is a problem."""
         for path in self.store.paths():
+            if not is_session_id(path.stem):
+                done.problems.append(f"{path} is passed over: a document is called as its session")
+                continue
             try:
                 status = path.stat()
             except OSError:
                 continue  # It was removed meanwhile.
-            yield path, status.st_size, status.st_mtime_ns
+            if not stat.S_ISREG(status.st_mode):
+                done.problems.append(f"{path} is passed over: it is not a file")
+                continue
+            # Who puts another file in its place may keep the time of its content, but not that of the change.
+            yield path, status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
 
-    def _add(self, connection: Any, document: ResultsDocument, place: Json) -> None:
+    def _add(self, connection: Connection, document: ResultsDocument, place: Json) -> None:
         connection.execute(insert(sessions).values(**place, **_session(document)))
-        for name, told in document.metrics.items():
-            connection.execute(delete(metric_rows).where(metric_rows.c.name == name))
-            connection.execute(insert(metric_rows).values(name=name, row=told.model_dump()))
         rows, values = [], []
         for position, case in enumerate(document.cases):
             facts = case_facts(case, document)
@@ -158,6 +175,37 @@ class Index:
             connection.execute(insert(metrics), values)
         if added := totals_of(document.cases):
             connection.execute(insert(totals), [{"session_id": document.session.id, **one} for one in added])
+        known = [name for name in {one["name"] for one in values} if name in document.metrics]
+        if known:
+            told = [
+                {"session_id": document.session.id, "name": name, "row": document.metrics[name].model_dump()}
+                for name in known
+            ]
+            connection.execute(insert(metric_rows), told)
+
+
+@contextmanager
+def _kept_out(path: Path) -> Iterator[None]:
+    """Have a document that no database takes be a damaged one: another's, with a date that is none.
+
+    :raises ResultsError: for what the document is to blame for; what the database is to blame for goes on.
+    """
+    try:
+        yield
+    except (ArithmeticError, TypeError, ValueError, StatementError) as error:
+        if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
+            raise
+        why = one_line(str(getattr(error, "orig", None) or error), 200)
+        msg = f"{path} holds what the index cannot keep: {why}"
+        raise ResultsError(msg) from error
+
+
+def _read(path: Path) -> ResultsDocument:
+    document = read_document(path)
+    if document.session.id != path.stem:
+        msg = f"{path} is of session {document.session.id}: a document is called as its session"
+        raise ResultsError(msg)
+    return document
 
 
 def _digest(path: Path) -> str:

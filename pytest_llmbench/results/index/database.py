@@ -116,6 +116,9 @@ def open_database(store: Store, url: str | None = None, *, ready: bool = True) -
     except ArgumentError:
         msg = "the database's URL is not one; write sqlite:///FILE or postgresql://USER@HOST/NAME"
         raise ResultsError(msg) from None
+    if "@" in (parsed.host or ""):
+        msg = "the database's URL has more than one '@': write one in a password as %40, and '/' as %2F"
+        raise ResultsError(msg)
     options: dict[str, Any] = {}
     if parsed.get_backend_name() == "sqlite":
         store.create()

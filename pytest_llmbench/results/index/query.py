@@ -117,12 +117,18 @@ class _Names:
 
 
 def metric_names(connection: Connection) -> frozenset[str]:
-    """The metrics that the index has values of."""
+    """The metrics that there are: those of this version, and what documents say of others."""
     from pytest_llmbench.metrics.table import METRICS
     from pytest_llmbench.results.index.tables import metric_rows
+    from pytest_llmbench.results.records import MetricRow
 
-    told = connection.execute(select(metric_rows.c.name)).scalars()
-    return frozenset({*told, *METRICS})
+    newest = select(metric_rows.c.name, metric_rows.c.row).order_by(metric_rows.c.session_id.desc())
+    found = set(METRICS)
+    for name, row in connection.execute(newest.where(metric_rows.c.name.not_in(found))):
+        if name not in METRICS:
+            METRICS.learn(MetricRow(**row).metric(name))
+        found.add(name)
+    return frozenset(found)
 
 
 def run(database: Database, query: Query) -> Page:

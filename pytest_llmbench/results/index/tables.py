@@ -183,10 +183,12 @@ totals = Table(
 metric_rows = Table(
     "metric_rows",
     metadata,
+    Column("session_id", String(64), ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
     Column("name", String(80), primary_key=True),
     Column("row", JSON, nullable=False),
+    Index("ix_metric_rows_name_session_id", "name", "session_id"),
 )
-"""What documents say of the metrics that they have: unit, direction, formula."""
+"""What a document says of the metrics that its cases have: unit, direction, formula."""
 
 jobs = Table(
     "jobs",
@@ -222,5 +224,5 @@ job_events = Table(
     Index("ix_job_events_job_id", "job_id"),
 )
 
-INDEXED = (metrics, cases, totals, sessions, damaged, metric_rows)
+INDEXED = (metrics, cases, totals, metric_rows, sessions, damaged)
 """What is made of documents, so that what others refer to comes last."""
