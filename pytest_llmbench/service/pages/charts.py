@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.report.charts.model import Axis, Chart, Column, Line, Series
+from pytest_llmbench.report.charts.model import Chart, Column
 from pytest_llmbench.report.charts.registry import charts_of
+from pytest_llmbench.report.charts.trend import of_trends, trends
 from pytest_llmbench.report.judgment import signed
 from pytest_llmbench.results.records import label_of
 from pytest_llmbench.service.pages.look import moment
-from pytest_llmbench.times import read_iso
 
 if TYPE_CHECKING:
-    from pytest_llmbench.gate.trend import Trend
+    from pytest_llmbench.gate.trend import Trend, TrendPoint
     from pytest_llmbench.results.records import ResultsDocument
 
 
@@ -23,55 +24,32 @@ def charts_for(document: ResultsDocument) -> list[Chart]:
     return [chart for chart in charts_of([document]) if chart.missing is None]
 
 
-def trend_charts(found: list[Trend]) -> list[Chart]:
+def trend_charts(found: Iterable[Trend]) -> list[Chart]:
     """A chart for each line of a case on a machine."""
-    number = count(1)
-    return [_trend(one, next(number)) for one in found]
-
-
-def _trend(trend: Trend, number: int) -> Chart:
-    metric = METRICS[trend.metric]
-    head = metric.head or metric.name
-    points: list[tuple[float | None, ...]] = []
-    labels: list[str] = []
-    lines: list[Line] = []
-    rows = []
-    for point in trend.points:
-        past = point.past
-        at = read_iso(past.started)
-        said = []
-        if point.broken is not None:
-            # No line goes over what cannot be compared.
-            points.append((at, None))
-            labels.append("")
-            lines.append(Line(value=at, label=point.broken, axis="x", role="break"))
-            said.append(f"break: {point.broken}")
-        if point.change is not None:
-            worse = "worse" if point.worse(trend.metric) else "better"
-            lines.append(Line(value=at, label=signed(point.change), axis="x", role="change"))
-            said.append(f"{signed(point.change)}, {worse}")
-        points.append((at, point.value))
-        labels.append(", ".join(part for part in (past.commit, past.engine) if part))
-        rows.append(
-            (moment(past.started), past.commit or "-", past.engine or "-", point.value, "; ".join(said))
+    made = [(line, chart) for line in found if line.points for chart in trends(of_trends([line]))]
+    return [
+        replace(
+            chart,
+            id=f"trend-{number}",
+            title=label_of(*line.key),
+            question=f"{chart.question.removesuffix('?')} on the machine {line.machine or 'unknown'}?",
+            columns=(
+                Column(head="session"),
+                Column(head="commit"),
+                Column(head="engine"),
+                Column(head=METRICS[line.metric].head or line.metric, unit=METRICS[line.metric].unit),
+                Column(head="what changed"),
+            ),
+            rows=tuple(_row(point, line.metric) for point in line.points),
         )
-    machine = trend.machine or "unknown"
-    empty = not rows
-    return Chart(
-        id=f"trend-{number}",
-        title=label_of(*trend.key),
-        question=f"How did {head} go on the machine {machine}, where {metric.better} is better?",
-        x=Axis(label="session", kind="time"),
-        y=Axis(label=head, unit=metric.unit),
-        series=() if empty else (Series(name=head, points=tuple(points), labels=tuple(labels)),),
-        lines=() if empty else tuple(lines),
-        columns=(
-            Column(head="session"),
-            Column(head="commit"),
-            Column(head="engine"),
-            Column(head=head, unit=metric.unit),
-            Column(head="what changed"),
-        ),
-        rows=tuple(rows),
-        missing="every session was left out" if empty else None,
-    )
+        for number, (line, chart) in enumerate(made, start=1)
+    ]
+
+
+def _row(point: TrendPoint, metric: str) -> tuple[str | float, ...]:
+    """A session of a line, for the table behind it."""
+    past = point.past
+    said = [f"break: {point.broken}"] if point.broken else []
+    if point.change is not None:
+        said.append(f"{signed(point.change)}, {'worse' if point.worse(metric) else 'better'}")
+    return (moment(past.started), past.commit or "-", past.engine or "-", point.value, "; ".join(said))
