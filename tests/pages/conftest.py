@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,16 +47,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     environment.pop("LLMBENCH_DATABASE_URL", None)
     environment.pop("DATABASE_URL", None)
-    script = Path(__file__).with_name("serving.py")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=log, env=environment, text=True
+            [sys.executable, "-m", "pytest_llmbench", "serve", "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            cwd=folder,
+            text=True,
         )
         assert process.stdout is not None
-        found = process.stdout.readline().strip()
-        if not found:
+        said = re.search(r"http://[0-9.:]+", process.stdout.readline())
+        if said is None:
             pytest.fail((folder / "log").read_text())
-        yield found
+        yield said[0]
         process.terminate()
         process.wait(30)
 
