@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +60,9 @@ def serve(
     app = create_app(Service(configuration))
     bound = bind(configuration.host, configuration.port)
     measuring = Workers(configuration) if workers else None
+    # uvicorn answers what it has begun to, and then sends itself the signal that ended it.
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
     try:
         if measuring is not None:
             measuring.start()
@@ -66,3 +70,7 @@ def serve(
     finally:
         if measuring is not None:
             measuring.stop()
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(0)
