@@ -21,6 +21,7 @@ import chats
 import decoding
 import depth
 import documents
+import indexing
 import monitoring
 import psutil
 import starting
@@ -37,6 +38,7 @@ ROWS: tuple[Row, ...] = (
     *monitoring.ROWS,
     *starting.ROWS,
     *documents.ROWS,
+    *indexing.ROWS,
     *two_pass.ROWS,
 )
 _BUSY = 10.0

@@ -159,8 +159,10 @@ def run(database: Database, query: Query) -> Page:
         keys = [column for column, _ in order]
         asked = names.joined(select(cases.c.id, *shown, *keys)).where(true(), *conditions)
         for column, down in order:
-            empty = column.is_(None)
-            asked = asked.order_by(empty, column.desc() if down else column.asc())
+            # Where nothing can be missing, an index has the order already.
+            if column.table not in (cases, sessions) or column.nullable:
+                asked = asked.order_by(column.is_(None))
+            asked = asked.order_by(column.desc() if down else column.asc())
         found = connection.execute(asked.limit(query.limit + 1)).all()
     page = found[: query.limit]
     more = len(found) > query.limit

@@ -142,7 +142,8 @@ cases = Table(
     Column("started", Moment, nullable=False),
     Index("ix_cases_session_id_position", "session_id", "position", unique=True),
     Index("ix_cases_nodeid_measurement_started", "nodeid", "measurement", "started"),
-    Index("ix_cases_model_backend_quantization", "model", "backend", "quantization"),
+    Index("ix_cases_model_quantization_started", "model", "quantization", "started"),
+    Index("ix_cases_verdict_started", "verdict", "started"),
     Index("ix_cases_started", "started"),
     Index("ix_cases_task", "task"),
 )

@@ -102,8 +102,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cases")),
     )
     op.create_index(
-        "ix_cases_model_backend_quantization", "cases", ["model", "backend", "quantization"], unique=False
+        "ix_cases_model_quantization_started", "cases", ["model", "quantization", "started"], unique=False
     )
+    op.create_index("ix_cases_verdict_started", "cases", ["verdict", "started"], unique=False)
     op.create_index(
         "ix_cases_nodeid_measurement_started", "cases", ["nodeid", "measurement", "started"], unique=False
     )
@@ -171,7 +172,8 @@ def downgrade() -> None:
     op.drop_index("ix_cases_started", table_name="cases")
     op.drop_index("ix_cases_session_id_position", table_name="cases")
     op.drop_index("ix_cases_nodeid_measurement_started", table_name="cases")
-    op.drop_index("ix_cases_model_backend_quantization", table_name="cases")
+    op.drop_index("ix_cases_verdict_started", table_name="cases")
+    op.drop_index("ix_cases_model_quantization_started", table_name="cases")
     op.drop_table("totals")
     op.drop_table("cases")
     op.drop_index("ix_sessions_started", table_name="sessions")
