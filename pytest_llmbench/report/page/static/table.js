@@ -152,6 +152,7 @@
   };
 
   const start = () => {
+    document.querySelectorAll('[data-without-scripts]').forEach((one) => one.remove());
     theme();
     const tables = new Map([...document.querySelectorAll('table[data-table]')].map((table) => [table.dataset.table, prepared(table)]));
     for (const form of document.querySelectorAll('form[data-filters]')) {

@@ -50,7 +50,9 @@ def test_nothing_of_ours_names_an_address_but_that_of_svg(name: str) -> None:
     assert set(re.findall(r"https?://[^\s'\"]+", assets.text(name))) <= {"http://www.w3.org/2000/svg"}
 
 
-def test_what_is_packed_is_the_file_and_always_the_same() -> None:
-    packed = assets.packed(assets.LIBRARY)
-    assert gzip.decompress(base64.b64decode(packed)).decode() == assets.text(assets.LIBRARY)
-    assert packed == assets.packed(assets.LIBRARY)
+def test_what_is_packed_is_the_library_with_its_licenses_and_always_the_same() -> None:
+    packed = assets.packed_library()
+    code = gzip.decompress(base64.b64decode(packed)).decode()
+    assert code.endswith(assets.text(assets.LIBRARY))
+    assert "Baidu Inc." in code
+    assert packed == assets.packed_library()
