@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from pytest_llmbench import __version__
 from pytest_llmbench.cli import gate as cli_gate
+from pytest_llmbench.cli import report as cli_report
 from pytest_llmbench.cli.conversations import list_conversations
 from pytest_llmbench.cli.documents import RefArgument, matching, read, warn
 from pytest_llmbench.cli.export import EXPORT_HELP, ColumnsOption, column_names, export_document, show_badge
@@ -72,6 +73,7 @@ app.command("trend")(show_trend)
 app.command("export", help=EXPORT_HELP)(export_document)
 app.command("badge")(show_badge)
 app.command("serve")(serve)
+app.command("report")(cli_report.write)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run_suite)
 
 

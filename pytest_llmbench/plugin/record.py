@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError
+from pytest_llmbench.errors import LLMBenchError, LLMBenchWarning, ResultsError, UsageError, saying_where
 from pytest_llmbench.plugin.parametrize import point_of
 from pytest_llmbench.plugin.xdist import session_id, worker_id
 from pytest_llmbench.results.environment import snapshot
@@ -157,7 +157,8 @@ class Recording:
             return
         self._results.end(interrupted=session.exitstatus == pytest.ExitCode.INTERRUPTED)
         baselines = self._finish_gate(session, deselected)
-        session.exitstatus, told = self._results.write(int(session.exitstatus), baselines)
+        afterwards = [*baselines, *self._reports()]
+        session.exitstatus, told = self._results.write(int(session.exitstatus), afterwards)
         self._notes += told
 
     @property
@@ -245,6 +246,15 @@ class Recording:
             else:
                 keep.append(partial(promote, place, store, document))
         return keep
+
+    def _reports(self) -> list[Callable[[], str]]:
+        """What writes the report that was asked for, when the document is in the store."""
+        path = self._settings.report
+        if path is None:
+            return []
+        from pytest_llmbench.report.page.forms import write_at_end
+
+        return [partial(write_at_end, path, self._results.document)]
 
     def _keep(self, item: pytest.Item, model: CaseFixture[Any]) -> None:
         self._open.pop(item.nodeid, None)
@@ -338,12 +348,30 @@ def _open_results(config: pytest.Config, settings: SessionSettings, kept: Kept |
     except ResultsError as error:
         msg = f"{error}\nChoose a folder that can be written with --llm-store."
         raise UsageError(msg) from None
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+    try:
+        _check_places(settings)
+    except UsageError:
         results.discard()
-        what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
-        msg = f"--llm-json: {path} {what}"
-        raise UsageError(msg)
+        raise
     return results
+
+
+def _check_places(settings: SessionSettings) -> None:
+    """Refuse files that could not be written when all is measured.
+
+    :raises UsageError: saying of which option.
+    """
+    for key in ("json", "report"):
+        path = getattr(settings, key)
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
+            msg = f"--llm-{key}: {path} {what}"
+            raise UsageError(msg)
+    if settings.report is not None:
+        from pytest_llmbench.report.page.forms import check, form_of
+
+        with saying_where("--llm-report"):
+            check(form_of(settings.report))
 
 
 def _shown(path: Path, config: pytest.Config) -> str:

@@ -102,6 +102,16 @@ class SessionSettings:
         path="file",
         also=("benchmark-json", "output-path", "output-file", "save-result", "result-filename"),
     )
+    report: Path | None = setting(
+        None,
+        read.file,
+        "--llm-report",
+        "Write a report here as well: a page (.html), a PDF (.pdf) or Markdown (.md)",
+        role="session",
+        metavar="FILE",
+        ini_type=None,
+        path="file",
+    )
     store: Path = setting(
         Path(DEFAULT_STORE),
         read.file,

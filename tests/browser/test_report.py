@@ -154,15 +154,13 @@ def test_order_and_filters_stand_in_the_address_and_come_back_from_it(opened: Op
     falling = rows.all_inner_texts()
     page.get_by_label("Backend").select_option("llamacpp")
     page.get_by_label("Search").fill("second")
-    assert rows.all_inner_texts() == ["llamacpp-tiny (second)"]
+    assert rows.all_inner_texts() == ["llamacpp, second"]
     assert page.locator("[data-shown]").inner_text() == "1 of 4 shown"
     page.locator("#machine").scroll_into_view_if_needed()
     query = page.evaluate("location.search")
     assert "cases.sort=-TTFT" in query
     again = opened(report, query)
-    assert again.locator("#cases tbody tr:visible td:first-child").all_inner_texts() == [
-        "llamacpp-tiny (second)"
-    ]
+    assert again.locator("#cases tbody tr:visible td:first-child").all_inner_texts() == ["llamacpp, second"]
     again.get_by_role("button", name="Clear").click()
     again.get_by_text("4 shown", exact=True).wait_for()
     assert again.locator("#cases tbody tr:visible td:first-child").all_inner_texts() == falling

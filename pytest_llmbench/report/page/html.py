@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench import __version__
 from pytest_llmbench.errors import needs_extra, shown
 from pytest_llmbench.metrics import units
+from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.report.charts import palette
+from pytest_llmbench.report.charts.draw import draw_svg
 from pytest_llmbench.report.charts.model import Chart, as_json
 from pytest_llmbench.report.charts.registry import charts_of
 from pytest_llmbench.report.page import assets, view
@@ -27,15 +29,19 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def html_report(documents: Sequence[ResultsDocument], problems: Sequence[str] = ()) -> str:
+def html_report(
+    documents: Sequence[ResultsDocument], problems: Sequence[str] = (), *, drawn: bool = False
+) -> str:
     """A report of *documents* as HTML, side by side where there are several.
 
     :param problems: what could not be read, a line each.
-    :raises UsageError: if Jinja2 is not installed.
+    :param drawn: whether the charts are drawn already, by matplotlib, for what runs no scripts.
+    :raises UsageError: if Jinja2 is not installed, or matplotlib where it draws.
     """
     found = view.all_entries(documents)
     charts = charts_of(documents) if found else []
-    drawn = [chart for chart in charts if chart.missing is None]
+    pictures = [chart for chart in charts if chart.missing is None]
+    scripted = bool(pictures) and not drawn
     return (
         environment()
         .get_template("report.html")
@@ -44,16 +50,19 @@ def html_report(documents: Sequence[ResultsDocument], problems: Sequence[str] = 
             problems=problems,
             version=__version__,
             verdicts=view.verdicts(documents, found),
-            best=view.best(found),
+            best=view.best_of(documents),
+            most_best=view.MOST_BEST,
+            rows=METRICS,
             tables=view.tables(found, sessions=len(documents) > 1),
             charts=charts,
             machines=view.machines(documents),
             protocol=view.protocol(found),
             metrics=view.measured_metrics(found),
-            data=embedded({"palette": palette.as_json(), "charts": [_without_table(c) for c in drawn]}),
-            library=assets.packed_library() if drawn else "",
+            drawings={chart.id: draw_svg(chart) for chart in pictures} if drawn else {},
+            data=embedded({"palette": palette.as_json(), "charts": [_without_table(c) for c in pictures]}),
+            library=assets.packed_library() if scripted else "",
             style=assets.text("page.css"),
-            scripts=(*((assets.text("charts.js"),) if drawn else ()), assets.text("table.js")),
+            scripts=(*((assets.text("charts.js"),) if scripted else ()), assets.text("table.js")),
         )
     )
 
@@ -80,7 +89,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=finalize,
     )
-    made.globals.update(cell=_cell, css=_css_class)
+    made.globals.update(cell=_cell, css=_css_class, quantity=units.quantity, percent=units.precise_percent)
     made.filters["unescaped"] = Markup
     return made
 

@@ -13,6 +13,7 @@ from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.row import Metric
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.report import load, rows
+from pytest_llmbench.report.charts.best import Best, best
 from pytest_llmbench.report.charts.cases import Entry, entries
 from pytest_llmbench.report.judgment import HEADS, Cells, cells
 from pytest_llmbench.report.verdicts import BY_GRAVITY, headline, summary
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_TOLD = 50
 """Cases that are told in full; the table has all."""
+MOST_BEST = 24
+"""Best cases that are shown."""
 PASSED = "passed"
 
 
@@ -49,17 +52,6 @@ class Verdicts:
     more: int
     """Cases that are not told, and not ``pass``."""
     heads: Cells = HEADS
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The case that is best by a metric."""
-
-    label: str
-    metric: Metric
-    value: str
-    of: int
-    """Cases that have a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +112,10 @@ def verdicts(documents: Sequence[ResultsDocument], found: Sequence[Entry]) -> Ve
     )
 
 
-def best(found: Sequence[Entry]) -> list[Best]:
-    """The best case by each metric that gates, and by each rate of load levels; failed and spoiled ones left
-    out."""
-    usable = [e for e in found if e.case.outcome == PASSED and e.case.verdict != Verdict.INVALID]
-    made = []
-    for row in METRICS.values():
-        rate = row.unit.endswith("/s") and any(shown.table == "levels" for shown in row.shown)
-        measured = [e for e in usable if row.name in e.case.metrics] if row.gates or rate else []
-        if not measured:
-            continue
-        first = min(measured, key=lambda e: row.sign * e.case.metrics[row.name].median)
-        value = units.quantity(first.case.metrics[row.name].median, row.unit)
-        made.append(Best(first.label, row, value, len(measured)))
-    return made
+def best_of(documents: Sequence[ResultsDocument]) -> list[Best]:
+    """The best cases by what gates and by rates, of each set of cases that did equal work."""
+    found = best(documents)
+    return [one for one in found if METRICS[one.metric].gates or METRICS[one.metric].unit.endswith("/s")]
 
 
 def tables(found: Sequence[Entry], *, sessions: bool) -> list[Table]:

@@ -18,21 +18,11 @@ def _of(*cases: object) -> ResultsDocument:
     return document
 
 
-def test_the_best_is_the_lowest_or_the_highest_as_its_metric_says(make_case: MakeCase) -> None:
-    slow = make_case("a.py::t[slow]", values={"ttft": [0.2] * 5, "decode_throughput": [10.0] * 5})
-    fast = make_case("a.py::t[fast]", values={"ttft": [0.1] * 5, "decode_throughput": [90.0] * 5})
-    found = {one.metric.name: one for one in view.best(view.all_entries([_of(slow, fast)]))}
-    assert (found["ttft"].label, found["ttft"].value, found["ttft"].of) == ("fast", "100 ms", 2)
-    assert found["decode_throughput"].label == "fast"
-
-
-def test_a_case_that_failed_is_not_the_best(make_case: MakeCase) -> None:
-    failed = make_case("a.py::t[failed]", values={"ttft": [0.01] * 5}, outcome="failed", error="boom\nmore")
-    document = _of(failed, make_case("a.py::t[good]"))
-    found = view.all_entries([document])
-    assert {one.label for one in view.best(found)} == {"good"}
-    told = view.verdicts([document], found)
-    assert [(one.chip, one.label, one.text) for one in told.told] == [("failed", "failed", "boom")]
+def test_a_case_that_failed_is_told_with_its_error(make_case: MakeCase) -> None:
+    failed = make_case("a.py::t[bad]", outcome="failed", error="boom\nmore", params={"size": "bad"})
+    document = _of(failed, make_case("a.py::t[good]", params={"size": "good"}))
+    told = view.verdicts([document], view.all_entries([document]))
+    assert [(one.chip, one.text) for one in told.told] == [("failed", "boom")]
     assert dict(told.chips) == {"passed": 1, "failed": 1}
 
 
