@@ -39,13 +39,15 @@ def test_a_place_that_cannot_be_is_refused_before_anything_is_measured(
     assert not list(bench.path.glob("**/results/*.json"))
 
 
-def test_a_report_that_cannot_be_made_loses_nothing(bench: pytest.Pytester, run: Run) -> None:
+def test_a_report_that_cannot_be_made_loses_nothing(
+    bench: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.makepyfile(TEST.format(fine=True))
-    bench.path.joinpath("conftest.py").open("a").write(
-        "\nimport pytest_llmbench.report.page.html as html\n"
-        "def fail(documents): raise ZeroDivisionError('here')\n"
-        "html.charts_of = fail\n"
-    )
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("here")
+
+    monkeypatch.setattr("pytest_llmbench.report.page.html.charts_of", fail)
     result = run("--llm-report=out.html")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["Results: --llm-report: *ZeroDivisionError*llmbench report *"])
