@@ -13,7 +13,7 @@ from pytest_llmbench.metrics.units import count
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.index.build import Index, Update
-    from pytest_llmbench.results.index.database import Database
+    from pytest_llmbench.results.index.connection import Database
 
 index_app = typer.Typer(
     invoke_without_command=True,
@@ -57,7 +57,7 @@ def show_status(store: StoreOption = STORE) -> None:
 @index_app.command("upgrade")
 def upgrade_index(store: StoreOption = STORE) -> None:
     """Bring the tables to those of this version."""
-    database = _open(store)
+    database = _connect(store)
     from pytest_llmbench.results.index.schema import REVISION, upgrade
 
     before = upgrade(database)
@@ -73,24 +73,26 @@ def downgrade_index(
     ] = False,
 ) -> None:
     """Take the tables back to those of an older version."""
-    database = _open(store)
+    database = _connect(store)
     from pytest_llmbench.results.index.schema import downgrade
 
     if yes or asked("Take the tables back? What only they have, such as jobs, is lost."):
         downgrade(database, step)
 
 
-def _open(path: Path, *, ready: bool = False) -> Database:
-    from pytest_llmbench.results.index.database import open_database
+def _connect(path: Path) -> Database:
+    from pytest_llmbench.results.index.connection import connect
     from pytest_llmbench.results.store import Store
 
-    return open_database(Store(path), ready=ready)
+    return connect(Store(path))
 
 
 def _index(path: Path) -> Index:
-    database = _open(path, ready=True)
-    from pytest_llmbench.results.index.build import Index
+    from pytest_llmbench.results.index.database import open_database
     from pytest_llmbench.results.store import Store
+
+    database = open_database(Store(path))
+    from pytest_llmbench.results.index.build import Index
 
     return Index(Store(path), database)
 

@@ -18,7 +18,7 @@ from pytest_llmbench.gate.past import Past
 from pytest_llmbench.metrics.table import METRICS
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.index.database import Database
+    from pytest_llmbench.results.index.connection import Database
 
 MOST = 100_000
 """Values that one question takes from the index."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pytest_llmbench.errors import UsageError, needs_extra
 from pytest_llmbench.models.cache import ENVIRONMENT as CACHE_VARIABLE
 from pytest_llmbench.results import DEFAULT_STORE
-from pytest_llmbench.results.index.database import VARIABLES as DATABASE_VARIABLES
+from pytest_llmbench.results.index.connection import VARIABLES as DATABASE_VARIABLES
 from pytest_llmbench.secrets import learn, learn_url
 
 FILE = ".env"

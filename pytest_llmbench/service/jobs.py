@@ -26,7 +26,7 @@ from pytest_llmbench.results.index.tables import job_events, jobs
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pytest_llmbench.results.index.database import Database
+    from pytest_llmbench.results.index.connection import Database
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)

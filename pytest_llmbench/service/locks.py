@@ -20,7 +20,7 @@ from pytest_llmbench.errors import ResultsError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pytest_llmbench.results.index.database import Database
+    from pytest_llmbench.results.index.connection import Database
 
 _AGAIN = 0.05
 """Seconds until a lock is asked for again that another process has."""

@@ -12,7 +12,7 @@ from pytest_llmbench.service.configuration import Configuration
 from pytest_llmbench.service.tokens import Tokens
 
 if TYPE_CHECKING:
-    from pytest_llmbench.results.index.database import Database
+    from pytest_llmbench.results.index.connection import Database
     from pytest_llmbench.service.jobs import JobQueue
     from pytest_llmbench.service.metrics import Scrapes
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from pytest_llmbench.errors import LLMBenchError, ResultsError
 from pytest_llmbench.processes.end_with import end_with_parent
 from pytest_llmbench.results.index.build import Index
-from pytest_llmbench.results.index.database import Database, open_database
+from pytest_llmbench.results.index.connection import Database
+from pytest_llmbench.results.index.database import open_database
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.service.attempt import Attempt
 from pytest_llmbench.service.configuration import Configuration, read_configuration

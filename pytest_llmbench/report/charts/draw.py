@@ -58,15 +58,6 @@ def draw_svg(chart: Chart) -> str:
     return _drawn(chart, "svg").decode()
 
 
-def draw_png(chart: Chart) -> bytes:
-    """*chart* as a PNG, 800 pixels wide.
-
-    :raises UsageError: without the extra ``report``.
-    :raises ValueError: for one that has no picture.
-    """
-    return _drawn(chart, "png")
-
-
 def write_pictures(charts: Iterable[Chart], folder: Path, form: Form) -> list[Path]:
     """A file for each chart that has a picture, called as its id. Returns their paths.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench import __version__
+from pytest_llmbench._version import __version__
 from pytest_llmbench.errors import needs_extra, shown
 from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS

@@ -22,7 +22,8 @@ from pytest_llmbench.errors import ResultsError, one_line
 from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.ids import is_session_id
-from pytest_llmbench.results.index.database import Database, open_database
+from pytest_llmbench.results.index.connection import Database
+from pytest_llmbench.results.index.database import open_database
 from pytest_llmbench.results.index.facts import CaseFacts, case_facts
 from pytest_llmbench.results.index.tables import (
     INDEXED,

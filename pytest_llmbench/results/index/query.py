@@ -27,7 +27,7 @@ from pytest_llmbench.results.index.tables import STATISTICS, Moment, cases, metr
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, FromClause
 
-    from pytest_llmbench.results.index.database import Database
+    from pytest_llmbench.results.index.connection import Database
 
 _CONDITION = re.compile(r"\s*([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?)\s*(<=|>=|!=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
 MOST = 1000

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import ResultsError, UsageError, needs_extra
 from pytest_llmbench.processes.wire import Json
-from pytest_llmbench.results.index.database import SCHEMA
+from pytest_llmbench.results.index.connection import SCHEMA
 from pytest_llmbench.results.index.tables import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-    from pytest_llmbench.results.index.database import Database
+    from pytest_llmbench.results.index.connection import Database
 
 REVISION = "0003"
 """The step that makes the tables as :mod:`pytest_llmbench.results.index.tables` has them."""

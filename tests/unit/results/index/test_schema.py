@@ -14,7 +14,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.results.index.database import SCHEMA, Database, open_database
+from pytest_llmbench.results.index.connection import SCHEMA, Database, connect
+from pytest_llmbench.results.index.database import open_database
 from pytest_llmbench.results.index.schema import (
     REVISION,
     alembic_config,
@@ -41,7 +42,7 @@ def _steps(database: Database) -> list[str]:
 
 
 def test_every_step_goes_up_and_down(store: Store, url: str | None) -> None:
-    database = open_database(store, url, ready=False)
+    database = connect(store, url)
     steps = _steps(database)
     assert steps[-1] == REVISION
     seen = [_tables(database)]
@@ -82,7 +83,7 @@ def test_the_tables_of_others_are_left_alone(store: Store, postgres_server: str)
 
 
 def test_several_that_upgrade_at_once_do_it_once(store: Store, url: str | None) -> None:
-    databases = [open_database(store, url, ready=False) for _ in range(3)]
+    databases = [connect(store, url) for _ in range(3)]
     failed: list[Exception] = []
 
     def go(database: Database) -> None:
@@ -107,7 +108,7 @@ def test_an_upgrade_that_fails_half_way_leaves_what_was_there(
 ) -> None:
     from alembic.operations import Operations
 
-    database = open_database(store, url, ready=False)
+    database = connect(store, url)
     upgrade(database, "0001")
     before = _tables(database)
 
@@ -136,7 +137,7 @@ def test_one_of_a_newer_version_is_refused(store: Store, url: str | None) -> Non
 def test_one_of_an_older_version_is_upgraded_in_sqlite_and_refused_in_postgresql(
     store: Store, url: str | None
 ) -> None:
-    database = open_database(store, url, ready=False)
+    database = connect(store, url)
     upgrade(database, "0001")
     if database.dialect == "postgresql":
         with pytest.raises(ResultsError, match="run 'llmbench index upgrade'"):
