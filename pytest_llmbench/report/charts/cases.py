@@ -12,6 +12,7 @@ from pytest_llmbench.gate.ab import BASE_SUFFIX
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.report.charts.model import MOST_SERIES, Axis, AxisKind
+from pytest_llmbench.report.load import LoadKind, load_of
 from pytest_llmbench.results.measured import protocol
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 from pytest_llmbench.servers.table import start_label
@@ -40,7 +41,7 @@ class Entry:
 
 
 def entries(documents: Sequence[ResultsDocument]) -> list[Entry]:
-    """All cases of *documents*, in order, each with a label of its own, as :func:`names_of` says."""
+    """All cases of *documents*, in order, each with a label that no other one has: :func:`names_of`."""
     found = [(document, case) for document in documents for case in document.cases]
     labels = names_of([_parts(document.session.id, case) for document, case in found])
     return [Entry(document, case, label) for (document, case), label in zip(found, labels, strict=True)]
@@ -64,7 +65,7 @@ def parts(entry: Entry, *varying: str) -> dict[str, str]:
 
 
 def _parts(session: str, case: CaseRecord, *varying: str) -> dict[str, str]:
-    model = case.model
+    model, load = case.model, load_of(case)
     values = {str(value) for name in varying if (value := getattr(case.protocol, name, None)) is not None}
     engine = case.processes[0].engine if case.processes else {}
     found = {
@@ -75,6 +76,7 @@ def _parts(session: str, case: CaseRecord, *varying: str) -> dict[str, str]:
         "backend": model.backend,
         "server": start_label(str(engine["server"])) if engine.get("server") else "",
         "measurement": "" if case.measurement == DEFAULT_MEASUREMENT else case.measurement,
+        "load": "" if load is None or "load" in varying else said_load(*load),
     }
     for name, value in sorted(case.params.items()):
         if name not in varying and value not in values:
@@ -132,6 +134,21 @@ def bounded(
 def together(*notes: str | None) -> str | None:
     """Notes as one; None for none."""
     return " ".join(note for note in notes if note) or None
+
+
+LOADS: dict[LoadKind, Axis] = {
+    "concurrency": Axis(label="requests at once"),
+    "rate": Axis(label="request rate", unit="requests/s"),
+    "conversations": Axis(label="conversations at once"),
+}
+"""The axis of each kind of load."""
+LOAD = ("load", "concurrency", "request_rate", "conversations")
+"""What varies in a sweep."""
+
+
+def said_load(kind: LoadKind, load: float) -> str:
+    """``8 requests at once``, ``2.5 requests/s``."""
+    return f"{load:.10g} {LOADS[kind].unit or LOADS[kind].label}"
 
 
 def head_of(metric: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.report.charts.cases import (
+    LOADS,
     Entry,
     axis_of,
     bounded,
@@ -173,7 +174,7 @@ def heat_map(
             if METRICS[metric].better == "higher"
             else f"Which configuration has least {head_of(metric)}, and at which load?",
             x=Axis(
-                label=f"{kind} at once" if kind == "conversations" else "requests at once",
+                label=LOADS[kind].label,
                 kind="category",
                 categories=tuple(f"{load:.10g}" for load in columns),
             ),

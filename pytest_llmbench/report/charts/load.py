@@ -10,6 +10,8 @@ from pytest_llmbench.metrics.row import Statistic
 from pytest_llmbench.metrics.summary import PERCENTILES
 from pytest_llmbench.metrics.table import METRICS, slo_metrics
 from pytest_llmbench.report.charts.cases import (
+    LOAD,
+    LOADS,
     axis_of,
     bounded,
     entries,
@@ -18,6 +20,7 @@ from pytest_llmbench.report.charts.cases import (
     median_of,
     names_of,
     parts,
+    said_load,
     slug,
     together,
 )
@@ -27,11 +30,6 @@ from pytest_llmbench.report.load import LoadKind, knee_of, load_of, sweeps, told
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import CaseRecord, ResultsDocument
 
-_AXES: dict[LoadKind, Axis] = {
-    "concurrency": Axis(label="requests at once"),
-    "rate": Axis(label="request rate", unit="requests/s"),
-    "conversations": Axis(label="conversations at once"),
-}
 _FEW: tuple[tuple[Statistic, Style], ...] = (("p50", "solid"), ("p99", "dashed"))
 _MANY: tuple[tuple[Statistic, Style], ...] = (
     ("p50", "solid"),
@@ -77,8 +75,7 @@ def sweeps_of(documents: Sequence[ResultsDocument]) -> list[Sweep]:
         for document in documents
         for levels in sweeps([case for case in document.cases if id(case) in by_case])
     ]
-    varying = ("concurrency", "request_rate", "conversations")
-    names = names_of([parts(by_case[id(levels[0])], *varying) for levels in groups])
+    names = names_of([parts(by_case[id(levels[0])], *LOAD) for levels in groups])
     found = []
     for name, levels in zip(names, groups, strict=True):
         loads = [load_of(case) for case in levels]
@@ -102,7 +99,7 @@ def latencies(documents: Sequence[ResultsDocument]) -> list[Chart]:
             id="load-latency",
             title="Latency against load",
             question="How long does a user wait as more requests come?",
-            x=_AXES["concurrency"],
+            x=LOADS["concurrency"],
             y=axis_of("ttft"),
             missing=_NO_LEVELS,
         )
@@ -114,7 +111,7 @@ def _latency(found: Sequence[Sweep], kind: LoadKind, metric: str) -> Chart:
     statistics = _MANY if len(with_values) == 1 else _FEW
     shown, note = bounded(with_values, (one.name for one in with_values), MOST_SERIES // len(statistics))
     loads = [load for sweep in shown for load, _ in sweep.levels]
-    x = _AXES[kind]
+    x = LOADS[kind]
     unit = METRICS[metric].unit
     return Chart(
         id=slug("load", metric, kind),
@@ -166,14 +163,15 @@ def throughputs(documents: Sequence[ResultsDocument]) -> list[Chart]:
             name=sweep.name,
             points=tuple((latency, throughput) for _, _, latency, throughput in _both(sweep)),
             labels=tuple(
-                together(f"{_said(sweep, load)};", told_of(case)) or "" for load, case, *_ in _both(sweep)
+                together(f"{said_load(sweep.kind, load)};", told_of(case)) or ""
+                for load, case, *_ in _both(sweep)
             ),
             color=place,
         )
         for place, sweep in enumerate(shown)
     ]
     knees = [
-        (latency, throughput, f"{sweep.name}: {_said(sweep, load)}")
+        (latency, throughput, f"{sweep.name}: {said_load(sweep.kind, load)}")
         for sweep in shown
         for load, case, latency, throughput in _both(sweep)
         if case is knee_of([level for _, level in sweep.levels])
@@ -222,7 +220,7 @@ def throughputs(documents: Sequence[ResultsDocument]) -> list[Chart]:
             rows=tuple(
                 (
                     sweep.name,
-                    _said(sweep, load),
+                    said_load(sweep.kind, load),
                     latency,
                     throughput,
                     "yes" if (latency, throughput) in best else "no",
@@ -265,11 +263,6 @@ def _both(sweep: Sweep) -> Iterator[tuple[float, CaseRecord, float, float]]:
         latency, throughput = median_of(case, LATENCY), median_of(case, THROUGHPUT)
         if latency is not None and throughput is not None:
             yield load, case, latency, throughput
-
-
-def _said(sweep: Sweep, load: float) -> str:
-    axis = _AXES[sweep.kind]
-    return f"{load:.10g} {axis.unit or axis.label}"
 
 
 def _not_valid(case: CaseRecord) -> bool:
