@@ -237,6 +237,7 @@ def main(folder: Callable[[], Path] = Path.cwd) -> int:
     """Work for the configuration of the environment."""
     configuration = read_configuration(os.environ, folder())
     logging.basicConfig(level=configuration.log_level, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     if parent := os.environ.get(PARENT):
         end_with_parent(int(parent))
     return supervise(configuration)

@@ -63,6 +63,8 @@ def page(openapi: Mapping[str, Any], address: str) -> str:
     parts = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        # None: a browser would ask for one, and find that there is none.
+        '<link rel="icon" href="data:,">',
         "<title>The API of llmbench</title>",
         '<link rel="stylesheet" href="/static/page.css"></head><body><main>',
         f"<h1>The API of llmbench {_text(openapi['info']['version'])}</h1>",

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import exists, select
 
@@ -96,7 +96,8 @@ _CASE = tuple(cases.c[name] for name in CaseBody.model_fields if name in cases.c
 
 
 def _session(row: Any) -> dict[str, Any]:
-    links = {"self": f"/results/{row.id}", "document": f"/results/{row.id}/document"}
+    place = f"/results/{row.id}"
+    links = {"self": place, "document": f"{place}/document", "report": f"{place}/report.html"}
     return {**row._mapping, "links": links}
 
 
@@ -167,3 +168,21 @@ def document(service: Asked, session_id: SessionId) -> FileResponse:
     if not is_plain_file(path):
         raise ProblemError(404, f"there is no session {session_id} in the store")
     return FileResponse(path, media_type="application/json", filename=path.name)
+
+
+@router.get(
+    "/results/{session_id}/report.html",
+    response_class=Response,
+    responses=gives("The report", "text/html") | failed(404, 422),
+)
+def report(service: Asked, session_id: SessionId) -> Response:
+    """The report of one session: a page of its own, to be kept, which needs no network."""
+    from pytest_llmbench.report.page.html import html_report
+    from pytest_llmbench.results.document import read_document
+
+    path = service.store.document_path(session_id)
+    if not is_plain_file(path):
+        raise ProblemError(404, f"there is no session {session_id} in the store")
+    # It is to be kept, and not shown here: a page of this address may run no script of its own.
+    headers = {"Content-Disposition": f'attachment; filename="{session_id}.html"'}
+    return Response(html_report([read_document(path)]), media_type="text/html", headers=headers)

@@ -43,10 +43,18 @@ def test_a_document_is_what_is_kept(client: TestClient, service: Service, measur
     assert answer.headers["content-type"] == "application/json"
 
 
+def test_a_report_is_a_page_to_be_kept_and_not_shown_here(client: TestClient, measured: Measured) -> None:
+    session = measured[0].session.id
+    answer = client.get(f"/results/{session}/report.html")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{session}.html"'
+    assert "<!doctype html>" in answer.text.lower()
+    assert measured[0].cases[0].name in answer.text
+
+
 @pytest.mark.parametrize(
     "session", ["20260101T000000Z-00000009", "..%2f..%2fetc%2fpasswd", "latest", "x" * 900]
 )
-@pytest.mark.parametrize("more", ["", "/document"])
+@pytest.mark.parametrize("more", ["", "/document", "/report.html"])
 def test_what_is_no_session_is_not_found(client: TestClient, session: str, more: str) -> None:
     answer = client.get(f"/results/{session}{more}")
     assert answer.status_code in (404, 422)
