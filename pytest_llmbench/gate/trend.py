@@ -93,7 +93,7 @@ def pasts_of_index(database: Database, text: str, metric: str, since: datetime |
     :raises UsageError: if there are more values than can be looked at.
     :raises ResultsError: if the database does not answer.
     """
-    from sqlalchemy import or_, select
+    from sqlalchemy import func, or_, select
 
     from pytest_llmbench.results.index.tables import cases, metrics, sessions
 
@@ -102,14 +102,21 @@ def pasts_of_index(database: Database, text: str, metric: str, since: datetime |
     asked = (
         select(cases, sessions, metrics.c.level, metrics.c.processes, spoiled.label("why"))
         .join(sessions, sessions.c.id == cases.c.session_id)
-        .join(metrics, (metrics.c.case_id == cases.c.id) & (metrics.c.started == cases.c.started))
-        .where(metrics.c.name == metric)
+        .outerjoin(
+            metrics,
+            (metrics.c.case_id == cases.c.id)
+            & (metrics.c.started == cases.c.started)
+            & (metrics.c.name == metric),
+        )
+        # One that ended before it was measured is told of.
+        .where(or_(metrics.c.name.is_not(None), cases.c.left_out.is_not(None)))
         .limit(MOST + 1)
     )
     if text:
-        asked = asked.where(or_(cases.c.nodeid.contains(text, autoescape=True), cases.c.measurement == text))
+        place = func.instr if database.dialect == "sqlite" else func.strpos
+        asked = asked.where(or_(place(cases.c.nodeid, text) > 0, cases.c.measurement == text))
     if since is not None:
-        asked = asked.where(metrics.c.started >= since, cases.c.started >= since)
+        asked = asked.where(cases.c.started >= since)
     with database.reading() as connection:
         rows = connection.execute(asked).mappings().all()
     if len(rows) > MOST:

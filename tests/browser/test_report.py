@@ -108,7 +108,8 @@ def test_what_is_drawn_are_the_points_of_each_chart(opened: Opened, charted: Pat
         assert place.get_attribute("data-drawn") == str(expected), chart.id
         assert place.get_attribute("data-series") == str(len(chart.series))
         assert place.locator("svg path").count() > 0
-    assert page.locator("figure .missing").all_inner_texts() == ["There is no picture: no sensor was read."]
+    assert page.locator("#no-picture dt").all_inner_texts() == ["Power"]
+    assert page.locator("#no-picture dd").all_inner_texts() == ["no sensor was read."]
     assert page.locator('[data-chart="lines"] svg').text_content().count("allowed") == 1
 
 

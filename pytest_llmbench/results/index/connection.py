@@ -7,6 +7,8 @@ SQLite beside the documents by default; PostgreSQL, or SQLite elsewhere, where `
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -144,8 +146,18 @@ def _prepare(connection: Any, _: Any) -> None:
     # Transactions begin where we say so, those that define tables too.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout={_BUSY}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={_BUSY}", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    end = time.monotonic() + _BUSY / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            # Of several that open a new file, one changes it, and the others are not let wait by SQLite.
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
     cursor.close()
 
 

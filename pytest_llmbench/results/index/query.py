@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, Select, String, Text, and_, func, or_, select, true
+from sqlalchemy import Boolean, Integer, Select, String, Text, and_, func, or_, select, true
 
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.metrics.reading import NUMBER, factors
@@ -63,7 +63,8 @@ class Query:
     after: str | None = None
     """The cursor of the page before."""
     latest: bool = False
-    """Of cases that compare, but for engine and weights, the newest alone that may be compared with."""
+    """Of cases that compare, but for engine and weights, the newest alone that may be compared with; each
+    machine has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ def groups(
 
 
 def _condition(text: str, names: _Names) -> ColumnElement[bool]:
-    found = _CONDITION.fullmatch(text) if len(text) <= _LONGEST and "\0" not in text else None
+    found = _CONDITION.fullmatch(text) if len(text) <= _LONGEST and _is_text(text) else None
     if found is None:
         msg = (
             f"{text[:80]!r} is not a condition; write COLUMN=VALUE, or with <, <=, >, >=, != or ~ (contains)"
@@ -250,6 +251,9 @@ def _value(column: ColumnElement[Any], name: str, said: str, text: str) -> Any:
         except ValueError:
             msg = f"{text[:80]!r}: {said!r} is not a time; write 2026-11-28, or 2026-11-28T14:00"
             raise UsageError(msg) from None
+        if not 1970 <= moment.year < 9999:
+            msg = f"{text[:80]!r}: nothing was measured then"
+            raise UsageError(msg)
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     if isinstance(column.type, Boolean):
         if said.lower() not in ("yes", "no", "true", "false"):
@@ -262,7 +266,8 @@ def _value(column: ColumnElement[Any], name: str, said: str, text: str) -> Any:
     found = re.fullmatch(f"(-?(?:{NUMBER}))\\s*(.*)", said)
     factor = None if found is None else {"": 1.0, **factors(unit)}.get(found[2])
     number = math.nan if found is None or factor is None else float(found[1]) * factor
-    if not math.isfinite(number) or abs(number) >= 2**63:
+    most = 2**31 if type(column.type) is Integer else 2**63
+    if not math.isfinite(number) or abs(number) >= most:
         msg = f"{text[:80]!r}: {said!r} is not a number{f' of {unit}' if unit else ''}"
         raise UsageError(msg)
     return number
@@ -285,13 +290,15 @@ def _order(sort: Iterable[str], names: _Names) -> list[tuple[ColumnElement[Any],
 
 
 def _latest() -> ColumnElement[bool]:
-    other = cases.alias("newer")
+    other, its = cases.alias("newer"), sessions.alias("newer_session")
     newer = (
         select(other.c.id)
+        .join(its, its.c.id == other.c.session_id)
         .where(
             other.c.nodeid == cases.c.nodeid,
             other.c.measurement == cases.c.measurement,
             other.c.work == cases.c.work,
+            its.c.machine.is_not_distinct_from(sessions.c.machine),
             other.c.left_out.is_(None),
             or_(
                 other.c.started > cases.c.started,
@@ -340,14 +347,19 @@ def _held(column: ColumnElement[Any], told: object) -> object:
         return None
     if isinstance(column.type, Moment):
         moment = datetime.fromisoformat(told) if isinstance(told, str) else None
-        if moment is None or moment.tzinfo is None:
+        if moment is None or moment.tzinfo is None or not 1970 <= moment.year < 9999:
             raise ValueError
         return moment
     text = isinstance(column.type, String | Text)
-    fits = isinstance(told, str) and "\0" not in told if text else isinstance(told, int | float)
+    fits = isinstance(told, str) and _is_text(told) if text else isinstance(told, int | float)
     if not fits or (not isinstance(told, str) and not -(2**63) <= told < 2**63):  # type: ignore[operator]
         raise ValueError
     return told
+
+
+def _is_text(text: str) -> bool:
+    """Whether databases take it: without a NUL, or a half of a character that JSON can write."""
+    return "\0" not in text and not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def _no_cursor() -> UsageError:

@@ -81,6 +81,9 @@ def test_conditions_choose_cases(index: Index, where: tuple[str, ...], rows: int
         ("backend=\0", "is not a condition"),
         ("turn<none", "has no order"),
         ("x" * 600, "is not a condition"),
+        ("model=\ud800", "is not a condition"),
+        ("started>0001-01-01T00:00+14:00", "nothing was measured then"),
+        ("turn=1e18", "is not a number"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(index: Index, where: str, says: str) -> None:
