@@ -165,7 +165,7 @@ def _plain(value: Any) -> object:
         return ",".join(str(_plain(one)) for one in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def _device(options: HardwareOptions, configuration: Configuration) -> str:

@@ -88,12 +88,15 @@ class Worker:
         try:
             for left in queue.take_up(self._device):
                 LOG.warning("job %s: %s: %s", left.id, left.state, left.reason)
-            while not self._stopping:
-                if (job := queue.claim(self._device)) is not None:
-                    self._measure(job, queue, lock)
+            # Who has lost the lock, with its connection, asks for it anew: another worker may have it by now.
+            while not self._stopping and lock.held():
+                if (job := queue.claim(self._device)) is None:
+                    self._sleep(_IDLE)
+                elif self._measure(job, queue, lock):
                     self._index(database)
                 else:
-                    self._sleep(_IDLE)
+                    LOG.error("job %s: the lock of %s is lost; waiting for it", job.id, self._device)
+                    return
         finally:
             lock.free()
 
@@ -105,7 +108,8 @@ class Worker:
         except ResultsError as error:
             LOG.warning("the index is not up to date: %s", error)
 
-    def _measure(self, job: Job, queue: JobQueue, lock: Lock) -> None:
+    def _measure(self, job: Job, queue: JobQueue, lock: Lock) -> bool:
+        """Make an attempt at a job; False if the lock was lost meanwhile, and the job is another worker's."""
         LOG.info("job %s: attempt %d", job.id, job.attempt)
         try:
             attempt = Attempt(job, self._store, self._configuration)
@@ -114,15 +118,14 @@ class Worker:
             if not attempt.finished:
                 attempt.start()
         except LLMBenchError as error:
-            self._finish(queue, job, lock, "failed", str(error), None)
-            return
+            return self._finish(queue, job, lock, "failed", str(error), None)
         ended = self._watch(attempt, job, queue, lock)
         if ended is None:
             # The lock is gone: another worker takes the job up, whose measurement ours would disturb.
             attempt.kill()
-            return
+            return False
         state, reason = ended
-        self._finish(queue, job, lock, state, reason, attempt.status)
+        return self._finish(queue, job, lock, state, reason, attempt.status)
 
     def _watch(
         self, attempt: Attempt, job: Job, queue: JobQueue, lock: Lock
@@ -166,8 +169,8 @@ class Worker:
         state: State | None,
         reason: str | None,
         status: int | None,
-    ) -> None:
-        """Say what became of a job, as soon as the database answers."""
+    ) -> bool:
+        """Say what became of a job, as soon as the database answers; False if the lock was lost before."""
         while True:
             try:
                 if state is None:
@@ -177,11 +180,11 @@ class Worker:
             except ResultsError as error:
                 LOG.error("job %s: %s; trying again", job.id, error)
                 if self._stopping or not lock.held():
-                    return
+                    return False
                 self._sleep(_AGAIN)
             else:
                 LOG.info("job %s: %s%s", job.id, state or "queued", f": {reason}" if reason else "")
-                return
+                return True
 
 
 def supervise(configuration: Configuration) -> int:
