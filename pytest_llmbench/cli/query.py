@@ -115,7 +115,8 @@ def show_trend(
     finally:
         index.close()
     if not found:
-        msg = f"no session of {store} has a case with {case!r} in its id that measured {metric}"
+        which = f" with {case!r} in its id" if case else ""
+        msg = f"no session of {store} has a case{which} that measured {metric}"
         raise UsageError(msg)
     if regressed or improved:
         told = regressions(found) if regressed else []
