@@ -6,18 +6,26 @@ import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pytest_llmbench.cli.documents import RefArgument, matching, one_case, read
-from pytest_llmbench.cli.options import STORE, StoreOption
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.cli.options import STORE, StoreOption, say
+from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.report.badge import DEFAULT_AGE, DEFAULT_METRIC
 from pytest_llmbench.report.exports import EXPORTS, Wanted, Written, export, named
 
-EXPORT_HELP = "Write a document in another form.\n\n\b\n" + "\n".join(
-    f"- {row.name}: {row.help}" + (f" (extra {row.extra})" if row.extra else "") for row in EXPORTS.values()
+if TYPE_CHECKING:
+    from pytest_llmbench.results.records import ResultsDocument
+
+EXPORT_HELP = (
+    "Write a document in another form.\n\n\b\n"
+    + "\n".join(
+        f"- {row.name}: {row.help}" + (f" (extra {row.extra})" if row.extra else "")
+        for row in EXPORTS.values()
+    )
+    + "\n\nOr send it to an MLflow server: --to mlflow URL."
 )
 
 ColumnsOption = Annotated[
@@ -28,6 +36,7 @@ ColumnsOption = Annotated[
         help="Further columns of the table: size (of the model's files), or any metric, such as load_time.",
     ),
 ]
+DEFAULT_FORM = "csv"
 OutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="PATH", help="The file or folder; standard output by default."),
@@ -60,7 +69,7 @@ def export_document(
             metavar="NAME",
             help="What to write: one of those above.",
         ),
-    ] = "csv",
+    ] = DEFAULT_FORM,
     output: OutputOption = None,
     case: Annotated[
         str | None,
@@ -75,9 +84,30 @@ def export_document(
         ),
     ] = None,
     columns: ColumnsOption = "",
+    to: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--to",
+            metavar="mlflow URL",
+            help="Send it to the MLflow server at URL, with a run a case; what is there already stays.",
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of --to mlflow: where the runs go; pytest-llmbench by default."),
+    ] = None,
     store: StoreOption = STORE,
 ) -> None:
     """Write a document in another form; its help is made of the table."""
+    if to is not None:
+        if form != DEFAULT_FORM or output is not None or metric is not None or columns:
+            msg = "--to sends everything; leave out --format, --output, --metric and --columns"
+            raise UsageError(msg)
+        _send(read(store, ref), case, *to, experiment)
+        return
+    if experiment is not None:
+        msg = "--experiment is for --to mlflow URL"
+        raise UsageError(msg)
     _need_a_name(form, output)
     wanted = Wanted(metric=metric, columns=column_names(columns))
     document = read(store, ref)
@@ -120,6 +150,33 @@ def show_badge(
     document = read(store, ref)
     made = badge(document, one_case(document, case), metric, max_age=age, label=label)
     _write(made.svg() if form is BadgeFormat.SVG else json.dumps(made.json()) + "\n", output)
+
+
+def _send(document: ResultsDocument, case: str | None, name: str, url: str, experiment: str | None) -> None:
+    """Send it to a server.
+
+    :raises UsageError: if there is no such kind of server, or it did not take everything.
+    """
+    from pytest_llmbench.results.exports.tracking import DEFAULT_EXPERIMENT, Tracking
+
+    if name != "mlflow":
+        msg = f"--to {name} {url}: use --to mlflow URL{suggest(name, ['mlflow'])}"
+        raise UsageError(msg)
+    server, where = Tracking(url), experiment or DEFAULT_EXPERIMENT
+    if case is not None:
+        document = document.model_copy(update={"cases": matching(document, case)})
+    session = document.session.id
+    try:
+        sent = server.send(document, where)
+    except UsageError as error:
+        msg = (
+            f"{error}. The store has everything: repeat llmbench export {session} --to mlflow {server.shown}"
+        )
+        raise UsageError(msg) from None
+    say(
+        f"Session {session} is in experiment {where} ({sent.experiment}) of {server.shown}: "
+        f"{sent.new} cases sent, {sent.there} there before"
+    )
 
 
 def _need_a_name(form: str, output: Path | None) -> None:

@@ -25,13 +25,14 @@ def settings(case: CaseRecord) -> dict[str, str | int | float | bool]:
     """
     said = case.protocol.model_dump(exclude_none=True)
     engine = case.processes[0].engine if case.processes else {}
-    return dict([*_flat("", said), *_flat("engine.", engine)])
+    return dict([*flat(said), *flat(engine, "engine.")])
 
 
-def _flat(prefix: str, values: Json) -> Iterator[tuple[str, str | int | float | bool]]:
+def flat(values: Json, prefix: str = "") -> Iterator[tuple[str, str | int | float | bool]]:
+    """Each value with its dotted name; nulls are left out, and a list is one text."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(f"{prefix}{name}.", value)
+            yield from flat(value, f"{prefix}{name}.")
         elif isinstance(value, str | int | float | bool):
             yield f"{prefix}{name}", value
         elif value is not None:

@@ -13,6 +13,7 @@ from pytest_llmbench.report.exports import EXPORTS
 from pytest_llmbench.results.records import CaseRecord, ModelRecord, ResultsDocument, Session
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.times import now
+from tests.fakes.mlflow_server import MLflow
 
 
 def case(nodeid: str, measurement: str = "default") -> CaseRecord:
@@ -113,3 +114,34 @@ def test_a_badge_is_of_one_case() -> None:
 )
 def test_a_bad_option_of_a_badge_is_one_line(option: str, value: str, said: str) -> None:
     assert said in refused(call("badge", "tiny-q8", option, value))
+
+
+def test_a_session_is_sent_to_a_server_and_said_in_one_line(store: Store) -> None:
+    server = MLflow()
+    try:
+        first, second = (call("export", "latest", "--to", "mlflow", server.url) for _ in range(2))
+    finally:
+        server.close()
+    assert first.exit_code == second.exit_code == 0
+    session = "20260102T030405Z-0a1b2c3d"
+    where = f"Session {session} is in experiment pytest-llmbench (1) of {server.url}: "
+    assert first.stdout == f"{where}4 cases sent, 0 there before\n"
+    assert second.stdout == f"{where}0 cases sent, 4 there before\n"
+    gone = refused(call("export", "--to", "mlflow", server.url))
+    assert gone.endswith(
+        f"nothing listens there. The store has everything: repeat llmbench export {session} "
+        f"--to mlflow {server.url}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--to", "mlfow", "http://x"], "--to mlfow http://x: use --to mlflow URL; did you mean 'mlflow'?"),
+        (["--to", "mlflow", "x"], "--to mlflow=x: write http://HOST:PORT"),
+        (["--to", "mlflow", "http://x", "--format", "jsonl"], "--to sends everything"),
+        (["--experiment", "x"], "--experiment is for --to mlflow URL"),
+    ],
+)
+def test_a_bad_destination_is_one_line(arguments: list[str], said: str) -> None:
+    assert said in refused(call("export", *arguments))
