@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
@@ -157,21 +158,23 @@ def _send(document: ResultsDocument, case: str | None, name: str, url: str, expe
 
     :raises UsageError: if there is no such kind of server, or it did not take everything.
     """
-    from pytest_llmbench.results.exports.tracking import DEFAULT_EXPERIMENT, Tracking
+    from pytest_llmbench.results.exports.tracking import DEFAULT_EXPERIMENT, BrokenOffError, Tracking
 
     if name != "mlflow":
         msg = f"--to {name} {url}: use --to mlflow URL{suggest(name, ['mlflow'])}"
         raise UsageError(msg)
-    server, where = Tracking(url), experiment or DEFAULT_EXPERIMENT
+    server = Tracking(url)
+    where = DEFAULT_EXPERIMENT if experiment is None else experiment
     if case is not None:
         document = document.model_copy(update={"cases": matching(document, case)})
     session = document.session.id
     try:
         sent = server.send(document, where)
-    except UsageError as error:
-        msg = (
-            f"{error}. The store has everything: repeat llmbench export {session} --to mlflow {server.shown}"
-        )
+    except BrokenOffError as error:
+        again = ["llmbench", "export", session, "--to", name, server.shown]
+        again += ["--experiment", experiment] if experiment is not None else []
+        again += ["--case", case] if case is not None else []
+        msg = f"{error}. The store has everything, so this can be repeated: {shlex.join(again)}"
         raise UsageError(msg) from None
     say(
         f"Session {session} is in experiment {where} ({sent.experiment}) of {server.shown}: "

@@ -40,7 +40,7 @@ WAITS = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each further try."""
 PAGE = 20
 """Runs in one answer, which has all that is known of each."""
-MAX_PAGES = 5000
+MAX_PAGES = 1000
 MAX_NAME = 500
 """Characters of an experiment's name."""
 
@@ -60,12 +60,15 @@ class Sent:
     """Cases that the server had before."""
 
 
+class BrokenOffError(UsageError):
+    """The server did not answer any more; sending again goes on."""
+
+
 class _RefusedError(Exception):
     """The server's answer is an error."""
 
-    def __init__(self, status: int, code: str, said: str) -> None:
+    def __init__(self, code: str, said: str) -> None:
         super().__init__(said)
-        self.status = status
         self.code = code
         self.said = said
 
@@ -106,7 +109,8 @@ class Tracking:
     def send(self, document: ResultsDocument, experiment: str = DEFAULT_EXPERIMENT) -> Sent:
         """Have the server hold the session and each of its cases once.
 
-        :raises UsageError: saying what failed; what is there by then stays, and sending again goes on.
+        :raises BrokenOffError: if no answer came; what is there by then stays.
+        :raises UsageError: saying what the server, or what was given, has wrong.
         """
         try:
             where = self._experiment(experiment)
@@ -129,7 +133,7 @@ class Tracking:
                 self._end(parent_id, parent)
         except _LostError as error:
             msg = f"{self.shown}: {error}"
-            raise UsageError(msg) from None
+            raise BrokenOffError(msg) from None
         except _RefusedError as error:
             msg = f"{self.shown}: the server refuses it: {_said(error)}"
             raise UsageError(msg) from None
@@ -179,16 +183,19 @@ class Tracking:
         found: dict[Key, tuple[str, bool]] = {}
         for _ in range(MAX_PAGES):
             answer = self._call("runs/search", question)
-            for run in answer.get("runs") or []:
+            for run in _part(answer, "runs", list):
                 info, tags = _part(run, "info"), _tags_of(run)
                 over = info.get("status") in _OVER
                 # Of two, made by two commands at once, the one that is over holds.
                 if over or key_of(tags) not in found:
                     found[key_of(tags)] = (_text(info, "run_id"), over)
             if not (token := answer.get("next_page_token")):
-                break
+                return found
             question = {**question, "page_token": token}
-        return found
+        msg = (
+            f"{self.shown}: it has more than {MAX_PAGES * PAGE} runs of session {session}; remove them there"
+        )
+        raise UsageError(msg)
 
     def _begun(
         self, experiment: str, run: Run, known: dict[Key, tuple[str, bool]], more: Mapping[str, str]
@@ -214,7 +221,12 @@ class Tracking:
 
     def _fill(self, run_id: str, run: Run) -> None:
         for batch in batches(run):
-            self._call("runs/log-batch", {"run_id": run_id, **batch})
+            try:
+                self._call("runs/log-batch", {"run_id": run_id, **batch})
+            except _RefusedError as error:
+                # Such as a parameter that another version of this program sent before, with another value.
+                error.said = f"{one_line(error.said, 200)}; to send run {run_id} anew, delete it there"
+                raise
 
     def _end(self, run_id: str, run: Run) -> None:
         self._call("runs/update", {"run_id": run_id, "status": run.status, "end_time": run.end})
@@ -273,7 +285,7 @@ class Tracking:
             self._answered = True
             if answer.status == 200:
                 return said
-            raise _RefusedError(answer.status, said["error_code"], str(said.get("message", "")))
+            raise _RefusedError(said["error_code"], str(said.get("message", "")))
         msg = f"{self.shown}: this is not an MLflow server (status {answer.status}); write its root's URL"
         raise UsageError(msg)
 
@@ -283,7 +295,7 @@ def _quoted(text: str) -> str:
 
 
 def _said(error: _RefusedError) -> str:
-    return one_line(f"{error.code}: {error.said}", 300)
+    return one_line(f"{error.code}: {error.said}", 400)
 
 
 def _tags_of(run: Any) -> dict[str, str]:

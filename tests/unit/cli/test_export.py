@@ -127,10 +127,12 @@ def test_a_session_is_sent_to_a_server_and_said_in_one_line(store: Store) -> Non
     where = f"Session {session} is in experiment pytest-llmbench (1) of {server.url}: "
     assert first.stdout == f"{where}4 cases sent, 0 there before\n"
     assert second.stdout == f"{where}0 cases sent, 4 there before\n"
-    gone = refused(call("export", "--to", "mlflow", server.url))
+    gone = refused(
+        call("export", "--to", "mlflow", server.url, "--experiment", "two words", "--case", "test_x")
+    )
     assert gone.endswith(
-        f"nothing listens there. The store has everything: repeat llmbench export {session} "
-        f"--to mlflow {server.url}"
+        "nothing listens there. The store has everything, so this can be repeated: "
+        f"llmbench export {session} --to mlflow {server.url} --experiment 'two words' --case test_x"
     )
 
 

@@ -115,6 +115,24 @@ def test_no_second_run_is_made_where_an_answer_was_lost(server: MLflow, document
     assert whole(server, document)
 
 
+def test_of_two_runs_of_a_case_the_finished_one_holds(server: MLflow, document: ResultsDocument) -> None:
+    tracking(server).send(document)
+    for run in [*server.children()]:
+        twin = {**run, "id": f"{run['id']}-twin", "status": "RUNNING"}
+        server.runs = {twin["id"]: twin, **server.runs, f"{run['id']}-third": {**twin, "id": "third"}}
+    sent = tracking(server).send(document)
+    assert (sent.new, sent.there) == (0, 21)
+
+
+def test_an_answer_without_end_is_one_line(
+    server: MLflow, document: ResultsDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.results.exports.tracking.MAX_PAGES", 1)
+    tracking(server).send(document)
+    with pytest.raises(UsageError, match=r"it has more than 20 runs of session 20260101T.*; remove them"):
+        tracking(server).send(document)
+
+
 def test_an_experiment_that_is_deleted_there_is_one_line(server: MLflow, document: ResultsDocument) -> None:
     server.experiments["old"] = {"experiment_id": "7", "lifecycle_stage": "deleted"}
     with pytest.raises(UsageError, match=r"^--experiment old: it is deleted on .*another name with"):
@@ -125,7 +143,9 @@ def test_what_the_server_refuses_is_in_its_own_words(server: MLflow, document: R
     tracking(server).send(document)
     (run, *_) = server.children()
     run["status"], run["params"]["model"] = "RUNNING", "another"
-    with pytest.raises(UsageError, match=r"refuses it: INVALID_PARAMETER_VALUE: Changing param values"):
+    with pytest.raises(
+        UsageError, match=r"refuses it: INVALID_PARAMETER_VALUE: Changing param values.*run run1 anew"
+    ):
         tracking(server).send(document)
 
 
