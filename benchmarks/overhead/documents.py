@@ -26,14 +26,14 @@ from pytest_llmbench.results.document import read_document, write_document
 from pytest_llmbench.results.environment import machine
 from pytest_llmbench.results.records import CaseRecord, ResultsDocument, Session
 
-_CASES, _ROUNDS, _TOKENS = 9000, 5, 64
+CASES, _ROUNDS, _TOKENS = 9000, 5, 64
 _BASELINES = 5
 # So many cases are made from scratch, and each is put in several times under other names.
 _DIFFERENT = 90
 
 
 @contextmanager
-def _documents(count: int = 1) -> Iterator[list[Path]]:
+def measured_documents(count: int = 1) -> Iterator[list[Path]]:
     """The files of documents. One case is measured; the others have its rounds with other token times."""
     with bench("llamacpp", "tiny", "f16", _TOKENS) as ours, HardwareMonitor() as monitor:
         monitor.follow(ours.record.pid)
@@ -58,7 +58,7 @@ def _documents(count: int = 1) -> Iterator[list[Path]]:
                 for _ in range(_DIFFERENT)
             ]
             session = Session(id=f"202601{day:02}T000000Z-{day:08}", started=f"2026-01-{day:02}T00:00:00Z")
-            cases = [_renamed(different[number % _DIFFERENT], number) for number in range(_CASES)]
+            cases = [_renamed(different[number % _DIFFERENT], number) for number in range(CASES)]
             document = ResultsDocument(session=session, machine=computer, cases=cases)
             paths.append(write_document(Path(folder, f"{day}.json"), document))
             del cases, different, document
@@ -87,25 +87,25 @@ def _renamed(case: CaseRecord, number: int) -> CaseRecord:
 
 
 def _write(times: int) -> Measured:
-    with _documents() as (path,):
+    with measured_documents() as (path,):
         # Read back, so that no two cases share what is written.
         document = read_document(path)
-        assert len(document.cases) == _CASES
+        assert len(document.cases) == CASES
         return _timed(times, lambda: write_document(path, document), path)
 
 
 def _read(times: int) -> Measured:
-    with _documents() as (path,):
+    with measured_documents() as (path,):
         return _timed(times, lambda: read_document(path), path)
 
 
 def _compare(times: int) -> Measured:
-    with _documents(_BASELINES + 1) as paths:
+    with measured_documents(_BASELINES + 1) as paths:
         command = [sys.executable, "-m", "pytest_llmbench", "compare", *map(str, paths)]
 
         def compare() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode or f"{_CASES} cases: " not in done.stdout:
+            if done.returncode or f"{CASES} cases: " not in done.stdout:
                 msg = f"llmbench compare: {done.stderr.strip() or done.stdout.strip()[-200:]}"
                 raise NotMeasuredError(msg)
 
@@ -125,11 +125,11 @@ def _timed(times: int, do: object, path: Path) -> Measured:
 
 
 ROWS = (
-    Row("write", f"writing a document of {_CASES:,} cases of 5 rounds", Bound(at_most=2.0), 5, _write, "s"),
-    Row("read", f"reading a document of {_CASES:,} cases of 5 rounds", Bound(at_most=2.0), 5, _read, "s"),
+    Row("write", f"writing a document of {CASES:,} cases of 5 rounds", Bound(at_most=2.0), 5, _write, "s"),
+    Row("read", f"reading a document of {CASES:,} cases of 5 rounds", Bound(at_most=2.0), 5, _read, "s"),
     Row(
         "compare",
-        f"llmbench compare: {_BASELINES} baselines of {_CASES:,} cases of 5 rounds",
+        f"llmbench compare: {_BASELINES} baselines of {CASES:,} cases of 5 rounds",
         Bound(at_most=5.0),
         3,
         _compare,

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from documents import _CASES, _documents
+from documents import CASES, measured_documents
 from pairs import Bound, Measured, NotMeasuredError, Row
 
 from pytest_llmbench.errors import LLMBenchError
@@ -22,9 +22,9 @@ _SMALL = 30
 
 
 @contextmanager
-def _store(cases: int = _CASES) -> Iterator[Store]:
+def _store(cases: int = CASES) -> Iterator[Store]:
     """A store of one session."""
-    with _documents() as (path,), TemporaryDirectory() as folder:
+    with measured_documents() as (path,), TemporaryDirectory() as folder:
         store = Store(Path(folder))
         document = read_document(path)
         document.cases = document.cases[:cases]
@@ -140,10 +140,10 @@ def _table(name: str):  # type: ignore[no-untyped-def]
 
 
 ROWS = (
-    Row("index-rebuild", f"making the index of {_CASES:,} cases anew", Bound(at_most=20.0), 3, _rebuild, "s"),
+    Row("index-rebuild", f"making the index of {CASES:,} cases anew", Bound(at_most=20.0), 3, _rebuild, "s"),
     Row(
         "index-add",
-        f"a session of {_SMALL} cases into an index of {_CASES:,}",
+        f"a session of {_SMALL} cases into an index of {CASES:,}",
         Bound(at_most=0.3),
         5,
         _add,
@@ -151,7 +151,7 @@ ROWS = (
     ),
     Row(
         "index-filter",
-        f"a page of {_CASES:,} cases in {_SESSIONS} sessions by four conditions",
+        f"a page of {CASES:,} cases in {_SESSIONS} sessions by four conditions",
         Bound(at_most=0.05),
         20,
         _filter,

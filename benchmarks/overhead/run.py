@@ -24,6 +24,7 @@ import documents
 import indexing
 import monitoring
 import psutil
+import reports
 import starting
 import two_pass
 from pairs import Measured, NotMeasuredError, Row
@@ -39,6 +40,7 @@ ROWS: tuple[Row, ...] = (
     *starting.ROWS,
     *documents.ROWS,
     *indexing.ROWS,
+    *reports.ROWS,
     *two_pass.ROWS,
 )
 _BUSY = 10.0
