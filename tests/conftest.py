@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,3 +29,24 @@ def no_worker_of_xdist(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this suite runs in parallel, the sessions that its tests start are still no part of that."""
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where Chromium is: the variable ``LLMBENCH_TEST_CHROMIUM`` says, else it is on the PATH."""
+    found = shutil.which(os.environ.get("LLMBENCH_TEST_CHROMIUM", "chromium"))
+    if found is None:
+        pytest.skip("there is no Chromium: install Debian's package chromium, or set LLMBENCH_TEST_CHROMIUM")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Any]:
+    """A browser of Playwright's, shared by all tests; each opens its own page."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        # Chromium's own sandbox refuses root.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        started = driver.chromium.launch(executable_path=chromium, args=arguments)
+        yield started
+        started.close()

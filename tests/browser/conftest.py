@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,27 +12,6 @@ AXE = Path(__file__).parent / "axe" / "axe.min.js"
 """axe-core 4.14.1 (MPL-2.0, its license beside it): finds what people with a screen reader cannot use."""
 
 Opened = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Where Chromium is: the variable ``LLMBENCH_TEST_CHROMIUM`` says, else it is on the PATH."""
-    found = shutil.which(os.environ.get("LLMBENCH_TEST_CHROMIUM", "chromium"))
-    if found is None:
-        pytest.skip("there is no Chromium: install Debian's package chromium, or set LLMBENCH_TEST_CHROMIUM")
-    return found
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Any]:
-    """A browser of Playwright's, shared by all tests; each opens its own page."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox refuses root.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        started = driver.chromium.launch(executable_path=chromium, args=arguments)
-        yield started
-        started.close()
 
 
 @pytest.fixture

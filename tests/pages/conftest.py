@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,21 +13,6 @@ from typing import Any
 import pytest
 
 AXE = Path(__file__).parents[1] / "browser" / "axe" / "axe.min.js"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A browser of Playwright's; each test opens its own pages."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    found = shutil.which(os.environ.get("LLMBENCH_TEST_CHROMIUM", "chromium"))
-    if found is None:
-        pytest.skip("there is no Chromium: install Debian's package chromium, or set LLMBENCH_TEST_CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox refuses root.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        started = driver.chromium.launch(executable_path=found, args=arguments)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

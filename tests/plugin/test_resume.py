@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,12 @@ def test_x(llm_model, n):
         os._exit(9)
 """
 FAKE = ("--llm-backend=fake", "--llm-monitor-rate=0", "-p", "no:cacheprovider")
+
+
+@pytest.fixture(autouse=True)
+def _fakes_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the processes that are killed, too."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
 
 
 def _killed(bench: pytest.Pytester, *, fails: int = -1) -> None:

@@ -6,5 +6,7 @@ from alembic import context
 
 from pytest_llmbench.results.index.schema import comparison
 
-context.configure(**comparison(context.config.attributes["connection"]))
-context.run_migrations()
+# Alembic runs this file, and then there is one.
+if (config := getattr(context, "config", None)) is not None:
+    context.configure(**comparison(config.attributes["connection"]))
+    context.run_migrations()
