@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,7 +104,15 @@ def export_document(
         if form != DEFAULT_FORM or output is not None or metric is not None or columns:
             msg = "--to sends everything; leave out --format, --output, --metric and --columns"
             raise UsageError(msg)
-        _send(read(store, ref), case, *to, experiment)
+        document = read(store, ref)
+        # Another session may be the newest by then.
+        again = ["llmbench", "export", ref if Path(ref).is_file() else document.session.id]
+        again += ["--store", str(store)] if store != STORE else []
+        again += ["--case", case] if case is not None else []
+        again += ["--experiment", experiment] if experiment is not None else []
+        if case is not None:
+            document = document.model_copy(update={"cases": matching(document, case)})
+        _send(document, *to, experiment, [*again, "--to", to[0]])
         return
     if experiment is not None:
         msg = "--experiment is for --to mlflow URL"
@@ -153,9 +161,12 @@ def show_badge(
     _write(made.svg() if form is BadgeFormat.SVG else json.dumps(made.json()) + "\n", output)
 
 
-def _send(document: ResultsDocument, case: str | None, name: str, url: str, experiment: str | None) -> None:
+def _send(
+    document: ResultsDocument, name: str, url: str, experiment: str | None, again: Sequence[str]
+) -> None:
     """Send it to a server.
 
+    :param again: the command that goes on where it broke off, but the server's address.
     :raises UsageError: if there is no such kind of server, or it did not take everything.
     """
     from pytest_llmbench.results.exports.tracking import DEFAULT_EXPERIMENT, BrokenOffError, Tracking
@@ -165,16 +176,11 @@ def _send(document: ResultsDocument, case: str | None, name: str, url: str, expe
         raise UsageError(msg)
     server = Tracking(url)
     where = DEFAULT_EXPERIMENT if experiment is None else experiment
-    if case is not None:
-        document = document.model_copy(update={"cases": matching(document, case)})
     session = document.session.id
     try:
         sent = server.send(document, where)
     except BrokenOffError as error:
-        again = ["llmbench", "export", session, "--to", name, server.shown]
-        again += ["--experiment", experiment] if experiment is not None else []
-        again += ["--case", case] if case is not None else []
-        msg = f"{error}. The store has everything, so this can be repeated: {shlex.join(again)}"
+        msg = f"{error}. What is there stays, and this goes on: {shlex.join(again)} {server.shown}"
         raise UsageError(msg) from None
     say(
         f"Session {session} is in experiment {where} ({sent.experiment}) of {server.shown}: "

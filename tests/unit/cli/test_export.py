@@ -131,9 +131,13 @@ def test_a_session_is_sent_to_a_server_and_said_in_one_line(store: Store) -> Non
         call("export", "--to", "mlflow", server.url, "--experiment", "two words", "--case", "test_x")
     )
     assert gone.endswith(
-        "nothing listens there. The store has everything, so this can be repeated: "
-        f"llmbench export {session} --to mlflow {server.url} --experiment 'two words' --case test_x"
+        f"nothing listens there. What is there stays, and this goes on: llmbench export {session} "
+        f"--store {store.path} --case test_x --experiment 'two words' --to mlflow {server.url}"
     )
+    file = store.path / "copy.json"
+    file.write_bytes(next(store.path.rglob(f"{session}*")).read_bytes())
+    gone = refused(call("export", str(file), "--to", "mlflow", server.url))
+    assert f": llmbench export {file} --store" in gone
 
 
 @pytest.mark.parametrize(
