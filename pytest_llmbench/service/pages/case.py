@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
@@ -78,8 +79,17 @@ def show(asked: Asked) -> Answer:
         more_samples=max(0, len(samples) - MOST_SAMPLES),
         hardware=_hardware(document, case),
         protocol=_protocol(case),
-        badge=None,
+        badge=_badge(case),
     )
+
+
+def _badge(case: CaseRecord) -> dict[str, str]:
+    """Where the case's badge is, and how a README shows it."""
+    # What stands behind the last "/" of an id finds the case as well, and is one part of an address.
+    name, metric = case.nodeid.rpartition("/")[2], _first_metric(case)
+    where = address(f"/badge/{quote(name, safe='')}.svg", metric=metric)
+    alt = f"{metric} of {case.name}"
+    return {"where": where, "alt": alt, "markdown": f"![{alt}](http://HOST:PORT{where})"}
 
 
 def _model(case: CaseRecord) -> str:

@@ -159,6 +159,18 @@ def test_results_come_in_pages_that_have_every_case_once(client: object) -> None
     assert len(seen) == len(set(seen)) == 120
 
 
+def test_the_badge_of_a_case_is_there_and_can_be_copied(client: object) -> None:
+    listed = client.get("/ui/results").text  # type: ignore[attr-defined]
+    place = re.search(r'<a href="(/ui/cases/[^"]+)"', listed)
+    assert place is not None
+    text = client.get(place[1]).text  # type: ignore[attr-defined]
+    shown = re.search(r'<img src="(/badge/[^"]+)"', text)
+    assert shown is not None
+    answer = client.get(shown[1].replace("&amp;", "&"))  # type: ignore[attr-defined]
+    assert answer.headers["content-type"].startswith("image/svg+xml")
+    assert f"(http://HOST:PORT{shown[1]})" in text
+
+
 def token(client: object) -> str:
     found = re.search(r'name="form_token" value="([^"]+)"', client.get("/").text)  # type: ignore[attr-defined]
     assert found is not None
