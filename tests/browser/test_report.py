@@ -15,6 +15,7 @@ from pytest_llmbench.report.page.html import html_report
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.records import ResultsDocument
 from tests.browser.conftest import AXE, Opened
+from tests.waiting import until
 
 DOCUMENTS = Path(__file__).parents[1] / "unit" / "results" / "documents"
 DRAWN = "html[data-charts=drawn]"
@@ -128,12 +129,14 @@ def test_a_series_is_turned_off_and_on_in_the_legend(opened: Opened, charted: Pa
     page = opened(charted)
     page.locator(DRAWN).wait_for()
     button = page.locator("#figure-lines .legend button").first
-    before = page.locator('[data-chart="lines"] svg path').count()
+    marks = page.locator('[data-chart="lines"] svg path')
+    before = marks.count()
     button.click()
     assert button.get_attribute("aria-pressed") == "false"
-    assert page.locator('[data-chart="lines"] svg path').count() < before
+    # It is drawn with the browser's next picture.
+    until(lambda: marks.count() < before)
     button.click()
-    assert page.locator('[data-chart="lines"] svg path').count() == before
+    until(lambda: marks.count() == before)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
