@@ -18,6 +18,8 @@ import pytest
 pytest.importorskip("llama_cpp")
 pytest.importorskip("sqlalchemy")
 
+from sqlalchemy import text
+
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.document import read_document
@@ -26,6 +28,7 @@ from pytest_llmbench.results.journal import journals, read_journal
 from pytest_llmbench.results.records import ResultsDocument
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.service.jobs import Job, JobQueue
+from tests import postgres
 from tests.waiting import until
 
 KILLS = int(os.environ.get("LLMBENCH_TEST_KILLS", "4"))
@@ -48,9 +51,9 @@ cases:
 class Service:
     """Workers of a store of their own, and their queue."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.store = Store(folder / "store")
-        self.database = open_database(self.store)
+        self.database = open_database(self.store, url)
         self.queue = JobQueue(self.database, attempts=100)
         suites = folder / "suites"
         suites.mkdir()
@@ -60,6 +63,8 @@ class Service:
             "LLMBENCH_STORE": str(self.store.path),
             "LLMBENCH_SUITES": str(suites),
             "LLMBENCH_ATTEMPTS": "100",
+            "LLMBENCH_DATABASE_URL": url or "",
+            "DATABASE_URL": "",
         }
         self._folder = folder
         self.supervisors: list[subprocess.Popen[bytes]] = []
@@ -95,7 +100,13 @@ class Service:
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """Workers, and nothing left of them at the end."""
-    made = Service(tmp_path)
+    with _service(tmp_path) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def _service(folder: Path, url: str | None = None) -> Iterator[Service]:
+    made = Service(folder, url)
     made.start()
     yield made
     below = [psutil.Process(one.pid) for one in made.supervisors if one.poll() is None]
@@ -182,3 +193,15 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_measured_twice(service
     assert len(measured) == 12
     assert {nodeid: measured[nodeid] for nodeid in kept} == kept
     assert not journals(service.store, found.session_id)
+
+
+def test_one_that_loses_its_lock_ends_what_it_measures_and_it_is_taken_up(tmp_path: Path) -> None:
+    with postgres.server() as url, _service(tmp_path, url) as service:
+        job = service.queue.submit("suite", {"suite": "many"}, "cpu")
+        until(lambda: len(_measured(service, job)) >= 2, 60)
+        with service.database.writing() as connection:
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            connection.execute(text(ended))
+        found = service.ended(job)
+        assert (found.state, found.attempt) == ("done", 2)
+        assert len(service.document(job).cases) == 12
