@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from documents import CASES, measured_documents
+from documents import CASES, measured_documents, timed
 from pairs import Bound, Measured, NotMeasuredError, Row
 
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.store import Store
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from pytest_llmbench.results.index.build import Index
 
 _SESSIONS = 100
 _SMALL = 30
@@ -34,7 +40,7 @@ def _store(cases: int = CASES) -> Iterator[Store]:
         yield store
 
 
-def _index(store: Store):  # type: ignore[no-untyped-def]
+def _index(store: Store) -> Index:
     try:
         from pytest_llmbench.results.index.database import open_database
 
@@ -46,21 +52,10 @@ def _index(store: Store):  # type: ignore[no-untyped-def]
     return Index(store, database)
 
 
-def _timed(times: int, do: Callable[[], object]) -> list[float]:
-    values = []
-    do()
-    for _ in range(times):
-        gc.collect()
-        started = perf_counter()
-        do()
-        values.append(perf_counter() - started)
-    return values
-
-
 def _rebuild(times: int) -> Measured:
     with _store() as store:
         index = _index(store)
-        values = _timed(times, index.rebuild)
+        values = timed(times, index.rebuild)
         size = (store.path / "index.sqlite3").stat().st_size / 1e6
         index.close()
     return Measured(values, {"size of the index, MB": size})
@@ -123,7 +118,7 @@ def _filter(times: int) -> Measured:
         if len(page.rows) != asked.limit:
             msg = f"the query found {len(page.rows)} rows"
             raise NotMeasuredError(msg)
-        taken = _timed(times, lambda: run(index.database, asked))
+        taken = timed(times, lambda: run(index.database, asked))
         size = (store.path / "index.sqlite3").stat().st_size / 1e6
         index.close()
         shutil.rmtree(store.path)
@@ -133,7 +128,7 @@ def _filter(times: int) -> Measured:
 _LATER = "datetime(started, '+' || :n || ' days') || '.000000'"
 
 
-def _table(name: str):  # type: ignore[no-untyped-def]
+def _table(name: str) -> Table:
     from pytest_llmbench.results.index.tables import metadata
 
     return metadata.tables[name]

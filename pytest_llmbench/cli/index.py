@@ -27,21 +27,21 @@ index_app = typer.Typer(
 def update_index(context: typer.Context, store: StoreOption = STORE) -> None:
     """Bring the index to what the store has now; documents that did not change are not read."""
     if context.invoked_subcommand is None:
-        index = _index(store)
+        index = open_index(store)
         _tell(index, index.update())
 
 
 @index_app.command("rebuild")
 def rebuild_index(store: StoreOption = STORE) -> None:
     """Make the index anew of all documents. Jobs stay."""
-    index = _index(store)
+    index = open_index(store)
     _tell(index, index.rebuild())
 
 
 @index_app.command("status")
 def show_status(store: StoreOption = STORE) -> None:
     """Say where the index is, and what it has."""
-    index = _index(store)
+    index = open_index(store)
     from sqlalchemy import func, select
 
     from pytest_llmbench.results.index.schema import REVISION
@@ -87,7 +87,12 @@ def _connect(path: Path) -> Database:
     return connect(Store(path))
 
 
-def _index(path: Path) -> Index:
+def open_index(path: Path) -> Index:
+    """The index of the store at *path*.
+
+    :raises UsageError: without the extra.
+    :raises ResultsError: if its database cannot be used.
+    """
     from pytest_llmbench.results.index.database import open_database
     from pytest_llmbench.results.store import Store
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pytest_llmbench.cli.documents import warn
+from pytest_llmbench.cli.index import open_index
 from pytest_llmbench.cli.options import STORE, StoreOption, print_columns, say
 from pytest_llmbench.errors import UsageError
 
@@ -174,13 +175,7 @@ def _sparkline(line: Trend) -> str:
 
 
 def _index(store: Path, update: bool) -> Index:
-    from pytest_llmbench.results.index.database import open_database
-    from pytest_llmbench.results.store import Store
-
-    database = open_database(Store(store))
-    from pytest_llmbench.results.index.build import Index
-
-    index = Index(Store(store), database)
+    index = open_index(store)
     if update:
         warn(index.update().problems)
     return index

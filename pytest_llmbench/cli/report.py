@@ -11,19 +11,10 @@ import typer
 from pytest_llmbench.cli.documents import read, warn
 from pytest_llmbench.cli.options import STORE, StoreOption, say
 from pytest_llmbench.errors import ResultsError, UsageError
+from pytest_llmbench.report.page.forms import ReportFormat
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import ResultsDocument
-
-
-class ReportFormat(StrEnum):
-    """What ``report`` writes."""
-
-    HTML = "html"
-    PDF = "pdf"
-    MARKDOWN = "markdown"
-    PNG = "png"
-    SVG = "svg"
 
 
 class PdfEngine(StrEnum):

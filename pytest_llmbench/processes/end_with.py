@@ -9,7 +9,7 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+def end_with_parent(parent: int) -> None:
     """Have the kernel end this process when *parent* ends, which has started it.
 
     Where the system is not Linux, nothing.
@@ -18,6 +18,6 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         return
     import ctypes
 
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 
 from pytest_llmbench.errors import ResultsError, one_line
 from pytest_llmbench.times import stamp
 
 SESSION_VARIABLE = "LLMBENCH_SESSION"
 """The environment variable by which ``llmbench run`` says the id of the session that it starts."""
-_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+PATTERN = r"^\d{8}T\d{6}Z-[0-9a-f]{8}$"
+"""Of an id, as a regular expression of JSON Schema has it."""
+_ID = re.compile(PATTERN.strip("^$"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -29,6 +32,11 @@ def new_session_id(start: float) -> str:
 def is_session_id(text: str) -> bool:
     """Whether :func:`new_session_id` can have made *text*."""
     return _ID.fullmatch(text) is not None
+
+
+def meant(text: str, ids: Iterable[str]) -> list[str]:
+    """Those of *ids* that *text* means: that begin with it, or whose random digits do."""
+    return [one for one in ids if text and (one.startswith(text) or one.rpartition("-")[2].startswith(text))]
 
 
 def check_session_id(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_llmbench.errors import UsageError, few, suggest
-from pytest_llmbench.results.ids import is_session_id
+from pytest_llmbench.results.ids import is_session_id, meant
 from pytest_llmbench.results.journal import collect, is_running, journals
 from pytest_llmbench.results.records import Header, ResultsDocument
 from pytest_llmbench.results.store import LATEST, Store
@@ -82,7 +82,7 @@ def _session_id(store: Store, ref: str) -> str:
     known |= {path.stem for path in store.paths() if is_session_id(path.stem)}
     if ref == LATEST and known:
         return max(known)
-    found = [one for one in known if ref and (one.startswith(ref) or one.rpartition("-")[2].startswith(ref))]
+    found = meant(ref, known)
     if len(found) == 1:
         return found[0]
     if found:

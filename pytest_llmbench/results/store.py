@@ -14,7 +14,7 @@ from pytest_llmbench.errors import ResultsError, few, suggest
 from pytest_llmbench.results import DEFAULT_STORE
 from pytest_llmbench.results.document import read_header, write_document
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
-from pytest_llmbench.results.ids import check_session_id, is_session_id
+from pytest_llmbench.results.ids import check_session_id, is_session_id, meant
 from pytest_llmbench.results.records import Header, ResultsDocument
 
 LATEST = "latest"
@@ -111,7 +111,7 @@ class Store:
         if is_session_id(text) and self.document_path(text).is_file():
             return self.document_path(text)
         ids = [p.stem for p in self.paths()]
-        matches = [i for i in ids if text and (i.startswith(text) or i.rpartition("-")[2].startswith(text))]
+        matches = meant(text, ids)
         if len(matches) == 1:
             return self.results / f"{matches[0]}.json"
         if matches:

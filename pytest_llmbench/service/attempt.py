@@ -52,6 +52,8 @@ class Attempt:
         """Of the document that comes of it."""
         self._total: int | None = None
         self._flooded = False
+        self._counted: dict[Path, tuple[int, set[bytes]]] = {}
+        """By journal, how far it was read, and the tests that it has."""
 
     @property
     def folder(self) -> Path:
@@ -133,7 +135,7 @@ class Attempt:
         done = 0
         for path in journals(self._store, self.session_id):
             with contextlib.suppress(OSError):
-                done += _tests(path, path.stat().st_size)
+                done += self._tests(path, path.stat().st_size)
         if self._process is not None and self._process.returncode is not None and done == 0:
             # The document has taken the journals' place.
             done = self._total or 0
@@ -144,18 +146,33 @@ class Attempt:
         if self._flooded:
             return "failed", f"it printed more than {_LONGEST_LOG >> 20} MiB"
         header, status = self._header(self.session_id), self.status
-        if status is None or header is None or status not in (0, _FAILED):
-            if header is not None and status is None:
-                status = header.session.exit_status or 0
-            else:
-                return "failed", self._why(status)
+        if status is None and header is not None:
+            # The attempt before had ended as this says.
+            status = header.session.exit_status or 0
+        if header is None or status not in (0, _FAILED):
+            return "failed", self._why(status)
         if status == 0:
             return "done", None
-        assert header is not None
         outcomes = header.session.outcomes
         bad = {name: number for name, number in outcomes.items() if name not in ("passed", "skipped")}
         told = ", ".join(f"{number} {name}" for name, number in bad.items()) or "it ended with status 1"
         return "done", f"{told} of {sum(outcomes.values())} cases"
+
+    def _tests(self, path: Path, size: int) -> int:
+        """How many tests a journal has, of which only what is new is read."""
+        place, found = self._counted.get(path, (0, set()))
+        if size > place:
+            with path.open("rb") as file:
+                file.seek(place)
+                # Line by line: one may have all token times of a long test.
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    place += len(line)
+                    if named := _NODEID.match(line[:5000]):
+                        found.add(named[1])
+            self._counted[path] = (place, found)
+        return len(found)
 
     def _header(self, session_id: str) -> Header | None:
         with contextlib.suppress(ResultsError):
@@ -209,27 +226,7 @@ def log_tail(store: Store, job_id: str, size: int = _TAIL) -> str:
         return ""
 
 
-_COUNTED: dict[Path, tuple[int, set[bytes]]] = {}
 _NODEID = re.compile(rb'^\{"nodeid":"((?:[^"\\]|\\.)*)"')
-
-
-def _tests(path: Path, size: int) -> int:
-    """How many tests a journal has, of which only what is new is read."""
-    place, found = _COUNTED.get(path, (0, set()))
-    if size > place:
-        with path.open("rb") as file:
-            file.seek(place)
-            # Line by line: one may have all token times of a long test.
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                place += len(line)
-                if named := _NODEID.match(line[:5000]):
-                    found.add(named[1])
-        if len(_COUNTED) > 100:
-            _COUNTED.clear()
-        _COUNTED[path] = (place, found)
-    return len(found)
 
 
 def _before_exec(worker: int) -> None:

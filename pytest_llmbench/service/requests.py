@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,7 +25,7 @@ from pytest_llmbench.workloads.tasks import TaskName
 _NOT_ASKED = frozenset({"backend_options", "base_url", "serve", "dataset", "isolation", "slo", "thresholds"})
 """Settings that reach a file, a program or another host, or are not one line."""
 SUITE_ENDING = ".llm.yaml"
-_SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SUITE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _SUITES = 1000
 """That are looked at in a folder."""
 
@@ -34,6 +34,7 @@ Text = Annotated[str, Field(max_length=100_000, pattern=r"^[^\x00]+$")]
 Number = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 Scalar = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | Number | Text
 Value = Scalar | Annotated[list[Scalar], Field(max_length=32)]
+Kind = Literal["model", "suite"]
 Config = Annotated[dict[Annotated[str, Field(max_length=40)], Value], Field(max_length=64)]
 
 
@@ -58,6 +59,7 @@ class HardwareOptions(_Request):
 class ModelRequest(_Request):
     """Measure a model: POST /benchmarks/."""
 
+    kind: ClassVar[Kind] = "model"
     model_id: Name
     task: TaskName = "text-generation"
     config: Config = Field(
@@ -70,12 +72,10 @@ class ModelRequest(_Request):
 class SuiteRequest(_Request):
     """Run a suite by its name, with settings over its own."""
 
-    suite: Annotated[str, Field(pattern=f"^{_SUITE.pattern}$")]
+    kind: ClassVar[Kind] = "suite"
+    suite: Annotated[str, Field(pattern=SUITE_NAME)]
     overrides: Config = Field(default_factory=dict)
     hardware_options: HardwareOptions = Field(default_factory=HardwareOptions)
-
-
-Kind = Literal["model", "suite"]
 
 
 def suites(configuration: Configuration) -> dict[str, Path]:
@@ -88,7 +88,7 @@ def suites(configuration: Configuration) -> dict[str, Path]:
             continue
         for path in paths:
             name = path.name.removesuffix(SUITE_ENDING)
-            if _SUITE.fullmatch(name) and path.is_file():
+            if re.search(SUITE_NAME, name) and path.is_file():
                 found.setdefault(name, path.absolute())
     return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import UsageError, needs_extra
 from pytest_llmbench.service.problems import MEDIA_TYPE, ProblemError
+from pytest_llmbench.service.safety import LOOPBACK
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -19,7 +20,6 @@ LARGEST_HEAD = 16 * 2**10
 """Bytes of a request's line and headers."""
 CONNECTIONS = 256
 """At once; one more is refused."""
-LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def check_host(host: str, token: str | None) -> None:
@@ -27,7 +27,7 @@ def check_host(host: str, token: str | None) -> None:
 
     :raises UsageError: saying what to do.
     """
-    if token is None and host not in LOOPBACK_HOSTS:
+    if token is None and host not in LOOPBACK:
         msg = (
             f"{host} can be reached from other machines, and there is no token that they need: set "
             "LLMBENCH_TOKEN, or serve on 127.0.0.1"

@@ -13,8 +13,9 @@ from pytest_llmbench.service.tokens import Tokens
 
 if TYPE_CHECKING:
     from pytest_llmbench.results.index.connection import Database
-    from pytest_llmbench.service.jobs import JobQueue
+    from pytest_llmbench.service.jobs import Job, JobQueue
     from pytest_llmbench.service.metrics import Scrapes
+    from pytest_llmbench.service.requests import ModelRequest, SuiteRequest
 
 
 @dataclass
@@ -65,6 +66,18 @@ class Service:
 
         configuration = self.configuration
         return JobQueue(self.database, attempts=configuration.attempts, longest=configuration.queue)
+
+    def submit(self, request: ModelRequest | SuiteRequest, key: str | None = None) -> Job:
+        """Have what was asked wait for its turn; *key* as of :meth:`JobQueue.submit`.
+
+        :raises UsageError: if it cannot be measured here.
+        :raises ConflictError: if the key was used for something else.
+        :raises FullError: if too many wait.
+        """
+        from pytest_llmbench.service.requests import check
+
+        device = check(request, self.configuration)
+        return self.queue.submit(request.kind, request.model_dump(mode="json"), device, key)
 
     def close(self) -> None:
         """Close the database's connections."""

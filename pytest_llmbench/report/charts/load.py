@@ -24,6 +24,7 @@ from pytest_llmbench.report.charts.cases import (
     slug,
     together,
 )
+from pytest_llmbench.report.charts.front import front
 from pytest_llmbench.report.charts.model import MOST_SERIES, Axis, Chart, Column, Series, Style
 from pytest_llmbench.report.load import LoadKind, knee_of, load_of, sweeps, told_of
 
@@ -250,11 +251,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
     By rising latency, and so by rising throughput.
     """
-    best: list[tuple[float, float]] = []
-    for latency, throughput in sorted(set(points), key=lambda one: (one[0], -one[1])):
-        if not best or throughput > best[-1][1]:
-            best.append((latency, throughput))
-    return best
+    return list(dict.fromkeys(points[index] for index in front(points, ("lower", "higher"))))
 
 
 def _both(sweep: Sweep) -> Iterator[tuple[float, CaseRecord, float, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from pytest_llmbench.results.records import ResultsDocument
 
 Documents = Sequence["ResultsDocument"]
+
+
+class ReportFormat(StrEnum):
+    """What a report can be."""
+
+    HTML = "html"
+    PDF = "pdf"
+    MARKDOWN = "markdown"
+    PNG = "png"
+    SVG = "svg"
 
 
 def _html(documents: Documents, problems: Sequence[str], _: Engine) -> bytes:
@@ -47,12 +58,19 @@ def _markdown(documents: Documents, problems: Sequence[str], _: Engine) -> bytes
 
 
 FORMS: Mapping[str, Callable[[Documents, Sequence[str], Engine], bytes]] = MappingProxyType(
-    {"html": _html, "pdf": _pdf, "markdown": _markdown}
+    {ReportFormat.HTML: _html, ReportFormat.PDF: _pdf, ReportFormat.MARKDOWN: _markdown}
 )
 """By name, what makes one file."""
-PICTURES = ("png", "svg")
+PICTURES = (ReportFormat.PNG, ReportFormat.SVG)
 """Forms of which each chart is a file in a folder."""
-SUFFIXES = MappingProxyType({".html": "html", ".htm": "html", ".pdf": "pdf", ".md": "markdown"})
+SUFFIXES = MappingProxyType(
+    {
+        ".html": ReportFormat.HTML,
+        ".htm": ReportFormat.HTML,
+        ".pdf": ReportFormat.PDF,
+        ".md": ReportFormat.MARKDOWN,
+    }
+)
 
 
 def form_of(path: Path) -> str:

@@ -16,6 +16,7 @@ from pytest_llmbench.errors import needs_extra, shown
 from pytest_llmbench.metrics import units
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.report.charts import palette
+from pytest_llmbench.report.charts.cases import entries
 from pytest_llmbench.report.charts.draw import draw_svg
 from pytest_llmbench.report.charts.model import Chart, as_json
 from pytest_llmbench.report.charts.registry import charts_of
@@ -38,7 +39,7 @@ def html_report(
     :param drawn: whether the charts are drawn already, by matplotlib, for what runs no scripts.
     :raises UsageError: if Jinja2 is not installed, or matplotlib where it draws.
     """
-    found = view.all_entries(documents)
+    found = entries(documents)
     charts = charts_of(documents) if found else []
     pictures = [chart for chart in charts if chart.missing is None]
     scripted = bool(pictures) and not drawn

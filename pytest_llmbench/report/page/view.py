@@ -14,7 +14,7 @@ from pytest_llmbench.metrics.row import Metric
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.report import load, rows
 from pytest_llmbench.report.charts.best import Best, best
-from pytest_llmbench.report.charts.cases import Entry, entries
+from pytest_llmbench.report.charts.cases import Entry
 from pytest_llmbench.report.judgment import HEADS, Cells, cells
 from pytest_llmbench.report.verdicts import BY_GRAVITY, headline, summary
 from pytest_llmbench.results.verdict import Verdict
@@ -221,8 +221,3 @@ def measured_metrics(found: Sequence[Entry]) -> list[Metric]:
     """The rows of the metrics that any case has."""
     names = {name for entry in found for name in entry.case.metrics}
     return [row for row in METRICS.values() if row.name in names]
-
-
-def all_entries(documents: Sequence[ResultsDocument]) -> list[Entry]:
-    """The cases of *documents*, with the labels that charts have too."""
-    return entries(documents)

@@ -152,9 +152,7 @@ def run(database: Database, query: Query) -> Page:
         names = _Names(metric_names(connection))
         shown = [names.column(name) for name in query.columns]
         order = _order(query.sort, names)
-        conditions = [_condition(text, names) for text in query.where]
-        if query.latest:
-            conditions.append(_latest())
+        conditions = _conditions(query, names)
         if query.after is not None:
             conditions.append(_behind(query, order))
         keys = [column for column, _ in order]
@@ -187,10 +185,7 @@ def groups(
     with database.reading() as connection:
         names = _Names(metric_names(connection))
         shown = [names.column(name) for name in (*by, *values)]
-        conditions = [_condition(text, names) for text in query.where]
-        if query.latest:
-            conditions.append(_latest())
-        asked = names.joined(select(*shown)).where(true(), *conditions).limit(_GROUPED + 1)
+        asked = names.joined(select(*shown)).where(true(), *_conditions(query, names)).limit(_GROUPED + 1)
         found = connection.execute(asked).all()
     if len(found) > _GROUPED:
         msg = f"more than {_GROUPED} cases are asked for; add conditions"
@@ -207,6 +202,11 @@ def groups(
         rows.append((*key, *cells))
     heads = [f"{name} {what}" for name in values for what in ("median", "min", "max")]
     return (*by, "cases", *heads), sorted(rows, key=lambda row: tuple(str(cell) for cell in row[: len(by)]))
+
+
+def _conditions(query: Query, names: _Names) -> list[ColumnElement[bool]]:
+    found = [_condition(text, names) for text in query.where]
+    return [*found, _latest()] if query.latest else found
 
 
 def _condition(text: str, names: _Names) -> ColumnElement[bool]:

@@ -15,12 +15,12 @@ from pytest_llmbench.service.api.shared import JOB, Asked, Cursor, Limit
 from pytest_llmbench.service.jobs import ConflictError, FullError, Job, State
 from pytest_llmbench.service.problems import ProblemError, failed
 from pytest_llmbench.service.requests import (
+    SUITE_NAME,
     Config,
     HardwareOptions,
     Kind,
     ModelRequest,
     SuiteRequest,
-    check,
 )
 from pytest_llmbench.service.state import Service
 
@@ -108,10 +108,8 @@ def submit(service: Service, request: ModelRequest | SuiteRequest, key: str | No
 
     :raises ProblemError: if it cannot be measured, the key was used for something else, or too many wait.
     """
-    kind: Kind = "model" if isinstance(request, ModelRequest) else "suite"
     try:
-        device = check(request, service.configuration)
-        return service.queue.submit(kind, request.model_dump(mode="json"), device, key)
+        return service.submit(request, key)
     except UsageError as error:
         raise ProblemError(422, str(error)) from None
     except ConflictError as error:
@@ -144,9 +142,7 @@ class SuiteRun(BaseModel, extra="forbid"):
     hardware_options: HardwareOptions = Field(default_factory=HardwareOptions)
 
 
-SuiteName = Annotated[
-    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="as /suites has it")
-]
+SuiteName = Annotated[str, Path(pattern=SUITE_NAME, description="as /suites has it")]
 
 
 @router.post("/suites/{name}/runs", status_code=202, responses=failed(404) | _SUBMITS)

@@ -11,16 +11,13 @@ from sqlalchemy import func, select
 
 from pytest_llmbench.errors import shown
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.files import is_plain_file
+from pytest_llmbench.results.ids import PATTERN
 from pytest_llmbench.results.index.tables import cases
-from pytest_llmbench.service.api.shared import SESSION, Asked, Text
+from pytest_llmbench.service.api.shared import Asked, Text, document_path
 from pytest_llmbench.service.problems import ProblemError, failed, gives
 
 if TYPE_CHECKING:
-    from pathlib import Path as FilePath
-
     from pytest_llmbench.gate.trend import Trend
-    from pytest_llmbench.service.state import Service
 
 router = APIRouter(tags=["Comparisons"])
 
@@ -28,7 +25,7 @@ MOST_LINES, MOST_POINTS = 200, 1000
 """Of one answer to ``/trends``; of a line the newest points."""
 MOST_REGRESSIONS = 500
 
-Id = Annotated[str, Query(pattern=SESSION)]
+Id = Annotated[str, Query(pattern=PATTERN)]
 MetricName = Annotated[str, Query(pattern=r"^[a-z][a-z0-9_]{0,79}$", description="such as ttft")]
 
 
@@ -36,7 +33,7 @@ MetricName = Annotated[str, Query(pattern=r"^[a-z][a-z0-9_]{0,79}$", description
 def compare_sessions(
     service: Asked,
     base: Annotated[list[Id], Query(min_length=1, max_length=10, description="the baseline's sessions")],
-    new: Annotated[str, Query(pattern=SESSION, description="the session that is judged")],
+    new: Annotated[str, Query(pattern=PATTERN, description="the session that is judged")],
 ) -> dict[str, Any]:
     """Which cases are slower: what ``llmbench compare BASE... NEW --format json`` prints."""
     from pytest_llmbench.gate.calibration import calibrated_noise
@@ -44,18 +41,11 @@ def compare_sessions(
     from pytest_llmbench.report.comparison import to_json
     from pytest_llmbench.results.brief import read_brief
 
-    bases = [read_brief(_document(service, one)) for one in base]
+    bases = [read_brief(document_path(service, one)) for one in base]
     comparison = compare(
-        bases, read_brief(_document(service, new)), noise=calibrated_noise(service.store, [])
+        bases, read_brief(document_path(service, new)), noise=calibrated_noise(service.store, [])
     )
     return to_json(comparison)
-
-
-def _document(service: Service, session_id: str) -> FilePath:
-    path = service.store.document_path(session_id)
-    if not is_plain_file(path):
-        raise ProblemError(404, f"there is no session {session_id} in the store")
-    return path
 
 
 class Point(BaseModel):
@@ -207,7 +197,7 @@ def draw_badge(
     import json
 
     from pytest_llmbench.report.badge import badge
-    from pytest_llmbench.results.document import read_document
+    from pytest_llmbench.results.one_case import read_one_case
     from pytest_llmbench.results.records import Header, Session
 
     wanted = (
@@ -221,8 +211,8 @@ def draw_badge(
     if row is None:
         made = badge(Header(session=Session(id="", started="")), None, metric)
     else:
-        document = read_document(_document(service, row.session_id))
-        made = badge(document, document.cases[row.position], metric)
+        document = read_one_case(document_path(service, row.session_id), row.position)
+        made = badge(document, document.cases[0], metric)
     if form == "svg":
         return Response(made.svg(), media_type="image/svg+xml")
     return Response(json.dumps(made.json()), media_type="application/json")

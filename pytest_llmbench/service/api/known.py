@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from pytest_llmbench.service.api.shared import Asked
 from pytest_llmbench.service.requests import models, suites
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 router = APIRouter(tags=["What there is"])
-
-_LONGEST = 2**16
-"""Bytes of a suite that are read for its description."""
 
 
 class FormBody(BaseModel):
@@ -48,7 +40,6 @@ class SuiteBody(BaseModel):
     """One suite."""
 
     name: str
-    description: str | None
     links: dict[str, str]
 
 
@@ -90,22 +81,7 @@ def list_suites(service: Asked) -> SuiteList:
     """The suites of the configured folders."""
     return SuiteList(
         items=[
-            SuiteBody(name=name, description=_described(path), links={"runs": f"/suites/{name}/runs"})
-            for name, path in suites(service.configuration).items()
+            SuiteBody(name=name, links={"runs": f"/suites/{name}/runs"})
+            for name in suites(service.configuration)
         ]
     )
-
-
-def _described(path: Path) -> str | None:
-    """What a suite says of itself; None without a description, and for what is not YAML."""
-    import yaml
-
-    from pytest_llmbench.errors import one_line, shown
-
-    try:
-        with path.open("rb") as file:
-            content = yaml.safe_load(file.read(_LONGEST).decode("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return None
-    said = content.get("description") if isinstance(content, dict) else None
-    return one_line(shown(said), 300) if isinstance(said, str) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import FileResponse, Response
@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy import exists, select
 
 from pytest_llmbench.errors import shown
-from pytest_llmbench.results.files import is_plain_file
+from pytest_llmbench.results.ids import PATTERN
 from pytest_llmbench.results.index.tables import cases, metrics, sessions
-from pytest_llmbench.service.api.shared import SESSION, Asked, Limit, Text
+from pytest_llmbench.results.verdict import Verdict
+from pytest_llmbench.service.api.shared import Asked, Limit, Text, document_path
 from pytest_llmbench.service.problems import ProblemError, failed, gives
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ router = APIRouter(tags=["Results"])
 MOST_CASES = 2000
 """Of a session, in one answer; the document has all."""
 
-SessionId = Annotated[str, Path(pattern=SESSION, description="a session's id")]
-VerdictName = Literal["pass", "fail", "inconclusive", "invalid", "new"]
+SessionId = Annotated[str, Path(pattern=PATTERN, description="a session's id")]
 
 
 class SessionBody(BaseModel):
@@ -128,8 +128,8 @@ def listed(
     model: Text | None = None,
     backend: Text | None = None,
     quantization: Text | None = None,
-    verdict: VerdictName | None = None,
-    after: Annotated[str, Query(pattern=SESSION, description="'next' of the page before")] | None = None,
+    verdict: Verdict | None = None,
+    after: Annotated[str, Query(pattern=PATTERN, description="'next' of the page before")] | None = None,
     limit: Limit = 50,
 ) -> SessionPage:
     """The sessions that have a case as the filters say, the newest first."""
@@ -164,9 +164,7 @@ def one(service: Asked, session_id: SessionId) -> SessionDetails:
 )
 def document(service: Asked, session_id: SessionId) -> FileResponse:
     """The results document as it is kept: with every raw sample."""
-    path = service.store.document_path(session_id)
-    if not is_plain_file(path):
-        raise ProblemError(404, f"there is no session {session_id} in the store")
+    path = document_path(service, session_id)
     return FileResponse(path, media_type="application/json", filename=path.name)
 
 
@@ -180,9 +178,7 @@ def report(service: Asked, session_id: SessionId) -> Response:
     from pytest_llmbench.report.page.html import html_report
     from pytest_llmbench.results.document import read_document
 
-    path = service.store.document_path(session_id)
-    if not is_plain_file(path):
-        raise ProblemError(404, f"there is no session {session_id} in the store")
+    path = document_path(service, session_id)
     # It is to be kept, and not shown here: a page of this address may run no script of its own.
     headers = {"Content-Disposition": f'attachment; filename="{session_id}.html"'}
     return Response(html_report([read_document(path)]), media_type="text/html", headers=headers)

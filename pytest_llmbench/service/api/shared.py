@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
+from pytest_llmbench.results.files import is_plain_file
+from pytest_llmbench.service.problems import ProblemError
 from pytest_llmbench.service.state import Service
 
 
@@ -13,6 +16,17 @@ def service_of(request: Request) -> Service:
     """The service of the application."""
     service: Service = request.app.state.service
     return service
+
+
+def document_path(service: Service, session_id: str) -> Path:
+    """Where the document of a session is.
+
+    :raises ProblemError: if there is none.
+    """
+    path = service.store.document_path(session_id)
+    if not is_plain_file(path):
+        raise ProblemError(404, f"there is no session {session_id} in the store")
+    return path
 
 
 Asked = Annotated[Service, Depends(service_of)]
@@ -27,6 +41,4 @@ Cursor = Annotated[
         description="where the page begins: 'next' of the page before",
     ),
 ]
-SESSION = r"^\d{8}T\d{6}Z-[0-9a-f]{8}$"
-"""A session's id, as :mod:`pytest_llmbench.results.ids` has it."""
 JOB = r"^[0-9a-f]{16}$"

@@ -11,7 +11,7 @@ from pytest_llmbench.service.pages.boards import Board, boards
 from pytest_llmbench.service.pages.ranking import choose, measured
 
 BESIDE = ("ttft", "tpot", "decode_throughput", "prefill_throughput", "peak_rss")
-"""Metrics that stand beside the one by which is ranked."""
+"""Metrics that a table of cases has, beside the one by which it is ranked."""
 MOST_BOARDS = 10
 
 

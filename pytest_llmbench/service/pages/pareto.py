@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.report.charts.front import front
 from pytest_llmbench.report.charts.model import Axis, Chart, Column, Series
 from pytest_llmbench.service.pages.asked import Answer, Asked, page
-from pytest_llmbench.service.pages.boards import Board, Measured, boards, front
+from pytest_llmbench.service.pages.boards import Board, Measured, boards
 from pytest_llmbench.service.pages.leaderboard import metric_choices
 from pytest_llmbench.service.pages.ranking import choose, measured
 

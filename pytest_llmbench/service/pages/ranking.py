@@ -77,13 +77,12 @@ def measured(service: Service, choice: Choice, metrics: Sequence[str]) -> list[M
     if choice.problem or not choice.test:
         return []
     cases, sessions = tables.cases, tables.sessions
-    like = choice.test.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     wanted = (
         select(cases, sessions.c.machine)
         .join(sessions, sessions.c.id == cases.c.session_id)
         .where(
             sessions.c.machine == choice.machine,
-            or_(cases.c.nodeid == choice.test, cases.c.nodeid.like(f"{like}[%", escape="\\")),
+            or_(cases.c.nodeid == choice.test, cases.c.nodeid.startswith(f"{choice.test}[", autoescape=True)),
             # A case that the gate failed was measured as well as any; others that failed were not.
             or_(cases.c.outcome == "passed", cases.c.verdict == "fail"),
         )

@@ -19,11 +19,10 @@ from pytest_llmbench.results.records import label_of
 from pytest_llmbench.results.verdict import Verdict
 from pytest_llmbench.service.pages.asked import Answer, Asked, page
 from pytest_llmbench.service.pages.jobs import Pages
-from pytest_llmbench.service.pages.leaderboard import metric_choices
+from pytest_llmbench.service.pages.leaderboard import BESIDE, metric_choices
 from pytest_llmbench.service.pages.look import address
 
 ROWS = 50
-METRICS_SHOWN = ("ttft", "tpot", "decode_throughput", "prefill_throughput", "peak_rss")
 _IDENTITY = (
     "session", "nodeid", "measurement", "model", "alias", "backend", "quantization", "outcome",
     "verdict", "started",
@@ -84,7 +83,7 @@ def show(asked: Asked) -> Answer:
         order=asked.one("order"),
         orders=ORDERS,
         filtered=bool(where or any(chosen.values())),
-        heads=[METRICS[name].head or name for name in METRICS_SHOWN],
+        heads=[METRICS[name].head or name for name in BESIDE],
         cases=rows,
         count_said=f"{units.count(len(rows), 'case')} on this page",
         page=Pages(
@@ -109,7 +108,7 @@ def _query(chosen: dict[str, str], where: str, sort: str, order: str, after: str
     if sort:
         falls = METRICS.named(sort).better == "higher"
         by = [f"-{sort}" if falls != (order == "worst") else sort]
-    columns = (*_IDENTITY, *METRICS_SHOWN)
+    columns = (*_IDENTITY, *BESIDE)
     return Query(where=conditions, columns=columns, sort=by, limit=ROWS, after=after or None)
 
 
@@ -123,7 +122,7 @@ def _rows(asked: Asked, found: tuple[tuple[Any, ...], ...], ids: tuple[int, ...]
         places = {row[0]: row[1] for row in found_places}
     rows = []
     for case, cells in zip(ids, found, strict=True):
-        one = dict(zip((*_IDENTITY, *METRICS_SHOWN), cells, strict=True))
+        one = dict(zip((*_IDENTITY, *BESIDE), cells, strict=True))
         rows.append(
             Row(
                 label_of(one["nodeid"].rpartition("/")[2], one["measurement"]),
@@ -133,7 +132,7 @@ def _rows(asked: Asked, found: tuple[tuple[Any, ...], ...], ids: tuple[int, ...]
                 one["alias"] or one["model"],
                 one["backend"],
                 one["quantization"],
-                tuple(units.quantity(one[name], METRICS[name].unit) for name in METRICS_SHOWN),
+                tuple(units.quantity(one[name], METRICS[name].unit) for name in BESIDE),
                 one["outcome"],
                 one["verdict"],
             )

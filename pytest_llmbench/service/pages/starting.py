@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.service.pages.form import BackendChoice, Choices, Wanted
-from pytest_llmbench.service.requests import ModelRequest, SuiteRequest, check, models, suites
+from pytest_llmbench.service.requests import ModelRequest, SuiteRequest, models, suites
 
 if TYPE_CHECKING:
     from pytest_llmbench.service.jobs import Job
@@ -74,6 +74,4 @@ def submit(service: Service, wanted: Wanted) -> Job:
         first = error.errors(include_url=False, include_input=False)[0]
         msg = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise UsageError(msg) from None
-    device = check(request, service.configuration)
-    kind = "model" if isinstance(request, ModelRequest) else "suite"
-    return service.queue.submit(kind, request.model_dump(mode="json"), device)
+    return service.submit(request)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from pytest_llmbench.service.pages.boards import Measured, Work, boards, front, parameters
+from pytest_llmbench.service.pages.boards import Measured, Work, boards, parameters
 
 WORK = Work("test_x.py::test_short", "default", "", None, None, None, None, None, None, 16)
 
@@ -73,19 +71,3 @@ def test_a_board_says_what_is_equal() -> None:
 )
 def test_what_an_id_says_beside_the_model(nodeid: str, left: str) -> None:
     assert parameters(nodeid, "tiny", None, "q8_0", ("llamacpp", "")) == left
-
-
-def test_the_front_is_what_no_other_beats() -> None:
-    drawn = random.Random(4)
-    points = [(drawn.randint(0, 9) / 1, drawn.randint(0, 9) / 1) for _ in range(60)]
-
-    def beaten(one: tuple[float, float]) -> bool:
-        return any(x <= one[0] and y >= one[1] and (x, y) != one for x, y in points)
-
-    assert front(points, ("lower", "higher")) == sorted(
-        (index for index, one in enumerate(points) if not beaten(one)), key=lambda index: points[index][0]
-    )
-
-
-def test_an_empty_board_has_no_front() -> None:
-    assert front([], ("lower", "lower")) == []
