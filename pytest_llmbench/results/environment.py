@@ -19,6 +19,7 @@ from pathlib import Path
 from pytest_llmbench.hardware.cgroups import Limits, limits
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.processes.wire import Json
+from pytest_llmbench.results.cell import told_cell
 from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.privacy import environment_variables
 from pytest_llmbench.results.records import Commit, Header, Machine, MetricRow, Session
@@ -70,6 +71,7 @@ def new_session(rootdir: Path, *, session_id: str | None = None, command: Sequen
         process_started=psutil.Process().create_time(),
         command=mask_command(command),
         rootdir=str(rootdir),
+        cell=told_cell(os.environ),
     )
 
 

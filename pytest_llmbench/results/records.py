@@ -70,6 +70,19 @@ class Stored(ByName):
         return self.values.get(metric)
 
 
+class CellRecord(_Part):
+    """The cell of a matrix that a session measures."""
+
+    matrix: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$", description="its name")
+    id: str = Field(pattern=r"^[0-9a-f]{16}$", description="hash of what the cell asks")
+    key: str = Field(
+        pattern=r"^[0-9a-f]{16}$", description="the same, with what measured it: product, versions"
+    )
+    hardware: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$", description="label of the hardware")
+    count: int = Field(ge=1, le=1024, description="devices")
+    market: Literal["on_demand", "spot"] | None = None
+
+
 class Session(_Part):
     """One pytest run."""
 
@@ -85,6 +98,7 @@ class Session(_Part):
     command: list[str] = Field(default_factory=list, description="secrets are masked")
     rootdir: str | None = None
     outcomes: dict[str, int] = Field(default_factory=dict, description="how many cases ended how")
+    cell: CellRecord | None = Field(default=None, description="of a matrix, where the session is part of one")
 
 
 class Machine(_Part):

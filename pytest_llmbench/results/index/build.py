@@ -36,7 +36,7 @@ from pytest_llmbench.results.index.tables import (
     totals,
 )
 from pytest_llmbench.results.index.totals import totals_of
-from pytest_llmbench.results.records import CaseRecord, ResultsDocument
+from pytest_llmbench.results.records import CaseRecord, Machine, ResultsDocument
 from pytest_llmbench.results.rows import case_row
 from pytest_llmbench.results.store import Store
 
@@ -224,6 +224,8 @@ def _moment(text: str | None) -> datetime | None:
 
 def _session(document: ResultsDocument) -> Json:
     session, machine, commit = document.session, document.machine, document.commit
+    cell = session.cell
+    hardware, count = (cell.hardware, cell.count) if cell is not None else _product(machine)
     return {
         "id": session.id,
         "schema_version": document.schema_version,
@@ -235,6 +237,12 @@ def _session(document: ResultsDocument) -> Json:
         "cpu": machine.cpu.get("model") if machine else None,
         "gpus": ", ".join(str(gpu.get("name")) for gpu in machine.gpus) or None if machine else None,
         "memory": machine.memory.get("total") if machine else None,
+        "hardware": hardware,
+        "hardware_count": count,
+        "market": cell.market if cell else None,
+        "matrix": cell.matrix if cell else None,
+        "cell": cell.id if cell else None,
+        "cell_key": cell.key if cell else None,
         "commit_id": commit.id,
         "commit_time": _moment(commit.time),
         "branch": commit.branch,
@@ -242,6 +250,17 @@ def _session(document: ResultsDocument) -> Json:
         "versions": document.versions,
         "case_count": len(document.cases),
     }
+
+
+def _product(machine: Machine | None) -> tuple[str | None, int | None]:
+    """What a machine measures with, and how many of it; None where that is not one product."""
+    if machine is None:
+        return None, None
+    names = {str(gpu.get("name")) for gpu in machine.gpus}
+    if machine.gpus:
+        return (names.pop(), len(machine.gpus)) if len(names) == 1 else (None, None)
+    model = machine.cpu.get("model")
+    return (None, None) if model is None else (str(model), 1)
 
 
 def case_id(session_id: str, position: int) -> int:

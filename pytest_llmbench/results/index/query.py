@@ -39,7 +39,8 @@ DEFAULT_STATISTIC = "median"
 _OF_METRIC = ("level", "n", "processes", *STATISTICS)
 _HIDDEN = frozenset({"id", "params", "prompts", "position"})
 _OF_SESSION = (
-    "host", "machine", "cpu", "gpus", "memory", "commit_id", "commit_time", "branch", "dirty", "state",
+    "host", "machine", "cpu", "gpus", "memory", "hardware", "hardware_count", "market", "matrix", "cell",
+    "cell_key", "commit_id", "commit_time", "branch", "dirty", "state",
 )  # fmt: skip
 OWN: dict[str, ColumnElement[Any]] = {
     **{column.name: column for column in cases.columns if column.name not in _HIDDEN},

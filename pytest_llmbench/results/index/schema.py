@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_llmbench.results.index.connection import Database
 
-REVISION = "0003"
+REVISION = "0004"
 """The step that makes the tables as :mod:`pytest_llmbench.results.index.tables` has them."""
 VERSION_TABLE = "alembic_version"
 _LOCK = 0x6C6C6D62656E6368

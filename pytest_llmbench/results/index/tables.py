@@ -78,6 +78,12 @@ sessions = Table(
     Column("cpu", Text),
     Column("gpus", Text),
     Column("memory", BigInteger),
+    Column("hardware", Text),
+    Column("hardware_count", Integer),
+    Column("market", String(16)),
+    Column("matrix", Text),
+    Column("cell", String(16)),
+    Column("cell_key", String(16)),
     Column("commit_id", Text),
     Column("commit_time", Moment),
     Column("branch", Text),
@@ -85,7 +91,9 @@ sessions = Table(
     Column("versions", JSON, nullable=False),
     Column("case_count", Integer, nullable=False),
     Index("ix_sessions_started", "started"),
+    Index("ix_sessions_matrix_cell", "matrix", "cell"),
 )
+"""``hardware`` is the label that a matrix has for it, else the product of the GPUs or the processor."""
 
 damaged = Table(
     "damaged",

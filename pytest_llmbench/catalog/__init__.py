@@ -1,0 +1,1 @@
+"""Which configuration should I take?"""

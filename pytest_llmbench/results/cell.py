@@ -1,0 +1,52 @@
+"""Which cell of a matrix does a session measure?
+
+Whoever starts the session says so in its environment; the document keeps it, so that the store alone tells
+which cells are done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.results.records import CellRecord, Session
+
+CELL_VARIABLE = "LLMBENCH_CELL"
+"""The environment variable with the cell, as JSON."""
+_BEGINNING = 2**16
+"""Bytes of a document that have its session."""
+_SESSION = '"session":'
+
+
+def told_cell(environ: Mapping[str, str]) -> CellRecord | None:
+    """The cell that the environment says; None where it says none.
+
+    :raises UsageError: if it is not one.
+    """
+    told = environ.get(CELL_VARIABLE)
+    if not told:
+        return None
+    try:
+        return CellRecord.model_validate_json(told)
+    except ValidationError:
+        msg = f"{CELL_VARIABLE} does not hold a cell of a matrix; it is set by llmbench matrix alone"
+        raise UsageError(msg) from None
+
+
+def session_of(path: Path) -> Session | None:
+    """What a document says of its session, from its beginning alone; None if that cannot be read.
+
+    It takes a hundredth of what reading a header takes: a matrix has thousands of documents.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_BEGINNING).decode(errors="replace")
+        place = head.index(_SESSION) + len(_SESSION)
+        found, _ = json.JSONDecoder().raw_decode(head, place)
+        return Session.model_validate(found)
+    except (OSError, ValueError, RecursionError):
+        return None
