@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_llmbench.processes.wire import Json
+from pytest_llmbench.results.cell import hardware_label
 
 Market = Literal["on_demand", "spot"]
 _DIGITS = 16
@@ -34,8 +35,7 @@ class Hardware:
     @property
     def label(self) -> str:
         """``L4``, ``H100x8``, ``L4-spot``."""
-        several = f"x{self.count}" if self.count > 1 else ""
-        return f"{self.name}{several}" + ("-spot" if self.market == "spot" else "")
+        return hardware_label(self.name, self.count) + ("-spot" if self.market == "spot" else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.results.records import CellRecord, Session
+from pytest_llmbench.results.records import CellRecord, Header, Session
 
 CELL_VARIABLE = "LLMBENCH_CELL"
 """The environment variable with the cell, as JSON."""
@@ -35,6 +35,28 @@ def told_cell(environ: Mapping[str, str]) -> CellRecord | None:
     except ValidationError:
         msg = f"{CELL_VARIABLE} does not hold a cell of a matrix; it is set by llmbench matrix alone"
         raise UsageError(msg) from None
+
+
+def hardware_of(document: Header) -> tuple[str | None, int | None]:
+    """What a document was measured with, and how many of it; None where that is not one product.
+
+    It is the label that a matrix has for it, else the product of the GPUs or the processor.
+    """
+    cell, machine = document.session.cell, document.machine
+    if cell is not None:
+        return cell.hardware, cell.count
+    if machine is None:
+        return None, None
+    if machine.gpus:
+        names = {str(gpu.get("name")) for gpu in machine.gpus}
+        return (names.pop(), len(machine.gpus)) if len(names) == 1 else (None, None)
+    model = machine.cpu.get("model")
+    return (None, None) if model is None else (str(model), 1)
+
+
+def hardware_label(name: str, count: int | None) -> str:
+    """``L4``, ``H100x8``."""
+    return f"{name}x{count}" if count is not None and count > 1 else name
 
 
 def session_of(path: Path) -> Session | None:

@@ -13,6 +13,7 @@ from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.models.spec import ModelSpec
 from pytest_llmbench.report.charts.model import MOST_SERIES, Axis, AxisKind
 from pytest_llmbench.report.load import LoadKind, load_of
+from pytest_llmbench.results.cell import hardware_label
 from pytest_llmbench.results.measured import protocol
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 from pytest_llmbench.servers.table import start_label
@@ -43,13 +44,13 @@ class Entry:
 def entries(documents: Sequence[ResultsDocument]) -> list[Entry]:
     """All cases of *documents*, in order, each with a label that no other one has: :func:`names_of`."""
     found = [(document, case) for document in documents for case in document.cases]
-    labels = names_of([_parts(document.session.id, case) for document, case in found])
+    labels = names_of([_parts(_where(document), case) for document, case in found])
     return [Entry(document, case, label) for (document, case), label in zip(found, labels, strict=True)]
 
 
 def labels_of(cases: Sequence[CaseRecord]) -> list[str]:
     """The labels of the cases of one session."""
-    return names_of([_parts("", case) for case in cases])
+    return names_of([_parts({}, case) for case in cases])
 
 
 Parts = Mapping[str, str]
@@ -61,10 +62,18 @@ def parts(entry: Entry, *varying: str) -> dict[str, str]:
 
     Beside settings of those names, a parameter goes that has the value of one.
     """
-    return _parts(entry.document.session.id, entry.case, *varying)
+    return _parts(_where(entry.document), entry.case, *varying)
 
 
-def _parts(session: str, case: CaseRecord, *varying: str) -> dict[str, str]:
+def _where(document: ResultsDocument) -> Parts:
+    """What tells a document's cases from those of others: of a cell of a matrix its hardware."""
+    cell = document.session.cell
+    if cell is None:
+        return {"session": document.session.id}
+    return {"hardware": hardware_label(cell.hardware, cell.count)}
+
+
+def _parts(where: Parts, case: CaseRecord, *varying: str) -> dict[str, str]:
     model, load = case.model, load_of(case)
     values = {str(value) for name in varying if (value := getattr(case.protocol, name, None)) is not None}
     engine = case.processes[0].engine if case.processes else {}
@@ -81,8 +90,7 @@ def _parts(session: str, case: CaseRecord, *varying: str) -> dict[str, str]:
     for name, value in sorted(case.params.items()):
         if name not in varying and value not in values:
             found[f"{name}="] = value
-    found["session"] = session
-    return found
+    return {**found, **where}
 
 
 def work(entry: Entry, *varying: str) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ from pytest_llmbench.report.charts.load import latencies, throughputs
 from pytest_llmbench.report.charts.machine import machine
 from pytest_llmbench.report.charts.model import Chart
 from pytest_llmbench.report.charts.pairs import pairs
+from pytest_llmbench.report.charts.plane import maps
 from pytest_llmbench.report.charts.turns import turns
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ CHARTS: tuple[ChartKind, ...] = (
     ChartKind("load-latency", "Latency against load", latencies),
     ChartKind("load-throughput", "Throughput against latency", throughputs),
     ChartKind("load-map", "Configurations at each load", heat_map),
+    ChartKind("maps", "Maps of configurations", maps),
     ChartKind("quantizations", "Quantizations side by side", quantizations),
     ChartKind("turns", "Conversations by turn", turns),
     ChartKind("depth", "Speed against depth", depths),

@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError, StatementError
 
 from pytest_llmbench.errors import ResultsError, one_line
 from pytest_llmbench.processes.wire import Json
+from pytest_llmbench.results.cell import hardware_of
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.ids import is_session_id
 from pytest_llmbench.results.index.connection import Database
@@ -36,7 +37,7 @@ from pytest_llmbench.results.index.tables import (
     totals,
 )
 from pytest_llmbench.results.index.totals import totals_of
-from pytest_llmbench.results.records import CaseRecord, Machine, ResultsDocument
+from pytest_llmbench.results.records import CaseRecord, ResultsDocument
 from pytest_llmbench.results.rows import case_row
 from pytest_llmbench.results.store import Store
 
@@ -225,7 +226,7 @@ def _moment(text: str | None) -> datetime | None:
 def _session(document: ResultsDocument) -> Json:
     session, machine, commit = document.session, document.machine, document.commit
     cell = session.cell
-    hardware, count = (cell.hardware, cell.count) if cell is not None else _product(machine)
+    hardware, count = hardware_of(document)
     return {
         "id": session.id,
         "schema_version": document.schema_version,
@@ -250,17 +251,6 @@ def _session(document: ResultsDocument) -> Json:
         "versions": document.versions,
         "case_count": len(document.cases),
     }
-
-
-def _product(machine: Machine | None) -> tuple[str | None, int | None]:
-    """What a machine measures with, and how many of it; None where that is not one product."""
-    if machine is None:
-        return None, None
-    names = {str(gpu.get("name")) for gpu in machine.gpus}
-    if machine.gpus:
-        return (names.pop(), len(machine.gpus)) if len(names) == 1 else (None, None)
-    model = machine.cpu.get("model")
-    return (None, None) if model is None else (str(model), 1)
 
 
 def case_id(session_id: str, position: int) -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.results.cell import CELL_VARIABLE, session_of, told_cell
+from pytest_llmbench.results.cell import CELL_VARIABLE, hardware_label, hardware_of, session_of, told_cell
 from pytest_llmbench.results.document import write_document
-from pytest_llmbench.results.records import CellRecord, ResultsDocument, Session
+from pytest_llmbench.results.records import CellRecord, Header, Machine, ResultsDocument, Session
 
 CELL = CellRecord(matrix="nightly", id="0" * 16, key="1" * 16, hardware="L4", count=2, market="spot")
 
@@ -37,3 +37,21 @@ def test_of_what_is_not_a_document_there_is_none(tmp_path: Path, content: bytes)
     (tmp_path / "a.json").write_bytes(content)
     assert session_of(tmp_path / "a.json") is None
     assert session_of(tmp_path / "absent.json") is None
+
+
+def test_hardware_is_a_matrix_s_label_else_the_product() -> None:
+    session = Session(id="s", started="2026-01-01T00:00:00Z")
+    processor = Machine(id="m", cpu={"model": "EPYC"})
+    graphics = Machine(id="m", cpu={"model": "EPYC"}, gpus=[{"name": "L4"}, {"name": "L4"}])
+    mixed = Machine(id="m", gpus=[{"name": "L4"}, {"name": "A10"}])
+    assert [
+        hardware_of(Header(session=session, machine=one)) for one in (None, processor, graphics, mixed)
+    ] == [
+        (None, None),
+        ("EPYC", 1),
+        ("L4", 2),
+        (None, None),
+    ]
+    session.cell = CELL
+    assert hardware_of(Header(session=session, machine=processor)) == (CELL.hardware, CELL.count)
+    assert [hardware_label("L4", one) for one in (None, 1, 8)] == ["L4", "L4", "L4x8"]
