@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pytest_llmbench.processes.wire import Json
@@ -67,6 +68,32 @@ class Cell:
         parts = [self.engine, self.model, self.quantization, self.load]
         parts += [f"{path.rpartition('.')[2]}:{value}" for path, value in self.point.items()]
         return f"{self.name} {'-'.join(part for part in parts if part)} @ {self.hardware.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A combination that is not a cell, and why."""
+
+    label: str
+    reason: str
+    """In one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a matrix file comes to."""
+
+    name: str
+    """The matrix's; the store keeps what is done under it."""
+    path: Path
+    """Of the file."""
+    digest: str
+    """Of the ids of all cells, in order."""
+    cells: Sequence[Cell]
+    """In the order in which they are measured."""
+    dropped: Sequence[Dropped] = ()
+    batch: int = 100
+    """Cells of one batch."""
 
 
 def digest_of(value: object) -> str:

@@ -1,7 +1,7 @@
 """Where do cells run? The protocol of whatever has nodes: this machine, or a Ray cluster.
 
 An executor places nothing by itself beyond what its engine does: it is handed tasks, each for devices of one
-kind that nobody else has meanwhile, and says how each ended.
+kind that no other task has meanwhile, and says how each ended.
 """
 
 from __future__ import annotations

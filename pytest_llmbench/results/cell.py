@@ -7,6 +7,7 @@ which cells are done.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ CELL_VARIABLE = "LLMBENCH_CELL"
 """The environment variable with the cell, as JSON."""
 _BEGINNING = 2**16
 """Bytes of a document that have its session."""
-_SESSION = '"session":'
+_SESSION = re.compile(r'"session":\s*')
 
 
 def told_cell(environ: Mapping[str, str]) -> CellRecord | None:
@@ -67,8 +68,9 @@ def session_of(path: Path) -> Session | None:
     try:
         with path.open("rb") as file:
             head = file.read(_BEGINNING).decode(errors="replace")
-        place = head.index(_SESSION) + len(_SESSION)
-        found, _ = json.JSONDecoder().raw_decode(head, place)
+        if (place := _SESSION.search(head)) is None:
+            return None
+        found, _ = json.JSONDecoder().raw_decode(head, place.end())
         return Session.model_validate(found)
     except (OSError, ValueError, RecursionError):
         return None

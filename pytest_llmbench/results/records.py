@@ -70,15 +70,19 @@ class Stored(ByName):
         return self.values.get(metric)
 
 
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
+"""What a matrix and hardware can be called: it can be a folder's name."""
+
+
 class CellRecord(_Part):
     """The cell of a matrix that a session measures."""
 
-    matrix: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$", description="its name")
+    matrix: str = Field(pattern=LABEL, description="its name")
     id: str = Field(pattern=r"^[0-9a-f]{16}$", description="hash of what the cell asks")
     key: str = Field(
         pattern=r"^[0-9a-f]{16}$", description="the same, with what measured it: product, versions"
     )
-    hardware: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$", description="label of the hardware")
+    hardware: str = Field(pattern=LABEL, description="label of the hardware")
     count: int = Field(ge=1, le=1024, description="devices")
     market: Literal["on_demand", "spot"] | None = None
 
