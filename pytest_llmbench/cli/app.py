@@ -23,6 +23,7 @@ from pytest_llmbench.cli.documents import RefArgument, matching, read, warn
 from pytest_llmbench.cli.export import EXPORT_HELP, ColumnsOption, column_names, export_document, show_badge
 from pytest_llmbench.cli.history import show_history
 from pytest_llmbench.cli.index import index_app
+from pytest_llmbench.cli.matrix import matrix_app
 from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, print_columns, say
 from pytest_llmbench.cli.presets import list_presets
@@ -68,6 +69,7 @@ app.command("presets")(list_presets)
 app.command("conversations")(list_conversations)
 app.add_typer(suite_app, name="suite")
 app.add_typer(index_app, name="index")
+app.add_typer(matrix_app, name="matrix")
 app.command("query")(query)
 app.command("trend")(show_trend)
 app.command("export", help=EXPORT_HELP)(export_document)

@@ -1,0 +1,16 @@
+"""How are thousands of configurations measured, on many machines: ``llmbench matrix``?"""
+
+from __future__ import annotations
+
+import typer
+
+matrix_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Measure a matrix of models, hardware, engines and quantizations, on one machine or on many.",
+)
+
+
+@matrix_app.callback()
+def _matrix() -> None:
+    pass
