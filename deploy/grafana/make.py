@@ -103,6 +103,26 @@ PANELS: tuple[tuple[str, tuple[Shown, ...]], ...] = (
             ),
         ),
     ),
+    (
+        "Matrices",
+        (
+            Shown(
+                "Cells",
+                "How many cells of each matrix are done, run, failed, or are left?",
+                "llmbench_matrix_cells",
+                legend="{{matrix}}: {{state}}",
+            ),
+            Shown(
+                "Matrices done",
+                "Which share of each matrix is measured?",
+                'sum by (matrix) (llmbench_matrix_cells{state="done"})'
+                " / sum by (matrix) (llmbench_matrix_cells)",
+                "percentunit",
+                "{{matrix}}",
+                kind="stat",
+            ),
+        ),
+    ),
 )
 
 

@@ -22,7 +22,7 @@ from pytest_llmbench.results.store import Store
 
 FOLDER = "matrix"
 """Of the store: what is kept of matrices."""
-_PLAN = "plan.json"
+PLAN = "plan.json"
 _NAME = re.compile(LABEL.strip("^$"))
 
 
@@ -97,7 +97,7 @@ def matrices(store: Store) -> list[str]:
     :raises ResultsError: if its folder cannot be listed.
     """
     try:
-        found = [path.parent.name for path in (store.path / FOLDER).glob(f"*/{_PLAN}")]
+        found = [path.parent.name for path in (store.path / FOLDER).glob(f"*/{PLAN}")]
     except OSError as error:
         msg = f"{store.path / FOLDER} cannot be listed: {error.strerror or error}"
         raise ResultsError(msg) from None
@@ -109,7 +109,7 @@ def write_plan(store: Store, plan: Plan) -> Path:
 
     :raises ResultsError: if it cannot be written.
     """
-    path = matrix_folder(store, plan.name) / _PLAN
+    path = matrix_folder(store, plan.name) / PLAN
     # A line a cell, so that a person and a diff can read it.
     cells = ",\n".join(
         json.dumps(asdict(CellSummary.of(cell)), separators=(",", ":"), default=str) for cell in plan.cells
@@ -125,7 +125,7 @@ def read_kept_plan(store: Store, name: str) -> KeptPlan:
     :raises UsageError: if no matrix of that name was run into the store.
     :raises ResultsError: if what is kept is damaged.
     """
-    path = matrix_folder(store, name) / _PLAN
+    path = matrix_folder(store, name) / PLAN
     if not path.is_file():
         known = matrices(store)
         there = f"it has {few(known)}" if known else "it has none"

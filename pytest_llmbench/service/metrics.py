@@ -3,11 +3,13 @@
 Everything is read from the index and the jobs, which hold what was measured before this process too:
 counters go on over a restart. What is made of the index is kept until that changes, so that a scrape while
 something is measured costs two small queries. Labels are model, backend and quantization, and there are
-no more of them than :data:`MOST_LABELS`: Prometheus keeps a series for each.
+no more of them than :data:`MOST_LABELS`, and of matrices than :data:`MOST_MATRICES`: Prometheus keeps a
+series for each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from pytest_llmbench._version import __version__
+from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.index.tables import cases, jobs, metrics, sessions, totals
 from pytest_llmbench.results.index.totals import BOUNDS, model_label
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pytest_llmbench.results.index.connection import Database
+    from pytest_llmbench.service.matrices import Matrices
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LABELS = ("model", "backend", "quantization")
 MOST_LABELS = 100
 """Sets of labels; those that were measured last."""
+MOST_MATRICES = 8
+"""Matrices; those in which something happened last."""
 _KEPT = 1.0
 """Seconds for which an answer is given again."""
 _JOB_BOUNDS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
@@ -50,10 +56,10 @@ class Scrapes:
         self._version: object = None
         self._measured: list[Metric] = []
 
-    def answer(self, database: Database) -> bytes:
+    def answer(self, database: Database, matrices: Matrices) -> bytes:
         """Everything in Prometheus' text format.
 
-        :raises ResultsError: if the database does not answer.
+        :raises ResultsError: if the database does not answer, or the store cannot be read.
         """
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import generate_latest
@@ -66,7 +72,7 @@ class Scrapes:
                 if version != self._version:
                     self._measured = list(_measured(connection))
                     self._version = version
-                families = [*_service(connection), *self._measured]
+                families = [*_service(connection), *self._measured, _cells(matrices)]
             registry = CollectorRegistry(auto_describe=False)
             registry.register(_Families(families))
             self._answer = generate_latest(registry)
@@ -107,6 +113,19 @@ def _service(connection: Connection) -> Iterator[Metric]:
     bounds = [*map(str, map(float, _JOB_BOUNDS)), "+Inf"]
     lasted.add_metric([], list(zip(bounds, [*counts, len(seconds)], strict=True)), sum(seconds))
     yield lasted
+
+
+def _cells(matrices: Matrices) -> Metric:
+    """How many cells of each matrix are in each state; of those in which something happened last."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily("llmbench_matrix_cells", "Cells of a matrix.", labels=["matrix", "state"])
+    for name in matrices.newest(MOST_MATRICES):
+        # One whose plan is damaged must not hide what is known of all others.
+        with contextlib.suppress(LLMBenchError):
+            for state, number in matrices.state(name).counts.items():
+                family.add_metric([name, state], number)
+    return family
 
 
 _TOTALS = {

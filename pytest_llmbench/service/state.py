@@ -14,6 +14,7 @@ from pytest_llmbench.service.tokens import Tokens
 if TYPE_CHECKING:
     from pytest_llmbench.results.index.connection import Database
     from pytest_llmbench.service.jobs import Job, JobQueue
+    from pytest_llmbench.service.matrices import Matrices
     from pytest_llmbench.service.metrics import Scrapes
     from pytest_llmbench.service.requests import ModelRequest, SuiteRequest
 
@@ -42,6 +43,13 @@ class Service:
         from pytest_llmbench.service.metrics import Scrapes
 
         return Scrapes()
+
+    @cached_property
+    def matrices(self) -> Matrices:
+        """How far the matrices of the store are."""
+        from pytest_llmbench.service.matrices import Matrices
+
+        return Matrices(self.store)
 
     @property
     def database(self) -> Database:

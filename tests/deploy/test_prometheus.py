@@ -20,10 +20,13 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from pytest_llmbench.matrix.summary import write_plan
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.index.build import Index
 from pytest_llmbench.results.store import Store
+from pytest_llmbench.service.matrices import Matrices
 from pytest_llmbench.service.metrics import CONTENT_TYPE, Scrapes
+from tests.unit.matrix.plans import a_cell, a_plan
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -78,13 +81,14 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for case in document.cases:
             case.verdict = "fail"
         store.write(document)
+    write_plan(store, a_plan(a_cell("short"), a_cell("long")))
     index = Index.open(store)
     index.update()
-    scrapes = Scrapes()
+    scrapes, matrices = Scrapes(), Matrices(store)
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = scrapes.answer(index.database)
+            body = scrapes.answer(index.database, matrices)
             self.send_response(200)
             self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))

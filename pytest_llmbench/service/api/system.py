@@ -38,7 +38,7 @@ def health(service: Asked) -> Health:
 )
 def scrape(service: Asked) -> Response:
     """What was measured and what waits, for Prometheus."""
-    return Response(service.scrapes.answer(service.database), media_type=CONTENT_TYPE)
+    return Response(service.scrapes.answer(service.database, service.matrices), media_type=CONTENT_TYPE)
 
 
 @router.get("/docs", include_in_schema=False)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pytest_llmbench.matrix.summary import PLAN, matrix_folder, write_plan
 from pytest_llmbench.results.index.build import Index
 from pytest_llmbench.results.records import ResultsDocument
 from pytest_llmbench.service.configuration import Configuration
-from pytest_llmbench.service.metrics import MOST_LABELS, Scrapes
+from pytest_llmbench.service.metrics import MOST_LABELS, MOST_MATRICES, Scrapes
 from pytest_llmbench.service.state import Service
+from tests.unit.matrix.plans import a_cell, a_plan, stored
 
 MakeSession = Callable[..., ResultsDocument]
 
@@ -25,7 +28,9 @@ def service(tmp_path: Path) -> Service:
 def scraped(service: Service) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """The samples by their names and labels."""
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
-    for family in text_string_to_metric_families(Scrapes().answer(service.database).decode()):
+    for family in text_string_to_metric_families(
+        Scrapes().answer(service.database, service.matrices).decode()
+    ):
         for sample in family.samples:
             found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
     return found
@@ -39,6 +44,7 @@ def index(service: Service, *documents: ResultsDocument) -> None:
 
 def test_every_name_of_the_contract_is_there(service: Service, a_session: MakeSession) -> None:
     index(service, a_session(1))
+    write_plan(service.store, a_plan(a_cell()))
     assert {
         "llmbench_ttft_seconds_bucket",
         "llmbench_tpot_seconds_bucket",
@@ -51,6 +57,7 @@ def test_every_name_of_the_contract_is_there(service: Service, a_session: MakeSe
         "llmbench_case_timestamp_seconds",
         "llmbench_case_ttft_seconds",
         "llmbench_build_info",
+        "llmbench_matrix_cells",
     } <= set(scraped(service))
 
 
@@ -104,3 +111,28 @@ def test_there_are_no_more_series_than_prometheus_can_keep(
         "backend",
         "quantization",
     }
+
+
+def test_cells_of_a_matrix_are_counted_by_state(service: Service) -> None:
+    cells = [a_cell(name) for name in ("one", "two", "three")]
+    write_plan(service.store, a_plan(*cells, name="nightly"))
+    stored(service.store, cells[1], matrix="nightly")
+    found = {dict(labels)["state"]: v for labels, v in scraped(service)["llmbench_matrix_cells"].items()}
+    assert found == {"done": 1, "running": 0, "failed": 0, "left": 2}
+
+
+def test_only_the_matrices_that_were_driven_last_are_told(service: Service) -> None:
+    names = [f"m{n:02}" for n in range(MOST_MATRICES + 3)]
+    for place, name in enumerate(names):
+        path = write_plan(service.store, a_plan(a_cell(), name=name))
+        os.utime(path, (1e9 + place, 1e9 + place))
+    told = {dict(labels)["matrix"] for labels in scraped(service)["llmbench_matrix_cells"]}
+    assert told == set(names[3:])
+
+
+def test_a_damaged_plan_hides_no_other_metric(service: Service) -> None:
+    write_plan(service.store, a_plan(a_cell(), name="good"))
+    (matrix_folder(service.store, "bad")).mkdir()
+    (matrix_folder(service.store, "bad") / PLAN).write_text("{")
+    told = {dict(labels)["matrix"] for labels in scraped(service)["llmbench_matrix_cells"]}
+    assert told == {"good"}

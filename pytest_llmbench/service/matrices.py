@@ -1,0 +1,84 @@
+"""How far are the matrices of the store, without reading a journal for each question?
+
+What is made of a matrix's plan, journal and documents is kept until one of these changes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.matrix.journal import JOURNAL
+from pytest_llmbench.matrix.lock import is_driven
+from pytest_llmbench.matrix.state import State, read_state
+from pytest_llmbench.matrix.summary import PLAN, matrices, matrix_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llmbench.results.store import Store
+
+_KEPT = 8
+"""States of matrices that were asked for last: one of 9,000 cells takes some megabytes."""
+_Stamp = tuple[int, ...]
+
+
+class Matrices:
+    """The matrices of one store. Threads may share it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._states: OrderedDict[str, tuple[_Stamp, State]] = OrderedDict()
+
+    def names(self) -> list[str]:
+        """The names of all, sorted.
+
+        :raises ResultsError: if the store cannot be listed.
+        """
+        return matrices(self._store)
+
+    def newest(self, most: int) -> list[str]:
+        """The names of those in which something happened last, the newest first."""
+        found = {name: _changed(matrix_folder(self._store, name)) for name in self.names()}
+        return sorted(found, key=lambda name: (found[name], name), reverse=True)[:most]
+
+    def state(self, name: str) -> State:
+        """How far one is.
+
+        :raises UsageError: if no matrix of that name was run into the store.
+        :raises ResultsError: if it cannot be read.
+        """
+        folder = matrix_folder(self._store, name)
+        stamp = (
+            int(is_driven(folder)),
+            *(
+                part
+                for path in (folder / PLAN, folder / JOURNAL, self._store.results)
+                for part in (*_stamp(path), -1)
+            ),
+        )
+        with self._lock:
+            kept = self._states.get(name)
+            if kept is None or kept[0] != stamp:
+                # What changes while it is read has another stamp the next time.
+                kept = self._states[name] = (stamp, read_state(self._store, name))
+            self._states.move_to_end(name)
+            while len(self._states) > _KEPT:
+                self._states.popitem(last=False)
+            return kept[1]
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _changed(folder: Path) -> int:
+    """When something was written last, in nanoseconds."""
+    stamps = (_stamp(folder / name) for name in (PLAN, JOURNAL))
+    return max((stamp[2] for stamp in stamps if stamp), default=0)
