@@ -43,9 +43,15 @@ class Memory:
 class Space:
     """Looks once at what the machine has, and at each model's files."""
 
-    def __init__(self) -> None:
-        self._room: Room | None = None
-        self._outlines: dict[tuple[ModelSpec, Form], Outline] = {}
+    def __init__(self, room: Room | None = None, machine: str = "this machine") -> None:
+        """Look at nothing yet.
+
+        :param room: what the machine has, where that is not this one.
+        :param machine: what messages call it.
+        """
+        self._room = room
+        self.machine = machine
+        self._outlines: dict[tuple[ModelSpec, Form], Outline | None] = {}
 
     @property
     def room(self) -> Room:
@@ -62,6 +68,12 @@ class Space:
             if (found := outline_of(spec, form)) is not None:
                 self._outlines[spec, form] = found
         return found
+
+    def of_machine(self, room: Room, machine: str) -> Space:
+        """The same models on another machine, which messages call so."""
+        other = Space(room, machine)
+        other._outlines = self._outlines
+        return other
 
     def fit(self, target: Target, spec: ModelSpec, held: CaseSettings) -> Fit:
         """Whether what is asked of a model on a *target* fits; *held* are the settings of the test."""
@@ -84,7 +96,7 @@ class Fit:
             return None
         known = spec.known
         recommends = known is not None and known.memory is not None
-        if recommends and (reason := too_large(spec, self._space.room)) is not None:
+        if recommends and (reason := too_large(spec, self._space.room, self._space.machine)) is not None:
             return reason
         limit, said = None if known is None else known.context_length, "context_length in the models file"
         asked, what = need.least, need.asked
@@ -104,7 +116,7 @@ class Fit:
         parts = f"weights {size(memory.weights)}, KV cache {size(memory.cache)}"
         return (
             f"{self._name} needs {size(memory.both)} of memory or more for a context of {need.least} tokens "
-            f"({parts}), and this machine has {room.text}"
+            f"({parts}), and {self._space.machine} has {room.text}"
         )
 
     def memory(self, need: Need) -> Memory | None:
@@ -114,9 +126,24 @@ class Fit:
         bits = self._kv_bits
         if bits is None or outline.attention is None:
             return None
+        return Memory(self.weights or 0, outline.attention.memory(need.least, bits))
+
+    @property
+    def weights(self) -> int | None:
+        """Bytes of the model's weights in memory; None where that is not known."""
+        outline = self.outline
+        if outline is None:
+            return None
         # What is quantized as it is loaded, or in another type than it is stored in, has another size.
         as_stored = self._spec.quantization is None or outline.dtype in (None, self._spec.quantization)
-        return Memory(outline.size if as_stored else 0, outline.attention.memory(need.least, bits))
+        return outline.size if as_stored else None
+
+    def too_heavy(self) -> str | None:
+        """Why memory cannot hold the weights alone, whatever is asked; None if it may."""
+        weights, room = self.weights, self._space.room
+        if weights is None or weights <= room.memory + room.gpus:
+            return None
+        return f"the weights of {self._name} take {size(weights)}, and {self._space.machine} has {room.text}"
 
     def holding(self, need: Need) -> BackendOptions:
         """The options of the test, with a context that holds what it needs.

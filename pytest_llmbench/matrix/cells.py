@@ -94,6 +94,12 @@ class Plan:
     dropped: Sequence[Dropped] = ()
     batch: int = 100
     """Cells of one batch."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Of cells whose model is not available, by id: why, in one line. They fail without being tried."""
+    excluded: int = 0
+    """Combinations that the file leaves out."""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By axis, how many cells each value has."""
 
 
 def digest_of(value: object) -> str:

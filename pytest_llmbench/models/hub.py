@@ -63,6 +63,32 @@ def _list_files(spec: ModelSpec) -> tuple[list[str], Exception | None]:
     return [name for one in info.siblings or () if _is_below(name := one.rfilename)], None
 
 
+def commit_of(spec: ModelSpec, form: FileForm) -> str | None:
+    """The commit of a hub's repository that a model means now; it has files of *form* that can be loaded.
+
+    Nothing is downloaded. Where the hub is not to be asked, or does not answer, it is that of the hub's
+    cache. None where the hub does not say it.
+
+    :raises ModelError: if the model does not exist, may not be read or has no such files.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    where = spec.name if spec.revision is None else f"{spec.name}@{spec.revision}"
+    try:
+        if spec.local_files_only:
+            raise _NotAskedError
+        info = HfApi().model_info(spec.name, revision=spec.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except RevisionNotFoundError as error:
+        raise _explained(spec, error) from error
+    except Exception as error:
+        if (cached := kept_folder(spec)) is None:
+            raise _explained(spec, error) from error
+        return cached.name
+    form.choose(spec, [name for one in info.siblings or () if _is_below(name := one.rfilename)], where)
+    return str(info.sha) if info.sha else None
+
+
 @cache
 def file_sizes(spec: ModelSpec) -> Mapping[str, int]:
     """The files of a hub's repository, with the bytes of each; 0 where the hub does not say.

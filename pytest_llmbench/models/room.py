@@ -28,6 +28,8 @@ class Room:
     @property
     def text(self) -> str:
         """What there is, for a person."""
+        if not self.memory:
+            return f"{size(self.gpus)} on its GPUs"
         return size(self.memory) + (f", and {size(self.gpus)} on its GPUs" if self.gpus else "")
 
 
@@ -47,13 +49,13 @@ def this_machine() -> Room:
     )
 
 
-def too_large(spec: ModelSpec, room: Room) -> str | None:
+def too_large(spec: ModelSpec, room: Room, machine: str = "this machine") -> str | None:
     """Why a model cannot run in a machine's memory, as far as its alias says how much it needs; else None."""
     needed = None if spec.known is None else spec.known.memory
     if needed is None or needed <= room.largest:
         return None
     name = spec.alias or spec.name
     return (
-        f"{name} needs {size(needed)} of memory (recommended_memory_gb in the models file), and this machine "
+        f"{name} needs {size(needed)} of memory (recommended_memory_gb in the models file), and {machine} "
         f"has {room.text}"
     )

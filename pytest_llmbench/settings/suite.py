@@ -117,6 +117,8 @@ class Suite:
     cases: list[SuiteCase] = field(default_factory=list)
     said: list[tuple[Place, Source]] = field(default_factory=list)
     """Each part that names models, backends or options, by itself: for whoever knows which there are."""
+    written: Mapping[str, Entry] = field(default_factory=dict, repr=False)
+    """The keys of the file and of those that it extends, with every variable filled in."""
 
     @property
     def tags(self) -> list[str]:
@@ -176,6 +178,7 @@ class _Reader:
         variables = Variables(written, self._environment)
         top = {key: entry for key, entry in top.items() if key != "variables"}
         top = {key: Entry(place, variables.fill(node)) for key, (place, node) in top.items()}
+        self._suite.written = top
         self._suite.aliases = self._aliases(_table(top, "models", "NAME: MODEL"))
         if "version" not in top and self._suite.aliases is None and self._beside:
             self._suite.aliases = aliases_beside(self._suite.path)

@@ -135,6 +135,7 @@ SUITE_KEYS: Mapping[str, str] = {
     "defaults": "Settings of every case that does not say otherwise.",
     "sweep": "Points of every case that has no sweep of its own.",
     "cases": "What is measured.",
+    "matrix": "Hardware and axes for llmbench matrix; pytest itself passes over it.",
 }
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.settings.matrix_table import matrix_schema
 from pytest_llmbench.settings.schema import DIALECT, presets_schema, settings_schema
 from pytest_llmbench.settings.suite_rows import CASE_KEYS, NAME, ROWS, SUITE_KEYS, VERSION
 from pytest_llmbench.settings.sweep import KEYS, TYPES
@@ -62,6 +63,7 @@ def suite_schema(registry: Registry | None = None) -> Schema:
         "defaults": _nullable(_object(settings)),
         "sweep": {"anyOf": [sweep, {"type": "null"}]},
         "cases": {"type": "array", "items": case, "minItems": 1},
+        "matrix": matrix_schema(),
     }
     properties = {key: {**parts[key], "description": SUITE_KEYS[key]} for key in SUITE_KEYS}
     return {

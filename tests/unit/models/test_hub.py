@@ -46,10 +46,16 @@ def repository(hub: Hub, tiny: Tiny) -> dict[str, Path]:
 _SCRIPT = """
 import json, sys
 from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.models.forms import find_form
+from pytest_llmbench.models.hub import commit_of
 from pytest_llmbench.models.resolve import ModelSpec, resolve
-name, revision, quantization, form, quiet, local = json.loads(sys.argv[1])
+name, revision, quantization, form, quiet, local, look_up = json.loads(sys.argv[1])
+spec = ModelSpec(name, quantization, revision, local_files_only=local)
 try:
-    model = resolve(ModelSpec(name, quantization, revision, local_files_only=local), form, quiet=quiet)
+    if look_up:
+        print(json.dumps({"commit": commit_of(spec, find_form(form))}))
+        raise SystemExit
+    model = resolve(spec, form, quiet=quiet)
 except LLMBenchError as error:
     print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
 else:
@@ -106,6 +112,7 @@ def ask(hub: Hub, tmp_path: Path) -> Ask:
         quiet: bool = False,
         terminal: bool = False,
         local: bool = False,
+        look_up: bool = False,
         **environment: str,
     ) -> dict[str, object]:
         env = {
@@ -121,7 +128,7 @@ def ask(hub: Hub, tmp_path: Path) -> Ask:
             "LLMBENCH_CACHE": str(tmp_path / "cache"),
             **environment,
         }
-        spec = [name, revision, quantization, form, quiet, local]
+        spec = [name, revision, quantization, form, quiet, local, look_up]
         command = [sys.executable, "-c", _SCRIPT, json.dumps(spec)]
         with Screen() if terminal else (tmp_path / "stderr").open("w+b") as stderr:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, env=env, check=False)
@@ -198,6 +205,31 @@ def test_a_gguf_file_in_the_cache_is_had_offline(repository: dict[str, Path], as
     first = ask("gguf", "f32")
 
     assert ask("gguf", "f32", HF_HUB_OFFLINE="1")["digest"] == first["digest"]
+
+
+def test_a_commit_is_looked_up_without_fetching_anything(
+    tmp_path: Path, repository: dict[str, Path], ask: Ask
+) -> None:
+    del repository
+    found = ask(look_up=True)
+    assert len(str(found["commit"])) == 40
+    assert not list((tmp_path / "hub").rglob("*.safetensors"))
+
+
+def test_a_commit_of_what_is_not_there_is_refused(hub: Hub, repository: dict[str, Path], ask: Ask) -> None:
+    del repository
+    hub.repositories["org/pickles"] = {"pytorch_model.bin": hub.repositories["org/tiny"]["config.json"]}
+    assert "there is no model org/absent" in str(ask(name="org/absent", look_up=True)["error"])
+    assert "error" in ask(name="org/pickles", look_up=True)
+
+
+def test_a_commit_is_that_of_the_cache_where_the_hub_is_not_asked(
+    repository: dict[str, Path], ask: Ask
+) -> None:
+    del repository
+    assert "error" in ask(look_up=True, HF_HUB_OFFLINE="1")
+    ask()
+    assert ask(look_up=True, HF_HUB_OFFLINE="1") == ask(look_up=True)
 
 
 def test_a_revision_is_another_snapshot(repository: dict[str, Path], ask: Ask) -> None:
