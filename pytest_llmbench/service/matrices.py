@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.matrix.journal import JOURNAL
 from pytest_llmbench.matrix.lock import is_driven
-from pytest_llmbench.matrix.state import State, read_state
+from pytest_llmbench.matrix.state import CellState, State, read_state
 from pytest_llmbench.matrix.summary import PLAN, matrices, matrix_folder
 
 if TYPE_CHECKING:
@@ -68,6 +70,28 @@ class Matrices:
             while len(self._states) > _KEPT:
                 self._states.popitem(last=False)
             return kept[1]
+
+
+def cells_after(
+    found: State, limit: int, states: Collection[str] = (), after: str | None = None
+) -> tuple[list[CellState], str | None]:
+    """At most *limit* cells in *states*, or in any, behind the cell with the id *after*; and the next page's.
+
+    :raises UsageError: if there is no such cell.
+    """
+    start = 0
+    if after is not None:
+        start = next((place + 1 for place, cell in enumerate(found.cells) if cell.id == after), -1)
+        if start < 0:
+            msg = f"the matrix {found.name} has no cell {after[:16]!r}; begin again with its first page"
+            raise UsageError(msg)
+    chosen: list[CellState] = []
+    for cell in found.cells[start:]:
+        if not states or cell.state in states:
+            if len(chosen) == limit:
+                return chosen, chosen[-1].id
+            chosen.append(cell)
+    return chosen, None
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -77,13 +77,13 @@ def plane(spots: Iterable[Spot], across: str, down: str, metric: str, *, chart_i
         id=chart_id,
         title=title,
         question=f"Where is the {'lowest' if better == 'lower' else 'highest'} {head}?",
-        x=Axis(label=_said(across), kind="category", categories=tuple(map(_shown, columns))),
-        y=Axis(label=_said(down), kind="category", categories=tuple(map(_shown, rows))),
+        x=Axis(label=said(across), kind="category", categories=tuple(map(_shown, columns))),
+        y=Axis(label=said(down), kind="category", categories=tuple(map(_shown, rows))),
         z=z,
         series=(Series(name=head, points=tuple(points), shape="heat", labels=tuple(labels)),)
         if enough
         else (),
-        columns=(Column(head=_said(down)), *(Column(head=_shown(one), unit=z.unit) for one in columns)),
+        columns=(Column(head=said(down)), *(Column(head=_shown(one), unit=z.unit) for one in columns)),
         rows=tuple(
             (_shown(b), *(best[r, b].values[metric] if (r, b) in best else None for r in columns))
             for b in rows
@@ -103,24 +103,21 @@ def plane(spots: Iterable[Spot], across: str, down: str, metric: str, *, chart_i
 
 def _several(places: Iterable[Sequence[Spot]], axes: tuple[str, str]) -> str | None:
     """What differs among the cases of one place, where there are several."""
-    differ: dict[str, None] = {}
+    differ: set[str] = set()
     most = 1
     for members in places:
         most = max(most, len(members))
         if len(members) > 1:
-            kinds = dict.fromkeys(kind for one in members for kind in one.parts if kind not in axes)
-            differ |= {k: None for k in kinds if len({one.parts.get(k, "") for one in members}) > 1}
+            kinds = {kind for one in members for kind in one.parts} - {*axes}
+            differ |= {k for k in kinds if len({one.parts.get(k, "") for one in members}) > 1}
     if most == 1:
         return None
-    said = few([_said(kind) for kind in differ], 4)
-    return (
-        f"Of up to {most} cases in one place, which differ in {said}, the best."
-        if said
-        else (f"Of up to {most} cases in one place the best.")
-    )
+    what = f", which differ in {few([said(kind) for kind in sorted(differ)], 4)}," if differ else ""
+    return f"Of up to {most} cases in one place{what} the best."
 
 
-def _said(kind: str) -> str:
+def said(kind: str) -> str:
+    """What an axis of that kind is called."""
     return kind.removesuffix("=").replace("_", " ")
 
 
@@ -161,7 +158,9 @@ def maps(documents: Sequence[ResultsDocument]) -> list[Chart]:
         asked.setdefault(key, told)
         values = {name: row.median for name, row in case.metrics.items() if name in _METRICS}
         groups.setdefault(key, []).append(Spot(kept, values, entry.label))
-    wide = [(key, axes) for key, those in groups.items() if (axes := _axes(those)) is not None]
+    wide = [
+        (key, axes) for key, those in groups.items() if (axes := axes_of(those, _CONFIGURATION)) is not None
+    ]
     names = names_of([asked[key] for key, _ in wide]) if len(wide) > 1 else [""] * len(wide)
     charts = [
         plane(
@@ -169,7 +168,7 @@ def maps(documents: Sequence[ResultsDocument]) -> list[Chart]:
             *axes,
             metric,
             chart_id=slug("plane", str(place), metric),
-            title=f"{head_of(metric)} by {_said(axes[1])} and {_said(axes[0])}{f', {name}' if name else ''}",
+            title=f"{head_of(metric)} by {said(axes[1])} and {said(axes[0])}{f', {name}' if name else ''}",
         )
         for place, ((key, axes), name) in enumerate(zip(wide, names, strict=True))
         for metric in _METRICS
@@ -193,10 +192,13 @@ def maps(documents: Sequence[ResultsDocument]) -> list[Chart]:
     ]
 
 
-def _axes(spots: Sequence[Spot]) -> tuple[str, str] | None:
-    """The kinds across and down: the two with the most values, longer names downwards; None for one alone."""
-    values = {kind: {spot.parts.get(kind, "") for spot in spots} for kind in _CONFIGURATION}
-    several = sorted((k for k in _CONFIGURATION if len(values[k]) > 1), key=lambda k: -len(values[k]))[:2]
+def axes_of(spots: Sequence[Spot], kinds: Sequence[str]) -> tuple[str, str] | None:
+    """Which of *kinds* to map across and down: the two with the most values, longer ones downwards.
+
+    None where fewer than two of them have several values.
+    """
+    values = {kind: {spot.parts.get(kind, "") for spot in spots} for kind in kinds}
+    several = sorted((kind for kind in kinds if len(values[kind]) > 1), key=lambda k: -len(values[k]))[:2]
     if len(several) < 2:
         return None
     across, down = sorted(several, key=lambda kind: max(map(len, values[kind])))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from pytest_llmbench.errors import LLMBenchError, UsageError, shown
+from pytest_llmbench.errors import LLMBenchError, shown
 from pytest_llmbench.matrix.state import CellProgress
 from pytest_llmbench.results.records import LABEL
 from pytest_llmbench.service.api.shared import Asked, Limit
+from pytest_llmbench.service.matrices import cells_after
 from pytest_llmbench.service.problems import ProblemError, failed
 
 if TYPE_CHECKING:
@@ -108,30 +109,8 @@ def one(
     if name not in service.matrices.names():
         raise ProblemError(404, f"there is no matrix {name!r}; GET /matrices lists them")
     found = service.matrices.state(name)
-    cells, following = cells_after(found, state or (), after, limit)
+    cells, following = cells_after(found, limit, state or (), after)
     return MatrixDetails(**_body(found), cells=[CellBody(**_cell(cell)) for cell in cells], next=following)
-
-
-def cells_after(
-    found: State, states: tuple[CellProgress, ...] | list[CellProgress], after: str | None, limit: int
-) -> tuple[list[CellState], str | None]:
-    """Some cells in these states, or in any, behind the cell with the id *after*; and the next page's.
-
-    :raises UsageError: if there is no such cell.
-    """
-    start = 0
-    if after is not None:
-        start = next((place + 1 for place, cell in enumerate(found.cells) if cell.id == after), -1)
-        if start < 0:
-            msg = f"the matrix {found.name} has no cell {after[:16]!r}; begin again with its first page"
-            raise UsageError(msg)
-    chosen: list[CellState] = []
-    for cell in found.cells[start:]:
-        if not states or cell.state in states:
-            if len(chosen) == limit:
-                return chosen, chosen[-1].id
-            chosen.append(cell)
-    return chosen, None
 
 
 def _body(found: State) -> dict[str, Any]:

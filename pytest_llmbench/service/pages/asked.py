@@ -65,7 +65,8 @@ class NotThereError(Exception):
 
 def page(asked: Asked, template: str, *, status: int = 200, **values: object) -> Answer:
     """The page of *template*."""
-    below = next((where for where in ("/ui/jobs", "/ui/compare") if asked.address.startswith(where)), None)
+    above = ("/ui/jobs", "/ui/compare", "/ui/matrix")
+    below = next((where for where in above if asked.address.startswith(where)), None)
     html = rendered(template, here=below or asked.address, form_token=asked.form_token, **values)
     return Answer(html, status)
 

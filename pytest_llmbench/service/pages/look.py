@@ -32,6 +32,7 @@ PAGES = (
     ("/ui/trends", "Trends"),
     ("/ui/leaderboard", "Leaderboard"),
     ("/ui/pareto", "Pareto"),
+    ("/ui/matrix", "Matrices"),
 )
 """What stands in the navigation: where it is, and what it is called."""
 

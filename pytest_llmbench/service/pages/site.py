@@ -20,6 +20,7 @@ from pytest_llmbench.service.pages import (
     jobs,
     leaderboard,
     login,
+    matrix,
     pareto,
     results,
     session,
@@ -53,6 +54,9 @@ GET: dict[str, Page] = {
     "/ui/trends": trends.show,
     "/ui/leaderboard": leaderboard.show,
     "/ui/pareto": pareto.show,
+    "/ui/matrix": matrix.show,
+    "/ui/matrix/{matrix}": matrix.one,
+    "/ui/matrix/{matrix}/live": matrix.live,
 }
 POST: dict[str, Page] = {
     "/login": login.submit,
