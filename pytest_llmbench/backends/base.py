@@ -216,6 +216,17 @@ def _as_it_is(value: object) -> object:
     return value
 
 
+def _same(asked: Any, told: object) -> bool:
+    asked_text, told_text = str(asked).casefold(), str(told).casefold()
+    # A device without its number is any of them.
+    return asked_text in ("auto", told_text) or told_text.startswith(f"{asked_text}:")
+
+
+def at_most(asked: Any, told: object) -> bool:
+    """Whether a number is a bound below which an engine stayed."""
+    return isinstance(told, int) and (asked < 0 or told <= asked)
+
+
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
     """One engine option, as ``--llm-option BACKEND.NAME=VALUE`` takes it."""
@@ -247,6 +258,8 @@ class OptionSpec:
     kept: Callable[[Any], object] | None = _as_it_is
     """What the results document has of a value; None for an option that says only how a server is reached,
     and of which the document has nothing."""
+    holds: Callable[[Any, object], bool] = _same
+    """Whether a value that was asked for is what the engine says of itself afterwards, under the same name."""
 
 
 @runtime_checkable

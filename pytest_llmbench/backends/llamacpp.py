@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.backends.base import Availability, Engine, Options, OptionSpec, Vocabulary
+from pytest_llmbench.backends.base import Availability, Engine, Options, OptionSpec, Vocabulary, at_most
 from pytest_llmbench.backends.llama_choices import DEFAULT_CONTEXT, FLASH_ATTENTION, KV_TYPES
 from pytest_llmbench.backends.versions import installed_versions
 from pytest_llmbench.errors import EngineError
@@ -77,8 +77,17 @@ class LlamaCppBackend:
             "prompt tokens handed to llama_decode at once",
             minimum=1,
             also=("batch-size",),
+            holds=at_most,
         ),
-        OptionSpec("n_ubatch", int, 512, "prompt tokens computed at once", minimum=1, also=("ubatch-size",)),
+        OptionSpec(
+            "n_ubatch",
+            int,
+            512,
+            "prompt tokens computed at once",
+            minimum=1,
+            also=("ubatch-size",),
+            holds=at_most,
+        ),
         OptionSpec(
             "n_gpu_layers",
             int,
@@ -86,6 +95,7 @@ class LlamaCppBackend:
             "layers on the GPU, -1 is all; default: all where the build has a GPU",
             minimum=-1,
             also=("ngl", "gpu-layers"),
+            holds=at_most,
         ),
         OptionSpec("flash_attn", str, "auto", "flash attention", tuple(FLASH_ATTENTION)),
         OptionSpec("type_k", str, "f16", "type of the K cache", tuple(KV_TYPES), also=("cache-type-k",)),

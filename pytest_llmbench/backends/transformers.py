@@ -82,7 +82,14 @@ class TransformersBackend:
         "transformers.models.auto.tokenization_auto",
     )
     options: tuple[OptionSpec, ...] = (
-        OptionSpec("dtype", str, "auto", "type of the weights; auto: as stored", ("auto", *DTYPES)),
+        OptionSpec(
+            "dtype",
+            str,
+            "auto",
+            "type of the weights; auto: as stored",
+            ("auto", *DTYPES),
+            holds=lambda asked, told: asked == "auto" or DTYPES[asked] == told,
+        ),
         OptionSpec("device", str, "auto", "cpu, cuda, cuda:1, mps, ...; auto: a GPU where there is one"),
         OptionSpec(
             "attn_implementation", str, "auto", "sdpa, eager, flash_attention_2, ...; auto: the model's"

@@ -22,6 +22,34 @@ def usable_cores(cpus: frozenset[int] | None = None, root: Path = HERE) -> int:
     return max(1, count if quota is None else min(count, int(quota)))
 
 
+def numa_nodes(root: Path = HERE) -> list[frozenset[int]]:
+    """The CPUs of each NUMA node that this process may use, by the node's number.
+
+    Nodes without CPUs (memory alone) are left out; where the system names none, one has all.
+    """
+    allowed = _affinity()
+    folders = (root / "sys/devices/system/node").glob("node[0-9]*")
+    nodes = []
+    for folder in sorted(folders, key=lambda path: int(path.name.removeprefix("node"))):
+        try:
+            cpus = _read_list((folder / "cpulist").read_text()) & allowed
+        except (OSError, ValueError):
+            continue
+        if cpus:
+            nodes.append(cpus)
+    return nodes or [allowed]
+
+
+def _read_list(text: str) -> frozenset[int]:
+    """``0-3,8`` as the kernel writes a set of CPUs."""
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if first:
+            found.update(range(int(first), int(last or first) + 1))
+    return frozenset(found)
+
+
 def _affinity() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))

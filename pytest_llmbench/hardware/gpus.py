@@ -54,13 +54,15 @@ def _no_library() -> str | None:
     return None
 
 
-def visible_gpus(nvml: ModuleType) -> list[VisibleGpu]:
+def visible_gpus(nvml: ModuleType, wanted: str | None = None) -> list[VisibleGpu]:
     """The GPUs in CUDA's order. *nvml* is the module that :func:`load_nvml` gave.
 
     As in CUDA, the list ends at the first entry of ``CUDA_VISIBLE_DEVICES`` that matches no GPU.
+
+    :param wanted: what that variable says; by default what it says here.
     """
     count = nvml.nvmlDeviceGetCount()
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES") if wanted is None else wanted
     if wanted is None:
         return [VisibleGpu(i, nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count)]
     gpus: list[VisibleGpu] = []
@@ -122,6 +124,44 @@ def _free(nvml: ModuleType, handle: object) -> int | None:
         return int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
     except nvml.NVMLError:
         return None
+
+
+IDLE_MEMORY = 2**30
+"""Bytes that a driver may keep of a GPU on which nothing runs."""
+
+
+def in_use(wanted: str) -> str | None:
+    """By what one of the GPUs is used; None if all are idle.
+
+    :param wanted: names them, as ``CUDA_VISIBLE_DEVICES`` does.
+    """
+    nvml, reason = load_nvml()
+    if nvml is None:
+        return reason
+    try:
+        gpus = visible_gpus(nvml, wanted)
+        if len(gpus) != len(wanted.split(",")):
+            return f"the driver does not have all of the GPUs {wanted}"
+        return next((used for gpu in gpus if (used := _use(nvml, gpu)) is not None), None)
+    except nvml.NVMLError as error:
+        return why(error)
+    finally:
+        _shutdown(nvml)
+
+
+def _use(nvml: ModuleType, gpu: VisibleGpu) -> str | None:
+    import psutil
+
+    with suppress(nvml.NVMLError):
+        running = nvml.nvmlDeviceGetComputeRunningProcesses(gpu.handle)
+        # In a container they may be numbers of another namespace; memory tells then.
+        if pids := [one.pid for one in running if psutil.pid_exists(one.pid)]:
+            return f"GPU {gpu.index} is used by process {pids[0]}"
+    with suppress(nvml.NVMLError):
+        used = int(nvml.nvmlDeviceGetMemoryInfo(gpu.handle).used)
+        if used > IDLE_MEMORY:
+            return f"{used / 2**30:.1f} GiB of the memory of GPU {gpu.index} are in use"
+    return None
 
 
 def why_no_gpus() -> str | None:

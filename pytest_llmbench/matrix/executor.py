@@ -60,7 +60,10 @@ class Outcome:
     key: str | None = None
     """Of the result; see :func:`pytest_llmbench.matrix.cells.key_of`."""
     document: bytes | None = field(default=None, repr=False)
-    """The results document, where it does not lie in the driver's store already."""
+    """The results document; where it does not count, because an engine did something else than it was asked,
+    it is there too."""
+    log: str | None = field(default=None, repr=False)
+    """The end of what was printed, without secrets; None for a result."""
 
 
 class Executor(Protocol):

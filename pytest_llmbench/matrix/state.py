@@ -275,12 +275,12 @@ def measured_cell(path: Path) -> CellRecord | None:
 
 
 def measured_something(path: Path) -> bool:
-    """Whether a case of a document has a metric."""
+    """Whether a case of a document has a round: what only failed to load has metrics too."""
     try:
         _, found, cases = read_bounded(path, "the document").partition(CASES)
         if found:
             # Inside of a string its quotes would be escaped.
-            return b'"metrics":{"' in cases
-        return any(case.metrics for case in read_document(path).cases)
+            return b'"rounds":[{"' in cases
+        return any(case.rounds for case in read_document(path).cases)
     except ResultsError:
         return False

@@ -13,9 +13,10 @@ from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.records import (
     CaseRecord,
     CellRecord,
-    MetricRecord,
     ModelRecord,
+    ProcessRecord,
     ResultsDocument,
+    RoundRecord,
     Session,
 )
 from pytest_llmbench.results.store import Store
@@ -61,15 +62,22 @@ def a_document(
     record = CellRecord(
         matrix=matrix, id=cell.id, key=key, hardware=cell.hardware.name, count=cell.hardware.count
     )
-    metric = MetricRecord(
-        unit="s", better="lower", n=1, median=1, mean=1, stddev=None, min=1, max=1, p50=1, p95=1, p99=1
+    one = RoundRecord(
+        prompt_tokens=1,
+        output_tokens=1,
+        prompt_hash="p",
+        output_hash="o",
+        finish_reason="length",
+        tokenized=0,
+        token_times=[0.1],
+        done=0.1,
     )
     case = CaseRecord(
         nodeid=f"m.llm.yaml::{cell.name}",
         name=cell.name,
         file="m.llm.yaml",
         model=ModelRecord(name="tiny", backend=cell.engine),
-        metrics={"ttft": metric} if measured else {},
+        processes=[ProcessRecord(pid=1, rounds=[one] if measured else [])],
         outcome="passed" if measured else "error",
     )
     found = session or new_session_id(time.time())
