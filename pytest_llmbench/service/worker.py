@@ -37,6 +37,8 @@ _WATCH = 1.0
 """Seconds between looks at one that runs."""
 _AGAIN = 2.0
 """Seconds until a database that does not answer is asked again."""
+_FOLLOW = 60.0
+"""Seconds between looks for what others measured into the store."""
 _PATIENCE = 10.0
 """Seconds that pytest has to end after SIGINT."""
 
@@ -49,6 +51,8 @@ class Worker:
         self._device = device
         self._store = Store(configuration.store)
         self._stopping = False
+        self._looked = -_FOLLOW
+        self._indexed: int | None = None
 
     def run(self) -> None:
         """Work until SIGTERM."""
@@ -91,6 +95,7 @@ class Worker:
             # Who has lost the lock, with its connection, asks for it anew: another worker may have it by now.
             while not self._stopping and lock.held():
                 if (job := queue.claim(self._device)) is None:
+                    self._follow(database)
                     self._sleep(_IDLE)
                 elif self._measure(job, queue, lock):
                     self._index(database)
@@ -99,6 +104,20 @@ class Worker:
                     return
         finally:
             lock.free()
+
+    def _follow(self, database: Database) -> None:
+        """Let be found what others measured into the store meanwhile: a matrix, pytest, another service."""
+        now = time.monotonic()
+        if now < self._looked + _FOLLOW:
+            return
+        self._looked = now
+        try:
+            changed = self._store.results.stat().st_mtime_ns
+        except OSError:
+            return
+        if changed != self._indexed:
+            self._index(database)
+            self._indexed = changed
 
     def _index(self, database: Database) -> None:
         """While nothing is measured, let what was measured be found."""

@@ -18,14 +18,15 @@ import pytest
 pytest.importorskip("llama_cpp")
 pytest.importorskip("sqlalchemy")
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.processes.wire import Json
 from pytest_llmbench.results.document import read_document
 from pytest_llmbench.results.index.database import open_database
+from pytest_llmbench.results.index.tables import sessions
 from pytest_llmbench.results.journal import journals, read_journal
-from pytest_llmbench.results.records import ResultsDocument
+from pytest_llmbench.results.records import ResultsDocument, Session
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.service.jobs import Job, JobQueue
 from tests import postgres
@@ -46,6 +47,9 @@ cases:
       parameters:
         seed: [{seeds}]
 """
+
+
+OTHERS = "20260101T000000Z-00000001"
 
 
 class Service:
@@ -134,6 +138,19 @@ def test_a_job_is_measured_and_its_session_can_be_found(service: Service) -> Non
     assert (job.state, job.reason, job.attempt) == ("done", None, 1)
     assert (job.progress_done, job.progress_total) == (2, 2)
     assert [case.model.quantization for case in service.document(job).cases] == ["f16", "q8_0"]
+
+
+def test_what_others_measured_into_the_store_can_be_found(tmp_path: Path) -> None:
+    Store(tmp_path / "store").write(
+        ResultsDocument(session=Session(id=OTHERS, started="2026-01-01T00:00:00Z"))
+    )
+    with _service(tmp_path) as service:
+        until(lambda: OTHERS in _indexed(service), 60)
+
+
+def _indexed(service: Service) -> list[str]:
+    with service.database.reading() as connection:
+        return list(connection.execute(select(sessions.c.id)).scalars())
 
 
 def test_what_cannot_be_measured_fails_with_the_words_of_pytest(service: Service) -> None:
