@@ -259,7 +259,7 @@ class OptionSpec:
     """What the results document has of a value; None for an option that says only how a server is reached,
     and of which the document has nothing."""
     holds: Callable[[Any, object], bool] = _same
-    """Whether a value that was asked for is what the engine says of itself afterwards, under the same name."""
+    """Whether a value that was asked for is what the engine says of itself afterwards, by the same name."""
 
 
 @runtime_checkable

@@ -1,8 +1,9 @@
 """Which attempts were made at the cells of a matrix, and how did they end?
 
-``STORE/matrix/NAME/journal.jsonl``, one line an event, appended by whoever holds the matrix's lock. A start
-is on the disk before the attempt is made, so that no session is unknown, whatever is killed. The documents of
-the store say what was measured; the journal says what failed, and spares opening what it names.
+``STORE/matrix/NAME/journal.jsonl``, and ``journal-BATCH.jsonl`` of who drives a batch: one line an event,
+appended by whoever holds the lock of the same name. A start is on the disk before the attempt is made, so
+that no session is unknown, whatever is killed. The documents of the store say what was measured; the journal says
+what failed, and spares opening what it names.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from pytest_llmbench.matrix.executor import End, Outcome, Task
 from pytest_llmbench.results.files import make_folder, read_bounded, results_error, write_all
 from pytest_llmbench.times import iso
 
-JOURNAL = "journal.jsonl"
+_JOURNAL, _SUFFIX = "journal", ".jsonl"
 _LONGEST = 8192
 """Bytes of a line: ours are a tenth of that, and what is longer is not ours."""
 _REASON = 300
@@ -89,10 +90,10 @@ Event = Run | Start | Ended | Again
 class MatrixJournal:
     """The journal, open for appending; for who holds the lock."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, part: str | None = None) -> None:
         """:raises ResultsError: if it cannot be written."""
         make_folder(folder)
-        self.path = folder / JOURNAL
+        self.path = folder / (_JOURNAL + ("" if part is None else f"-{part}") + _SUFFIX)
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._end = os.lseek(self._fd, 0, os.SEEK_END)
@@ -158,14 +159,35 @@ class MatrixJournal:
         self._end += len(data)
 
 
-def read_events(folder: Path) -> list[Event]:
-    """What the journal of a matrix's folder holds, in order; a damaged line is passed over.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one journal holds."""
+
+    name: str | None
+    """The batch, as its files are called; None for all of the matrix."""
+    events: Sequence[Event]
+    """In order; a damaged line is left out."""
+
+
+def read_parts(folder: Path) -> list[Part]:
+    """The journals of a matrix's folder.
 
     :raises ResultsError: if there is one that cannot be read.
     """
-    path = folder / JOURNAL
-    if not path.exists():
-        return []
+    return [Part(name, _read(path)) for name, path in journal_paths(folder).items()]
+
+
+def journal_paths(folder: Path) -> dict[str | None, Path]:
+    """The journals of a matrix's folder, by batch; None has that of the whole."""
+    found: dict[str | None, Path] = {}
+    for path in sorted(folder.glob(f"{_JOURNAL}*{_SUFFIX}")):
+        name = path.name.removeprefix(_JOURNAL).removesuffix(_SUFFIX)
+        if not name or name.startswith("-"):
+            found[name[1:] or None] = path
+    return found
+
+
+def _read(path: Path) -> list[Event]:
     events: list[Event] = []
     for line in read_bounded(path, "the journal").split(b"\n"):
         if 0 < len(line) <= _LONGEST:

@@ -1,4 +1,8 @@
-"""Who drives a matrix? One process at a time, for as long as it lives."""
+"""Who drives a matrix? One process at a time, for as long as it lives; or one for each batch.
+
+Who drives all of it has ``STORE/matrix/NAME/lock`` alone. Who drives a batch shares that with those of other
+batches, and has ``lock-BATCH`` alone. The kernel takes a lock away when its process ends.
+"""
 
 from __future__ import annotations
 
@@ -6,82 +10,102 @@ import json
 import os
 import platform
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pytest_llmbench.errors import ResultsError, UsageError, one_line
-from pytest_llmbench.results.files import lock, make_folder, results_error
+from pytest_llmbench.results.files import make_folder, results_error
 
-_LOCK = "lock"
-_TRIES = 10
+_TRIES = 20
 _BETWEEN = 0.05
-"""Seconds: who only looks whether it is held has it for a moment."""
+"""Seconds: who only looks whether a lock is held has it for a moment."""
 _LONGEST = 1024
 
 
-class MatrixLock:
-    """The right to drive a matrix, which goes with the process; use as a context manager."""
+class DrivenError(UsageError):
+    """Another process drives the matrix, or the batch."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / _LOCK
-        self._fd = -1
 
-    def __enter__(self) -> MatrixLock:
-        """Take it.
+@contextmanager
+def driving(folder: Path, part: str | None = None) -> Iterator[None]:
+    """Be the one that drives a matrix, by its folder.
 
-        :raises UsageError: if another process has it, saying who.
-        :raises ResultsError: if the folder cannot be written, or its file system has no locks.
-        """
-        make_folder(self._path.parent)
-        try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise results_error("write", self._path, error) from error
-        for left in reversed(range(_TRIES)):
-            held = lock(self._fd)
-            if held:
-                break
-            if held is None:
-                self._close()
-                msg = (
-                    f"{self._path} cannot be locked, so that two drivers could measure at once; use a store "
-                    "on another file system"
-                )
-                raise ResultsError(msg)
-            if not left:
-                who = _who(self._path)
-                self._close()
-                msg = (
-                    f"matrix {self._path.parent.name} is being run already{who}: end that first; 'llmbench "
-                    "matrix status' shows how far it is"
-                )
-                raise UsageError(msg)
-            time.sleep(_BETWEEN)
+    :param part: the batch, as its files are called; None for all of the matrix.
+    :raises DrivenError: if another process does, saying which.
+    :raises ResultsError: if the folder cannot be written, or its file system has no locks.
+    """
+    make_folder(folder)
+    with ExitStack() as held:
+        whole = lock_path(folder, None)
+        if part is None:
+            fd = _take(held, whole, f"matrix {folder.name}", alone=True)
+        else:
+            _take(held, whole, f"matrix {folder.name}", alone=False)
+            fd = _take(held, lock_path(folder, part), f"batch {part} of matrix {folder.name}", alone=True)
         told = json.dumps({"pid": os.getpid(), "host": platform.node()}).encode()
         with suppress(OSError):
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, told, 0)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, told, 0)
+        yield
 
 
-def is_driven(folder: Path) -> bool:
-    """Whether a process drives the matrix of a folder now."""
+def is_driven(folder: Path, part: str | None = None) -> bool:
+    """Whether a process drives all of a matrix now, or a batch."""
+    import fcntl
+
+    path = lock_path(folder, part)
     try:
-        fd = os.open(folder / _LOCK, os.O_RDONLY)
+        fd = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        return lock(fd) is False
+        # Those of batches share the lock of the whole.
+        return not _try(fd, fcntl.LOCK_SH)
+    except OSError:
+        return False
     finally:
         os.close(fd)
+
+
+def lock_path(folder: Path, part: str | None) -> Path:
+    """The file that is locked."""
+    return folder / ("lock" if part is None else f"lock-{part}")
+
+
+def _take(held: ExitStack, path: Path, what: str, *, alone: bool) -> int:
+    import fcntl
+
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        held.callback(os.close, fd)
+    except OSError as error:
+        raise results_error("write", path, error) from error
+    for _ in range(_TRIES):
+        try:
+            if _try(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
+                return fd
+        except OSError as error:
+            msg = (
+                f"{path} cannot be locked ({error.strerror}), so that two drivers could measure at once; use "
+                "a store on another file system"
+            )
+            raise ResultsError(msg) from None
+        time.sleep(_BETWEEN)
+    how_far = "'llmbench matrix status' shows how far it is"
+    msg = f"{what} is being run already{_who(path)}: end that first; {how_far}"
+    raise DrivenError(msg)
+
+
+def _try(fd: int, how: int) -> bool:
+    """:raises OSError: where the file system has no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _who(path: Path) -> str:

@@ -6,9 +6,10 @@ journal says what failed, and which documents need not be opened.
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,9 +17,9 @@ from typing import Literal, get_args
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.matrix.cells import key_of
 from pytest_llmbench.matrix.executor import End, Node
-from pytest_llmbench.matrix.journal import Again, Ended, Run, Start, read_events
+from pytest_llmbench.matrix.journal import Again, Ended, Event, Part, Run, Start, journal_paths, read_parts
 from pytest_llmbench.matrix.lock import is_driven
-from pytest_llmbench.matrix.summary import CellSummary, KeptPlan, matrix_folder, read_kept_plan
+from pytest_llmbench.matrix.summary import PLAN, CellSummary, KeptPlan, matrix_folder, read_kept_plan
 from pytest_llmbench.results.cell import session_of
 from pytest_llmbench.results.document import CASES, read_document
 from pytest_llmbench.results.files import read_bounded, results_error
@@ -107,22 +108,55 @@ def read_state(store: Store, name: str, nodes: Sequence[Node] | None = None) -> 
 def state_of(store: Store, plan: KeptPlan, nodes: Sequence[Node] | None = None) -> State:
     """As :func:`read_state`, of a plan that is known."""
     folder = matrix_folder(store, plan.name)
-    driven = is_driven(folder)
-    logs, known, measured = _read_journal(folder, driven)
-    stored = _stored(store, known)
-    cells = [_cell(one, logs.get(one.id) or _Log(), stored.get(one.id, ()), nodes) for one in plan.cells]
+    read = _read_journals(folder)
+    stored = _stored(store, read.known)
+    cells = [_cell(one, read.logs.get(one.id) or _Log(), stored.get(one.id, ()), nodes) for one in plan.cells]
     counts: Counter[CellProgress] = Counter(dict.fromkeys(get_args(CellProgress), 0))
     counts.update(cell.state for cell in cells)
     return State(
         name=plan.name,
         digest=plan.digest,
         cells=cells,
-        driven=driven,
+        driven=read.driven,
         counts=counts,
         failed_by=Counter(cell.end for cell in cells if cell.state == "failed" and cell.end is not None),
         seconds=sum(cell.seconds for cell in cells),
-        eta=_eta(counts, measured),
+        eta=_eta(counts, read.measured),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """By which it is seen, without reading anything, whether a state may be another one by now."""
+
+    files: tuple[tuple[int, int, int], ...]
+    """Of the plan, the journals and the folder of documents: which file, its size, when it was written."""
+    driven: tuple[bool, ...]
+    """Of all of it, and each batch, whether a process drives it."""
+
+    @property
+    def changed(self) -> int:
+        """When something was written last, in nanoseconds since 1970; 0 if nothing is there."""
+        return max((written for _, _, written in self.files[:-1]), default=0)
+
+
+def stamp_of(store: Store, name: str) -> Stamp:
+    """The stamp of a matrix's state now.
+
+    :raises UsageError: for what is not a matrix's name.
+    """
+    folder = matrix_folder(store, name)
+    journals = journal_paths(folder)
+    files = (_stamp(path) for path in (folder / PLAN, *journals.values(), store.results))
+    return Stamp(tuple(files), tuple(is_driven(folder, part) for part in (None, *filter(None, journals))))
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _cell(one: CellSummary, log: _Log, stored: Sequence[Stored], nodes: Sequence[Node] | None) -> CellState:
@@ -160,52 +194,83 @@ def _keys(one: CellSummary, nodes: Sequence[Node] | None) -> set[str] | None:
     return {key_of(one.id, node.digest) for node in having} or None
 
 
-def _read_journal(
-    folder: Path, driven: bool
-) -> tuple[dict[str, _Log], dict[str, tuple[str, Stored]], list[float]]:
-    """What it says by cell; of sessions that measured, the cell and the key; the seconds of these."""
-    logs: dict[str, _Log] = defaultdict(_Log)
-    known: dict[str, tuple[str, Stored]] = {}
-    measured: list[float] = []
-    open_starts: dict[str, str] = {}
-    for event in read_events(folder):
+@dataclass(slots=True)
+class _Read:
+    """What the journals say."""
+
+    logs: dict[str, _Log] = field(default_factory=lambda: defaultdict(_Log))
+    """By cell."""
+    known: dict[str, tuple[str, Stored]] = field(default_factory=dict)
+    """Of sessions that measured, the cell and the result."""
+    measured: list[float] = field(default_factory=list)
+    """Seconds of these."""
+    driven: bool = False
+
+
+def _read_journals(folder: Path) -> _Read:
+    read = _Read()
+    open_starts: dict[tuple[str | None, str], str] = {}
+    for part, event in _in_order(read_parts(folder)):
         match event:
             case Run():
-                _lose(logs, open_starts)
+                _lose(read, open_starts, part)
             case Start():
-                log = logs[event.cell]
+                log = read.logs[event.cell]
                 log.attempts += 1
                 log.running.add(event.session)
-                open_starts[event.session] = event.cell
+                open_starts[part, event.session] = event.cell
             case Ended():
-                log = logs[event.cell]
-                log.running.discard(event.session)
-                open_starts.pop(event.session, None)
-                log.ends[event.end] += 1
-                log.end, log.reason, log.failed = event.end, event.reason, event.failed
-                log.seconds += event.seconds
-                if event.end == "measured":
-                    known[event.session] = (event.cell, Stored(event.session, event.key))
-                    measured.append(event.seconds)
+                open_starts.pop((part, event.session), None)
+                _end(read, event)
             case Again():
-                before = logs[event.cell]
-                logs[event.cell] = _Log(
+                before = read.logs[event.cell]
+                read.logs[event.cell] = _Log(
                     seconds=before.seconds, not_counted=before.not_counted | set(event.results)
                 )
-    if not driven:
-        _lose(logs, open_starts)
-    return logs, known, measured
+    driven = {part: is_driven(folder, part) for part in {None, *(part for part, _ in open_starts)}}
+    for part, there in driven.items():
+        if not there:
+            _lose(read, open_starts, part)
+    read.driven = any(driven.values())
+    return read
 
 
-def _lose(logs: dict[str, _Log], open_starts: dict[str, str]) -> None:
+def _in_order(parts: Sequence[Part]) -> Iterator[tuple[str | None, Event]]:
+    """The events of all journals by their time, and of one journal always as it has them."""
+
+    def dated(part: Part) -> Iterator[tuple[str, str | None, Event]]:
+        latest = ""
+        for event in part.events:
+            # A clock may have been set back meanwhile.
+            latest = max(latest, event.at)
+            yield latest, part.name, event
+
+    for _, name, event in heapq.merge(*map(dated, parts), key=lambda one: one[0]):
+        yield name, event
+
+
+def _end(read: _Read, event: Ended) -> None:
+    log = read.logs[event.cell]
+    log.running.discard(event.session)
+    log.ends[event.end] += 1
+    log.end, log.reason, log.failed = event.end, event.reason, event.failed
+    log.seconds += event.seconds
+    if event.end == "measured":
+        read.known[event.session] = (event.cell, Stored(event.session, event.key))
+        read.measured.append(event.seconds)
+
+
+def _lose(read: _Read, open_starts: dict[tuple[str | None, str], str], part: str | None) -> None:
     """What was started by a driver that is gone has ended with it."""
-    for session, cell in open_starts.items():
-        log = logs[cell]
+    for (name, session), cell in list(open_starts.items()):
+        if name != part:
+            continue
+        del open_starts[name, session]
+        log = read.logs[cell]
         if session in log.running:
             log.running.discard(session)
             log.ends["lost"] += 1
             log.end, log.reason = "lost", "its driver was killed"
-    open_starts.clear()
 
 
 def _eta(counts: Mapping[CellProgress, int], measured: Sequence[float]) -> float | None:

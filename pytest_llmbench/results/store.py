@@ -7,13 +7,14 @@ time, and ends in random digits, so two sessions never share one.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmbench.errors import ResultsError, few, suggest
 from pytest_llmbench.results import DEFAULT_STORE
 from pytest_llmbench.results.document import read_header, write_document
-from pytest_llmbench.results.files import atomic_write, make_folder, results_error
+from pytest_llmbench.results.files import atomic_write, make_folder, read_bounded, results_error, take_name
 from pytest_llmbench.results.ids import check_session_id, is_session_id, meant
 from pytest_llmbench.results.records import Header, ResultsDocument
 
@@ -80,6 +81,27 @@ class Store:
             msg = f"{path} is a link to another file, and is not written: remove it"
             raise ResultsError(msg)
         return write_document(path, document)
+
+    def add(self, session_id: str, data: bytes) -> Path:
+        """Put the document *data* there, which another process has made; returns its path.
+
+        :raises ResultsError: if it cannot be written, or the session has another document there, which stays.
+        """
+        path = self.document_path(session_id)
+        self.create()
+        hidden = path.with_name(f".{session_id}.{secrets.token_hex(4)}.tmp")
+        try:
+            atomic_write(hidden, data)
+            take_name(hidden, path)
+        except FileExistsError:
+            hidden.unlink(missing_ok=True)
+            if read_bounded(path, "the document") != data:
+                msg = f"session {session_id} has another document, {path}, which is not replaced"
+                raise ResultsError(msg) from None
+        except OSError as error:
+            hidden.unlink(missing_ok=True)
+            raise results_error("write", path, error) from error
+        return path
 
     def documents(self) -> tuple[list[Entry], list[str]]:
         """Every document, the newest first, and one line for each that is damaged.

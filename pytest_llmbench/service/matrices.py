@@ -11,19 +11,14 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.matrix.journal import JOURNAL
-from pytest_llmbench.matrix.lock import is_driven
-from pytest_llmbench.matrix.state import CellState, State, read_state
-from pytest_llmbench.matrix.summary import PLAN, matrices, matrix_folder
+from pytest_llmbench.matrix.state import CellState, Stamp, State, read_state, stamp_of
+from pytest_llmbench.matrix.summary import matrices
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_llmbench.results.store import Store
 
 _KEPT = 8
 """States of matrices that were asked for last: one of 9,000 cells takes some megabytes."""
-_Stamp = tuple[int, ...]
 
 
 class Matrices:
@@ -32,7 +27,7 @@ class Matrices:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._states: OrderedDict[str, tuple[_Stamp, State]] = OrderedDict()
+        self._states: OrderedDict[str, tuple[Stamp, State]] = OrderedDict()
 
     def names(self) -> list[str]:
         """The names of all, sorted.
@@ -43,7 +38,7 @@ class Matrices:
 
     def newest(self, most: int) -> list[str]:
         """The names of those in which something happened last, the newest first."""
-        found = {name: _changed(matrix_folder(self._store, name)) for name in self.names()}
+        found = {name: stamp_of(self._store, name).changed for name in self.names()}
         return sorted(found, key=lambda name: (found[name], name), reverse=True)[:most]
 
     def state(self, name: str) -> State:
@@ -52,15 +47,7 @@ class Matrices:
         :raises UsageError: if no matrix of that name was run into the store.
         :raises ResultsError: if it cannot be read.
         """
-        folder = matrix_folder(self._store, name)
-        stamp = (
-            int(is_driven(folder)),
-            *(
-                part
-                for path in (folder / PLAN, folder / JOURNAL, self._store.results)
-                for part in (*_stamp(path), -1)
-            ),
-        )
+        stamp = stamp_of(self._store, name)
         with self._lock:
             kept = self._states.get(name)
             if kept is None or kept[0] != stamp:
@@ -92,17 +79,3 @@ def cells_after(
                 return chosen, chosen[-1].id
             chosen.append(cell)
     return chosen, None
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _changed(folder: Path) -> int:
-    """When something was written last, in nanoseconds."""
-    stamps = (_stamp(folder / name) for name in (PLAN, JOURNAL))
-    return max((stamp[2] for stamp in stamps if stamp), default=0)

@@ -10,7 +10,7 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.matrix.cells import key_of
 from pytest_llmbench.matrix.executor import End, Outcome, Task
 from pytest_llmbench.matrix.journal import MatrixJournal
-from pytest_llmbench.matrix.lock import MatrixLock
+from pytest_llmbench.matrix.lock import driving
 from pytest_llmbench.matrix.state import State, read_state
 from pytest_llmbench.matrix.summary import matrices, matrix_folder, write_plan
 from pytest_llmbench.results.document import write_document
@@ -90,7 +90,7 @@ def test_a_result_of_another_version_than_the_nodes_have_is_not_done(store: Stor
 
 def test_an_attempt_runs_while_its_driver_lives(store: Store, journal: MatrixJournal) -> None:
     note(journal, ONE, SESSIONS[0], None)
-    with MatrixLock(matrix_folder(store, "m")):
+    with driving(matrix_folder(store, "m")):
         state = read_state(store, "m")
         assert (states(state)[0], state.driven) == ("running", True)
     cell = read_state(store, "m").cells[0]
@@ -101,7 +101,7 @@ def test_what_a_driver_left_is_lost_when_the_next_one_begins(store: Store, journ
     note(journal, ONE, SESSIONS[0], None)
     journal.run("host", "digest")
     note(journal, TWO, SESSIONS[1], None)
-    with MatrixLock(matrix_folder(store, "m")):
+    with driving(matrix_folder(store, "m")):
         assert states(read_state(store, "m")) == ["left", "running", "left"]
 
 

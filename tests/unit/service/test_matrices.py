@@ -9,7 +9,7 @@ import pytest
 from pytest_llmbench.matrix import state as matrix_state
 from pytest_llmbench.matrix.executor import Outcome, Task
 from pytest_llmbench.matrix.journal import MatrixJournal
-from pytest_llmbench.matrix.lock import MatrixLock
+from pytest_llmbench.matrix.lock import driving
 from pytest_llmbench.matrix.summary import KeptPlan, matrix_folder, write_plan
 from pytest_llmbench.results.store import Store
 from pytest_llmbench.service.matrices import Matrices
@@ -57,7 +57,7 @@ def test_it_is_read_again_when_a_document_the_journal_the_plan_or_the_driver_is_
     journal = MatrixJournal(matrix_folder(store, "m"))
     task = Task(TWO, "m", SESSION)
     journal.start(task)
-    with MatrixLock(matrix_folder(store, "m")):
+    with driving(matrix_folder(store, "m")):
         assert counts() == [1, 1, 0, 0]
     assert counts() == [1, 0, 0, 1]
     journal.end(Outcome(task, "engine", "it crashed"), failed=True)

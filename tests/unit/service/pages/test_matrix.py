@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.matrix.lock import MatrixLock
+from pytest_llmbench.matrix.lock import driving
 from pytest_llmbench.matrix.summary import PLAN, matrix_folder
 from pytest_llmbench.results.index.build import Index
 from pytest_llmbench.service.state import Service
@@ -40,7 +40,7 @@ def test_a_matrix_that_is_driven_asks_again_and_one_that_is_not_does_not(
     asks: Any, measured_matrix: Service
 ) -> None:
     address = "/ui/matrix/nightly/live"
-    with MatrixLock(matrix_folder(measured_matrix.store, "nightly")):
+    with driving(matrix_folder(measured_matrix.store, "nightly")):
         text = asks.get(address).text
         assert 'hx-trigger="every 10s' in text
         assert "the rest takes about" in text
