@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from pytest_llmbench.cli.matrix_manifests import write_manifests
+
 matrix_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -14,3 +16,6 @@ matrix_app = typer.Typer(
 @matrix_app.callback()
 def _matrix() -> None:
     pass
+
+
+matrix_app.command("manifests")(write_manifests)

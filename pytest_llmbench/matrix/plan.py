@@ -19,9 +19,9 @@ from pytest_llmbench.models.room import Room
 from pytest_llmbench.models.synthetic.shapes import is_synthetic
 from pytest_llmbench.processes.garbage import gc_paused
 from pytest_llmbench.servers.starts import Starts
-from pytest_llmbench.settings.matrix_table import read_matrix_table
+from pytest_llmbench.settings.matrix_table import MatrixTable, read_matrix_table
 from pytest_llmbench.settings.presets import Presets, shipped
-from pytest_llmbench.settings.suite import read_suite
+from pytest_llmbench.settings.suite import Suite, read_suite
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.target import Target
@@ -56,10 +56,7 @@ def read_plan(
     registry = Registry() if registry is None else registry
     with gc_paused():
         suite = read_suite(path, registry, presets or shipped(), environment)
-        if "matrix" not in suite.written:
-            msg = f"{path}: there is no matrix in it: add 'matrix: {{hardware: {{cpu: 1}}, ...}}'"
-            raise UsageError(msg)
-        table = read_matrix_table(suite.written["matrix"].node, _ENDINGS.sub("", suite.path.name))
+        table = matrix_of(suite)
         models = _Models(look_up)
         found = Expansion(suite, table, registry, starts or Starts(), models.identify, room_of).expand()
         cells = _ordered(found.cells, price if table.order == "cheap" else None)
@@ -74,6 +71,17 @@ def read_plan(
         excluded=found.excluded,
         counts={axis: dict(counts) for axis, counts in found.counts.items()},
     )
+
+
+def matrix_of(suite: Suite) -> MatrixTable:
+    """What a suite says of its matrix.
+
+    :raises UsageError: in one line, with the place, if it has none, or one that is not valid.
+    """
+    if "matrix" not in suite.written:
+        msg = f"{suite.path}: there is no matrix in it: add 'matrix: {{hardware: {{cpu: 1}}, ...}}'"
+        raise UsageError(msg)
+    return read_matrix_table(suite.written["matrix"].node, _ENDINGS.sub("", suite.path.name))
 
 
 class _Models:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from pytest_llmbench.cli.app import app
 from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.exits import Exit
-from pytest_llmbench.matrix.manifests.files import Kind, objects, optional, texts, write
+from pytest_llmbench.matrix.manifests.files import objects, optional, texts, write
 from pytest_llmbench.matrix.manifests.ray import RAY_VERSION
-from pytest_llmbench.matrix.manifests.wanted import CPU, Nodes, Wanted
+from pytest_llmbench.matrix.manifests.wanted import CPU, Kind, Nodes, Wanted
 from tests.kuberay import RayCluster, RayJob
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -293,6 +296,14 @@ def test_what_is_written_is_read_as_what_was_meant(kind: Kind, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", Kind)
+def test_deleting_a_kustomization_deletes_no_result(kind: Kind) -> None:
+    deleted = {one["kind"] for found in objects(WANTED, kind).values() for one in found}
+    assert not {"Namespace", "PersistentVolumeClaim"} & deleted
+    setup = optional(WANTED, kind)["setup.yaml"]
+    assert {one["kind"] for one in setup} == {"Namespace", "PersistentVolumeClaim"}
+
+
+@pytest.mark.parametrize("kind", Kind)
 def test_kustomize_takes_the_folder_and_places_everything(kind: Kind, tmp_path: Path) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
@@ -306,8 +317,7 @@ def test_kustomize_takes_the_folder_and_places_everything(kind: Kind, tmp_path: 
     made = [one for part in objects(WANTED, kind).values() for one in part]
     assert set(found) == {_key(one) for one in made}
     for one in made:
-        if one["kind"] != "Namespace":
-            assert found[_key(one)]["metadata"].pop("namespace") == "llmbench"
+        assert found[_key(one)]["metadata"].pop("namespace") == "llmbench"
         if one["kind"] == "RoleBinding":
             (subject,) = found[_key(one)]["subjects"]
             assert subject.pop("namespace") == "llmbench"
@@ -317,3 +327,25 @@ def test_kustomize_takes_the_folder_and_places_everything(kind: Kind, tmp_path: 
 
 def _key(one: Any) -> tuple[str, str]:
     return one["kind"], one["metadata"]["name"]
+
+
+def _commands() -> list[list[str]]:
+    """Those of the page that says how the examples are made."""
+    page = (DEPLOY / "kubernetes" / "README.md").read_text().replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("llmbench ")]
+
+
+@pytest.mark.parametrize("command", _commands(), ids=lambda command: command[4])
+def test_the_examples_are_what_the_command_makes(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(DEPLOY.parent)
+    *words, kept = command
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "made")])
+    assert (done.exit_code, done.stderr) == (0, "")
+    made = {path.name: path.read_text() for path in (tmp_path / "made").iterdir()}
+    assert made == {path.name: path.read_text() for path in Path(kept).iterdir()}
+
+
+def test_there_is_an_example_of_every_kind() -> None:
+    assert [command[4] for command in _commands()] == list(Kind)

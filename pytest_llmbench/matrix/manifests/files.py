@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 
 import yaml
@@ -19,22 +18,16 @@ from pytest_llmbench.matrix.manifests.indexed_job import jobs
 from pytest_llmbench.matrix.manifests.pod import Json
 from pytest_llmbench.matrix.manifests.ray import MOST_GROUPS, ray_cluster, ray_job
 from pytest_llmbench.matrix.manifests.shared import claims, closed, dcgm_exporter, matrix_file, namespace
-from pytest_llmbench.matrix.manifests.wanted import GPU, Wanted
+from pytest_llmbench.matrix.manifests.wanted import GPU, Kind, Wanted
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
 
 _OURS = "# Made by llmbench matrix manifests: "
 """At the beginning of each file: what does not begin so is somebody else's, and stays."""
+SETUP = "setup.yaml"
+"""Namespace and volumes: applied once, before the rest."""
 _KUSTOMIZATION = "kustomization.yaml"
 _MOST_READ = 200
-_OTHERWISE = re.compile(r"[-+.]?\d|[-+]?\.(inf|nan)$|[yYnN]$|~$|0[xob]", re.IGNORECASE)
-
-
-class Kind(StrEnum):
-    """What runs the batches."""
-
-    INDEXED_JOB = "indexed-job"
-    RAYJOB = "rayjob"
-    ARGO = "argo"
+_OTHERWISE = re.compile(r"[-+.]?\d|[-+]?\.(inf|nan)$|(y|n|yes|no|on|off|true|false|null|~)$", re.IGNORECASE)
 
 
 def objects(wanted: Wanted, kind: Kind) -> dict[str, list[Json]]:
@@ -42,12 +35,7 @@ def objects(wanted: Wanted, kind: Kind) -> dict[str, list[Json]]:
 
     :raises UsageError: if there are more kinds of hardware than can be queued.
     """
-    made = {
-        "namespace": [namespace(wanted)],
-        "matrix": [matrix_file(wanted)],
-        "volumes": claims(wanted),
-        "network": [closed(wanted, ray=kind is Kind.RAYJOB)],
-    }
+    made = {"matrix": [matrix_file(wanted)], "network": [closed(wanted, ray=kind is Kind.RAYJOB)]}
     if kind is Kind.INDEXED_JOB:
         made["jobs"] = jobs(wanted)
     elif kind is Kind.ARGO:
@@ -62,8 +50,11 @@ def objects(wanted: Wanted, kind: Kind) -> dict[str, list[Json]]:
 
 
 def optional(wanted: Wanted, kind: Kind) -> dict[str, list[Json]]:
-    """What is beside them and is applied by whoever wants it."""
-    made = {}
+    """What is beside them: once for all, or for whoever wants it.
+
+    Deleting a kustomization deletes what it has: volumes, and the namespace that they are in, are not in it.
+    """
+    made = {SETUP: [namespace(wanted), *claims(wanted)]}
     if kind is Kind.RAYJOB:
         made["raycluster.yaml"] = [ray_cluster(wanted)]
     if wanted.gpu == GPU and any(nodes.gpus for nodes in wanted.nodes):
@@ -80,7 +71,7 @@ def texts(wanted: Wanted, kind: Kind) -> dict[str, str]:
         "namespace": wanted.namespace,
         "resources": list(applied),
     }
-    said = f"kubectl apply -k FOLDER applies it ({kind})"
+    said = f"kubectl apply -k FOLDER applies it, after kubectl apply -f FOLDER/{SETUP} ({kind})"
     beside = "not part of the kustomization; kubectl apply -f applies it"
     return {
         _KUSTOMIZATION: _text(said, [kustomization]),

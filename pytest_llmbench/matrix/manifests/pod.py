@@ -29,9 +29,14 @@ _TEMPORARY = 20
 """GiB at most."""
 
 
+def selector(wanted: Wanted) -> dict[str, str]:
+    """What all pods of a matrix have and no other, whatever KubeRay makes of the usual labels."""
+    return {"llmbench/matrix": wanted.name}
+
+
 def labels(wanted: Wanted, part: str | None = None) -> dict[str, str]:
     """Of everything that belongs to a matrix."""
-    found = {"app.kubernetes.io/name": "pytest-llmbench", "app.kubernetes.io/instance": wanted.name}
+    found = {"app.kubernetes.io/name": "pytest-llmbench", **selector(wanted)}
     return found if part is None else {**found, "app.kubernetes.io/component": part}
 
 
@@ -111,7 +116,7 @@ def variables(wanted: Wanted, nodes: Nodes) -> dict[str, str]:
 
 def placement(wanted: Wanted, nodes: Nodes | None, *, spot: bool) -> Json:
     """On which nodes: those of the hardware, and of its market where spot nodes are named."""
-    selector = {} if nodes is None else dict(nodes.selector)
+    chosen = {} if nodes is None else dict(nodes.selector)
     tolerated: list[Json] = []
     if nodes is not None and nodes.gpus:
         tolerated.append({"key": wanted.gpu, "operator": "Exists", "effect": "NoSchedule"})
@@ -119,7 +124,7 @@ def placement(wanted: Wanted, nodes: Nodes | None, *, spot: bool) -> Json:
     if wanted.spot is not None:
         key, value = wanted.spot
         if spot:
-            selector[key] = value
+            chosen[key] = value
             tolerated.append({"key": key, "operator": "Exists", "effect": "NoSchedule"})
         else:
             unlike = {"key": key, "operator": "NotIn", "values": [value]}
@@ -129,8 +134,8 @@ def placement(wanted: Wanted, nodes: Nodes | None, *, spot: bool) -> Json:
                     "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
                 }
             }
-    if selector:
-        found["nodeSelector"] = selector
+    if chosen:
+        found["nodeSelector"] = chosen
     if tolerated:
         found["tolerations"] = tolerated
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.matrix.manifests.pod import MATRIX_FILE, Json, labels
+from pytest_llmbench.matrix.manifests.pod import MATRIX_FILE, Json, labels, selector
 from pytest_llmbench.matrix.manifests.wanted import Wanted
 
 _STORE_SIZE, _MODELS_SIZE = "50Gi", "500Gi"
@@ -57,7 +57,7 @@ def closed(wanted: Wanted, *, ray: bool = False) -> Json:
     inside: list[Json] = []
     if ray:
         inside = [
-            {"from": [{"podSelector": {"matchLabels": labels(wanted)}}]},
+            {"from": [{"podSelector": {"matchLabels": selector(wanted)}}]},
             {
                 "from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": _OPERATOR_LABEL}}],
                 "ports": [{"port": 8265, "protocol": "TCP"}],
@@ -68,7 +68,7 @@ def closed(wanted: Wanted, *, ray: bool = False) -> Json:
         "kind": "NetworkPolicy",
         "metadata": {"name": f"{wanted.name}-closed", "labels": labels(wanted)},
         "spec": {
-            "podSelector": {"matchLabels": labels(wanted)},
+            "podSelector": {"matchLabels": selector(wanted)},
             "policyTypes": ["Ingress"],
             **({"ingress": inside} if inside else {}),
         },

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from pytest_llmbench.errors import UsageError, few, one_line, suggest
 from pytest_llmbench.matrix.cells import Hardware
@@ -28,6 +29,14 @@ _MOST_MATRIX = 900_000
 """Bytes of the matrix's file: a ConfigMap takes 1 MiB, with everything in it."""
 _DNS = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+
+
+class Kind(StrEnum):
+    """What runs the batches."""
+
+    INDEXED_JOB = "indexed-job"
+    RAYJOB = "rayjob"
+    ARGO = "argo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ class Wanted:
         slugs: dict[str, str] = {}
         for one in self.nodes:
             label = one.hardware.label
-            _check_number(f"batches of {label}", one.batches, MOST_BATCHES)
+            check_batches(f"batches of {label}", one.batches)
             if len(self.name) + 1 + len(one.slug) > _LONGEST:
                 msg = (
                     f"the names of {label}'s objects would be longer than Kubernetes takes: use a shorter "
@@ -126,6 +135,14 @@ class Wanted:
             if one.hardware.market == "spot" and self.spot is None:
                 msg = f"{label} is on spot nodes: say which these are, with --spot LABEL=VALUE"
                 raise UsageError(msg)
+
+
+def check_batches(option: str, value: int) -> None:
+    """Check how many batches there are.
+
+    :raises UsageError: if Kubernetes takes no such number.
+    """
+    _check_number(option, value, MOST_BATCHES)
 
 
 def read_label(option: str, text: str) -> tuple[str, str]:
