@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from pytest_llmbench.results.records import CaseRecord, Header
 _DIGITS = 16
 """Of a hash in hexadecimal that are kept: two of a billion are the same once in ten."""
 _OPTIONS = "options."
+LEVELS = frozenset({"arrivals", "concurrency", "conversations", "request_rate"})
+"""What of a protocol is the load level."""
 
 
 class Level(NamedTuple):
@@ -50,6 +52,8 @@ class CaseFacts:
     work: str
     """A hash of what has to be equal beside machine, engine and weights: backend, quantization, parameters
     and protocol."""
+    workload: str
+    """The same as ``task`` without the load level: what one asks who looks for the level that serves best."""
     task: str
     """A hash of what was asked, whatever model and engine answered: the test, its own parameters and
     the protocol. Of equal tasks on equal hardware one can be called better than another."""
@@ -72,10 +76,17 @@ def case_facts(case: CaseRecord, header: Header) -> CaseFacts:
         engine_version=same.engine,
         weights=same.weights,
         work=work_of(measured),
+        workload=_workload(case, measured, asked),
         task=_hash([test, case.measurement, same.params, sorted(asked.items())]),
         prompts=prompts_of(measured),
         levels={name: level for name in _names(case) if (level := level_of(measured, name)) is not None},
     )
+
+
+def _workload(case: CaseRecord, measured: Measured, asked: Mapping[str, str]) -> str:
+    rest = {name: value for name, value in asked.items() if name not in LEVELS}
+    params = [one for one in measured.identity.params if one[0] not in LEVELS]
+    return _hash([case.nodeid.partition("[")[0], case.measurement, params, sorted(rest.items())])
 
 
 def level_of(measured: Measured, metric: str) -> Level | None:

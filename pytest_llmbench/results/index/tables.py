@@ -145,6 +145,7 @@ cases = Table(
     Column("weights", Text),
     Column("work", String(16), nullable=False),
     Column("task", String(16), nullable=False),
+    Column("workload", String(16)),
     Column("prompts", JSON),
     Column("params", JSON, nullable=False),
     Column("started", Moment, nullable=False),
