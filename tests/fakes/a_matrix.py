@@ -16,8 +16,10 @@ from pytest_llmbench.results.records import (
     Machine,
     MetricRecord,
     ModelRecord,
+    ProcessRecord,
     ProtocolRecord,
     ResultsDocument,
+    RoundRecord,
     Session,
 )
 from pytest_llmbench.results.store import Store
@@ -27,6 +29,17 @@ MODELS = {"tiny": 1.0, "llama-82m": 3.0, "llama-1b": 9.0}
 """Each with how many times as slow as the first one it is."""
 QUANTIZATIONS = {"f16": 1.0, "q8_0": 0.7, "q4_0": 0.5}
 LOADS = (1, 8)
+ROUND = RoundRecord(
+    prompt_tokens=16,
+    output_tokens=64,
+    prompt_hash="sha256:0",
+    output_hash="sha256:0",
+    finish_reason="length",
+    tokenized=0.0,
+    token_times=[0.1, 0.2],
+    done=0.2,
+)
+"""What tells that something was measured."""
 _SPEED = {"L4": 1.0, "A100-80GB": 0.4, "H100": 0.2}
 
 
@@ -110,6 +123,7 @@ def a_result(cell: Cell, place: int, matrix: str) -> ResultsDocument:
                     parameters=80_000_000,
                 ),
                 protocol=ProtocolRecord(concurrency=load, max_new_tokens=64, slo={"ttft": 0.5, "tpot": 0.05}),
+                processes=[ProcessRecord(pid=1, rounds=[ROUND])],
                 metrics=metrics,
                 outcome="passed",
             )

@@ -69,13 +69,18 @@ class Sweep:
 
 
 def sweeps_of(documents: Sequence[ResultsDocument]) -> list[Sweep]:
-    """The sweeps of all *documents*, each with a name of its own."""
+    """The sweeps of all *documents*, each with a name of its own.
+
+    Each cell of a matrix is one level, in a document of its own: those of one kind of hardware make sweeps
+    together, and of a cell that was measured several times the newest result is a part of them.
+    """
     by_case = {id(entry.case): entry for entry in entries(documents) if not entry.base_side}
-    groups = [
-        levels
-        for document in documents
-        for levels in sweeps([case for case in document.cases if id(case) in by_case])
-    ]
+    pools: dict[object, list[CaseRecord]] = {}
+    for document in _newest(documents):
+        cell = document.session.cell
+        where = document.session.id if cell is None else (cell.matrix, cell.hardware, cell.count)
+        pools.setdefault(where, []).extend(case for case in document.cases if id(case) in by_case)
+    groups = [levels for cases in pools.values() for levels in sweeps(cases)]
     names = names_of([parts(by_case[id(levels[0])], *LOAD) for levels in groups])
     found = []
     for name, levels in zip(names, groups, strict=True):
@@ -84,6 +89,19 @@ def sweeps_of(documents: Sequence[ResultsDocument]) -> list[Sweep]:
         if loads[0] is not None:
             found.append(Sweep(name, loads[0][0], both))
     return found
+
+
+def _newest(documents: Sequence[ResultsDocument]) -> list[ResultsDocument]:
+    """*documents* without those of which a later one measured the same cell."""
+    cells: dict[str, str] = {}
+    for document in documents:
+        if (cell := document.session.cell) is not None:
+            cells[cell.id] = max(document.session.id, cells.get(cell.id, ""))
+    return [
+        document
+        for document in documents
+        if (cell := document.session.cell) is None or cells[cell.id] == document.session.id
+    ]
 
 
 def latencies(documents: Sequence[ResultsDocument]) -> list[Chart]:

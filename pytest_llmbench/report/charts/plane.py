@@ -130,6 +130,12 @@ def _sorted(values: Iterable[str]) -> list[str]:
     return sorted(set(values), key=natural)
 
 
+def titled(metric: str, across: str, down: str) -> str:
+    """``TTFT by model and hardware``."""
+    head = head_of(metric)
+    return f"{head[0].upper()}{head[1:]} by {said(down)} and {said(across)}"
+
+
 def natural(text: str) -> tuple[tuple[float, str], ...]:
     """A key by which ``c8`` comes before ``c16``."""
     return tuple(
@@ -168,7 +174,7 @@ def maps(documents: Sequence[ResultsDocument]) -> list[Chart]:
             *axes,
             metric,
             chart_id=slug("plane", str(place), metric),
-            title=f"{head_of(metric)} by {said(axes[1])} and {said(axes[0])}{f', {name}' if name else ''}",
+            title=titled(metric, *axes) + (f", {name}" if name else ""),
         )
         for place, ((key, axes), name) in enumerate(zip(wide, names, strict=True))
         for metric in _METRICS

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.report.charts.cases import head_of
 from pytest_llmbench.report.charts.model import Chart
-from pytest_llmbench.report.charts.plane import Spot, axes_of, natural, plane, said
+from pytest_llmbench.report.charts.plane import Spot, axes_of, natural, plane, said, titled
 from pytest_llmbench.results.cell import hardware_label
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 from pytest_llmbench.service.pages.leaderboard import metric_choices
@@ -88,9 +87,8 @@ def cells_map(asked: Asked, state: State) -> CellsMap:
         spots = [spot for spot in spots if spot.parts.get(kind, "") == chosen]
     if problem is not None:
         return CellsMap(choices, problem=problem)
-    head = head_of(metric)
-    title = f"{head[0].upper()}{head[1:]} by {said(down)} and {said(across)}"
-    return CellsMap(choices, plane(spots, across, down, metric, chart_id="cells", title=title))
+    chart = plane(spots, across, down, metric, chart_id="cells", title=titled(metric, across, down))
+    return CellsMap(choices, chart)
 
 
 def spots_of(service: Service, state: State, metric: str) -> list[Spot]:

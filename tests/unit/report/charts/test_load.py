@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.report.charts.load import latencies, pareto, throughputs
+from pytest_llmbench.report.charts.load import latencies, pareto, sweeps_of, throughputs
+from pytest_llmbench.results.records import CellRecord
 
 SWEEP = ((1, 100.0, 1.0), (8, 700.0, 1.1), (64, 750.0, 8.0), (256, 740.0, 32.0))
 
@@ -31,6 +32,24 @@ def test_sweeps_are_told_apart_by_their_models(a_level: Any, document_of: Any) -
     cases = [a_level(*one, model=model) for model in ("tiny", "large") for one in SWEEP]
     (first, *_) = latencies([document_of(cases)])
     assert [one.name for one in first.series] == ["tiny p50", "tiny p99", "large p50", "large p99"]
+
+
+def test_cells_of_a_matrix_make_sweeps_by_their_hardware(a_level: Any, a_session: Any) -> None:
+    documents = []
+    for day, (hardware, load) in enumerate((h, n) for h in ("L4", "H100") for n in (1, 8)):
+        document = a_session(day + 1, [a_level(load, 100.0 * load)])
+        cell = {"matrix": "m", "id": f"{day:016x}", "key": f"{day:016x}", "hardware": hardware, "count": 1}
+        document.session.cell = CellRecord.model_validate(cell)
+        documents.append(document)
+    # The first cell was measured again, later.
+    again = a_session(9, [a_level(1, 55.0)])
+    again.session.cell = documents[0].session.cell
+    found = sweeps_of([*documents, again])
+    assert [(one.name, [load for load, _ in one.levels]) for one in found] == [
+        ("L4", [1, 8]),
+        ("H100", [1, 8]),
+    ]
+    assert dict(found[0].medians("system_throughput"))[1] == 55.0
 
 
 def test_throughput_has_a_knee_and_a_pareto_line(a_level: Any, document_of: Any) -> None:
