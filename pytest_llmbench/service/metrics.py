@@ -21,9 +21,10 @@ from sqlalchemy import func, select
 from pytest_llmbench._version import __version__
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.index.tables import cases, jobs, metrics, sessions, totals
+from pytest_llmbench.results.index.tables import cases, jobs, metrics, totals
 from pytest_llmbench.results.index.totals import BOUNDS, model_label
 from pytest_llmbench.results.verdict import Verdict
+from pytest_llmbench.service.indexed import version_of
 from pytest_llmbench.service.jobs import STATES
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Scrapes:
             if time.monotonic() - self._at < _KEPT:
                 return self._answer
             with database.reading() as connection:
-                version = connection.execute(_VERSION).one()
+                version = version_of(connection)
                 if version != self._version:
                     self._measured = list(_measured(connection))
                     self._version = version
@@ -86,12 +87,6 @@ class _Families:
 
     def collect(self) -> list[Metric]:
         return self._families
-
-
-_VERSION = select(
-    func.count(), func.max(sessions.c.id), func.max(sessions.c.modified), func.sum(sessions.c.size)
-)
-"""It is another one when the index has changed."""
 
 
 def _service(connection: Connection) -> Iterator[Metric]:
