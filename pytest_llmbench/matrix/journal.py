@@ -2,8 +2,8 @@
 
 ``STORE/matrix/NAME/journal.jsonl``, and ``journal-BATCH.jsonl`` of who drives a batch: one line an event,
 appended by whoever holds the lock of the same name. A start is on the disk before the attempt is made, so
-that no session is unknown, whatever is killed. The documents of the store say what was measured; the journal says
-what failed, and spares opening what it names.
+that no session is unknown, whatever is killed. The documents of the store say what was measured; the journal
+says what failed, and spares opening what it names.
 """
 
 from __future__ import annotations

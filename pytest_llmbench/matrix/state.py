@@ -235,6 +235,21 @@ def _read_journals(folder: Path) -> _Read:
     return read
 
 
+def unended(folder: Path, part: str | None) -> dict[str, str]:
+    """The attempts of a part that were started and whose end was not noted: the cell by session."""
+    found: dict[str, str] = {}
+    for one in read_parts(folder):
+        for event in one.events if one.name == part else ():
+            match event:
+                case Run():
+                    found.clear()
+                case Start():
+                    found[event.session] = event.cell
+                case Ended():
+                    found.pop(event.session, None)
+    return found
+
+
 def _in_order(parts: Sequence[Part]) -> Iterator[tuple[str | None, Event]]:
     """The events of all journals by their time, and of one journal always as it has them."""
 
