@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from pytest_llmbench.cases.target import Target
 from pytest_llmbench.models.spec import ModelSpec
+from pytest_llmbench.workloads.arrivals import level_label
 
 TargetT_co = TypeVar("TargetT_co", bound=Target, covariant=True)
 
@@ -30,12 +31,8 @@ class LoadLevel:
 
     @property
     def label(self) -> str:
-        """``c8`` for 8 at once, ``conv32`` for 32 conversations, ``conv32c8`` for these with 8 requests at
-        once at most, ``r2.5`` for 2.5 a second, ``trace`` for a trace's own times."""
-        if self.closed:
-            talks = "" if self.conversations is None else f"conv{self.conversations}"
-            return talks + ("" if self.concurrency is None else f"c{self.concurrency}")
-        return "trace" if self.request_rate is None else f"r{self.request_rate:g}"
+        """As :func:`level_label` has it; ``trace`` for a trace's own times."""
+        return level_label(self.concurrency, self.conversations, self.request_rate) or "trace"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ Market = Literal["on_demand", "spot"]
 _MOST_BYTES = 2**20
 _GIB = 2**30
 OLD = 90
-"""Days after which a price is told to be old."""
+"""Days from which on a price is called old."""
 _Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 _Text = Annotated[str, Field(min_length=1, max_length=300)]
 

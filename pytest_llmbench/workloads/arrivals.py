@@ -19,6 +19,15 @@ _FORMS = "constant, poisson, burst[:SIZE] such as burst:10, or ramp[:START] such
 _KINDS = ("constant", "poisson", "burst", "ramp")
 
 
+def level_label(concurrency: int | None, conversations: int | None, rate: float | None) -> str | None:
+    """What a load level is called: ``c8`` for 8 requests at once, ``conv32`` for 32 conversations,
+    ``conv32c8`` for these with 8 requests at once at most, ``r2.5`` for 2.5 a second; None for neither."""
+    if concurrency is None and conversations is None:
+        return None if rate is None else f"r{rate:g}"
+    talks = "" if conversations is None else f"conv{conversations}"
+    return talks + ("" if concurrency is None else f"c{concurrency}")
+
+
 @dataclass(frozen=True, slots=True)
 class Arrivals(ABC):
     """A pattern in which requests come; ``str()`` of it is what :func:`parse_arrivals` takes."""
