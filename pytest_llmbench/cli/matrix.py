@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pytest_llmbench.cli.matrix_manifests import write_manifests
+from pytest_llmbench.cli.matrix_plan import show_plan
 
 matrix_app = typer.Typer(
     no_args_is_help=True,
@@ -18,4 +19,5 @@ def _matrix() -> None:
     pass
 
 
+matrix_app.command("plan")(show_plan)
 matrix_app.command("manifests")(write_manifests)

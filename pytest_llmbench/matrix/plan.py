@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.backends.registry import Registry
+from pytest_llmbench.catalog.hardware import Devices
 from pytest_llmbench.errors import ModelError, UsageError, one_line
 from pytest_llmbench.matrix.cells import Cell, Hardware, Plan, digest_of
 from pytest_llmbench.matrix.expand import Expansion, Identity
@@ -70,6 +71,26 @@ def read_plan(
         refused=found.refused,
         excluded=found.excluded,
         counts={axis: dict(counts) for axis, counts in found.counts.items()},
+    )
+
+
+def plan_of(path: Path, devices: Devices, *, look_up: bool = True) -> Plan:
+    """The same with what is known of hardware: what does not fit is left out, and the cheapest comes first.
+
+    :raises UsageError: as :func:`read_plan`.
+    """
+
+    def room_of(label: str, count: int) -> Room | None:
+        memory = devices.memory(label, count)
+        return None if memory is None else Room(0, memory)
+
+    return read_plan(path, price=hourly(devices), room_of=room_of, look_up=look_up)
+
+
+def hourly(devices: Devices) -> Price:
+    """US dollars an hour, at the lowest prices that are known."""
+    return lambda hardware: devices.usd_per_hour(
+        hardware.name, hardware.count, hardware.market or "on_demand"
     )
 
 
