@@ -9,7 +9,7 @@ import typer
 
 from pytest_llmbench.cli.documents import warn
 from pytest_llmbench.cli.options import say
-from pytest_llmbench.matrix.manifests.wanted import GPU, Kind
+from pytest_llmbench.matrix.manifests.kinds import GPU, Kind
 from pytest_llmbench.metrics.units import count
 
 

@@ -38,6 +38,11 @@ class Hardware:
         """``L4``, ``H100x8``, ``L4-spot``."""
         return hardware_label(self.name, self.count) + ("-spot" if self.market == "spot" else "")
 
+    @property
+    def exact(self) -> str:
+        """``L4x1``: where ``L4`` would be any number of them."""
+        return f"{self.name}x{self.count}"
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:

@@ -10,7 +10,8 @@ from pytest_llmbench.matrix.executor import Node
 from pytest_llmbench.metrics.units import count
 
 AXES: Mapping[str, Callable[[Cell], Collection[str | None]]] = {
-    "hardware": lambda cell: (cell.hardware.name, cell.hardware.label),
+    # Of any number of devices, as it is called, and of this number alone.
+    "hardware": lambda cell: (cell.hardware.name, cell.hardware.label, cell.hardware.exact),
     "model": lambda cell: (cell.model,),
     "engine": lambda cell: (cell.engine,),
     "quantization": lambda cell: (cell.quantization,),

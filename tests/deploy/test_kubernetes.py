@@ -19,9 +19,11 @@ from typer.testing import CliRunner
 from pytest_llmbench.cli.app import app
 from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.exits import Exit
+from pytest_llmbench.matrix.facts import CPU
 from pytest_llmbench.matrix.manifests.files import objects, optional, texts, write
+from pytest_llmbench.matrix.manifests.kinds import Kind
 from pytest_llmbench.matrix.manifests.ray import RAY_VERSION
-from pytest_llmbench.matrix.manifests.wanted import CPU, Kind, Nodes, Wanted
+from pytest_llmbench.matrix.manifests.wanted import Nodes, Wanted
 from tests.kuberay import RayCluster, RayJob
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

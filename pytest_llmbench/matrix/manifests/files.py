@@ -15,10 +15,11 @@ import yaml
 from pytest_llmbench.errors import UsageError, few
 from pytest_llmbench.matrix.manifests.argo import service_account, workflow
 from pytest_llmbench.matrix.manifests.indexed_job import jobs
+from pytest_llmbench.matrix.manifests.kinds import GPU, Kind
 from pytest_llmbench.matrix.manifests.pod import Json
 from pytest_llmbench.matrix.manifests.ray import MOST_GROUPS, ray_cluster, ray_job
 from pytest_llmbench.matrix.manifests.shared import claims, closed, dcgm_exporter, matrix_file, namespace
-from pytest_llmbench.matrix.manifests.wanted import GPU, Kind, Wanted
+from pytest_llmbench.matrix.manifests.wanted import Wanted
 from pytest_llmbench.results.files import atomic_write, make_folder, results_error
 
 _OURS = "# Made by llmbench matrix manifests: "

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.matrix.manifests.wanted import GPU, Nodes, Wanted
+from pytest_llmbench.matrix.manifests.kinds import GPU
+from pytest_llmbench.matrix.manifests.wanted import Nodes, Wanted
 
 Json = dict[str, Any]
 
@@ -51,8 +52,10 @@ def run(*words: str) -> list[str]:
 
 
 def run_batch(nodes: Nodes, batch: str) -> list[str]:
-    """The words that run one batch of a kind of hardware."""
-    return run("--hardware", nodes.hardware.label, "--batch", batch)
+    """The words that run one batch of a kind of hardware, which is what the pod has."""
+    hardware = nodes.hardware
+    has = f"{hardware.name}={hardware.count}"
+    return run("--hardware", has, "--only", f"hardware={hardware.exact}", "--batch", batch)
 
 
 def container(

@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from pytest_llmbench.errors import UsageError, few, one_line, suggest
 from pytest_llmbench.matrix.cells import Hardware
+from pytest_llmbench.matrix.facts import CPU
+from pytest_llmbench.matrix.manifests.kinds import GPU
 
-CPU = "cpu"
-"""The label of hardware without an accelerator."""
-GPU = "nvidia.com/gpu"
 HARDWARE_LABEL = "llmbench/hardware"
 """Of nodes, where it is not said which label tells them apart."""
 MOST_BATCHES = 10_000
@@ -29,14 +27,6 @@ _MOST_MATRIX = 900_000
 """Bytes of the matrix's file: a ConfigMap takes 1 MiB, with everything in it."""
 _DNS = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
-
-
-class Kind(StrEnum):
-    """What runs the batches."""
-
-    INDEXED_JOB = "indexed-job"
-    RAYJOB = "rayjob"
-    ARGO = "argo"
 
 
 @dataclass(frozen=True, slots=True)
