@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from sqlalchemy import and_, func, select
 
-from pytest_llmbench.catalog.rows import MOST, STATISTICS, Row
+from pytest_llmbench.catalog.rows import MOST, STATISTICS, Row, name_of_test
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.results.index.tables import cases, metrics, sessions
-from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 from pytest_llmbench.workloads.arrivals import level_label
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def read_rows(connection: Connection) -> tuple[list[Row], int]:
             position=one.position,
             nodeid=one.nodeid,
             workload=_shared(one.workload or one.task),
-            test=_shared(_test(one.nodeid, one.measurement)),
+            test=_shared(name_of_test(one.nodeid, one.measurement)),
             model=_shared(one.alias or one.model),
             quantization=_shared(one.quantization),
             engine=_shared(one.server or one.backend),
@@ -119,11 +118,6 @@ def read_values(
                 columns[key] = np.full(len(ids), np.nan)
             columns[key][place] = value
     return columns
-
-
-def _test(nodeid: str, measurement: str) -> str:
-    name = nodeid.partition("[")[0].rpartition("::")[2]
-    return name if measurement == DEFAULT_MEASUREMENT else f"{name} {measurement}"
 
 
 @overload

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_llmbench.metrics.table import METRICS
-from pytest_llmbench.results.index.query import metric_names
+from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +69,12 @@ class Row:
         return ", ".join(part for part in (model, self.engine, devices, self.load) if part)
 
 
+def name_of_test(nodeid: str, measurement: str) -> str:
+    """What a person calls the test of a case: its name, and that of one of several measurements."""
+    name = nodeid.partition("[")[0].rpartition("::")[2]
+    return name if measurement == DEFAULT_MEASUREMENT else f"{name} {measurement}"
+
+
 @dataclass(frozen=True, eq=False)
 class Catalog:
     """All configurations; nothing changes in it once it is made."""
@@ -89,6 +95,7 @@ class Catalog:
         :raises ResultsError: if the database does not answer, or holds more than :data:`MOST` configurations.
         """
         from pytest_llmbench.catalog.reading import read_rows, read_values
+        from pytest_llmbench.results.index.query import metric_names
 
         with database.reading() as connection:
             metric_names(connection)  # METRICS learns of those that only documents know.
