@@ -65,9 +65,13 @@ def workflow(wanted: Wanted) -> Json:
                     ],
                 },
                 _small(wanted, "validate", ["suite", "validate", _FILE]),
-                _small(wanted, "plan", ["matrix", "plan", _FILE]),
+                _small(wanted, "plan", ["matrix", "plan", _FILE, "--store", STORE]),
                 *(made for nodes in wanted.nodes for made in _batches(wanted, nodes)),
-                _small(wanted, "collect", ["matrix", "export", _FILE, "--store", STORE]),
+                _small(
+                    wanted,
+                    "collect",
+                    ["matrix", "export", _FILE, "--store", STORE, "--output", f"{STORE}/{wanted.name}.csv"],
+                ),
             ],
         },
     }

@@ -188,6 +188,8 @@ def template(wanted: Wanted, part: str, containers: Sequence[Json], where: Json,
             "automountServiceAccountToken": False,
             # Kubernetes would set variables of every service, LLMBENCH_PORT of one that is named llmbench.
             "enableServiceLinks": False,
+            # So that something reaps what an engine leaves behind: the first process of a pod would have to.
+            "shareProcessNamespace": True,
             "securityContext": user(),
             **where,
             "containers": list(containers),

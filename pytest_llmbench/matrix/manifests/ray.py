@@ -33,7 +33,7 @@ MOST_GROUPS = 17
 _HEAD_CPUS, _HEAD_MEMORY = 2, 8
 _OBJECT_STORE = 200 * 10**6
 """Bytes; what goes through Ray is small, and Ray would take 30 % of the memory."""
-_AGENT = 52365
+_AGENT, _CLIENT = 52365, 10001
 _RETRIES = 1
 """Each builds a new cluster; what is measured is in the store."""
 _KEPT = 600
@@ -43,6 +43,8 @@ _VARIABLES = {
     "RAY_enable_metrics_collection": "0",
     # Else it rewrites which devices a task without any sees.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # What an attempt takes is its own affair, within the pod's memory.
+    "RAY_memory_monitor_refresh_ms": "0",
 }
 
 
@@ -55,7 +57,7 @@ def ray_job(wanted: Wanted) -> Json:
         "metadata": {"name": wanted.name, "labels": {**labels(wanted), **queued(wanted)}},
         "spec": {
             **({} if wanted.queue is None else {"suspend": True}),
-            "entrypoint": shlex.join(["llmbench", *run("--on", "ray")]),
+            "entrypoint": shlex.join(["llmbench", *run("--on", f"ray://127.0.0.1:{_CLIENT}")]),
             "submissionMode": "K8sJobMode",
             "backoffLimit": _RETRIES,
             "shutdownAfterJobFinishes": True,
@@ -93,7 +95,7 @@ def _cluster(wanted: Wanted) -> Json:
                         wanted,
                         small(_HEAD_CPUS, _HEAD_MEMORY),
                         {},
-                        [("gcs-server", 6379), ("dashboard", 8265), ("client", 10001)],
+                        [("gcs-server", 6379), ("dashboard", 8265), ("client", _CLIENT)],
                     )
                 ],
                 placement(wanted, None, spot=False),
