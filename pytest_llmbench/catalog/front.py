@@ -79,8 +79,12 @@ def fronts(values: Floats, lower: Sequence[bool], worst: Floats, best: Floats) -
 
     # A row without unknowns is the same in both tables: what was found is its answer. A row that dominates
     # is on the front of its table, or one that dominates it is, so that front is enough to ask.
-    asked = partly[~possible[partly]]
-    possible[asked] = ~_beaten(low, asked, high, np.flatnonzero(possible))
+    asked, leaders = partly[~possible[partly]], np.flatnonzero(possible)
+    first = unknown[:, asked].argmax(axis=0)
+    for criterion in range(len(table)):
+        # These are all at the best in one criterion, where few can be as good.
+        alike = asked[first == criterion]
+        possible[alike] = ~_beaten(low, alike, high, leaders)
 
     # A row at its best dominates itself at its worst, which says nothing. Where it is the only one of
     # the front that does, a row that it hides may do so too: the best of those are the second front.
@@ -88,7 +92,9 @@ def fronts(values: Floats, lower: Sequence[bool], worst: Floats, best: Floats) -
     certain[partly] = ~_beaten(high, partly, low, leaders)
     asked = partly[certain[partly]]
     if asked.size:
-        others = np.setdiff1d(np.arange(table.shape[1]), leaders)
+        hidden = np.ones(table.shape[1], dtype=np.bool_)
+        hidden[leaders] = False
+        others = _able(low, np.flatnonzero(hidden), high, asked)
         second = others[_front(low[:, others])]
         certain[asked] = ~_beaten(high, asked, low, second)
     return certain, possible
@@ -196,6 +202,7 @@ def _beaten(table: Floats, rows: NDArray[np.intp], by: Floats, leaders: NDArray[
 
     A row never dominates itself, however much better it is in *by*.
     """
+    leaders = _able(by, leaders, table, rows)
     ranks, total = _ranks(np.concatenate([by[:, leaders], table[:, rows]], axis=1))
     first = np.argsort(total[: leaders.size], kind="stable")
     leaders, leading, sums = leaders[first], ranks[:, first], total[first]
@@ -213,3 +220,10 @@ def _beaten(table: Floats, rows: NDArray[np.intp], by: Floats, leaders: NDArray[
         start, step = start + step, min(2 * step, _STEP)
     result[left] = False
     return result
+
+
+def _able(by: Floats, leaders: NDArray[np.intp], table: Floats, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The leaders that could dominate one of the rows: they are in no criterion worse than all of these."""
+    reach = table[:, rows].max(axis=1, initial=-np.inf)
+    able = np.flatnonzero((by[:, leaders] <= reach[:, None]).all(axis=0))
+    return leaders[able]

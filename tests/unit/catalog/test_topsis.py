@@ -155,7 +155,8 @@ def test_rows_that_nothing_tells_apart_are_halfway() -> None:
 
 def test_what_is_free_is_the_best_on_a_logarithmic_scale() -> None:
     bounds = Bounds((0.1,), (10.0,), (True,))
-    assert topsis(np.array([[0.0], [0.1], [10.0], [np.inf]]), [1], bounds, [True]).tolist() == [1, 1, 0, 0]
+    values = np.array([[-1.0], [0.0], [0.1], [10.0], [np.inf]])
+    assert topsis(values, [1], bounds, [True]).tolist() == [1, 1, 1, 0, 0]
 
 
 def test_a_criterion_without_weight_may_be_unknown() -> None:
