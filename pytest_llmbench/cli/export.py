@@ -117,12 +117,12 @@ def export_document(
     if experiment is not None:
         msg = "--experiment is for --to mlflow URL"
         raise UsageError(msg)
-    _need_a_name(form, output)
+    need_a_name(form, output)
     wanted = Wanted(metric=metric, columns=column_names(columns))
     document = read(store, ref)
     if case is not None:
         document = document.model_copy(update={"cases": matching(document, case)})
-    _write(export(document, form, wanted), output)
+    write_form(export(document, form, wanted), output)
 
 
 def show_badge(
@@ -158,7 +158,7 @@ def show_badge(
         raise UsageError(msg) from None
     document = read(store, ref)
     made = badge(document, one_case(document, case), metric, max_age=age, label=label)
-    _write(made.svg() if form is BadgeFormat.SVG else json.dumps(made.json()) + "\n", output)
+    write_form(made.svg() if form is BadgeFormat.SVG else json.dumps(made.json()) + "\n", output)
 
 
 def _send(
@@ -188,7 +188,7 @@ def _send(
     )
 
 
-def _need_a_name(form: str, output: Path | None) -> None:
+def need_a_name(form: str, output: Path | None) -> None:
     """Refuse, before anything is made, what standard output cannot take.
 
     :raises UsageError: saying that a file or a folder has to be named.
@@ -205,7 +205,7 @@ def on_a_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _write(written: Written, output: Path | None) -> None:
+def write_form(written: Written, output: Path | None) -> None:
     """Write it to standard output, a file or a folder."""
     from pytest_llmbench.results.files import atomic_write
 

@@ -6,6 +6,8 @@ import typer
 
 from pytest_llmbench.cli.matrix_manifests import write_manifests
 from pytest_llmbench.cli.matrix_plan import show_plan
+from pytest_llmbench.cli.matrix_run import run_matrix
+from pytest_llmbench.cli.matrix_status import export_matrix, retry_cells, show_status
 
 matrix_app = typer.Typer(
     no_args_is_help=True,
@@ -20,4 +22,8 @@ def _matrix() -> None:
 
 
 matrix_app.command("plan")(show_plan)
+matrix_app.command("run")(run_matrix)
+matrix_app.command("status")(show_status)
+matrix_app.command("retry")(retry_cells)
+matrix_app.command("export")(export_matrix)
 matrix_app.command("manifests")(write_manifests)

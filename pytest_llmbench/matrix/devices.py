@@ -17,7 +17,7 @@ from pathlib import Path
 from pytest_llmbench.hardware.gpus import in_use
 from pytest_llmbench.results.ids import SESSION_VARIABLE
 
-DEVICES_VARIABLE = "LLMBENCH_DEVICES"
+DEVICES_VARIABLE = "LLMBENCH_CELL_DEVICES"
 """The environment variable with the devices of an attempt."""
 _GPU, _CPU, _ALL = "gpu:", "cpu:", "all"
 _LOOK = 0.05

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pytest_llmbench.catalog.hardware import read_devices
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.hardware.cores import numa_nodes
 from pytest_llmbench.hardware.gpus import list_gpus
@@ -24,13 +25,19 @@ _LOOK = 0.1
 """Seconds between looks at an attempt."""
 
 
-def read_hardware(given: Sequence[str]) -> dict[str, int | None]:
+def read_hardware(given: Sequence[str], kinds: Sequence[Hardware] = ()) -> dict[str, int | None]:
     """What ``--hardware LABEL[=COUNT]`` says this machine is; None for as many devices as it has.
 
+    :param kinds: of a plan, whose labels (``H100x8``, ``L4-spot``) say the count too.
     :raises UsageError: for what is not a label and a count.
     """
     found: dict[str, int | None] = {}
+    by_label = {kind.label: kind for kind in kinds}
+    names = {kind.name for kind in kinds}
     for text in given:
+        if (kind := by_label.get(text)) is not None and text not in names:
+            found[kind.name] = max(kind.count, found.get(kind.name) or 0)
+            continue
         label, equals, count = text.partition("=")
         if _LABEL.fullmatch(label) is None or (equals and not (count.isdecimal() and 0 < int(count) <= 1024)):
             msg = f"--hardware {text!r}: write LABEL or LABEL=COUNT, for example L4 or A100-80GB=8"
@@ -47,7 +54,8 @@ def local_hardware(given: Mapping[str, int | None]) -> dict[str, int]:
     gpus, cpus = list_gpus(), len(numa_nodes())
     found = {CPU: cpus}
     for gpu in gpus:
-        label = product_label(str(gpu.get("name")))
+        product = str(gpu.get("name"))
+        label = read_devices().label(product) or product_label(product)
         found[label] = found.get(label, 0) + 1
     for label, count in given.items():
         found[label] = (len(gpus) or cpus if label != CPU else cpus) if count is None else count

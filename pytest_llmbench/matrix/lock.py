@@ -17,7 +17,7 @@ from pathlib import Path
 from pytest_llmbench.errors import ResultsError, UsageError, one_line
 from pytest_llmbench.results.files import make_folder, results_error
 
-_TRIES = 20
+_TRIES = 6
 _BETWEEN = 0.05
 """Seconds: who only looks whether a lock is held has it for a moment."""
 _LONGEST = 1024

@@ -105,6 +105,14 @@ def matrix_of(suite: Suite) -> MatrixTable:
     return read_matrix_table(suite.written["matrix"].node, _ENDINGS.sub("", suite.path.name))
 
 
+def name_of(path: Path) -> str:
+    """The name of a file's matrix.
+
+    :raises UsageError: in one line, with the place, for what is not valid.
+    """
+    return matrix_of(read_suite(path, Registry(), shipped())).name
+
+
 class _Models:
     """Looks each model up once."""
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmbench.backends.registry import Registry
+from pytest_llmbench.catalog.hardware import read_devices
 from pytest_llmbench.errors import UsageError, few
 from pytest_llmbench.matrix.cells import Hardware
-from pytest_llmbench.matrix.plan import matrix_of, read_plan
+from pytest_llmbench.matrix.plan import matrix_of, plan_of
 from pytest_llmbench.models.paths import from_folder, there_is
 from pytest_llmbench.settings.presets import shipped
 from pytest_llmbench.settings.suite import Suite, read_suite
@@ -46,7 +47,7 @@ def read_source(path: Path, batches: int | None = None) -> Source:
         msg = f"{path} extends {few(sorted(others))}, and pods have one file: write all into it"
         raise UsageError(msg)
     if batches is None:
-        plan = read_plan(path, look_up=False)
+        plan = plan_of(path, read_devices(), look_up=False)
         cells = Counter(cell.hardware for cell in plan.cells)
         counted = {hardware: -(-count // plan.batch) for hardware, count in cells.items()}
     else:
