@@ -109,6 +109,10 @@ class EngineTimeoutError(EngineError):
     """The engine did not answer within the case's ``timeout`` and was ended."""
 
 
+class ClusterError(LLMBenchError):
+    """A cluster that is not reached, has not what a cell asks for, or is gone."""
+
+
 class ResultsError(LLMBenchError):
     """A results document, journal or store folder that cannot be read or written."""
 

@@ -15,11 +15,19 @@ def usable_cores(cpus: frozenset[int] | None = None, root: Path = HERE) -> int:
     The quota is that of its control groups, its own and those above: :func:`.cgroups.limits`.
     """
     allowed = _affinity() if cpus is None else cpus
-    count = len({_siblings(root / "sys/devices/system/cpu", cpu) for cpu in allowed})
+    count = len(whole_cores(allowed, root))
     if sys.platform == "darwin" and cpus is None:
         count = _physical_cores_of_macos() or count
     quota = limits(root).cpus
     return max(1, count if quota is None else min(count, int(quota)))
+
+
+def whole_cores(cpus: frozenset[int], root: Path = HERE) -> list[frozenset[int]]:
+    """*cpus* by the physical core that they share, the lowest first."""
+    cores: dict[str, set[int]] = {}
+    for cpu in sorted(cpus):
+        cores.setdefault(_siblings(root / "sys/devices/system/cpu", cpu), set()).add(cpu)
+    return [frozenset(core) for core in cores.values()]
 
 
 def numa_nodes(root: Path = HERE) -> list[frozenset[int]]:
