@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 import yaml
 from typer.testing import CliRunner
 
@@ -23,8 +24,13 @@ from pytest_llmbench.matrix.facts import CPU
 from pytest_llmbench.matrix.manifests.files import objects, optional, texts, write
 from pytest_llmbench.matrix.manifests.kinds import Kind
 from pytest_llmbench.matrix.manifests.ray import RAY_VERSION
+from pytest_llmbench.matrix.manifests.source import read_source
 from pytest_llmbench.matrix.manifests.wanted import Nodes, Wanted
+from pytest_llmbench.matrix.state import read_state
+from pytest_llmbench.results.store import Store
+from tests.fakes.matrix_executor import FakeExecutor
 from tests.kuberay import RayCluster, RayJob
+from tests.unit.matrix.plans import a_node
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 VERSION = "1.33"
@@ -351,3 +357,65 @@ def test_the_examples_are_what_the_command_makes(
 
 def test_there_is_an_example_of_every_kind() -> None:
     assert [command[4] for command in _commands()] == list(Kind)
+
+
+def _words(kind: Kind) -> Iterator[list[str]]:
+    """What is called in the pods, behind ``llmbench``."""
+    for pod in _pods(kind, WANTED):
+        (container,) = pod["containers"]
+        if "command" in container:
+            assert container["command"] == ["llmbench"]
+            yield container["args"]
+    if kind is Kind.RAYJOB:
+        program, *words = shlex.split(_one(kind, "RayJob")["spec"]["entrypoint"])
+        assert program == "llmbench"
+        yield words
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_pods_call_commands_that_there_are_with_options_that_they_have(kind: Kind) -> None:
+    called = list(_words(kind))
+    assert called
+    for words in called:
+        command: Any = typer.main.get_command(app)
+        while getattr(command, "commands", None):
+            command = command.commands[words[0]]
+            words = words[1:]
+        known = {option for one in command.params for option in one.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_all_pods_together_measure_every_cell_once_from_a_mounted_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A ConfigMap is mounted as links to a folder that is swapped.
+    (tmp_path / "matrix" / "..data").mkdir(parents=True)
+    (tmp_path / "matrix" / "..data" / "matrix.yaml").write_text(
+        "version: 1\nmatrix: {hardware: {L4: [1, 2], H100: {count: 8, market: spot}, cpu: 1}, "
+        "models: [tiny], backends: [llamacpp], quantizations: [f16, q8_0, q4_0], batch: 2}\n"
+        'cases: [{name: short, prompt: "Hello."}]\n'
+    )
+    file = tmp_path / "matrix" / "matrix.yaml"
+    file.symlink_to("..data/matrix.yaml")
+
+    def executor(on: str, labels: dict[str, int], *others: object) -> FakeExecutor:
+        assert on == "local"
+        return FakeExecutor(nodes=[a_node(hardware=labels)])
+
+    monkeypatch.setattr("pytest_llmbench.cli.matrix_run._executor", executor)
+    batches = read_source(file).batches
+    assert set(batches.values()) == {2}
+    nodes = tuple(Nodes(hardware, number) for hardware, number in batches.items())
+    jobs = [one for one in _all(Kind.INDEXED_JOB, replace(WANTED, nodes=nodes)) if one["kind"] == "Job"]
+    measured = 0
+    for job in jobs:
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        for index in range(job["spec"]["completions"]):
+            words = [word.replace("$(JOB_COMPLETION_INDEX)", str(index)) for word in container["args"]]
+            words = [f"{tmp_path}{word}" if word.startswith("/") else word for word in words]
+            done = CliRunner().invoke(app, words)
+            assert done.exit_code == Exit.DONE, done.output
+            state = read_state(Store(tmp_path / "data" / "store"), "matrix")
+            assert measured < state.counts["done"] <= measured + 2
+            measured = state.counts["done"]
+    assert [(cell.state, cell.attempts) for cell in state.cells] == [("done", 1)] * 12
