@@ -32,6 +32,8 @@ class Devices:
     """As ``CUDA_VISIBLE_DEVICES`` names them; empty hides all."""
     cpus: frozenset[int] | None = None
     """On which its processes run; None for all that there are."""
+    scope: str = ""
+    """Of whoever hands them out: what others start on theirs is seen by its load, as any program is."""
 
     @property
     def text(self) -> str:
@@ -43,12 +45,13 @@ class Devices:
     @property
     def environment(self) -> dict[str, str]:
         """The variables by which an engine keeps to them."""
-        return {DEVICES_VARIABLE: self.text, "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
+        return {DEVICES_VARIABLE: f"{self.text}@{self.scope}", "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
 
     def shares(self, text: str) -> bool:
-        """Whether it has a device of those that are written in *text*."""
-        ours, theirs = (one.partition(":") for one in (self.text, text))
-        if ours[0] != theirs[0]:
+        """Whether it has a device of those that *text* says, as :attr:`environment` has it."""
+        written, _, scope = text.partition("@")
+        ours, theirs = (one.partition(":") for one in (self.text, written))
+        if ours[0] != theirs[0] or scope != self.scope:
             return False
         if _ALL in (ours[2], theirs[2]):
             return True

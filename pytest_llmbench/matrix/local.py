@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -13,7 +14,7 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.hardware.cores import numa_nodes
 from pytest_llmbench.hardware.gpus import list_gpus
 from pytest_llmbench.matrix.attempt import Attempt
-from pytest_llmbench.matrix.cells import Hardware
+from pytest_llmbench.matrix.cells import Hardware, digest_of
 from pytest_llmbench.matrix.devices import Devices
 from pytest_llmbench.matrix.executor import Node, Outcome, Task
 from pytest_llmbench.matrix.facts import CPU, this_node
@@ -67,14 +68,17 @@ def product_label(product: str) -> str:
     return _NOT_IN_A_LABEL.sub("-", product).strip("-") or "GPU"
 
 
-def devices_for(hardware: Hardware) -> Devices:
+def devices_for(hardware: Hardware, scope: str = "") -> Devices:
     """The first devices of this machine of a kind: GPUs where there are any, else whole NUMA nodes."""
-    if hardware.name != CPU and list_gpus():
-        return Devices(gpus=tuple(str(index) for index in range(hardware.count)))
+    if hardware.name != CPU and (gpus := list_gpus()):
+        # What we hand on is not counted from what is visible here, but as the driver counts.
+        told = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = told.split(",") if told is not None else list(map(str, range(len(gpus))))
+        return Devices(gpus=tuple(names[: hardware.count]), scope=scope)
     nodes = numa_nodes()
     if hardware.count >= len(nodes):
-        return Devices()
-    return Devices(cpus=frozenset().union(*nodes[: hardware.count]))
+        return Devices(scope=scope)
+    return Devices(cpus=frozenset().union(*nodes[: hardware.count]), scope=scope)
 
 
 class LocalExecutor:
@@ -94,7 +98,7 @@ class LocalExecutor:
 
     def submit(self, task: Task) -> None:
         assert self._attempt is None, "one at a time"
-        devices = devices_for(task.cell.hardware)
+        devices = devices_for(task.cell.hardware, digest_of(str(self._folder)))
         self._attempt = Attempt(task, self._node, devices, self._folder / task.session_id)
         self._attempt.start()
 

@@ -118,8 +118,10 @@ def state_of(store: Store, plan: KeptPlan, nodes: Sequence[Node] | None = None) 
         digest=plan.digest,
         cells=cells,
         driven=read.driven,
-        counts=counts,
-        failed_by=Counter(cell.end for cell in cells if cell.state == "failed" and cell.end is not None),
+        counts=dict(counts),
+        failed_by=dict(
+            Counter(cell.end for cell in cells if cell.state == "failed" and cell.end is not None)
+        ),
         seconds=sum(cell.seconds for cell in cells),
         eta=_eta(counts, read.measured),
     )
@@ -178,7 +180,7 @@ def _cell(one: CellSummary, log: _Log, stored: Sequence[Stored], nodes: Sequence
         state=state,
         sessions=tuple(sorted(counted)),
         attempts=log.attempts,
-        ends=log.ends,
+        ends=dict(log.ends),
         end=log.end,
         reason=log.reason,
         seconds=log.seconds,
