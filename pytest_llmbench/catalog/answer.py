@@ -1,4 +1,4 @@
-"""What is answered to a user who asks which configuration to take, and how is it written as JSON?"""
+"""What is answered to the question which configuration to take, and how is it written as JSON?"""
 
 from __future__ import annotations
 

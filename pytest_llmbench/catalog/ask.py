@@ -1,4 +1,4 @@
-"""What does a user want who asks which configuration to take?
+"""What can be asked of a catalog: which limits hold, and what matters beyond them?
 
 Limits that hold, and weights of what matters beyond them. A limit is written as conditions are elsewhere:
 ``p95<500ms``; a budget as ``2.5/h`` or ``0.4/Mtok``.
