@@ -49,12 +49,13 @@ _SILENT = 60.0
 """Seconds without a sign of life; Ray itself gives a head up before."""
 _SHORT_PATH = 40
 """Characters: Ray adds 60 for the name of a socket, which has 107 at most."""
-_QUIET = {
+QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     # Else a task without a GPU has its visible devices rewritten.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+"""What Ray's processes are started with, here and on a cluster."""
 _HEAD_GONE = "20"
 """Seconds until a head is given up that does not answer."""
 _ALONE = {
@@ -114,7 +115,7 @@ class RayExecutor:
         self._tasks: dict[str, Task] = {}
         self._lost: str | None = None
         request: Json = {"op": "open", "address": address, "attempt": attempt, "grace": grace}
-        environment = {**_QUIET, "RAY_gcs_rpc_server_reconnect_timeout_s": _HEAD_GONE}
+        environment = {**QUIET, "RAY_gcs_rpc_server_reconnect_timeout_s": _HEAD_GONE}
         with ExitStack() as opened:
             if address is None:
                 folder = opened.enter_context(fresh_folder("llmbench-ray-", _short_folder()))

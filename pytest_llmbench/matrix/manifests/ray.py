@@ -25,6 +25,8 @@ from pytest_llmbench.matrix.manifests.pod import (
     variables,
 )
 from pytest_llmbench.matrix.manifests.wanted import Nodes, Wanted
+from pytest_llmbench.matrix.on_ray import QUIET
+from pytest_llmbench.matrix.ray_driver import LABEL, MARKET
 
 RAY_VERSION = "2.60.0"
 """The one that was tried; that of the image."""
@@ -39,10 +41,7 @@ _RETRIES = 1
 _KEPT = 600
 """Seconds that the cluster stays after its job, for a look at it."""
 _VARIABLES = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_enable_metrics_collection": "0",
-    # Else it rewrites which devices a task without any sees.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    **QUIET,
     # What an attempt takes is its own affair, within the pod's memory.
     "RAY_memory_monitor_refresh_ms": "0",
 }
@@ -131,13 +130,13 @@ def _group(wanted: Wanted, nodes: Nodes, *, spot: bool) -> Json:
     several = not (wanted.spot is not None and not spot and nodes.hardware.market is None)
     count = min(wanted.pods, nodes.batches) if several else 1
     name = nodes.slug.removesuffix("-spot") + ("-spot" if spot else "")
-    resources = json.dumps({f"hw_{nodes.hardware.name}": devices})
+    resources = json.dumps({LABEL + nodes.hardware.name: devices})
     return {
         "groupName": name,
         "replicas": count,
         "minReplicas": 1,
         "maxReplicas": count,
-        "labels": {"market": "spot" if spot else "on_demand"},
+        "labels": {MARKET: "spot" if spot else "on_demand"},
         "rayStartParams": {
             "num-cpus": str(devices * wanted.cpus),
             **({"num-gpus": str(nodes.gpus)} if nodes.gpus else {}),
