@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -187,17 +186,16 @@ def _executor(on: str, labels: dict[str, int | None], store: Store, plan: Plan, 
     if on != _RAY and not on.startswith("ray://"):
         msg = f"--on {one_line(on, 60)!r}: use local, ray, or ray://HOST:PORT"
         raise UsageError(msg)
-    connect = import_module("pytest_llmbench.matrix.on_ray").connect
+    from pytest_llmbench.matrix.on_ray import connect
+
     if on == _RAY:
-        executor: Executor = connect(None, hardware=local_hardware(labels), grace=grace)
-        return executor
+        return connect(None, hardware=local_hardware(labels), grace=grace)
     if labels:
         msg = (
             "--hardware says what this machine is; nodes of a cluster say it themselves, as resources of Ray"
         )
         raise UsageError(msg)
-    cluster: Executor = connect(on, grace=grace)
-    return cluster
+    return connect(on, grace=grace)
 
 
 def _seconds(option: str, text: str) -> float:
