@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from typing import Any
 
 from pytest_llmbench.catalog.rows import Row
@@ -30,12 +30,12 @@ class Configuration:
     """Of the case in its document."""
     nodeid: str
     machine: str | None
-    measured: datetime
+    measured: datetime.datetime
     days: int
     """Since it was measured."""
 
     @classmethod
-    def of(cls, row: Row, today: date) -> Configuration:
+    def of(cls, row: Row, today: datetime.date) -> Configuration:
         """The configuration of a row."""
         return cls(
             label=row.label,
@@ -61,7 +61,7 @@ class PriceUsed:
     region: str | None
     instance: str | None
     source: str
-    date: date
+    date: datetime.date
     days: int
     old: bool
     """Whether it is so old that it has to be looked up again."""
@@ -209,6 +209,6 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, date):
+    if isinstance(value, datetime.date):
         return value.isoformat()
     return value

@@ -105,6 +105,11 @@ class Configuration(BaseModel):
     models_file: Path | None = _row(
         None, "LLMBENCH_MODELS_FILE", says="a file of models with names of their own"
     )
+    hardware_file: Path | None = _row(
+        None,
+        "LLMBENCH_HARDWARE_FILE",
+        says="a file of devices and prices in place of those that come with the package",
+    )
     backends: Names = _row(
         (), "LLMBENCH_BACKENDS", says="the engines that may be used; by default all that are installed"
     )

@@ -12,7 +12,10 @@ from pytest_llmbench.service.configuration import Configuration
 from pytest_llmbench.service.tokens import Tokens
 
 if TYPE_CHECKING:
+    from pytest_llmbench.catalog.hardware import Devices
+    from pytest_llmbench.catalog.rows import Catalog
     from pytest_llmbench.results.index.connection import Database
+    from pytest_llmbench.service.indexed import Indexed
     from pytest_llmbench.service.jobs import Job, JobQueue
     from pytest_llmbench.service.matrices import Matrices
     from pytest_llmbench.service.metrics import Scrapes
@@ -50,6 +53,31 @@ class Service:
         from pytest_llmbench.service.matrices import Matrices
 
         return Matrices(self.store)
+
+    @cached_property
+    def devices(self) -> Devices:
+        """What devices have and cost.
+
+        :raises UsageError: if the configured file is not valid.
+        """
+        from pytest_llmbench.catalog.hardware import read_devices
+
+        return read_devices(self.configuration.hardware_file)
+
+    @property
+    def catalog(self) -> Catalog:
+        """All configurations that were measured, as the index has them now.
+
+        :raises ResultsError: if the database does not answer.
+        """
+        return self._catalog.get(self.database)
+
+    @cached_property
+    def _catalog(self) -> Indexed[Catalog]:
+        from pytest_llmbench.catalog.rows import Catalog
+        from pytest_llmbench.service.indexed import Indexed
+
+        return Indexed(Catalog.load)
 
     @property
     def database(self) -> Database:

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
 
 def add_api(app: FastAPI) -> None:
     """Add every route of the API to *app*."""
-    from pytest_llmbench.service.api import benchmarks, compared, known, matrices, results, system
+    from pytest_llmbench.service.api import (
+        benchmarks,
+        compared,
+        known,
+        matrices,
+        recommendations,
+        results,
+        system,
+    )
 
-    for of in (benchmarks, known, results, compared, matrices, system):
+    for of in (benchmarks, known, results, compared, recommendations, matrices, system):
         app.include_router(of.router)

@@ -32,6 +32,11 @@ class View:
 
 VIEWS = (
     View(
+        "Which one to take",
+        "limits, a budget and what matters: the best that was measured, and why",
+        "/ui/recommend",
+    ),
+    View(
         "Fastest first token",
         "models and quantizations on this machine, ranked by TTFT",
         address("/ui/leaderboard", metric="ttft"),

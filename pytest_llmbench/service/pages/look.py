@@ -32,6 +32,7 @@ PAGES = (
     ("/ui/trends", "Trends"),
     ("/ui/leaderboard", "Leaderboard"),
     ("/ui/pareto", "Pareto"),
+    ("/ui/recommend", "Recommend"),
     ("/ui/matrix", "Matrices"),
 )
 """What stands in the navigation: where it is, and what it is called."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from pytest_llmbench.metrics.row import Better
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.report.charts.cases import bounded, kind_of, together
 from pytest_llmbench.report.charts.front import front
-from pytest_llmbench.report.charts.model import Axis, Chart, Column, Series
+from pytest_llmbench.report.charts.model import MOST_SERIES, Axis, Chart, Column, Series
 from pytest_llmbench.service.pages.asked import Answer, Asked, page
 from pytest_llmbench.service.pages.boards import Board, Measured, boards
 from pytest_llmbench.service.pages.leaderboard import metric_choices
@@ -51,50 +55,90 @@ def show(asked: Asked) -> Answer:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One of the two things that a picture has: what it is called, its unit, and what is better."""
+
+    head: str
+    unit: str
+    better: Better
+
+
+class Point(NamedTuple):
+    """One contender, with both values."""
+
+    name: str
+    group: str
+    """Points of one group have one color."""
+    x: float
+    y: float
+
+
 def chart_of(board: Board, x: str, y: str, place: int = 0) -> Chart:
     """The chart of a board with two metrics of it, and which rows are not beaten."""
-    rows = [row for row in board.rows if x in row.values and y in row.values]
-    points = [(row.values[x], row.values[y]) for row in rows]
-    best = front(points, (METRICS[x].better, METRICS[y].better))
-    by_backend: dict[str, list[Measured]] = {}
-    for row in rows:
-        by_backend.setdefault(row.backend, []).append(row)
+    points = [
+        Point(_name(row), row.backend, row.values[x], row.values[y])
+        for row in board.rows
+        if x in row.values and y in row.values
+    ]
+    work = board.work
+    title = " ".join(part for part in (work.test.rpartition("::")[2], work.parameters) if part)
+    return front_chart(points, _measure(x), _measure(y), chart_id=f"pareto-{place}", title=title)
+
+
+def front_chart(
+    points: Sequence[Point], x: Measure, y: Measure, *, chart_id: str, title: str, note: str | None = None
+) -> Chart:
+    """*points* by two things, and which of them are not beaten in both at once; there is one at least."""
+    best = front([(point.x, point.y) for point in points], (x.better, y.better))
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        groups.setdefault(point.group, []).append(point)
+    shown, more = bounded(list(groups.items()), groups, MOST_SERIES - 1)
     series = [
         Series(
-            name=backend,
-            points=tuple((row.values[x], row.values[y]) for row in found),
+            name=group,
+            points=tuple((point.x, point.y) for point in found),
             shape="scatter",
-            labels=tuple(map(_name, found)),
+            labels=tuple(point.name for point in found),
         )
-        for backend, found in by_backend.items()
+        for group, found in shown
     ]
     line = Series(
         name="not beaten",
-        points=tuple(points[index] for index in best),
-        labels=tuple(_name(rows[index]) for index in best),
+        points=tuple((points[index].x, points[index].y) for index in best),
+        labels=tuple(points[index].name for index in best),
         role="pareto",
     )
-    heads = (METRICS[x].head or x, METRICS[y].head or y)
-    work = board.work
     return Chart(
-        id=f"pareto-{place}",
-        title=" ".join(part for part in (work.test.rpartition("::")[2], work.parameters) if part),
-        question=f"Which is not beaten in {heads[0]} and {heads[1]} at once?",
-        x=Axis(label=f"{heads[0]}, {METRICS[x].better} is better", unit=METRICS[x].unit),
-        y=Axis(label=f"{heads[1]}, {METRICS[y].better} is better", unit=METRICS[y].unit),
+        id=chart_id,
+        title=title,
+        question=f"Which is not beaten in {x.head} and {y.head} at once?",
+        x=Axis(
+            label=f"{x.head}, {x.better} is better", unit=x.unit, kind=kind_of(point.x for point in points)
+        ),
+        y=Axis(
+            label=f"{y.head}, {y.better} is better", unit=y.unit, kind=kind_of(point.y for point in points)
+        ),
         series=(*series, line),
         columns=(
             Column(head="model"),
             Column(head="backend"),
-            Column(head=heads[0], unit=METRICS[x].unit),
-            Column(head=heads[1], unit=METRICS[y].unit),
+            Column(head=x.head, unit=x.unit),
+            Column(head=y.head, unit=y.unit),
             Column(head="not beaten"),
         ),
         rows=tuple(
-            (_name(row), row.backend, *points[index], "yes" if index in best else "")
-            for index, row in enumerate(rows)
+            (point.name, point.group, point.x, point.y, "yes" if index in best else "")
+            for index, point in enumerate(points)
         ),
+        note=together(note, more),
     )
+
+
+def _measure(metric: str) -> Measure:
+    row = METRICS[metric]
+    return Measure(row.head or metric, row.unit, row.better)
 
 
 def _name(row: Measured) -> str:

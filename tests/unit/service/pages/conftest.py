@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.results.index.build import Index
 from pytest_llmbench.service.configuration import Configuration
 from pytest_llmbench.service.state import Service
-from tests.fakes.a_matrix import write_matrix
 
 
 @pytest.fixture
-def measured_matrix(tmp_path: Path) -> Iterator[Service]:
+def measured_matrix(tmp_path: Path, copy_matrix: Callable[[Path], None]) -> Iterator[Service]:
     """A service whose store has a matrix of 108 cells: five failed, 22 are left, the others are measured."""
+    copy_matrix(tmp_path / "store")
     service = Service(Configuration(store=tmp_path / "store"))
-    write_matrix(service.store, done=0.8, failed=5)
-    Index(service.store, service.database).update()
     yield service
     service.close()
 
