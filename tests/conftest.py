@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from pytest_llmbench import secrets
 from pytest_llmbench.models.cache import cache_folder
@@ -29,6 +32,13 @@ def no_worker_of_xdist(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this suite runs in parallel, the sessions that its tests start are still no part of that."""
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def cpus_alone() -> Iterator[None]:
+    """An attempt at a cell of a matrix waits for CPUs that another one has: one test at a time makes any."""
+    with FileLock(Path(tempfile.gettempdir()) / "llmbench-tests-cpus.lock"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ import decoding
 import depth
 import documents
 import indexing
+import matrix_cells
 import monitoring
 import psutil
 import reports
@@ -41,6 +42,7 @@ ROWS: tuple[Row, ...] = (
     *documents.ROWS,
     *indexing.ROWS,
     *reports.ROWS,
+    *matrix_cells.ROWS,
     *two_pass.ROWS,
 )
 _BUSY = 10.0

@@ -39,7 +39,7 @@ def run_matrix(
         typer.Option(
             "--on",
             metavar="WHERE",
-            help="local, ray (a Ray on this machine), or ray://HOST:PORT of a cluster.",
+            help="local; ray, on this machine; ray://HOST:PORT of a cluster; HOST:PORT on one of its nodes.",
         ),
     ] = _LOCAL,
     hardware: Annotated[
@@ -183,8 +183,8 @@ def _executor(on: str, labels: dict[str, int | None], store: Store, plan: Plan, 
 
     if on == _LOCAL:
         return LocalExecutor(attempts_folder(store, plan.name), local_hardware(labels))
-    if on != _RAY and not on.startswith("ray://"):
-        msg = f"--on {one_line(on, 60)!r}: use local, ray, or ray://HOST:PORT"
+    if on != _RAY and ":" not in on:
+        msg = f"--on {one_line(on, 60)!r}: use local, ray, ray://HOST:PORT or HOST:PORT"
         raise UsageError(msg)
     from pytest_llmbench.matrix.on_ray import connect
 

@@ -56,8 +56,8 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """What Ray's processes are started with, here and on a cluster."""
-_HEAD_GONE = "20"
-"""Seconds until a head is given up that does not answer."""
+_HEAD_GONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
+"""Seconds until a head is given up that does not answer, unless the environment says others."""
 _ALONE = {
     "RAY_AUTH_MODE": "token",
     # Named after where it is the default: Ray keeps to the loopback interface.
@@ -115,7 +115,7 @@ class RayExecutor:
         self._tasks: dict[str, Task] = {}
         self._lost: str | None = None
         request: Json = {"op": "open", "address": address, "attempt": attempt, "grace": grace}
-        environment = {**QUIET, "RAY_gcs_rpc_server_reconnect_timeout_s": _HEAD_GONE}
+        environment = {name: os.environ.get(name, value) for name, value in _HEAD_GONE.items()} | QUIET
         with ExitStack() as opened:
             if address is None:
                 folder = opened.enter_context(fresh_folder("llmbench-ray-", _short_folder()))

@@ -298,7 +298,7 @@ class Run:
             # Whatever it was may be over when the others are done.
             self._left[cell.hardware].append(cell)
         self._row = self._row + 1 if outcome.end == "transient" else self._row
-        if self._row >= _IN_A_ROW * max(1, len(self._executor.nodes())):
+        if self._row >= _IN_A_ROW and self._row >= _IN_A_ROW * len(self._executor.nodes()):
             self._why_stopped = (
                 f"{self._row} attempts in a row failed by what is not theirs: {outcome.reason}"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,7 @@ def test_a_node_that_will_be_taken_away_ends_what_it_has_and_gets_no_more(
     assert [one.reason for one in on_cluster.stop(30)] == ["it was told to end"]
 
 
+@pytest.mark.usefixtures("cpus_alone")
 def test_pytest_measures_a_cell_on_a_node(
     cluster: Any, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,11 +165,8 @@ def test_pytest_measures_a_cell_on_a_node(
     task = dataclasses.replace(task, cell=dataclasses.replace(task.cell, suite=suite))
     executor = connect(cluster.address)
     try:
-        outcome = None
-        # Another test may have this CPU just now.
-        while outcome is None or (outcome.end == "transient" and "not idle" in str(outcome.reason)):
-            executor.submit(task)
-            (outcome,) = all_outcomes(executor, 1)
+        executor.submit(task)
+        (outcome,) = all_outcomes(executor, 1)
     finally:
         executor.close()
     assert (outcome.end, outcome.reason) == ("measured", None), outcome.log
@@ -175,28 +174,22 @@ def test_pytest_measures_a_cell_on_a_node(
     assert task.session_id.encode() in (outcome.document or b"")
 
 
-def test_a_head_that_is_gone_ends_the_run_with_one_line(
-    ray_nodes: Callable[..., Any], make_task: MakeTask, log: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("cpus_alone")
+def test_every_cell_is_measured_once_whatever_is_killed(
+    ray_nodes: Callable[..., Any], tmp_path: Path
 ) -> None:
-    nodes = ray_nodes()
-    for name, value in nodes.environment.items():
-        monkeypatch.setenv(name, value)
-    nodes.add({"one": 1}, gpus=(9,))
-    monkeypatch.setattr("pytest_llmbench.matrix.on_ray._HEAD_GONE", "1")
-    executor = connect(nodes.address, attempt=ATTEMPT)
-    try:
-        executor.submit(make_task("hold", "one"))
-        until(lambda: "begin" in log.read_text())
-        running = below_of(nodes.pid)
-        nodes.kill_head()
-        with pytest.raises(ClusterError, match=r"does not answer any more: [^\n]*$"):
-            until(lambda: executor.wait(5))
-        with pytest.raises(ClusterError, match="does not answer any more"):
-            executor.nodes()
-    finally:
-        executor.close()
-        nodes.close()
-    until(lambda: not alive(running))
+    from matrix_kills import run
+
+    report = run(tmp_path, cells=3, kills=2, kinds=("driver", "head"), say=print)
+    assert report.kills == {"driver": 1, "head": 1}, report
+    assert report.held, report
+    # A head that is gone ends the run with one line, and another start of it is worth while.
+    assert report.exits == {0: 1, 75: 1}
+    assert re.search(
+        r"^llmbench: error: Ray at \S+ does not answer any more: .*$|Stopped, Ray at",
+        (tmp_path / "driver.log").read_text(),
+        re.M,
+    )
 
 
 def test_nothing_is_left_of_a_ray_of_our_own_whose_driver_is_killed_and_it_listens_to_this_machine_alone(

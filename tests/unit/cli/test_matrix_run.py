@@ -84,7 +84,7 @@ def test_a_second_driver_may_be_started_again_later(file: Path, made: list[FakeE
         (["--deadline", "soon"], "write a span"),
         (["--deadline", "2020-01-01T00:00Z"], "that is over"),
         (["--timeout", "x"], "--timeout: "),
-        (["--on", "slurm"], "use local, ray, or ray://HOST:PORT"),
+        (["--on", "slurm"], "use local, ray, ray://HOST:PORT or HOST:PORT"),
         (["--max-cost", "1", "--only", "hardware=cpu"], "no price of cpu is known"),
         (["--only", "x=1"], "there is no axis"),
     ],
