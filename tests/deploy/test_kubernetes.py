@@ -278,6 +278,13 @@ def test_ray_has_a_group_for_each_hardware_and_market_and_nothing_runs_on_the_he
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
+def test_rays_job_runs_on_the_head_and_connects_as_a_node_does() -> None:
+    job = _one(Kind.RAYJOB, "RayJob")["spec"]
+    assert "--on 127.0.0.1:6379 " in job["entrypoint"]
+    (head,) = job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    assert {"name": "gcs-server", "containerPort": 6379} in head["ports"]
+
+
 def test_ray_is_the_version_that_was_tried_and_asks_for_a_token() -> None:
     constraints = (DEPLOY.parent / "constraints.txt").read_text()
     assert f"\nray=={RAY_VERSION}\n" in constraints

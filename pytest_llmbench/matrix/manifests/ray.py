@@ -35,7 +35,9 @@ MOST_GROUPS = 17
 _HEAD_CPUS, _HEAD_MEMORY = 2, 8
 _OBJECT_STORE = 200 * 10**6
 """Bytes; what goes through Ray is small, and Ray would take 30 % of the memory."""
-_AGENT, _CLIENT = 52365, 10001
+_GCS, _AGENT = 6379, 52365
+_HEAD = f"127.0.0.1:{_GCS}"
+"""For a job of Ray's, which runs on the head: what is started there has no client (``ray://``)."""
 _RETRIES = 1
 """Each builds a new cluster; what is measured is in the store."""
 _KEPT = 600
@@ -56,7 +58,7 @@ def ray_job(wanted: Wanted) -> Json:
         "metadata": {"name": wanted.name, "labels": {**labels(wanted), **queued(wanted)}},
         "spec": {
             **({} if wanted.queue is None else {"suspend": True}),
-            "entrypoint": shlex.join(["llmbench", *run("--on", f"ray://127.0.0.1:{_CLIENT}")]),
+            "entrypoint": shlex.join(["llmbench", *run("--on", _HEAD)]),
             "submissionMode": "K8sJobMode",
             "backoffLimit": _RETRIES,
             "shutdownAfterJobFinishes": True,
@@ -94,7 +96,7 @@ def _cluster(wanted: Wanted) -> Json:
                         wanted,
                         small(_HEAD_CPUS, _HEAD_MEMORY),
                         {},
-                        [("gcs-server", 6379), ("dashboard", 8265), ("client", _CLIENT)],
+                        [("gcs-server", _GCS), ("dashboard", 8265), ("client", 10001)],
                     )
                 ],
                 placement(wanted, None, spot=False),
