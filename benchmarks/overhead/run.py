@@ -24,6 +24,7 @@ import documents
 import indexing
 import matrix_cells
 import monitoring
+import planning
 import psutil
 import reports
 import starting
@@ -41,6 +42,7 @@ ROWS: tuple[Row, ...] = (
     *starting.ROWS,
     *documents.ROWS,
     *indexing.ROWS,
+    *planning.ROWS,
     *reports.ROWS,
     *matrix_cells.ROWS,
     *two_pass.ROWS,
