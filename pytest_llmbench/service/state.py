@@ -12,6 +12,8 @@ from pytest_llmbench.service.configuration import Configuration
 from pytest_llmbench.service.tokens import Tokens
 
 if TYPE_CHECKING:
+    from pytest_llmbench.catalog.answer import Answer
+    from pytest_llmbench.catalog.ask import Ask
     from pytest_llmbench.catalog.hardware import Devices
     from pytest_llmbench.catalog.rows import Catalog
     from pytest_llmbench.results.index.connection import Database
@@ -28,6 +30,7 @@ class Service:
 
     configuration: Configuration
     _opening: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _recommending: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _database: Database | None = field(default=None, repr=False)
 
     @cached_property
@@ -71,6 +74,21 @@ class Service:
         :raises ResultsError: if the database does not answer.
         """
         return self._catalog.get(self.database)
+
+    def recommend(self, question: Ask) -> Answer:
+        """What the catalog answers.
+
+        Questions of several threads are answered one after the other: each is many short steps of one
+        interpreter, and eight whose steps take turns take twice as long.
+
+        :raises UsageError: for a question that cannot be.
+        :raises ResultsError: if the database does not answer.
+        """
+        from pytest_llmbench.catalog.recommend import recommend
+
+        catalog, devices = self.catalog, self.devices
+        with self._recommending:
+            return recommend(catalog, question, devices)
 
     @cached_property
     def _catalog(self) -> Indexed[Catalog]:

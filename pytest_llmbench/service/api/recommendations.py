@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 
 from pytest_llmbench.catalog.answer import Answer
 from pytest_llmbench.catalog.ask import Ask
-from pytest_llmbench.catalog.recommend import recommend
 from pytest_llmbench.service.api.shared import Asked
 from pytest_llmbench.service.problems import failed
 
@@ -66,5 +65,5 @@ def catalog(service: Asked) -> CatalogBody:
 @router.post("/recommendations/", response_class=Response, include_in_schema=False)
 def ask_catalog(service: Asked, ask: Ask) -> Response:
     """The configurations that meet the limits, the best first, with why; and what each limit leaves out."""
-    answer = recommend(service.catalog, ask, service.devices)
+    answer = service.recommend(ask)
     return Response(json.dumps(answer.as_json(), allow_nan=False), media_type="application/json")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from pytest_llmbench.catalog.ask import Ask
 from pytest_llmbench.catalog.criteria import CRITERIA, USUAL
 from pytest_llmbench.catalog.hardware import Market
-from pytest_llmbench.catalog.recommend import recommend
 from pytest_llmbench.catalog.uses import USES
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics import units
@@ -75,14 +74,13 @@ class Row:
 
 def show(asked: Asked) -> PageAnswer:
     """The form, and what the catalog answers to it; without a query, what it says of all alike."""
-    catalog, devices = asked.service.catalog, asked.service.devices
     question, answer, chart, problem = None, None, None, None
     try:
         question = read(asked)
-        answer = recommend(catalog, question, devices)
+        answer = asked.service.recommend(question)
         if answer.ranked:
             every = question.model_copy(update={"every": True, "top": MOST_DRAWN})
-            chart = picture(recommend(catalog, every, devices))
+            chart = picture(asked.service.recommend(every))
     except UsageError as error:
         problem = str(error)
     names = [] if answer is None else _columns(answer)
@@ -153,8 +151,9 @@ def where(configuration: Configuration) -> str:
 
 
 def picture(answer: Answer) -> Chart | None:
-    """The configurations that meet the limits, by the two criteria that count most."""
-    names = sorted(answer.weights, key=lambda name: -answer.weights[name])[:2]
+    """The configurations that meet the limits, by those two criteria of which most depends."""
+    heaviest = sorted(answer.weights, key=lambda name: -answer.weights[name])
+    names = list(dict.fromkeys([*heaviest, *_columns(answer)]))[:2]
     if len(names) < 2:
         return None
     points = [
