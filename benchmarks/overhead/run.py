@@ -26,6 +26,7 @@ import matrix_cells
 import monitoring
 import planning
 import psutil
+import recommending
 import reports
 import starting
 import two_pass
@@ -43,6 +44,7 @@ ROWS: tuple[Row, ...] = (
     *documents.ROWS,
     *indexing.ROWS,
     *planning.ROWS,
+    *recommending.ROWS,
     *reports.ROWS,
     *matrix_cells.ROWS,
     *two_pass.ROWS,

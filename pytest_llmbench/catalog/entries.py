@@ -38,6 +38,8 @@ def entries_of(
     :param candidates: all that meet the limits, among which places are counted.
     """
     low, high = scored.low[shown], scored.high[shown]
+    names = scored.scale.names
+    gained = scored.scale.parts(scored.scale.values(view, scored.places[shown]))
     entries = []
     for rank, index in enumerate(map(int, shown), 1):
         place = int(scored.places[index])
@@ -49,15 +51,15 @@ def entries_of(
                 rank=rank,
                 score=float(scored.scores[index]),
                 interval=(float(scored.low[index]), float(scored.high[index])),
-                parts=dict(zip(scored.names, map(float, scored.parts[index]), strict=True)),
+                parts=dict(zip(names, map(float, gained[rank - 1]), strict=True)),
                 values={name: _value(view, name, place) for name in CRITERIA},
                 configuration=Configuration.of(view.row(place), today),
                 costs=costs,
                 margins=margins,
                 front="certain" if scored.certain[index] else "possible" if scored.possible[index] else None,
                 ties=[int(other) + 1 for other in np.flatnonzero(overlaps) if other + 1 != rank],
-                why=_why(view, scored.names, place, candidates, margins),
-                unknown=_unknown(view, scored.names, place, margins, checked, costs, today),
+                why=_why(view, names, place, candidates, margins),
+                unknown=_unknown(view, names, place, margins, checked, costs, today),
             )
         )
     return entries

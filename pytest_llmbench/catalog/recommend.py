@@ -65,7 +65,7 @@ def recommend(
         for name in weights
         if name not in shares
     ]
-    scored = score(view, shares, candidates) if shares else None
+    scored = score(view, shares, candidates, every=ask.every) if shares else None
     if scored is None:
         notes.append("nothing that has a weight is known of any configuration; give other weights")
     shown = np.zeros(0, dtype=np.int64)
@@ -196,7 +196,7 @@ def _incomplete(
     lacking = np.zeros(0, dtype=np.int64) if scored is None else scored.lacking
     if scored is not None:
         for place, maybe in zip(lacking[:_MOST_NAMED], scored.maybe, strict=False):
-            heads = [CRITERIA[n].head for n in scored.names if np.isnan(view.criterion(n)[0][place])]
+            heads = [CRITERIA[n].head for n in scored.scale.names if np.isnan(view.criterion(n)[0][place])]
             found.append((place, f"{few(heads)}: not known", "possible" if maybe else None))
     might = within & ~all_meet(checked, within)
     for one in checked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,44 +27,63 @@ _SAMPLE = 1024
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Scored:
-    """The candidates of which all that counts is known, in their order; arrays of one value each."""
+class Scale:
+    """How scores are made."""
 
     names: tuple[str, ...]
     """The criteria that count."""
+    weights: tuple[float, ...]
+    bounds: Bounds
+    lower: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, view: View, shares: Mapping[str, float]) -> Scale:
+        """The scale of weights, over all configurations of a workload."""
+        names = tuple(shares)
+        lower = tuple(CRITERIA[name].lower for name in names)
+        return cls(names, tuple(shares.values()), view.bounds(names), lower)
+
+    def scores(self, values: Floats) -> Floats:
+        """Closeness of rows of values, (n,)."""
+        return topsis(values, self.weights, self.bounds, self.lower)
+
+    def parts(self, values: Floats) -> Floats:
+        """What each criterion gives to it, (n, m)."""
+        return parts(values, self.weights, self.bounds, self.lower).gained
+
+    def ends(self, values: Floats, half: Floats) -> tuple[Floats, Floats]:
+        """The scores at the worse and at the better end of each value's interval."""
+        worse = np.where(self.lower, 1.0, -1.0) * np.nan_to_num(half)
+        return self.scores(values + worse), self.scores(values - worse)
+
+    def values(self, view: View, places: Places) -> Floats:
+        """What is weighed of the rows at *places*, (n, m); nan is unknown."""
+        return np.stack([view.criterion(name)[0][places] for name in self.names], axis=1)
+
+    def noise(self, view: View, places: Places) -> Floats:
+        """Half of the 95% interval of each."""
+        return np.stack([view.criterion(name)[1][places] for name in self.names], axis=1)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scored:
+    """The candidates that may have an entry, in their order; arrays of one value each."""
+
+    scale: Scale
     places: Places
     """In the view."""
     scores: Floats
     low: Floats
     high: Floats
     """The scores with all values at the one or the other end of their 95% intervals."""
-    parts: Floats
-    """What each criterion gives, (n, m)."""
     certain: Mask
     possible: Mask
     lacking: Places
-    """In the view: the candidates of which something is not known."""
+    """In the view: the candidates of which something that counts is not known."""
     maybe: Mask
     """Which of those no other one beats, if they are as good as any."""
     beaten: int
     """Candidates that another one beats in everything."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Scale:
-    """How scores are made."""
-
-    weights: Sequence[float]
-    bounds: Bounds
-    lower: Sequence[bool]
-
-    def scores(self, values: Floats) -> Floats:
-        return topsis(values, self.weights, self.bounds, self.lower)
-
-    def ends(self, values: Floats, half: Floats) -> tuple[Floats, Floats]:
-        """The scores at the worse and at the better end of each value's interval."""
-        worse = np.where(self.lower, 1.0, -1.0) * np.nan_to_num(half)
-        return self.scores(values + worse), self.scores(values - worse)
 
 
 def known(view: View, name: str) -> bool:
@@ -72,8 +91,8 @@ def known(view: View, name: str) -> bool:
     return bool(np.isfinite(view.criterion(name)[0]).any())
 
 
-def score(view: View, shares: Mapping[str, float], candidates: Places) -> Scored:
-    """The candidates in their order.
+def score(view: View, shares: Mapping[str, float], candidates: Places, *, every: bool = False) -> Scored:
+    """The candidates in their order: those that no other one beats, or all.
 
     By whole steps of the score, whose width is what noise moves scores of this workload by, and within one
     by cost. So the place of a row depends on the row alone: "their intervals overlap" would not be an order,
@@ -81,48 +100,45 @@ def score(view: View, shares: Mapping[str, float], candidates: Places) -> Scored
 
     :param shares: weights by criterion, each of which some configuration has.
     """
-    names = tuple(shares)
-    columns = [view.criterion(name) for name in names]
-    everything = np.stack([values for values, _ in columns], axis=1)
-    noise = np.stack([half for _, half in columns], axis=1)
-    lower = [CRITERIA[name].lower for name in names]
-    scale = _Scale(list(shares.values()), view.bounds(names), lower)
-    values = everything[candidates]
+    scale = Scale.of(view, shares)
+    values = scale.values(view, candidates)
     # No criterion is below 0, and only a share ends above: an unknown value can be whatever there is.
-    most = np.array([1.0 if CRITERIA[name].unit == "share" else np.inf for name in names])
-    worst, best = np.where(lower, most, 0.0), np.where(lower, 0.0, most)
-    certain, possible = fronts(values, lower, worst, best)
+    most = np.array([1.0 if CRITERIA[name].unit == "share" else np.inf for name in scale.names])
+    worst, best = np.where(scale.lower, most, 0.0), np.where(scale.lower, 0.0, most)
+    certain, possible = fronts(values, scale.lower, worst, best)
     complete = ~np.isnan(values).any(axis=1)
-    rows, places = values[complete], candidates[complete]
+    kept = np.flatnonzero(complete if every else complete & possible)
+    rows, places = values[kept], candidates[kept]
     scores = scale.scores(rows)
-    low, high = scale.ends(rows, noise[places])
-    step = _step(everything, noise, scale)
+    low, high = scale.ends(rows, scale.noise(view, places))
+    step = _step(view, scale)
     # The best score is at the end of the last step, and no step of its own.
     coarse = np.minimum(np.floor(scores / step), np.ceil(1 / step) - 1) if step else scores
     cost = np.nan_to_num(view.criterion("cost")[0][places], nan=np.inf)
     order = np.lexsort((places, -scores, cost, -coarse))
     return Scored(
-        names,
+        scale,
         places[order],
         scores[order],
         low[order],
         high[order],
-        parts(rows, scale.weights, scale.bounds, lower).gained[order],
-        certain[complete][order],
-        possible[complete][order],
+        certain[kept][order],
+        possible[kept][order],
         candidates[~complete],
         possible[~complete],
         int(np.count_nonzero(~possible)),
     )
 
 
-def _step(everything: Floats, noise: Floats, scale: _Scale) -> float:
+def _step(view: View, scale: Scale) -> float:
     """How far noise moves scores of a workload, as a rule; 0 where no noise is known."""
-    complete = np.flatnonzero(~np.isnan(everything).any(axis=1))
-    some = complete[:: max(1, len(complete) // _SAMPLE)]
-    if not some.size:
+    every = max(1, len(view.places) // _SAMPLE)
+    some = np.arange(0, len(view.places), every)
+    values = scale.values(view, some)
+    complete = ~np.isnan(values).any(axis=1)
+    if not complete.any():
         return 0.0
-    low, high = scale.ends(everything[some], noise[some])
+    low, high = scale.ends(values[complete], scale.noise(view, some[complete]))
     return float(np.median(high - low))
 
 
@@ -151,16 +167,13 @@ def best_by(view: View, candidates: Places) -> dict[str, int | None]:
 
 
 def _balanced(view: View, candidates: Places, cost: Floats) -> int | None:
-    names = tuple(name for name in USUAL if known(view, name))
-    if not names:
+    alike = {name: 1.0 for name in USUAL if known(view, name)}
+    if not alike:
         return None
-    values = np.stack([view.criterion(name)[0][candidates] for name in names], axis=1)
+    scale = Scale.of(view, alike)
+    values = scale.values(view, candidates)
     complete = np.flatnonzero(~np.isnan(values).any(axis=1))
-    if not complete.size:
-        return None
-    lower = [CRITERIA[name].lower for name in names]
-    scores = topsis(values[complete], [1.0] * len(names), view.bounds(names), lower)
-    first = _first(-scores, cost[complete])
+    first = _first(-scale.scores(values[complete]), cost[complete])
     return None if first is None else int(complete[first])
 
 

@@ -28,6 +28,7 @@ from pytest_llmbench.cli.models import models_app
 from pytest_llmbench.cli.options import STORE, StoreOption, print_columns, say
 from pytest_llmbench.cli.presets import list_presets
 from pytest_llmbench.cli.query import query, show_trend
+from pytest_llmbench.cli.recommend import recommend
 from pytest_llmbench.cli.run import run_suite
 from pytest_llmbench.cli.serve import serve
 from pytest_llmbench.cli.suite import suite_app
@@ -72,6 +73,7 @@ app.add_typer(index_app, name="index")
 app.add_typer(matrix_app, name="matrix")
 app.command("query")(query)
 app.command("trend")(show_trend)
+app.command("recommend")(recommend)
 app.command("export", help=EXPORT_HELP)(export_document)
 app.command("badge")(show_badge)
 app.command("serve")(serve)
