@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmbench.catalog.rows import Row
+from pytest_llmbench.catalog.row import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_llmbench.catalog.rows import STATISTICS, Catalog, Row, name_of_test
+from pytest_llmbench.catalog.row import STATISTICS, Row, name_of_test
+from pytest_llmbench.catalog.rows import Catalog
 from pytest_llmbench.results.cell import hardware_of
 from pytest_llmbench.results.index.facts import CaseFacts, case_facts
 from pytest_llmbench.results.rows import case_row

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from sqlalchemy import and_, func, select
 
-from pytest_llmbench.catalog.rows import MOST, STATISTICS, Row, name_of_test
+from pytest_llmbench.catalog.row import MOST, STATISTICS, Row, name_of_test
 from pytest_llmbench.errors import ResultsError
 from pytest_llmbench.results.index.tables import cases, metrics, sessions
 from pytest_llmbench.workloads.arrivals import level_label
@@ -41,7 +41,7 @@ def read_rows(connection: Connection) -> tuple[list[Row], int]:
 
     One that other load spoiled is taken only where there is none that it did not.
 
-    :raises ResultsError: for more than :data:`.rows.MOST`.
+    :raises ResultsError: for more than :data:`.row.MOST`.
     """
     joined = cases.join(sessions, sessions.c.id == cases.c.session_id)
     number = (

@@ -19,7 +19,8 @@ import numpy as np
 from pytest_llmbench.catalog import cost
 from pytest_llmbench.catalog.criteria import CRITERIA, measured
 from pytest_llmbench.catalog.hardware import Devices, Market, Price
-from pytest_llmbench.catalog.rows import Catalog, Row
+from pytest_llmbench.catalog.row import Row
+from pytest_llmbench.catalog.rows import Catalog
 from pytest_llmbench.catalog.topsis import Bounds, bounds_of
 
 if TYPE_CHECKING:
