@@ -132,12 +132,13 @@ class Excluded:
     count: int
     """Configurations that are beyond it."""
     alone: int
-    """Those that only this one leaves out: so many more there would be without it."""
+    """Those that only this one leaves out, since they are beyond it or it is not known: so many more there
+    would be without it."""
     unknown: int
     """Those of which it is not known."""
     needed: float | None
     """What the limit would have to be, so that the best of those that meet the others meets it too; None
-    where none meets the others."""
+    where it is known of none of these."""
     unit: str
 
 

@@ -91,7 +91,7 @@ def excluded(checked: Sequence[Checked], within: Mask) -> list[Excluded]:
             Excluded(
                 limit=one.limit.text,
                 count=int(np.count_nonzero(within & beyond)),
-                alone=int(np.count_nonzero(others & beyond)),
+                alone=int(np.count_nonzero(others & ~one.meets)),
                 unknown=int(np.count_nonzero(within & one.unknown)),
                 needed=best,
                 unit=one.limit.unit,

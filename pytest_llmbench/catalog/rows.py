@@ -9,9 +9,10 @@ cases: scores keep to the bounds of one version.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class Catalog:
     failed: int = 0
     """Configurations of which every case failed."""
     _places: dict[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    kept: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
+    """What others make of it and keep as long as it: see :func:`pytest_llmbench.catalog.view.view_of`."""
 
     @classmethod
     def load(cls, database: Database) -> Catalog:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -141,10 +140,10 @@ class View:
 
 
 def view_of(catalog: Catalog, workload: str, devices: Devices, terms: Terms) -> View:
-    """The view of a workload; the last few of each catalog are kept."""
+    """The view of a workload; a catalog keeps its last few."""
     key = (workload, id(devices), terms)
+    kept: OrderedDict[tuple[str, int, Terms], tuple[Devices, View]] = catalog.kept
     with _LOCK:
-        kept = _VIEWS.setdefault(catalog, OrderedDict())
         if key in kept:
             kept.move_to_end(key)
             return kept[key][1]
@@ -159,9 +158,6 @@ def view_of(catalog: Catalog, workload: str, devices: Devices, terms: Terms) -> 
 
 
 _LOCK = Lock()
-_VIEWS: WeakKeyDictionary[Catalog, OrderedDict[tuple[str, int, Terms], tuple[Devices, View]]] = (
-    WeakKeyDictionary()
-)
 
 
 def _make(catalog: Catalog, workload: str, devices: Devices, terms: Terms, known: View | None) -> View:

@@ -120,9 +120,10 @@ def _excluded(answer: Answer) -> Iterator[str]:
 
 def _needed(one: Excluded) -> str:
     """What a limit costs where nothing meets all of them."""
-    if one.needed is None:
+    if not one.alone:
         return "; without it, none would meet the others either"
-    return f"; without it {one.alone} would meet the others, the best has {told(one.needed, one.unit)}"
+    best = "" if one.needed is None else f", the best has {told(one.needed, one.unit)}"
+    return f"; without it {one.alone} would meet the others{best}"
 
 
 def _misses(answer: Answer) -> Iterator[str]:

@@ -71,6 +71,13 @@ def test_where_nothing_meets_it_says_what_each_limit_costs() -> None:
     assert all("without it, none would meet the others either" in line for line in both["Excluded"])
 
 
+def test_a_limit_on_what_is_not_known_says_how_many_it_leaves_out() -> None:
+    told = said(recommend(two(), Ask(budget="1/h"), devices(), TODAY))
+    assert told["Excluded"] == (
+        "1 USD/h at most: 0 beyond it, not known of 2; without it 2 would meet the others",
+    )
+
+
 def test_what_has_no_place_is_counted() -> None:
     catalog = made_catalog(60)
     catalog.columns["e2e_latency.p95"][5:] = np.nan
