@@ -10,7 +10,8 @@ from pytest_llmbench.catalog.row import Row, name_of_test
 ROW = Row(
     case=1, session="s", position=0, nodeid="m::chat[x]", workload="w", test="chat",
     model="tiny", quantization="q8_0",
-    engine="vllm", engine_version="1", hardware="L4", count=2, market="spot", load="c8", measured=datetime.now(UTC),
+    engine="vllm", engine_version="1", hardware="L4", count=2, market="spot", load="c8",
+    measured=datetime.now(UTC),
     prompt_tokens=8, output_tokens=8, machine="m",
 )  # fmt: skip
 
