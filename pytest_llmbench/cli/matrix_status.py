@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_llmbench.cli.export import DEFAULT_FORM, OutputOption, need_a_name, write_form
+from pytest_llmbench.cli.matrix_plan import HardwareFileOption
 from pytest_llmbench.cli.options import STORE, StoreOption, print_columns, say
 from pytest_llmbench.errors import UsageError, few
 
 if TYPE_CHECKING:
+    from pytest_llmbench.catalog.hardware import Devices
     from pytest_llmbench.matrix.state import State
     from pytest_llmbench.results.store import Store
 
@@ -37,19 +39,22 @@ def show_status(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write it as JSON, with every cell.")] = False,
     store: StoreOption = STORE,
+    hardware_file: HardwareFileOption = None,
 ) -> None:
     """Show what of a matrix is done, running, failed and left, and how long that will take."""
     import json
 
+    from pytest_llmbench.catalog.hardware import read_devices
     from pytest_llmbench.matrix.state import read_state
 
     found, name = _named(store, matrix)
-    state = read_state(found, name)
+    devices = read_devices(hardware_file)
+    state = read_state(found, name, devices=devices)
     if as_json:
         typer.echo(json.dumps(asdict(state), default=dict))
         return
     if watch and sys.stdout.isatty():
-        _watch(found, state)
+        _watch(found, state, devices)
         return
     for line in _lines(state):
         say(line)
@@ -177,7 +182,7 @@ def _table(state: State) -> list[tuple[str, ...]]:
     return [_HEADS, *rows]
 
 
-def _watch(store: Store, state: State) -> None:
+def _watch(store: Store, state: State, devices: Devices) -> None:
     """Show it until nothing drives it, or a person has seen enough."""
     import time
     from contextlib import suppress
@@ -203,5 +208,5 @@ def _watch(store: Store, state: State) -> None:
     with suppress(KeyboardInterrupt), shown_live as live:
         while state.driven:
             time.sleep(_AGAIN)
-            state = read_state(store, state.name)
+            state = read_state(store, state.name, devices=devices)
             live.update(view(state), refresh=True)

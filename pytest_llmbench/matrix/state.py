@@ -9,13 +9,14 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, get_args
 
+from pytest_llmbench.catalog.hardware import Devices, read_devices
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.matrix.cells import key_of
+from pytest_llmbench.matrix.cells import Hardware, key_of
 from pytest_llmbench.matrix.executor import End, Node
 from pytest_llmbench.matrix.journal import Again, Ended, Event, Part, Run, Start, journal_paths, read_parts
 from pytest_llmbench.matrix.lock import is_driven
@@ -70,6 +71,7 @@ class State:
     eta: float | None
     """Seconds until all that is left is measured, as many at once as now; None where nothing tells."""
     cost: float | None = None
+    """US dollars of that time; None where a price that it needs is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +96,32 @@ class _Log:
     not_counted: set[str] = field(default_factory=set)
 
 
-def read_state(store: Store, name: str, nodes: Sequence[Node] | None = None) -> State:
+def read_state(
+    store: Store, name: str, nodes: Sequence[Node] | None = None, devices: Devices | None = None
+) -> State:
     """How far a matrix is.
 
     :param nodes: those that are there: a result of another engine's version, driver or product than theirs
         does not count as done. By default any result of a cell counts.
+    :param devices: with the prices; by default those that come with the package.
     :raises UsageError: if no matrix of that name was run into the store.
     :raises ResultsError: if the store cannot be read.
     """
-    return state_of(store, read_kept_plan(store, name), nodes)
+    return state_of(store, read_kept_plan(store, name), nodes, devices)
 
 
-def state_of(store: Store, plan: KeptPlan, nodes: Sequence[Node] | None = None) -> State:
+def state_of(
+    store: Store, plan: KeptPlan, nodes: Sequence[Node] | None = None, devices: Devices | None = None
+) -> State:
     """As :func:`read_state`, of a plan that is known."""
     folder = matrix_folder(store, plan.name)
     read = _read_journals(folder)
     stored = _stored(store, read.known)
-    cells = [_cell(one, read.logs.get(one.id) or _Log(), stored.get(one.id, ()), nodes) for one in plan.cells]
+    hourly = _hourly(plan, read_devices() if devices is None else devices)
+    cells = [
+        _cell(one, read.logs.get(one.id) or _Log(), stored.get(one.id, ()), nodes, hourly[one.devices])
+        for one in plan.cells
+    ]
     counts: Counter[CellProgress] = Counter(dict.fromkeys(get_args(CellProgress), 0))
     counts.update(cell.state for cell in cells)
     return State(
@@ -124,7 +135,23 @@ def state_of(store: Store, plan: KeptPlan, nodes: Sequence[Node] | None = None) 
         ),
         seconds=sum(cell.seconds for cell in cells),
         eta=_eta(counts, read.measured),
+        cost=_sum(cell.cost for cell in cells if cell.seconds),
     )
+
+
+def _hourly(plan: KeptPlan, devices: Devices) -> dict[Hardware, float | None]:
+    """US dollars an hour of each kind of hardware; None where no price is known."""
+    return {
+        kind: devices.usd_per_hour(kind.name, kind.count, kind.market or "on_demand")
+        for kind in {one.devices for one in plan.cells}
+    }
+
+
+def _sum(costs: Iterable[float | None]) -> float | None:
+    """None if one is not known, or there is none."""
+    found = list(costs)
+    known = [cost for cost in found if cost is not None]
+    return sum(known) if known and len(known) == len(found) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +188,13 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _cell(one: CellSummary, log: _Log, stored: Sequence[Stored], nodes: Sequence[Node] | None) -> CellState:
+def _cell(
+    one: CellSummary,
+    log: _Log,
+    stored: Sequence[Stored],
+    nodes: Sequence[Node] | None,
+    hourly: float | None,
+) -> CellState:
     keys = _keys(one, nodes)
     counted = [
         result.session
@@ -184,6 +217,7 @@ def _cell(one: CellSummary, log: _Log, stored: Sequence[Stored], nodes: Sequence
         end=log.end,
         reason=log.reason,
         seconds=log.seconds,
+        cost=None if hourly is None else log.seconds / 3600 * hourly,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.hardware.cores import usable_cores
+from pytest_llmbench.hardware.cores import numa_nodes, usable_cores
 
 
 @pytest.fixture
@@ -46,3 +46,18 @@ def test_the_quota_of_any_group_above_bounds_the_cores(
 
 def test_without_a_topology_every_cpu_is_a_core(tmp_path: Path) -> None:
     assert usable_cores(frozenset({0, 1, 2}), tmp_path) == 3
+
+
+def test_numa_nodes_have_the_cpus_of_the_affinity(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3, 6}, raising=False)
+    # Node 2 is memory alone.
+    for node, cpus in {"node10": "6-7\n", "node0": "0-1,3\n", "node1": "4-5\n", "node2": "\n"}.items():
+        folder = machine / "sys/devices/system/node" / node
+        folder.mkdir(parents=True)
+        (folder / "cpulist").write_text(cpus)
+    assert numa_nodes(machine) == [{0, 1, 3}, {6}]
+
+
+def test_where_no_node_is_named_one_has_all(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 5}, raising=False)
+    assert numa_nodes(machine) == [{0, 5}]

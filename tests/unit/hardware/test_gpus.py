@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,3 +96,23 @@ def test_nvml_that_does_not_start_is_a_reason(driver: FakeNvml) -> None:
 def test_a_missing_nvidia_ml_py_is_a_reason(driver: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert "pip install nvidia-ml-py" in (gpus.why_no_gpus() or "")
+
+
+def test_a_gpu_is_in_use_by_a_process_or_by_memory(driver: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is visible here does not matter: they are named.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(driver, "nvmlDeviceGetMemoryInfo", lambda handle: SimpleNamespace(used=2**29))
+    assert gpus.in_use("0,1") is None
+    driver.processes = [SimpleNamespace(pid=os.getpid())]
+    assert gpus.in_use("1") == f"GPU 0 is used by process {os.getpid()}"
+    # A number of another namespace says nothing.
+    driver.processes = [SimpleNamespace(pid=2**22 + 1)]
+    assert gpus.in_use("1") is None
+    monkeypatch.setattr(driver, "nvmlDeviceGetMemoryInfo", lambda handle: SimpleNamespace(used=3 * 2**30))
+    assert gpus.in_use("0") == "3.0 GiB of the memory of GPU 0 are in use"
+    assert gpus.in_use("0,7") == "the driver does not have all of the GPUs 0,7"
+
+
+def test_what_a_driver_does_not_tell_is_not_in_use(driver: FakeNvml) -> None:
+    driver.unsupported = {"nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetMemoryInfo"}
+    assert gpus.in_use("0") is None

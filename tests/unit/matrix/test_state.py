@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
 
+from pytest_llmbench.catalog.hardware import Device, Devices, Price
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.matrix.cells import key_of
+from pytest_llmbench.matrix.cells import Hardware, key_of
 from pytest_llmbench.matrix.executor import End, Outcome, Task
 from pytest_llmbench.matrix.journal import MatrixJournal
 from pytest_llmbench.matrix.lock import driving
@@ -150,6 +152,23 @@ def test_how_long_it_will_take_is_told_by_what_was_measured(store: Store, journa
     stored(store, TWO)
     stored(store, THREE)
     assert read_state(store, "m").eta == 0
+
+
+def test_what_was_spent_costs_what_an_hour_of_the_hardware_does(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    cells = [a_cell("one", Hardware("L4", 2)), a_cell("two", Hardware("of-nobody"))]
+    price = Price(
+        provider="p", market="on_demand", usd_per_hour=1.5, source="s", date=datetime.date(2026, 1, 2)
+    )
+    devices = Devices.of({"L4": Device(date=datetime.date(2026, 1, 2), prices=(price,))})
+    write_plan(store, a_plan(*cells))
+    journal = MatrixJournal(matrix_folder(store, "m"))
+    assert read_state(store, "m", devices=devices).cost is None
+    note(journal, cells[0], SESSIONS[0], "engine", seconds=1800)
+    state = read_state(store, "m", devices=devices)
+    assert (state.cost, [cell.cost for cell in state.cells]) == (1.5, [1.5, None])
+    note(journal, cells[1], SESSIONS[1], "engine", seconds=1800)
+    assert read_state(store, "m", devices=devices).cost is None
 
 
 def test_a_document_of_another_layout_counts_too(store: Store) -> None:
