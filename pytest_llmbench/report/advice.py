@@ -19,6 +19,8 @@ TITLES = {
     "balanced": "balanced",
 }
 """What the lists of an answer are called."""
+EXCLUDED = "Excluded"
+"""The title of what is said of limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def sections(answer: Answer, *, whole: bool = False) -> list[Section]:
         Section("Why", tuple(f"{entry.rank}. {entry.why}" for entry in answer.ranked)),
         Section("How the scores are made", tuple(_score(answer))) if whole else Section("", ()),
         Section("Best by one thing", tuple(_lists(answer))),
-        Section("Excluded", tuple(_excluded(answer))),
+        Section(EXCLUDED, tuple(_excluded(answer))),
         Section("Nearest misses", () if answer.ranked else tuple(_misses(answer))),
         Section("Not known, or not sure", tuple(_unsure(answer))),
         Section("Never measured", tuple(_never(answer))),

@@ -44,6 +44,8 @@ def _markdown(documents: Documents, problems: Sequence[str], _: Engine) -> bytes
     from pytest_llmbench.gate.kept import kept_comparison
     from pytest_llmbench.report.comparison import markdown_comparison
     from pytest_llmbench.report.markdown import escaped, markdown_table
+    from pytest_llmbench.report.uses import advice
+    from pytest_llmbench.report.uses import markdown as markdown_advice
 
     parts = [f"**{escaped(problem)}**\n" for problem in problems]
     for document in documents:
@@ -54,6 +56,8 @@ def _markdown(documents: Documents, problems: Sequence[str], _: Engine) -> bytes
         if (comparison := kept_comparison(document)) is not None:
             parts.append(markdown_comparison(comparison))
         parts.append(markdown_table(document.cases))
+    if found := advice(documents):
+        parts.append(markdown_advice(found))
     return "\n".join(parts).encode()
 
 

@@ -21,6 +21,7 @@ from pytest_llmbench.report.charts.draw import draw_svg
 from pytest_llmbench.report.charts.model import Chart, as_json
 from pytest_llmbench.report.charts.registry import charts_of
 from pytest_llmbench.report.page import assets, view
+from pytest_llmbench.report.uses import advice
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -52,6 +53,7 @@ def html_report(
             version=__version__,
             verdicts=view.verdicts(documents, found),
             best=view.best_of(documents),
+            advice=advice(documents),
             most_best=view.MOST_BEST,
             rows=METRICS,
             tables=view.tables(found, sessions=len(documents) > 1),

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_llmbench.catalog.ask import Ask
 from pytest_llmbench.catalog.criteria import CRITERIA, USUAL
+from pytest_llmbench.catalog.entries import told
 from pytest_llmbench.catalog.hardware import Market
 from pytest_llmbench.catalog.uses import USES
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics import units
+from pytest_llmbench.report.advice import TITLES
 from pytest_llmbench.service.pages.asked import Answer as PageAnswer
 from pytest_llmbench.service.pages.asked import Asked, page
 from pytest_llmbench.service.pages.pareto import Measure, Point, front_chart
@@ -41,11 +43,6 @@ AXES = (
 MOST_DRAWN = 300
 """Configurations in the picture."""
 MOST_WORKLOADS = 100
-_HEADS = {
-    "best_quality": "best quality",
-    "lowest_cost": "lowest cost",
-    "lowest_latency": "lowest latency",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,7 @@ def show(asked: Asked) -> PageAnswer:
         rows=[] if answer is None else [_row(entry, names) for entry in answer.ranked],
         bests=[] if answer is None else _bests(answer),
         charts=[] if chart is None else [chart],
-        quantity=units.quantity,
+        told=told,
         where=where,
         question=None if question is None else json.dumps(question.model_dump(exclude_defaults=True)),
         problem=problem,
@@ -203,7 +200,7 @@ def _columns(answer: Answer) -> list[str]:
 
 
 def _row(entry: Entry, names: list[str]) -> Row:
-    cells = tuple(units.quantity(entry.values.get(name), CRITERIA[name].unit) for name in names)
+    cells = tuple(told(entry.values.get(name), CRITERIA[name].unit) for name in names)
     ties = ", ".join(map(str, entry.ties))
     low, high = entry.interval
     return Row(
@@ -229,8 +226,4 @@ def _said(answer: Answer) -> list[str]:
 
 
 def _bests(answer: Answer) -> list[tuple[str, Configuration]]:
-    return [
-        (_HEADS.get(name, name.replace("_", " ")), found)
-        for name, found in answer.lists.items()
-        if found is not None
-    ]
+    return [(TITLES[name], found) for name, found in answer.lists.items() if found is not None]
