@@ -10,6 +10,7 @@ import pytest
 from pytest_llmbench.catalog.hardware import Device, Devices, Price
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.matrix.cells import Hardware, key_of
+from pytest_llmbench.matrix.collect import older
 from pytest_llmbench.matrix.executor import End, Outcome, Task
 from pytest_llmbench.matrix.journal import MatrixJournal
 from pytest_llmbench.matrix.lock import driving
@@ -57,6 +58,17 @@ def test_what_has_a_document_is_done_whatever_the_journal_says(store: Store) -> 
     assert states(state) == ["left", "done", "left"]
     assert state.cells[1].sessions == (session,)
     assert state.counts == {"done": 1, "running": 0, "failed": 0, "left": 2}
+
+
+def test_the_clock_of_a_node_decides_nothing(store: Store) -> None:
+    for cell, started in ((ONE, "2099-01-01T00:00:00Z"), (TWO, "1970-01-01T00:00:00Z")):
+        document = a_document(cell)
+        document.session.started = document.session.ended = started
+        store.write(document)
+    state = read_state(store, "m")
+    assert states(state) == ["done", "done", "left"]
+    # An attempt is as old as its id says, which the driver gave it.
+    assert not any(older(cell, 86_400.0) for cell in state.cells)
 
 
 def test_a_document_that_measured_nothing_is_not_a_result(store: Store) -> None:
