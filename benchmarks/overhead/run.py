@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import asking
 import chats
 import decoding
 import depth
@@ -45,6 +46,7 @@ ROWS: tuple[Row, ...] = (
     *indexing.ROWS,
     *planning.ROWS,
     *recommending.ROWS,
+    *asking.ROWS,
     *reports.ROWS,
     *matrix_cells.ROWS,
     *two_pass.ROWS,
