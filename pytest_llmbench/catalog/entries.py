@@ -117,13 +117,18 @@ def _why(view: View, names: Sequence[str], place: int, candidates: Places, margi
         others, own = values[candidates], values[place]
         better = others < own if CRITERIA[name].lower else others > own
         placed.setdefault(int(np.count_nonzero(better)) + 1, []).append(CRITERIA[name].head)
-    told = [f"{_ordinal(at)} in {' and '.join(heads)}" for at, heads in sorted(placed.items())]
+    told = [f"{_ordinal(at)} in {_listed(heads)}" for at, heads in sorted(placed.items())]
     text = f"of {len(candidates)} that meet the limits: {', '.join(told)}" if told else "it meets the limits"
     spare = [one for one in margins if one.margin is not None]
     if spare:
         least = min(spare, key=lambda one: one.margin or 0.0)
         text += f"; {precise_percent(least.margin)} to spare at its tightest limit, {least.limit}"
     return text[0].upper() + text[1:]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``cost``, ``cost and latency``, ``cost, latency and memory``."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _ordinal(place: int) -> str:

@@ -43,7 +43,7 @@ def test_the_best_is_the_one_that_is_best_in_everything() -> None:
     assert best.configuration.model == "other"
     assert best.score == pytest.approx(1.0)
     assert best.front == "certain"
-    assert best.why == "Of 3 that meet the limits: best in cost and latency p95 and throughput"
+    assert best.why == "Of 3 that meet the limits: best in cost, latency p95 and throughput"
     # 0.8 USD an hour, 200 tokens a second.
     assert best.costs.output == pytest.approx(0.8 / (200 * 3600) * 1e6)
     assert best.costs.input == pytest.approx(best.costs.output / 2)
