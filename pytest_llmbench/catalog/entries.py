@@ -37,20 +37,21 @@ def entries_of(
 
     :param candidates: all that meet the limits, among which places are counted.
     """
-    low, high = scored.low[shown], scored.high[shown]
-    names = scored.scale.names
-    gained = scored.scale.parts(scored.scale.values(view, scored.places[shown]))
+    scale, places = scored.scale, scored.places[shown]
+    names, values = scale.names, scale.values(view, places)
+    gained = scale.parts(values)
+    low, high = scale.ends(values, scale.noise(view, places))
     entries = []
     for rank, index in enumerate(map(int, shown), 1):
         place = int(scored.places[index])
         margins = [one.margin(place) for one in checked]
         costs = costs_of(view, place, today)
-        overlaps = (low <= scored.high[index]) & (high >= scored.low[index])
+        overlaps = (low <= high[rank - 1]) & (high >= low[rank - 1])
         entries.append(
             Entry(
                 rank=rank,
                 score=float(scored.scores[index]),
-                interval=(float(scored.low[index]), float(scored.high[index])),
+                interval=(float(low[rank - 1]), float(high[rank - 1])),
                 parts=dict(zip(names, map(float, gained[rank - 1]), strict=True)),
                 values={name: _value(view, name, place) for name in CRITERIA},
                 configuration=Configuration.of(view.row(place), today),

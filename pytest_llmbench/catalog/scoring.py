@@ -73,9 +73,6 @@ class Scored:
     places: Places
     """In the view."""
     scores: Floats
-    low: Floats
-    high: Floats
-    """The scores with all values at the one or the other end of their 95% intervals."""
     certain: Mask
     possible: Mask
     lacking: Places
@@ -110,7 +107,6 @@ def score(view: View, shares: Mapping[str, float], candidates: Places, *, every:
     kept = np.flatnonzero(complete if every else complete & possible)
     rows, places = values[kept], candidates[kept]
     scores = scale.scores(rows)
-    low, high = scale.ends(rows, scale.noise(view, places))
     step = _step(view, scale)
     # The best score is at the end of the last step, and no step of its own.
     coarse = np.minimum(np.floor(scores / step), np.ceil(1 / step) - 1) if step else scores
@@ -120,8 +116,6 @@ def score(view: View, shares: Mapping[str, float], candidates: Places, *, every:
         scale,
         places[order],
         scores[order],
-        low[order],
-        high[order],
         certain[kept][order],
         possible[kept][order],
         candidates[~complete],
