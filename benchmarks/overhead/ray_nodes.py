@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_worker_niceness": "0",
     # A node that was killed is noticed within two seconds.
     "RAY_health_check_initial_delay_ms": "0",
     "RAY_health_check_period_ms": "500",
@@ -69,6 +70,7 @@ class RayNodes:
             start_new_session=True,
         )
         self.pid = self._process.pid
+        self.client_port = client_port
         self.ids: list[str] = []
         """Of the nodes, as Ray has them, by number."""
         self.address: str = self._hear()["address"]

@@ -45,7 +45,7 @@ _REACHED_WITHIN = 10.0
 _OPEN_WITHIN = 60.0
 _ANSWER_WITHIN = 90.0
 """Seconds: a node is asked what it measures with for the first time."""
-_SILENT = 60.0
+_SILENT = 80.0
 """Seconds without a sign of life; Ray itself gives a head up before."""
 _SHORT_PATH = 40
 """Characters: Ray adds 60 for the name of a socket, which has 107 at most."""
@@ -54,6 +54,9 @@ QUIET = {
     "RAY_enable_metrics_collection": "0",
     # Else a task without a GPU has its visible devices rewritten.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # By default what runs in a task yields to all else on the node, and is ended first for want of memory.
+    "RAY_worker_niceness": "0",
+    "RAY_worker_oom_score_adjustment": "0",
 }
 """What Ray's processes are started with, here and on a cluster."""
 _HEAD_GONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}

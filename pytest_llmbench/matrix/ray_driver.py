@@ -96,7 +96,7 @@ class Driver:
         try:
             ray.init("local" if address is None else address, **options)
         except Exception as error:  # noqa: BLE001  # whatever Ray raises, it is not reached
-            where = "a local Ray does not start" if address is None else f"no Ray answers at {address}"
+            where = "it does not start" if address is None else "it does not answer"
             raise ClusterError(f"{where}: {_words(error)}") from None
         return {"version": ray.__version__}
 

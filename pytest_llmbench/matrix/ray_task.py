@@ -6,17 +6,19 @@ node has this package installed, in the driver's version.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from pydantic import TypeAdapter
 
 from pytest_llmbench._version import __version__
-from pytest_llmbench.errors import LLMBenchError, one_line
+from pytest_llmbench.errors import ClusterError, LLMBenchError, one_line
 from pytest_llmbench.matrix.devices import Devices
 from pytest_llmbench.matrix.executor import Node, Outcome, Task
 from pytest_llmbench.matrix.facts import node_facts, this_node
@@ -27,6 +29,8 @@ ATTEMPT = "pytest_llmbench.matrix.attempt:run_task"
 """What makes an attempt."""
 _IN_USE_WITHIN = 120.0
 """Seconds that devices have to become free that somebody else of ours has: under another label, or killed."""
+_SET_BY_RAY = ("OMP_NUM_THREADS", "PYTHONBREAKPOINT")
+"""Variables that a worker has and the node has not."""
 _LOOK = 0.2
 """Seconds until a wish to stop is seen."""
 TASKS: TypeAdapter[Task] = TypeAdapter(Task)
@@ -40,7 +44,7 @@ class Run(Protocol):
         task: Task,
         node: Node,
         devices: Devices,
-        folder: Any,
+        folder: Path,
         *,
         stopping: Callable[[], bool],
         grace: float,
@@ -48,7 +52,11 @@ class Run(Protocol):
 
 
 def ask_facts() -> Json:
-    """What the node measures with, and with which version of this package."""
+    """What the node measures with, and with which version of this package.
+
+    :raises ClusterError: if what Ray runs there would be measured as slower than it is.
+    """
+    _undo_ray()
     return {"version": __version__, "facts": _facts()}
 
 
@@ -88,6 +96,7 @@ def measure(asked: Json) -> Json:
 
 def _measure(asked: Json, stopping: Callable[[], bool]) -> Json:
     task = TASKS.validate_python(asked["task"])
+    _undo_ray()
     where, gpus = _placed()
     hardware = task.cell.hardware
     total = int(asked["totals"].get(where, hardware.count))
@@ -131,6 +140,41 @@ def _placed() -> tuple[str, tuple[str, ...]]:
 
     context = ray.get_runtime_context()
     return context.get_node_id(), tuple(str(gpu) for gpu in ray.get_gpu_ids())
+
+
+def _undo_ray() -> None:
+    """Have what this thread starts run as on the node itself, and not as Ray has its workers run.
+
+    They yield to everything else there, use one core for what follows OMP_NUM_THREADS, and are the first to be
+    ended when memory runs out.
+
+    :raises ClusterError: if they yield to others, and that cannot be changed.
+    """
+    raylet = int(os.environ.get("RAY_RAYLET_PID", os.getppid()))
+    before = _environment(raylet)
+    for name in _SET_BY_RAY:
+        os.environ.pop(name, None)
+        if (value := before.get(name)) is not None:
+            os.environ[name] = value
+    with suppress(OSError):
+        score = Path(f"/proc/{raylet}/oom_score_adj").read_text()
+        Path("/proc/self/oom_score_adj").write_text(score)
+    with suppress(ProcessLookupError):
+        wanted = os.getpriority(os.PRIO_PROCESS, raylet)
+        if os.getpriority(os.PRIO_PROCESS, 0) > wanted:
+            try:
+                os.setpriority(os.PRIO_PROCESS, 0, wanted)
+            except PermissionError:
+                msg = "Ray lets everything else go first there: start the node with RAY_worker_niceness=0"
+                raise ClusterError(msg) from None
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """The variables that a process was started with; empty if that cannot be read."""
+    with suppress(OSError):
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return dict(os.fsdecode(pair).partition("=")[::2] for pair in pairs)
+    return {}
 
 
 @cache

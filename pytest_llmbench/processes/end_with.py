@@ -40,9 +40,11 @@ def ending_with_us(command: Sequence[str], cpus: Collection[int] | None = None) 
 
 def main(parent: int, cpus: str, *command: str) -> None:
     """Become *command*."""
-    # What is ignored stays so in another program, and a shell ignores SIGINT for what runs beside it.
+    # What is ignored or blocked stays so in another program. A shell ignores SIGINT for what runs beside it,
+    # and Ray blocks it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     if cpus != _ALL and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
     end_with_parent(parent)

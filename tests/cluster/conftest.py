@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +49,10 @@ def ray_nodes() -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="session")
 def cluster(ray_nodes: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Four fake GPUs on one node; one each on two others, one of which has another version of an engine."""
-    nodes = ray_nodes()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = ray_nodes(client_port=port)
     nodes.add({"four": 4}, gpus=(0, 1, 2, 3))
     nodes.add({"one": 1}, gpus=(4,), labels={"market": "spot"})
     other = tmp_path_factory.mktemp("packages")

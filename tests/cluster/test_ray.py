@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -79,6 +78,20 @@ def test_a_market_is_where_a_cell_runs(on_cluster: RayExecutor, make_task: MakeT
         assert outcome.document == '{"é": 1}'.encode()
 
 
+def test_a_cluster_is_reached_from_elsewhere_by_rays_client(
+    cluster: Any, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    executor = connect(f"ray://127.0.0.1:{cluster.client_port}", attempt=ATTEMPT)
+    try:
+        assert set(cluster.ids[:3]) <= {node.id for node in executor.nodes()}
+        executor.submit(make_task())
+        assert all_outcomes(executor, 1)[0].document == '{"é": 1}'.encode()
+    finally:
+        executor.close()
+
+
 def test_hardware_that_no_node_has_is_an_error_and_not_an_endless_wait(
     on_cluster: RayExecutor, make_task: MakeTask
 ) -> None:
@@ -95,6 +108,14 @@ def test_what_happens_to_an_attempt_says_whether_it_counts(
     assert ended["die"].end == "lost"
     assert ended["raise"].end == "transient"
     assert "its disk is full" in str(ended["raise"].reason)
+
+
+def test_an_attempt_runs_as_on_the_node_itself_and_not_as_ray_has_its_workers_run(
+    on_cluster: RayExecutor, make_task: MakeTask, log: Path
+) -> None:
+    on_cluster.submit(make_task("look"))
+    assert all_outcomes(on_cluster, 1)[0].end == "measured"
+    assert log.read_text().splitlines()[1] == f"{os.nice(0)} {os.environ.get('OMP_NUM_THREADS')} False"
 
 
 def test_told_to_stop_one_that_listens_ends_itself_and_the_others_are_ended(
@@ -180,16 +201,34 @@ def test_every_cell_is_measured_once_whatever_is_killed(
 ) -> None:
     from matrix_kills import run
 
-    report = run(tmp_path, cells=3, kills=2, kinds=("driver", "head"), say=print)
-    assert report.kills == {"driver": 1, "head": 1}, report
+    report = run(tmp_path, cells=2, kills=2, kinds=("driver", "worker"))
+    assert report.kills == {"driver": 1, "worker": 1}, report
+    assert report.exits == {0: 1}, report
     assert report.held, report
-    # A head that is gone ends the run with one line, and another start of it is worth while.
-    assert report.exits == {0: 1, 75: 1}
-    assert re.search(
-        r"^llmbench: error: Ray at \S+ does not answer any more: .*$|Stopped, Ray at",
-        (tmp_path / "driver.log").read_text(),
-        re.M,
-    )
+
+
+def test_a_head_that_is_gone_ends_the_run_with_one_line(
+    ray_nodes: Callable[..., Any], make_task: MakeTask, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = ray_nodes()
+    for name, value in nodes.environment.items():
+        monkeypatch.setenv(name, value)
+    nodes.add({"one": 1}, gpus=(9,))
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
+    executor = connect(nodes.address, attempt=ATTEMPT)
+    try:
+        executor.submit(make_task("hold", "one"))
+        until(lambda: "begin" in log.read_text())
+        running = below_of(nodes.pid)
+        nodes.kill_head()
+        with pytest.raises(ClusterError, match=r"does not answer any more: [^\n]*$"):
+            until(lambda: executor.wait(5))
+        with pytest.raises(ClusterError, match="does not answer any more"):
+            executor.nodes()
+    finally:
+        executor.close()
+        nodes.close()
+    until(lambda: not alive(running))
 
 
 def test_nothing_is_left_of_a_ray_of_our_own_whose_driver_is_killed_and_it_listens_to_this_machine_alone(

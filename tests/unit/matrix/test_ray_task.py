@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 import tempfile
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.errors import ResultsError
+from pytest_llmbench.errors import ClusterError, ResultsError
 from pytest_llmbench.matrix import ray_task
 from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.devices import Devices
@@ -117,3 +118,33 @@ def test_a_fault_of_ours_is_not_hidden() -> None:
 
 def test_a_node_says_what_it_measures_with() -> None:
     assert ray_task.ask_facts() == {"version": ray_task.__version__, "facts": {"driver": "550"}}
+
+
+def test_what_ray_has_set_is_as_it_is_on_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONBREAKPOINT", "ray.util.rpdb.set_trace")
+    monkeypatch.setattr(ray_task, "_environment", lambda pid: {"OMP_NUM_THREADS": "8", "HOME": "elsewhere"})
+    home = os.environ.get("HOME")
+    ray_task._undo_ray()
+    assert os.environ["OMP_NUM_THREADS"] == "8"
+    assert "PYTHONBREAKPOINT" not in os.environ
+    assert os.environ.get("HOME") == home
+
+
+def test_a_node_where_what_is_measured_would_yield_to_all_else_measures_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setenv("RAY_RAYLET_PID", "77")
+    monkeypatch.setattr(ray_task, "_environment", lambda pid: {})
+    monkeypatch.setattr(os, "getpriority", lambda which, who: 0 if who == 77 else 15)
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with pytest.raises(ClusterError, match="start the node with RAY_worker_niceness=0"):
+        ray_task.ask_facts()
+
+
+def test_the_variables_of_a_process_are_read() -> None:
+    assert ray_task._environment(os.getpid())["PATH"]
+    assert ray_task._environment(2**30) == {}
