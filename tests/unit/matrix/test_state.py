@@ -14,7 +14,7 @@ from pytest_llmbench.matrix.collect import older
 from pytest_llmbench.matrix.executor import End, Outcome, Task
 from pytest_llmbench.matrix.journal import MatrixJournal
 from pytest_llmbench.matrix.lock import driving
-from pytest_llmbench.matrix.state import State, read_state
+from pytest_llmbench.matrix.state import State, read_state, stamp_of, unended
 from pytest_llmbench.matrix.summary import matrices, matrix_folder, write_plan
 from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.store import Store
@@ -196,3 +196,39 @@ def test_a_matrix_that_nobody_ran_is_one_line(store: Store) -> None:
         read_state(store, "n")
     with pytest.raises(UsageError, match="not a valid name"):
         read_state(store, "../m")
+
+
+def test_each_batch_has_its_own_driver(store: Store) -> None:
+    folder = matrix_folder(store, "m")
+    note(MatrixJournal(folder, "L4-0"), ONE, SESSIONS[0], None)
+    note(MatrixJournal(folder, "L4-1"), TWO, SESSIONS[1], None)
+    with driving(folder, "L4-1"):
+        state = read_state(store, "m")
+        assert (states(state), state.driven) == (["left", "running", "left"], True)
+        assert (state.cells[0].end, unended(folder, "L4-0")) == ("lost", {SESSIONS[0]: ONE.id})
+    assert states(read_state(store, "m")) == ["left", "left", "left"]
+
+
+def test_a_clock_that_was_set_back_changes_no_order(
+    store: Store, journal: MatrixJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = MatrixJournal(matrix_folder(store, "m"), "cpu-0")
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    note(journal, ONE, SESSIONS[0], "engine", failed=True)
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    journal.again(ONE.id)
+    monkeypatch.setattr("time.time", lambda: 1.5e9)
+    note(other, TWO, SESSIONS[1], "engine", failed=True)
+    assert states(read_state(store, "m")) == ["left", "failed", "left"]
+
+
+def test_a_stamp_is_another_one_when_something_changed(store: Store, journal: MatrixJournal) -> None:
+    stamps = [stamp_of(store, "m")]
+    assert stamp_of(store, "m") == stamps[0]
+    note(journal, ONE, SESSIONS[0], "engine")
+    stamps.append(stamp_of(store, "m"))
+    stored(store, ONE)
+    stamps.append(stamp_of(store, "m"))
+    with driving(matrix_folder(store, "m")):
+        stamps.append(stamp_of(store, "m"))
+    assert len(set(stamps)) == 4
