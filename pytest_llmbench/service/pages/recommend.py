@@ -106,6 +106,7 @@ def show(asked: Asked) -> PageAnswer:
         said=[] if answer is None else _said(answer),
         heads=[CRITERIA[name].head for name in names],
         rows=[] if answer is None else [_row(entry, names) for entry in answer.ranked],
+        excluded=[] if answer is None else [one for one in answer.excluded if one.count or one.unknown],
         bests=[] if answer is None else _bests(answer),
         charts=[] if chart is None else [chart],
         told=told,
