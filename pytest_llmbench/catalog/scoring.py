@@ -11,7 +11,8 @@ import numpy as np
 from pytest_llmbench.catalog.criteria import CRITERIA, USUAL
 from pytest_llmbench.catalog.front import fronts
 from pytest_llmbench.catalog.topsis import parts, topsis
-from pytest_llmbench.catalog.view import AS_IS, View
+from pytest_llmbench.catalog.view import View
+from pytest_llmbench.models.spec import AS_IS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

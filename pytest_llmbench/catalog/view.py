@@ -21,6 +21,7 @@ from pytest_llmbench.catalog.hardware import Devices, Market, Price
 from pytest_llmbench.catalog.row import Row
 from pytest_llmbench.catalog.rows import Catalog
 from pytest_llmbench.catalog.topsis import Bounds, bounds_of
+from pytest_llmbench.models.spec import AS_IS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     Places = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
-AS_IS = "as-is"
-"""The quantization of a model whose files are taken as they are."""
 AXES: Mapping[str, Callable[[Row], str]] = {
     "models": lambda row: row.model,
     "hardware": lambda row: row.hardware or "",

@@ -20,9 +20,10 @@ from pytest_llmbench.cases.target import EngineTarget, ServerTarget, Target
 from pytest_llmbench.errors import UsageError, suggest
 from pytest_llmbench.matrix.cells import Cell, Dropped, Hardware, cell_id
 from pytest_llmbench.matrix.written import Writer, hashed, model_at
+from pytest_llmbench.models.spec import AS_IS
 from pytest_llmbench.servers.options import SERVER
 from pytest_llmbench.settings.case import AUTO
-from pytest_llmbench.settings.matrix_table import AS_IS, AXES, SETTING_OF, Devices, Entry, MatrixTable
+from pytest_llmbench.settings.matrix_table import AXES, SETTING_OF, Devices, Entry, MatrixTable
 from pytest_llmbench.settings.sources import Precedence
 
 if TYPE_CHECKING:

@@ -26,6 +26,10 @@ class Known:
     """Bytes that a machine should have for it."""
 
 
+AS_IS = "as-is"
+"""The quantization of a model that is taken as its files have it, where that needs a name."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What a user names: before anything was looked up, downloaded or built.

@@ -22,12 +22,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_llmbench.errors import UsageError, few, suggest
+from pytest_llmbench.models.spec import AS_IS
 from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.suite_rows import NAME
 from pytest_llmbench.settings.yaml_nodes import Items, Node, Place, Table, plain
 
-AS_IS = "as-is"
-"""The quantization that a model's files have: the only one for servers that make none."""
 AXES: Mapping[str, str] = {
     "hardware": "devices by label, with how many of them: {L4: [1, 2], H100: 8}",
     "models": "as the setting models",
