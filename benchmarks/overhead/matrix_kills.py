@@ -187,6 +187,9 @@ class Stage:
         if not self._attempts():
             return False
         number = self._random.choice(sorted(self._places))
+        if self._random.random() < 0.5:
+            # As the notice of a spot market does.
+            self.nodes.drain(number)
         self.nodes.kill(number)
         self._add_node(self._places.pop(number))
         return True

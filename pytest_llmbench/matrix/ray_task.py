@@ -19,13 +19,14 @@ from pydantic import TypeAdapter
 
 from pytest_llmbench._version import __version__
 from pytest_llmbench.errors import ClusterError, LLMBenchError, one_line
+from pytest_llmbench.matrix.attempt import run_task
 from pytest_llmbench.matrix.devices import Devices
 from pytest_llmbench.matrix.executor import Node, Outcome, Task
 from pytest_llmbench.matrix.facts import node_facts, this_node
 from pytest_llmbench.matrix.shares import InUseError, exclusive_cpus, exclusive_gpus, fresh_folder
 from pytest_llmbench.processes.wire import Json
 
-ATTEMPT = "pytest_llmbench.matrix.attempt:run_task"
+ATTEMPT = f"{run_task.__module__}:{run_task.__name__}"
 """What makes an attempt."""
 _IN_USE_WITHIN = 120.0
 """Seconds that devices have to become free that somebody else of ours has: under another label, or killed."""
@@ -145,8 +146,8 @@ def _placed() -> tuple[str, tuple[str, ...]]:
 def _undo_ray() -> None:
     """Have what this thread starts run as on the node itself, and not as Ray has its workers run.
 
-    They yield to everything else there, use one core for what follows OMP_NUM_THREADS, and are the first to be
-    ended when memory runs out.
+    They yield to everything else there, use one core for what follows OMP_NUM_THREADS, and are the first to
+    be ended when memory runs out.
 
     :raises ClusterError: if they yield to others, and that cannot be changed.
     """

@@ -33,6 +33,8 @@ SHORT = "[{name: short}]"
 LONG = "[{name: long, rounds: 20, max_new_tokens: 100}]"
 POISON = "[{name: poison, backend_options: {llamacpp: {n_gpu_layers: 9}}}, {name: short}]"
 
+pytestmark = pytest.mark.usefixtures("cpus_alone")
+
 Start_ = Callable[..., "subprocess.Popen[str]"]
 
 
