@@ -14,7 +14,7 @@ from pytest_llmbench.catalog.uses import USES, UseName
 from pytest_llmbench.cli.documents import warn
 from pytest_llmbench.cli.index import open_index
 from pytest_llmbench.cli.options import STORE, StoreOption, print_columns, say
-from pytest_llmbench.errors import UsageError, suggest
+from pytest_llmbench.errors import UsageError, few, suggest
 
 
 class AnswerFormat(StrEnum):
@@ -151,6 +151,10 @@ def recommend(
     if rows:
         typer.echo()
         print_columns([tuple(head.upper() for head in heads), *rows])
+    if answer.beaten and not every:
+        say("--all shows those that are beaten too.")
+    if answer.others and not workload:
+        say(f"Other workloads were measured too, for --workload: {few(answer.others, 5)}")
     for section in advice.sections(answer, whole=explain):
         typer.echo()
         say(section.title)

@@ -40,6 +40,20 @@ def test_a_person_reads_a_table_and_why(store: Path) -> None:
     assert "quality: not known" in done.output
 
 
+def test_what_is_not_shown_is_named_with_the_option_that_shows_it(store: Path) -> None:
+    document = make_document("20260103T000000Z-00000003", cases=3)
+    for case, name in zip(document.cases, ("small", "large", "other"), strict=True):
+        case.model.alias = name
+        case.nodeid = f"m.llm.yaml::batch[{name}]"
+    document.cases[0].metrics["ttft"].p95 = 0.001
+    Store(store / "store").write(document)
+    said = llmbench(store, "--weights", "ttft=1").output
+    assert "3 configurations that answered 'batch'" in said
+    assert "--all shows those that are beaten too." in said
+    assert "Other workloads were measured too, for --workload: chat" in said
+    assert "--workload:" not in llmbench(store, "--weights", "ttft=1", "--workload", "chat").output
+
+
 def test_a_program_reads_json(store: Path) -> None:
     done = llmbench(store, "--weights", "ttft=1", "--model", "small,none", "-f", "json")
     told = json.loads(done.output)
