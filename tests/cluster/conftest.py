@@ -24,7 +24,7 @@ ATTEMPT = "tests.cluster.attempts:run"
 MakeTask = Callable[..., Task]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_nodes() -> Iterator[Callable[..., Any]]:
     """Starts clusters; none of their processes is left at the end."""
     pytest.importorskip("ray", reason="Ray is not installed")
@@ -46,7 +46,7 @@ def ray_nodes() -> Iterator[Callable[..., Any]]:
     until(lambda: not alive(below))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(ray_nodes: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Four fake GPUs on one node; one each on two others, one of which has another version of an engine."""
     with socket.socket() as free:
