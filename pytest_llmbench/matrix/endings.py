@@ -32,7 +32,8 @@ BY_ERROR: dict[str, End] = {
 _DISK = re.compile("|".join(re.escape(os.strerror(one)) for one in (errno.ENOSPC, errno.EROFS, errno.EDQUOT)))
 """What a system says of a disk that nothing can be written to; another node has another one."""
 _RAISED = re.compile(r"^(?:E\s+)?pytest_llmbench\.errors\.(\w+): (.*)", re.MULTILINE)
-_SKIPPED = re.compile(r"^SKIPPED \[\d+\] [^\n]*?:\d+: (.*)", re.MULTILINE)
+_SKIPPED = re.compile(r"^SKIPPED \[\d+\] .*?: (.*)", re.MULTILINE)
+"""With the line of the file or without it, as the test has one."""
 _WORDS = re.compile(r"^(?:ERROR:?|E  |FAILED|INTERNALERROR>)\s*(.*)", re.MULTILINE)
 
 

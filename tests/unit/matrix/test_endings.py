@@ -83,6 +83,7 @@ def test_an_error_is_of_its_kind(error: str, end: str) -> None:
     ("status", "log", "end", "reason"),
     [
         (0, "SKIPPED [1] m.llm.yaml:1: it needs more memory", "usage", "skipped: it needs more memory"),
+        (0, "SKIPPED [1] m.llm.yaml: torch is missing: pip it", "usage", "skipped: torch is missing: pip it"),
         (4, "ERROR: m.llm.yaml:1:1: no key 'x'", "usage", "m.llm.yaml:1:1: no key 'x'"),
         (5, "", "usage", "pytest exited with status 5"),
         (2, "", "lost", "pytest was interrupted"),
