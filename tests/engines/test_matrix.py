@@ -31,6 +31,7 @@ cases: {cases}
 SHORT = "[{name: short}]"
 # It generates for as long as a test needs to do something meanwhile.
 LONG = "[{name: long, rounds: 20, max_new_tokens: 100}]"
+ENDLESS = "[{name: long, rounds: 500, max_new_tokens: 100}]"
 POISON = "[{name: poison, backend_options: {llamacpp: {n_gpu_layers: 9}}}, {name: short}]"
 
 pytestmark = pytest.mark.usefixtures("cpus_alone")
@@ -123,10 +124,10 @@ def test_a_driver_that_is_killed_goes_on_and_every_cell_is_stored_once(store: St
 def test_a_second_driver_says_who_the_first_one_is_and_sigterm_ends_with_75(
     store: Store, driver: Start_
 ) -> None:
-    first = driver(LONG)
+    first = driver(ENDLESS)
     until(lambda: measuring(store))
     assert read_state(store, "m").counts["running"] == 1
-    assert f"by process {first.pid} on" in ended(driver(LONG), Exit.AGAIN)
+    assert f"by process {first.pid} on" in ended(driver(ENDLESS), Exit.AGAIN)
     first.send_signal(signal.SIGTERM)
     assert "Run the same command again" in ended(first, Exit.AGAIN)
     assert of_attempts(store) == []
