@@ -14,11 +14,12 @@ import yaml
 from pairs import Bound, Measured, NotMeasuredError, Row, alternate, differences
 
 from pytest_llmbench.errors import LLMBenchError
-from pytest_llmbench.matrix.cells import Cell, Hardware, Plan, cell_id, digest_of
+from pytest_llmbench.matrix.cells import Cell, Plan, cell_id, digest_of
 from pytest_llmbench.matrix.executor import Node
 from pytest_llmbench.matrix.exits import Exit
 from pytest_llmbench.matrix.on_ray import RayExecutor, connect
 from pytest_llmbench.matrix.run import Run
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.ids import SESSION_VARIABLE, new_session_id
 from pytest_llmbench.results.store import Store
 

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pytest_llmbench.catalog.hardware import Market
 from pytest_llmbench.catalog.uses import USES, UseName
 from pytest_llmbench.errors import UsageError, one_line, suggest
 from pytest_llmbench.metrics.reading import NUMBER, factors
 from pytest_llmbench.metrics.table import METRICS
+from pytest_llmbench.results.records import Market
 
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _Names = Annotated[list[_Text], Field(max_length=100)]

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.errors import UsageError, one_line
+from pytest_llmbench.results.records import Market
 
-Market = Literal["on_demand", "spot"]
 _MOST_BYTES = 2**20
 _GIB = 2**30
 OLD = 90

@@ -17,11 +17,12 @@ import numpy as np
 
 from pytest_llmbench.catalog import cost
 from pytest_llmbench.catalog.criteria import CRITERIA, measured
-from pytest_llmbench.catalog.hardware import Devices, Market, Price
+from pytest_llmbench.catalog.hardware import Devices, Price
 from pytest_llmbench.catalog.row import Row
 from pytest_llmbench.catalog.rows import Catalog
 from pytest_llmbench.catalog.topsis import Bounds, bounds_of
 from pytest_llmbench.models.spec import AS_IS
+from pytest_llmbench.results.records import Market
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -47,7 +47,8 @@ def show_plan(
     """
     from pytest_llmbench.catalog.hardware import read_devices
     from pytest_llmbench.matrix.estimate import estimates
-    from pytest_llmbench.matrix.plan import hourly, plan_of
+    from pytest_llmbench.matrix.plan import plan_of
+    from pytest_llmbench.matrix.prices import hourly
     from pytest_llmbench.matrix.summary import CellSummary
 
     devices = read_devices(hardware_file)

@@ -125,7 +125,8 @@ def _run(
     from pytest_llmbench.catalog.hardware import read_devices
     from pytest_llmbench.matrix.choice import batch_of, chosen, kinds_of, read_only
     from pytest_llmbench.matrix.local import read_hardware
-    from pytest_llmbench.matrix.plan import hourly, plan_of
+    from pytest_llmbench.matrix.plan import plan_of
+    from pytest_llmbench.matrix.prices import hourly
     from pytest_llmbench.matrix.run import Bounds, Run
     from pytest_llmbench.results.store import Store
 

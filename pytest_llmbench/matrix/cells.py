@@ -12,36 +12,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from pytest_llmbench.processes.wire import Json
-from pytest_llmbench.results.cell import hardware_label
+from pytest_llmbench.results.cell import Hardware
 
-Market = Literal["on_demand", "spot"]
 _DIGITS = 16
 """Of a hash in hexadecimal that are kept."""
 PROTOCOL = 1
 """Of how a cell is measured: another number, another cell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hardware:
-    """Devices of one kind, as a matrix names them."""
-
-    name: str
-    """The label: ``L4``, ``A100-80GB``, ``cpu``."""
-    count: int = 1
-    market: Market | None = None
-
-    @property
-    def label(self) -> str:
-        """``L4``, ``H100x8``, ``L4-spot``."""
-        return hardware_label(self.name, self.count) + ("-spot" if self.market == "spot" else "")
-
-    @property
-    def exact(self) -> str:
-        """``L4x1``: where ``L4`` would be any number of them."""
-        return f"{self.name}x{self.count}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pytest_llmbench.errors import UsageError, few, one_line, suggest
-from pytest_llmbench.matrix.cells import Cell, Hardware, Plan
+from pytest_llmbench.matrix.cells import Cell, Plan
 from pytest_llmbench.matrix.executor import Node
 from pytest_llmbench.metrics.units import count
+from pytest_llmbench.results.cell import Hardware
 
 AXES: Mapping[str, Callable[[Cell], Collection[str | None]]] = {
     # Of any number of devices, as it is called, and of this number alone.

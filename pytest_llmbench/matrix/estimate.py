@@ -8,14 +8,14 @@ nothing tells is counted apart, and is not 0.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_llmbench.matrix.cells import Cell, Hardware
+from pytest_llmbench.matrix.cells import Cell
+from pytest_llmbench.matrix.prices import Hourly
 from pytest_llmbench.matrix.state import CellState
 from pytest_llmbench.matrix.summary import CellSummary
-
-Hourly = Callable[[Hardware], float | None]
+from pytest_llmbench.results.cell import Hardware
 
 
 @dataclass(frozen=True, slots=True)

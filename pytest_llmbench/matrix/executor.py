@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from pytest_llmbench.matrix.cells import Cell, Market
+from pytest_llmbench.matrix.cells import Cell
+from pytest_llmbench.results.records import Market
 
 End = Literal["measured", "lost", "transient", "engine", "usage"]
 """How a task ended: with a result; its node died or was preempted; by something that another attempt may not

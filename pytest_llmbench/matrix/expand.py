@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.cases.case import LoadLevel
@@ -18,12 +18,13 @@ from pytest_llmbench.cases.need import of_asked
 from pytest_llmbench.cases.selection import Selector
 from pytest_llmbench.cases.target import EngineTarget, ServerTarget, Target
 from pytest_llmbench.errors import UsageError, suggest
-from pytest_llmbench.matrix.cells import Cell, Dropped, Hardware, cell_id
+from pytest_llmbench.matrix.cells import Cell, Dropped, cell_id
 from pytest_llmbench.matrix.written import Writer, hashed, model_at
 from pytest_llmbench.models.spec import AS_IS
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.servers.options import SERVER
 from pytest_llmbench.settings.case import AUTO
-from pytest_llmbench.settings.matrix_table import AXES, SETTING_OF, Devices, Entry, MatrixTable
+from pytest_llmbench.settings.matrix_table import AXES, SETTING_OF, Entry, MatrixTable, names_of
 from pytest_llmbench.settings.sources import Precedence
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.settings.suite import Point, Suite, SuiteCase
 
 MOST_CELLS = 1_000_000
-_LEVELS = ("concurrency", "request_rate", "conversations")
+_LEVELS = tuple(one.name for one in fields(LoadLevel))
 """The settings that a load level is written with."""
 
 
@@ -109,7 +110,7 @@ class Expansion:
         self._precedence = Precedence()
         self._selector = Selector(registry, self._precedence, suite.aliases, starts)
         self._spaces = {
-            devices: self._selector.space.of_machine(room, devices.names[1])
+            devices: self._selector.space.of_machine(room, names_of(devices)[1])
             for devices in table.hardware
             if (room := room_of(devices.name, devices.count)) is not None
         }
@@ -208,19 +209,18 @@ class Expansion:
     def _add(
         self,
         asked: _Asked,
-        devices: Devices,
+        devices: Hardware,
         engine: _Engine,
         model: str,
         quantization: str | None,
         included: bool,
     ) -> None:
-        hardware = Hardware(devices.name, devices.count, devices.market)
         load = _load(asked.level)
         cell = Cell(
-            "", asked.case.name, hardware, engine.name, engine.served, model, quantization, load,
+            "", asked.case.name, devices, engine.name, engine.served, model, quantization, load,
             asked.point.combination.plain,
         )  # fmt: skip
-        if not included and any(_matches(entry, cell, devices) for entry in self._table.exclude):
+        if not included and any(_matches(entry, cell) for entry in self._table.exclude):
             self._found.excluded += 1
             return
         spec, misfit, identity = self._model(engine, model, quantization)
@@ -229,7 +229,7 @@ class Expansion:
             self._found.dropped.append(Dropped(cell.label, why or "its model is not known"))
             return
         suite, case = self._suite_of(asked, engine, model, quantization)
-        made = replace(cell, id=cell_id(case, identity.about, hardware), suite=suite)
+        made = replace(cell, id=cell_id(case, identity.about, devices), suite=suite)
         if made.id in self._ids:
             return
         self._ids.add(made.id)
@@ -237,7 +237,7 @@ class Expansion:
         if identity.problem is not None:
             self._found.refused[made.id] = identity.problem
         for axis, value in (
-            ("hardware", hardware.label),
+            ("hardware", devices.label),
             ("models", model),
             ("servers" if engine.served else "backends", engine.name),
             ("quantizations", quantization or AS_IS),
@@ -260,7 +260,7 @@ class Expansion:
         return self._known[key]
 
     def _why_not(
-        self, asked: _Asked, devices: Devices, engine: _Engine, spec: ModelSpec, misfit: str | None
+        self, asked: _Asked, devices: Hardware, engine: _Engine, spec: ModelSpec, misfit: str | None
     ) -> str | None:
         if asked.case.fixture == "llm_load" and not engine.served:
             return f"load levels need a server, and {engine.name} is an engine in a process"
@@ -303,7 +303,7 @@ class Expansion:
         :raises UsageError: with the place.
         """
         known = {
-            "hardware": {name for devices in self._table.hardware for name in devices.names},
+            "hardware": {name for devices in self._table.hardware for name in names_of(devices)},
             "cases": {case.name for case in self._suite.cases},
         }
         for key, entries in (("include", self._table.include), ("exclude", self._table.exclude)):
@@ -348,13 +348,13 @@ def _is(said: Entry, axis: str, value: str | None) -> bool:
     return axis not in said or value in said[axis]
 
 
-def _named(said: Entry, devices: Devices) -> bool:
-    return "hardware" not in said or any(name in said["hardware"] for name in devices.names)
+def _named(said: Entry, devices: Hardware) -> bool:
+    return "hardware" not in said or any(name in said["hardware"] for name in names_of(devices))
 
 
-def _matches(entry: Mapping[str, tuple[str, ...]], cell: Cell, devices: Devices) -> bool:
+def _matches(entry: Mapping[str, tuple[str, ...]], cell: Cell) -> bool:
     return (
-        _named(entry, devices)
+        _named(entry, cell.hardware)
         and _is(entry, "models", cell.model)
         and _is(entry, "servers" if cell.served else "backends", cell.engine)
         and ("backends" if cell.served else "servers") not in entry

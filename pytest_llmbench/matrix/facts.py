@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_llmbench.hardware.cores import numa_nodes, usable_cores
-from pytest_llmbench.matrix.cells import Market, digest_of
+from pytest_llmbench.matrix.cells import digest_of
 from pytest_llmbench.matrix.executor import Node
 from pytest_llmbench.results.environment import DISTRIBUTIONS, machine, versions
+from pytest_llmbench.results.records import Market
 
 CPU = "cpu"
 """The label of what every node has, a device for each NUMA node."""

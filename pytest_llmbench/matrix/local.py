@@ -14,10 +14,11 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.hardware.cores import numa_nodes
 from pytest_llmbench.hardware.gpus import list_gpus
 from pytest_llmbench.matrix.attempt import Attempt
-from pytest_llmbench.matrix.cells import Hardware, digest_of
+from pytest_llmbench.matrix.cells import digest_of
 from pytest_llmbench.matrix.devices import Devices
 from pytest_llmbench.matrix.executor import Node, Outcome, Task
 from pytest_llmbench.matrix.facts import CPU, this_node
+from pytest_llmbench.results.cell import Hardware
 
 NODE = "local"
 _NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9_.+-]+")

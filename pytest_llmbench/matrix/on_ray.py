@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pytest_llmbench.errors import (
     BackendUnavailableError,
@@ -35,6 +35,7 @@ from pytest_llmbench.matrix.ray_task import ATTEMPT, TASKS
 from pytest_llmbench.matrix.shares import fresh_folder
 from pytest_llmbench.processes.child import Child
 from pytest_llmbench.processes.wire import Json
+from pytest_llmbench.results.records import Market
 
 _ADDRESS = re.compile(r"(ray://)?[A-Za-z0-9_.\-\[\]:]+:[0-9]{1,5}")
 _ADVICE = (
@@ -216,7 +217,7 @@ def _outcome(task: Task, told: Mapping[str, Any]) -> Outcome:
 
 
 def _market(label: object) -> Any:
-    return label if label in ("on_demand", "spot") else None
+    return label if label in get_args(Market) else None
 
 
 def _short_folder() -> Path | None:

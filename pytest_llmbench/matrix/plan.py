@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.catalog.hardware import Devices
 from pytest_llmbench.errors import ModelError, UsageError, one_line
-from pytest_llmbench.matrix.cells import Cell, Hardware, Plan, digest_of
+from pytest_llmbench.matrix.cells import Cell, Plan, digest_of
 from pytest_llmbench.matrix.expand import Expansion, Identity
+from pytest_llmbench.matrix.prices import Hourly, hourly
 from pytest_llmbench.models.forms import find_form
 from pytest_llmbench.models.hub import commit_of
 from pytest_llmbench.models.resolve import resolve
 from pytest_llmbench.models.room import Room
 from pytest_llmbench.models.synthetic.shapes import is_synthetic
 from pytest_llmbench.processes.garbage import gc_paused
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.servers.starts import Starts
 from pytest_llmbench.settings.matrix_table import MatrixTable, read_matrix_table
 from pytest_llmbench.settings.presets import Presets, shipped
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 _ENDINGS = re.compile(r"(\.llm)?\.ya?ml$", re.IGNORECASE)
 _LONGEST_REASON = 300
 
-Price = Callable[[Hardware], float | None]
-"""US dollars an hour for all devices; None where that is not known."""
-
 
 def read_plan(
     path: Path,
@@ -42,7 +41,7 @@ def read_plan(
     registry: Registry | None = None,
     starts: Starts | None = None,
     environment: Mapping[str, str] | None = None,
-    price: Price = lambda hardware: None,
+    price: Hourly = lambda hardware: None,
     room_of: Callable[[str, int], Room | None] = lambda label, count: None,
     look_up: bool = True,
 ) -> Plan:
@@ -85,13 +84,6 @@ def plan_of(path: Path, devices: Devices, *, look_up: bool = True) -> Plan:
         return None if memory is None else Room(0, memory)
 
     return read_plan(path, price=hourly(devices), room_of=room_of, look_up=look_up)
-
-
-def hourly(devices: Devices) -> Price:
-    """US dollars an hour, at the lowest prices that are known."""
-    return lambda hardware: devices.usd_per_hour(
-        hardware.name, hardware.count, hardware.market or "on_demand"
-    )
 
 
 def matrix_of(suite: Suite) -> MatrixTable:
@@ -145,7 +137,7 @@ class _Models:
         return Identity(about)
 
 
-def _ordered(cells: list[Cell], price: Price | None) -> list[Cell]:
+def _ordered(cells: list[Cell], price: Hourly | None) -> list[Cell]:
     """Cells of one kind of hardware, engine, model and quantization together; the cheapest hardware first."""
     places: list[dict[object, int]] = [{}, {}, {}, {}]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmbench.errors import LLMBenchError, ResultsError, UsageError
-from pytest_llmbench.matrix.cells import Cell, Hardware, Plan
+from pytest_llmbench.matrix.cells import Cell, Plan
 from pytest_llmbench.matrix.choice import check_hardware, kinds_of
 from pytest_llmbench.matrix.devices import clear
 from pytest_llmbench.matrix.endings import ending
@@ -27,10 +27,11 @@ from pytest_llmbench.matrix.executor import End, Executor, Outcome, Task
 from pytest_llmbench.matrix.exits import Exit
 from pytest_llmbench.matrix.journal import MatrixJournal
 from pytest_llmbench.matrix.lock import driving
+from pytest_llmbench.matrix.prices import Hourly
 from pytest_llmbench.matrix.state import State, state_of, unended
 from pytest_llmbench.matrix.summary import CellSummary, KeptPlan, matrix_folder, write_plan
 from pytest_llmbench.metrics.units import count
-from pytest_llmbench.results.cell import session_of
+from pytest_llmbench.results.cell import Hardware, session_of
 from pytest_llmbench.results.files import atomic_write
 from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.store import Store
@@ -45,9 +46,6 @@ _WITHOUT_NODES = 600.0
 """Seconds that it waits for hardware which was there when it began."""
 _ATTEMPTS, _LOGS, _REFUSED = "attempts", "logs", "refused"
 """Folders of the matrix: of attempts on this machine; of last words; of documents that do not count."""
-
-Hourly = Callable[[Hardware], float | None]
-"""US dollars an hour of the devices; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ from typing import Literal, get_args
 
 from pytest_llmbench.catalog.hardware import Devices, read_devices
 from pytest_llmbench.errors import ResultsError
-from pytest_llmbench.matrix.cells import Hardware, key_of
+from pytest_llmbench.matrix.cells import key_of
 from pytest_llmbench.matrix.executor import End, Node
 from pytest_llmbench.matrix.journal import Again, Ended, Event, Part, Run, Start, journal_paths, read_parts
 from pytest_llmbench.matrix.lock import is_driven
+from pytest_llmbench.matrix.prices import hourly
 from pytest_llmbench.matrix.summary import PLAN, CellSummary, KeptPlan, matrix_folder, read_kept_plan
-from pytest_llmbench.results.cell import session_of
+from pytest_llmbench.results.cell import Hardware, session_of
 from pytest_llmbench.results.document import CASES, read_document
 from pytest_llmbench.results.files import read_bounded, results_error
 from pytest_llmbench.results.ids import is_session_id
@@ -141,10 +142,8 @@ def state_of(
 
 def _hourly(plan: KeptPlan, devices: Devices) -> dict[Hardware, float | None]:
     """US dollars an hour of each kind of hardware; None where no price is known."""
-    return {
-        kind: devices.usd_per_hour(kind.name, kind.count, kind.market or "on_demand")
-        for kind in {one.devices for one in plan.cells}
-    }
+    price = hourly(devices)
+    return {kind: price(kind) for kind in {one.devices for one in plan.cells}}
 
 
 def _sum(costs: Iterable[float | None]) -> float | None:

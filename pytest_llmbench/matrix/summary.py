@@ -15,9 +15,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_llmbench.errors import ResultsError, UsageError, few, one_line, suggest
-from pytest_llmbench.matrix.cells import Cell, Hardware, Market, Plan
+from pytest_llmbench.matrix.cells import Cell, Plan
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.files import atomic_write, read_bounded
-from pytest_llmbench.results.records import LABEL
+from pytest_llmbench.results.records import LABEL, Market
 from pytest_llmbench.results.store import Store
 
 FOLDER = "matrix"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.results.records import CellRecord, Header, Session
+from pytest_llmbench.results.records import CellRecord, Header, Market, Session
 
 CELL_VARIABLE = "LLMBENCH_CELL"
 """The environment variable with the cell, as JSON."""
@@ -58,6 +59,26 @@ def hardware_of(document: Header) -> tuple[str | None, int | None]:
 def hardware_label(name: str, count: int | None) -> str:
     """``L4``, ``H100x8``."""
     return f"{name}x{count}" if count is not None and count > 1 else name
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Devices of one kind, as a matrix names them."""
+
+    name: str
+    """The label: ``L4``, ``A100-80GB``, ``cpu``."""
+    count: int = 1
+    market: Market | None = None
+
+    @property
+    def label(self) -> str:
+        """``L4``, ``H100x8``, ``L4-spot``."""
+        return hardware_label(self.name, self.count) + ("-spot" if self.market == "spot" else "")
+
+    @property
+    def exact(self) -> str:
+        """``L4x1``: where ``L4`` would be any number of them."""
+        return f"{self.name}x{self.count}"
 
 
 def session_of(path: Path) -> Session | None:

@@ -74,6 +74,9 @@ LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
 """What a matrix and hardware can be called: it can be a folder's name."""
 
 
+Market = Literal["on_demand", "spot"]
+
+
 class CellRecord(_Part):
     """The cell of a matrix that a session measures."""
 
@@ -84,7 +87,7 @@ class CellRecord(_Part):
     )
     hardware: str = Field(pattern=LABEL, description="label of the hardware")
     count: int = Field(ge=1, le=1024, description="devices")
-    market: Literal["on_demand", "spot"] | None = None
+    market: Market | None = None
 
 
 class Session(_Part):

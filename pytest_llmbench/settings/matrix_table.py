@@ -19,10 +19,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pytest_llmbench.errors import UsageError, few, suggest
 from pytest_llmbench.models.spec import AS_IS
+from pytest_llmbench.results.cell import Hardware, hardware_label
+from pytest_llmbench.results.records import Market
 from pytest_llmbench.settings.case import SETTINGS
 from pytest_llmbench.settings.suite_rows import NAME
 from pytest_llmbench.settings.yaml_nodes import Items, Node, Place, Table, plain
@@ -55,7 +57,7 @@ MATRIX_KEYS: Mapping[str, str] = {
     "batch": "Cells of a batch, for clusters that run batches.",
     "order": "cheap: what costs less first, by the hour; written: as the axes are written.",
 }
-_MARKETS = ("on_demand", "spot")
+_MARKETS = get_args(Market)
 _ORDERS = ("cheap", "written")
 _MOST_VALUES, _MOST_ENTRIES, _MOST_DEVICES = 10_000, 1000, 1024
 
@@ -64,26 +66,12 @@ Entry = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Devices:
-    """Hardware of one label, so many of it."""
-
-    name: str
-    count: int
-    market: Literal["on_demand", "spot"] | None = None
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """What entries call it: for any number of devices, and for this one."""
-        return self.name, self.name if self.count == 1 else f"{self.name}x{self.count}"
-
-
-@dataclass(frozen=True, slots=True)
 class MatrixTable:
     """What the table says."""
 
     place: Place
     name: str
-    hardware: tuple[Devices, ...]
+    hardware: tuple[Hardware, ...]
     axes: Entry
     """Of those in :data:`SETTING_OF`; none where the cases say it."""
     include: tuple[Entry, ...] = ()
@@ -93,6 +81,11 @@ class MatrixTable:
     order: Literal["cheap", "written"] = "cheap"
     places: Mapping[str, Place] = field(default_factory=dict, repr=False)
     """Where each key stands."""
+
+
+def names_of(hardware: Hardware) -> tuple[str, str]:
+    """What entries call devices: any number of them, and this number."""
+    return hardware.name, hardware_label(hardware.name, hardware.count)
 
 
 def read_matrix_table(node: Node, file_name: str) -> MatrixTable:
@@ -166,9 +159,9 @@ def matrix_schema() -> dict[str, Any]:
     }
 
 
-def _hardware(node: Node) -> tuple[Devices, ...]:
+def _hardware(node: Node) -> tuple[Hardware, ...]:
     table = _table(node, "hardware is a table of labels: {L4: [1, 2], H100: {count: 8, market: spot}}")
-    found: list[Devices] = []
+    found: list[Hardware] = []
     for label, entry in table:
         if not re.fullmatch(NAME, label):
             entry.place.refuse(
@@ -181,9 +174,9 @@ def _hardware(node: Node) -> tuple[Devices, ...]:
                     inner.place.refuse(f"{label} has no key {key!r}; there are count and market")
             market = _one("market", _node(counts, "market"), _MARKETS, None)
             inner_counts = _node(counts, "count")
-            found += [Devices(label, n, market) for n in (_counts(inner_counts) if inner_counts else [1])]
+            found += [Hardware(label, n, market) for n in (_counts(inner_counts) if inner_counts else [1])]
         else:
-            found += [Devices(label, n) for n in _counts(counts)]
+            found += [Hardware(label, n) for n in _counts(counts)]
     if not found:
         node.place.refuse("hardware has no label: write {cpu: 1}")
     return tuple(found)

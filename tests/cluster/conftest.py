@@ -12,9 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_llmbench.matrix.cells import Cell, Hardware, cell_id
+from pytest_llmbench.matrix.cells import Cell, cell_id
 from pytest_llmbench.matrix.executor import Outcome, Task
 from pytest_llmbench.matrix.on_ray import RayExecutor, connect
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.ids import new_session_id
 from tests.waiting import until
 

@@ -18,7 +18,6 @@ import yaml
 from typer.testing import CliRunner
 
 from pytest_llmbench.cli.app import app
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.exits import Exit
 from pytest_llmbench.matrix.facts import CPU
 from pytest_llmbench.matrix.manifests.files import objects, optional, texts, write
@@ -27,6 +26,7 @@ from pytest_llmbench.matrix.manifests.ray import RAY_VERSION
 from pytest_llmbench.matrix.manifests.source import read_source
 from pytest_llmbench.matrix.manifests.wanted import Nodes, Wanted
 from pytest_llmbench.matrix.state import read_state
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.store import Store
 from tests.fakes.matrix_executor import FakeExecutor
 from tests.kuberay import RayCluster, RayJob

@@ -6,10 +6,11 @@ from itertools import product
 from pathlib import Path
 from zlib import crc32
 
-from pytest_llmbench.matrix.cells import Cell, Hardware, Plan, cell_id, digest_of, key_of
+from pytest_llmbench.matrix.cells import Cell, Plan, cell_id, digest_of, key_of
 from pytest_llmbench.matrix.executor import Outcome, Task
 from pytest_llmbench.matrix.journal import MatrixJournal
 from pytest_llmbench.matrix.summary import matrix_folder, write_plan
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.records import (
     CaseRecord,
     CellRecord,

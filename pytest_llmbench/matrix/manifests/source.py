@@ -13,9 +13,9 @@ from pathlib import Path
 from pytest_llmbench.backends.registry import Registry
 from pytest_llmbench.catalog.hardware import read_devices
 from pytest_llmbench.errors import UsageError, few
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.plan import matrix_of, plan_of
 from pytest_llmbench.models.paths import from_folder, there_is
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.settings.presets import shipped
 from pytest_llmbench.settings.suite import Suite, read_suite
 from pytest_llmbench.settings.yaml_nodes import Items, Node, Scalar, Table

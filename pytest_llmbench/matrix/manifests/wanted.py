@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_llmbench.errors import UsageError, few, one_line, suggest
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.facts import CPU
 from pytest_llmbench.matrix.manifests.kinds import GPU
+from pytest_llmbench.results.cell import Hardware
 
 HARDWARE_LABEL = "llmbench/hardware"
 """Of nodes, where it is not said which label tells them apart."""

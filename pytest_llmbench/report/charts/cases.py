@@ -144,6 +144,8 @@ def together(*notes: str | None) -> str | None:
     return " ".join(note for note in notes if note) or None
 
 
+MOST_ROWS, MOST_COLUMNS = 40, 24
+"""Of a map."""
 LOADS: dict[LoadKind, Axis] = {
     "concurrency": Axis(label="requests at once"),
     "rate": Axis(label="request rate", unit="requests/s"),

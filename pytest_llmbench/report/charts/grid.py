@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.report.charts.cases import (
     LOADS,
+    MOST_COLUMNS,
+    MOST_ROWS,
     Entry,
     axis_of,
     bounded,
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 8
 """Series of bars: more are too thin."""
-MOST_ROWS = 40
-MOST_COLUMNS = 24
-"""Of a heat map."""
 
 
 def quantizations(documents: Sequence[ResultsDocument]) -> list[Chart]:

@@ -11,6 +11,8 @@ from pytest_llmbench.errors import few
 from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.metrics.units import count
 from pytest_llmbench.report.charts.cases import (
+    MOST_COLUMNS,
+    MOST_ROWS,
     axis_of,
     bounded,
     entries,
@@ -27,8 +29,6 @@ from pytest_llmbench.results.cell import hardware_label, hardware_of
 if TYPE_CHECKING:
     from pytest_llmbench.results.records import ResultsDocument
 
-MOST_ROWS, MOST_COLUMNS = 40, 24
-"""Of a map."""
 MOST_MAPS = 6
 """Of one report."""
 _CONFIGURATION = ("hardware", "model", "quantization", "backend", "server")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from pytest_llmbench.errors import LLMBenchError, shown
 from pytest_llmbench.matrix.state import CellProgress
-from pytest_llmbench.results.records import LABEL
+from pytest_llmbench.results.records import LABEL, Market
 from pytest_llmbench.service.api.shared import Asked, Limit
 from pytest_llmbench.service.matrices import cells_after
 from pytest_llmbench.service.problems import ProblemError, failed
@@ -58,7 +58,7 @@ class CellBody(BaseModel):
     point: dict[str, Any] = Field(description="values of the case's sweep")
     hardware: str
     count: int = Field(description="devices")
-    market: Literal["on_demand", "spot"] | None
+    market: Market | None
     state: CellProgress
     sessions: list[str] = Field(description="of its results, the oldest first")
     attempts: int

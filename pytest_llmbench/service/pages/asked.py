@@ -47,6 +47,16 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """A list to choose from: its field's name and label, the values and what they are called."""
+
+    name: str
+    label: str
+    options: list[tuple[str, str]]
+    chosen: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a browser gets."""
 

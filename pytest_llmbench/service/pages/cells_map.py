@@ -14,6 +14,7 @@ from pytest_llmbench.report.charts.model import Chart
 from pytest_llmbench.report.charts.plane import Spot, axes_of, natural, plane, said, titled
 from pytest_llmbench.results.cell import hardware_label
 from pytest_llmbench.results.records import DEFAULT_MEASUREMENT
+from pytest_llmbench.service.pages.asked import Choice
 from pytest_llmbench.service.pages.leaderboard import metric_choices
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ _AT_ONCE = 1000
 """Sessions that one query names."""
 MOST_VALUES = 200
 """Of one list to choose from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A list to choose from: its field's name and label, the values and what they are called."""
-
-    name: str
-    label: str
-    options: list[tuple[str, str]]
-    chosen: str
 
 
 @dataclass(frozen=True, slots=True)

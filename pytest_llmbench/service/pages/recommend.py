@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from pytest_llmbench.catalog.ask import Ask
 from pytest_llmbench.catalog.criteria import CRITERIA, USUAL
 from pytest_llmbench.catalog.entries import told
-from pytest_llmbench.catalog.hardware import Market
 from pytest_llmbench.catalog.uses import USES
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.metrics import units
 from pytest_llmbench.report.advice import TITLES
+from pytest_llmbench.results.records import Market
 from pytest_llmbench.service.pages.asked import Answer as PageAnswer
 from pytest_llmbench.service.pages.asked import Asked, page
 from pytest_llmbench.service.pages.pareto import Measure, Point, front_chart

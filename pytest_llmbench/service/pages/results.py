@@ -17,7 +17,7 @@ from pytest_llmbench.metrics.table import METRICS
 from pytest_llmbench.results.index.query import Query, run
 from pytest_llmbench.results.records import label_of
 from pytest_llmbench.results.verdict import Verdict
-from pytest_llmbench.service.pages.asked import Answer, Asked, page
+from pytest_llmbench.service.pages.asked import Answer, Asked, Choice, page
 from pytest_llmbench.service.pages.jobs import Pages
 from pytest_llmbench.service.pages.leaderboard import BESIDE, metric_choices
 from pytest_llmbench.service.pages.look import address
@@ -31,16 +31,6 @@ _FILTERS = (("model", "Model"), ("backend", "Backend"), ("quantization", "Quanti
 _VALUES = 200
 """Of a filter."""
 ORDERS = (("", "best first"), ("worst", "worst first"))
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A list to choose from."""
-
-    name: str
-    label: str
-    options: list[tuple[str, str]]
-    chosen: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +130,7 @@ def _rows(asked: Asked, found: tuple[tuple[Any, ...], ...], ids: tuple[int, ...]
     return rows
 
 
-def _filters(asked: Asked, chosen: dict[str, str]) -> list[Filter]:
+def _filters(asked: Asked, chosen: dict[str, str]) -> list[Choice]:
     from sqlalchemy import select
 
     from pytest_llmbench.results.index.tables import cases
@@ -151,6 +141,6 @@ def _filters(asked: Asked, chosen: dict[str, str]) -> list[Filter]:
             column = cases.c[name]
             known = select(column).where(column.is_not(None)).distinct().order_by(column).limit(_VALUES)
             values = [str(value) for value in connection.execute(known).scalars()]
-            made.append(Filter(name, label, [(value, value) for value in values], chosen[name]))
+            made.append(Choice(name, label, [(value, value) for value in values], chosen[name]))
     verdicts = [(one.value, one.value) for one in Verdict]
-    return [*made, Filter("verdict", "Verdict", verdicts, chosen["verdict"])]
+    return [*made, Choice("verdict", "Verdict", verdicts, chosen["verdict"])]

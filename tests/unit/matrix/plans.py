@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_llmbench.matrix.cells import Cell, Hardware, Plan, cell_id, digest_of
+from pytest_llmbench.matrix.cells import Cell, Plan, cell_id, digest_of
 from pytest_llmbench.matrix.executor import Node
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.records import (
     CaseRecord,

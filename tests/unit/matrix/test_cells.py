@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_llmbench.matrix.cells import Cell, Hardware, cell_id, key_of
+from pytest_llmbench.matrix.cells import Cell, cell_id, key_of
+from pytest_llmbench.results.cell import Hardware
 
 
 def test_an_id_is_of_what_is_asked_and_of_the_devices() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.choice import batch_of, chosen, read_only
+from pytest_llmbench.results.cell import Hardware
 from tests.unit.matrix.plans import a_cell, a_plan
 
 ONE = a_cell("one")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.choice import chosen
+from pytest_llmbench.results.cell import Hardware
 from tests.unit.matrix.plans import a_cell, a_plan
 
 

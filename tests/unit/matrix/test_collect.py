@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.collect import older, one_document, spoiled
 from pytest_llmbench.matrix.state import read_state
 from pytest_llmbench.matrix.summary import write_plan
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.ids import new_session_id
 from pytest_llmbench.results.store import Store
 from tests.unit.matrix.plans import a_cell, a_document, a_plan, stored

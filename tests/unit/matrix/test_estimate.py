@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pytest_llmbench.matrix.cells import Cell, Hardware
+from pytest_llmbench.matrix.cells import Cell
 from pytest_llmbench.matrix.estimate import estimates
 from pytest_llmbench.matrix.state import CellState
 from pytest_llmbench.matrix.summary import CellSummary
+from pytest_llmbench.results.cell import Hardware
 
 L4, H100 = Hardware("L4"), Hardware("H100", 8)
 

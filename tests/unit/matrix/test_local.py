@@ -8,10 +8,10 @@ import pytest
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.matrix import local as module
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.devices import Devices
 from pytest_llmbench.matrix.executor import Task
 from pytest_llmbench.matrix.local import LocalExecutor, devices_for, local_hardware, read_hardware
+from pytest_llmbench.results.cell import Hardware
 from tests.unit.matrix.plans import a_cell
 from tests.waiting import until
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.matrix.cells import Hardware, Plan
+from pytest_llmbench.matrix.cells import Plan
 from pytest_llmbench.matrix.plan import read_plan
 from pytest_llmbench.models.room import Room
+from pytest_llmbench.results.cell import Hardware
 
 HEAD = "version: 1\ndefaults: {max_new_tokens: 8}\n"
 CASES = "cases:\n  - {name: short, prompt: Hello}\n  - {name: made, prompt_tokens: 32, rounds: 2}\n"

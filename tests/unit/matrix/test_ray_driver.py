@@ -12,10 +12,10 @@ import pytest
 
 from pytest_llmbench.errors import ClusterError
 from pytest_llmbench.matrix import ray_driver
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.executor import Task
 from pytest_llmbench.matrix.ray_driver import Driver, ending_of, hardware_of
 from pytest_llmbench.matrix.ray_task import TASKS
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.ids import new_session_id
 from tests.unit.matrix.plans import a_cell
 

@@ -15,10 +15,10 @@ import pytest
 
 from pytest_llmbench.errors import ClusterError, ResultsError
 from pytest_llmbench.matrix import ray_task
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.devices import Devices
 from pytest_llmbench.matrix.executor import Node, Outcome, Task
 from pytest_llmbench.matrix.ray_task import TASKS, measure
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.ids import new_session_id
 from tests.unit.matrix.plans import a_cell
 

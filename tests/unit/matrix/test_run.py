@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import ResultsError, UsageError
-from pytest_llmbench.matrix.cells import Hardware, Plan, key_of
+from pytest_llmbench.matrix.cells import Plan, key_of
 from pytest_llmbench.matrix.executor import End, Executor, Outcome, Task
 from pytest_llmbench.matrix.exits import Exit
 from pytest_llmbench.matrix.journal import MatrixJournal
@@ -17,6 +17,7 @@ from pytest_llmbench.matrix.lock import DrivenError, driving
 from pytest_llmbench.matrix.run import REPEATS, Bounds, Run, attempts_folder
 from pytest_llmbench.matrix.state import read_state
 from pytest_llmbench.matrix.summary import matrix_folder
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.store import Store
 from tests.fakes.matrix_executor import FakeExecutor
 from tests.unit.matrix.plans import a_cell, a_document, a_node, a_plan, lines, stored

@@ -9,13 +9,14 @@ import pytest
 
 from pytest_llmbench.catalog.hardware import Device, Devices, Price
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.matrix.cells import Hardware, key_of
+from pytest_llmbench.matrix.cells import key_of
 from pytest_llmbench.matrix.collect import older
 from pytest_llmbench.matrix.executor import End, Outcome, Task
 from pytest_llmbench.matrix.journal import MatrixJournal
 from pytest_llmbench.matrix.lock import driving
 from pytest_llmbench.matrix.state import State, read_state, stamp_of, unended
 from pytest_llmbench.matrix.summary import matrices, matrix_folder, write_plan
+from pytest_llmbench.results.cell import Hardware
 from pytest_llmbench.results.document import write_document
 from pytest_llmbench.results.store import Store
 from tests.unit.matrix.plans import a_cell, a_document, a_node, a_plan, stored

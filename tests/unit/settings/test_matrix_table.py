@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.settings.matrix_table import Devices, MatrixTable, read_matrix_table
+from pytest_llmbench.results.cell import Hardware
+from pytest_llmbench.settings.matrix_table import MatrixTable, names_of, read_matrix_table
 from pytest_llmbench.settings.yaml_nodes import Table, read_yaml
 
 
@@ -38,8 +39,8 @@ matrix:
     )
     assert (table.name, table.fits, table.batch, table.order) == ("nightly", False, 10, "written")
     assert table.hardware == (
-        Devices("L4", 1), Devices("L4", 2), Devices("cpu", 1), Devices("H100", 8, "spot"),
-        Devices("T4", 1, "on_demand"),
+        Hardware("L4", 1), Hardware("L4", 2), Hardware("cpu", 1), Hardware("H100", 8, "spot"),
+        Hardware("T4", 1, "on_demand"),
     )  # fmt: skip
     assert table.axes == {
         "models": ("tiny", "org/name"),
@@ -48,7 +49,7 @@ matrix:
     }
     assert table.include == ({"hardware": ("L4",), "models": ("other",)},)
     assert table.exclude == ({"servers": ("vllm",), "load": ("c8",)},)
-    assert table.hardware[1].names == ("L4", "L4x2")
+    assert names_of(table.hardware[1]) == ("L4", "L4x2")
 
 
 def test_what_it_does_not_say_has_a_default(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from pytest_llmbench.errors import ResultsError, UsageError
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.manifests.files import objects, texts, write
 from pytest_llmbench.matrix.manifests.kinds import Kind
 from pytest_llmbench.matrix.manifests.wanted import Nodes, Wanted
+from pytest_llmbench.results.cell import Hardware
 
 WANTED = Wanted(name="sweep", matrix="a: 1\n", nodes=(Nodes(Hardware("L4"), 3),))
 

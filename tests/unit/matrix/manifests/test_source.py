@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.manifests.source import read_source
+from pytest_llmbench.results.cell import Hardware
 
 MATRIX = """
 version: 1

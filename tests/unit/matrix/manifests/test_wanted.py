@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.matrix.cells import Hardware
 from pytest_llmbench.matrix.manifests.wanted import MOST_BATCHES, Nodes, Wanted, read_label, read_selectors
+from pytest_llmbench.results.cell import Hardware
 
 L4 = Nodes(Hardware("L4"), 3)
 
