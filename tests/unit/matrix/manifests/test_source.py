@@ -40,6 +40,16 @@ def test_batches_are_those_of_each_kind_of_hardware(matrix: Path) -> None:
     assert source.beside == ()
 
 
+def test_what_does_not_fit_is_in_no_batch_as_in_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "version: 1\nmatrix: {hardware: {T4: 1, H100: 1}, models: [tiny, synthetic/llama-3.1-8b], "
+        "backends: [llamacpp], quantizations: [f32], batch: 1}\n"
+        "cases: [{name: a, prompt: Hello}]\n"
+    )
+    assert read_source(path).batches == {Hardware("T4"): 1, Hardware("H100"): 2}
+
+
 def test_batches_that_are_said_are_not_counted(matrix: Path) -> None:
     assert read_source(matrix, 7).batches == {L4: 7, TWO: 7, H100: 7}
 
